@@ -1,0 +1,46 @@
+# From nothing to a running demo or a test verdict: everything lives in .venv, nothing is installed elsewhere.
+PYTHON ?= python3
+comma := ,
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+# With ROS 2 sourced its rclpy, NumPy and messages are used as they are: the newest NumPy would break them.
+# Without it ROS 2 comes from pip (Linux on x86_64), and every version is pinned.
+ROS := $(if $(ROS_DISTRO),$(shell $(PYTHON) -c 'import rclpy' 2>/dev/null && echo $(ROS_DISTRO)))
+EXTRAS := torch,openvino,onnxruntime,export,train,test$(if $(ROS),,$(comma)ros)
+CONSTRAINTS := $(if $(ROS),.venv/constraints-$(ROS).txt,constraints.txt)
+
+.PHONY: help demo test test-long lint clean
+.DELETE_ON_ERROR:
+
+help: ## these lines
+	@echo "rt_segmentation: real-time semantic segmentation for ROS 2"
+	@sed -nE 's/^([a-z-]+):[^#]*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+demo: $(INSTALLED) ## segment a synthetic street; IMAGES=folder: your images, SECONDS=n: stop after n
+	$(BIN)/rt_seg demo $(if $(IMAGES),--images "$(IMAGES)") $(if $(SECONDS),--seconds $(SECONDS))
+
+test: lint ## checks of style and types, then all tests but the long ones
+	$(BIN)/python -m pytest
+
+test-long: $(INSTALLED) ## the tests that take minutes
+	$(BIN)/python -m pytest -m long
+
+lint: $(INSTALLED) ## checks of style and types
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(BIN)/python -m mypy
+
+clean: ## remove .venv and all that is built; needed when ROS 2 is sourced for the first time
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find rt_segmentation test -name __pycache__ -prune -exec rm -rf {} +
+
+test test-long: export ROS_AUTOMATIC_DISCOVERY_RANGE = LOCALHOST
+
+$(INSTALLED): setup.py $(if $(ROS),,constraints.txt)
+	$(PYTHON) -m venv $(if $(ROS),--system-site-packages) .venv
+	$(if $(ROS),$(PYTHON) -c 'import numpy; print(f"numpy=={numpy.__version__}")' > $(CONSTRAINTS))
+	$(BIN)/python -m pip install --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
+	# Not with what it requires: among that is a backport of `typing`, which breaks pip's builds.
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps cityscapesscripts==2.3.0 pyquaternion==0.9.9
+	touch $@

@@ -1,0 +1,1 @@
+"""Real-time semantic segmentation for ROS 2."""

@@ -1,0 +1,1 @@
+"""Speed: engines beside plain PyTorch, and the whole node over DDS."""

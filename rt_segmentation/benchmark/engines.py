@@ -1,0 +1,160 @@
+"""Networks x sizes x engines x precisions, timed in interleaved rounds (LinkNet, Table II; ENet, Table 2)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rt_segmentation.benchmark.worker import EAGER
+
+WARM_UP_FRAMES = 3
+ROUND_S = 1.0
+"""How long a candidate runs before the next one has its turn."""
+
+
+@dataclass
+class Row:
+    """One candidate's result.
+
+    Attributes:
+        network: the model's network.
+        model: name or manifest.
+        width, height: of the frame [px].
+        engine, precision: what ran it; engine 'eager' is the yardstick.
+        median_ms, p95_ms: of a frame.
+        fps: 1000 / median_ms.
+        peak_memory_mb: of the candidate's process, resident.
+        eager_ratio: eager's median over this one's, from the same rounds; None without eager.
+        miou_loss: points of mean IoU below torch fp32 on CamVid val; None without the data.
+        frames: how many were timed.
+        problem: why there are no numbers, or empty.
+    """
+
+    network: str
+    model: str
+    width: int
+    height: int
+    engine: str
+    precision: str
+    median_ms: float | None = None
+    p95_ms: float | None = None
+    fps: float | None = None
+    peak_memory_mb: float | None = None
+    eager_ratio: float | None = None
+    miou_loss: float | None = None
+    frames: int = 0
+    problem: str = ""
+
+
+class _Candidate:
+    def __init__(self, row: Row) -> None:
+        self.row = row
+        self.durations_ms: list[float] = []
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "rt_segmentation.benchmark.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        described = {
+            "model": row.model,
+            "engine": row.engine,
+            "precision": row.precision,
+            "width": row.width,
+            "height": row.height,
+        }
+        answer = self._ask(described)
+        if "error" in answer:
+            row.problem = answer["error"]
+
+    def run(self, frames: int) -> list[float]:
+        durations: list[float] = self._ask({"frames": frames})["ms"]
+        return durations
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        if not self.row.problem:
+            self.row.peak_memory_mb = round(self._answer()["peak_memory_mb"], 1)
+        self._process.wait()
+
+    def _ask(self, content: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(content) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("\x1e"):
+                answer: dict[str, Any] = json.loads(line[1:])
+                return answer
+        return {"error": f"the candidate's process ended with status {self._process.wait()}"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """The candidates of one network and size; they take turns, so that a noisy machine disturbs all alike."""
+
+    network: str
+    model: str
+    width: int
+    height: int
+    candidates: Sequence[tuple[str, str]] = field(default_factory=tuple)
+
+
+def time_group(group: Group, seconds: float, report: Callable[[str], None] = lambda _: None) -> list[Row]:
+    """Time a group's candidates.
+
+    Args:
+        group: what to time; where 'eager' is among the candidates, the others get their ratio to it.
+        seconds: of timing for the whole group, shared by its candidates.
+        report: told what happens.
+    """
+    rows = [
+        Row(group.network, group.model, group.width, group.height, engine, precision)
+        for engine, precision in group.candidates
+    ]
+    candidates = []
+    for row in rows:
+        report(f"{row.network} {row.width}x{row.height} {row.engine} {row.precision}: building")
+        candidate = _Candidate(row)
+        if row.problem:
+            report(f"{row.engine} {row.precision}: {row.problem}")
+            candidate.close()
+        else:
+            candidate.run(WARM_UP_FRAMES)
+            candidates.append(candidate)
+    deadline = time.monotonic() + seconds
+    rounds = 0
+    while candidates and (rounds < 3 or time.monotonic() < deadline):
+        for candidate in candidates:
+            typical = np.median(candidate.durations_ms) if candidate.durations_ms else candidate.run(1)[0]
+            frames = max(1, min(200, round(ROUND_S * 1e3 / float(typical))))
+            candidate.durations_ms += candidate.run(frames)
+        rounds += 1
+        report(f"{group.network} {group.width}x{group.height}: round {rounds}")
+    for candidate in candidates:
+        _summarise(candidate.row, candidate.durations_ms)
+        candidate.close()
+    eager = next((row.median_ms for row in rows if row.engine == EAGER), None)
+    for row in rows:
+        if eager is not None and row.median_ms is not None:
+            row.eager_ratio = round(eager / row.median_ms, 3)
+    return rows
+
+
+def _summarise(row: Row, durations_ms: list[float]) -> None:
+    median, p95 = np.percentile(durations_ms, (50, 95))
+    row.median_ms, row.p95_ms = round(float(median), 3), round(float(p95), 3)
+    row.fps = round(1e3 / float(median), 2)
+    row.frames = len(durations_ms)

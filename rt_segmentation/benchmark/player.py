@@ -1,0 +1,82 @@
+"""A camera that costs nearly nothing: frames rendered beforehand, at a rate, as ros2_benchmark does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.ros.messages import image_message
+from rt_segmentation.ros.parameters import Parameter, declare, refuse_unknown, values
+from rt_segmentation.ros.process import run_node
+
+NODE_NAME = "benchmark_player"
+RENDERED_FRAMES = 8
+SETTLE_S = 1.0
+PARAMETERS = (
+    Parameter("width", 640, "Width of the frames.", "px", minimum=32, maximum=7680, read_only=True),
+    Parameter("height", 360, "Height of the frames.", "px", minimum=32, maximum=7680, read_only=True),
+    Parameter("rate_hz", 30.0, "Frames a second.", "Hz", minimum=0.1, maximum=1000.0, read_only=True),
+    Parameter("count", 100, "Frames to publish.", minimum=1, read_only=True),
+)
+
+
+class Player(Node):
+    """Publishes `image`, reliably, as soon as somebody listens; ends after `count` frames."""
+
+    def __init__(self) -> None:
+        super().__init__(NODE_NAME)
+        refuse_unknown(self, PARAMETERS)
+        declare(self, PARAMETERS)
+        settings = values(self, PARAMETERS)
+        scene = StreetScene(0, settings["width"], settings["height"])
+        self._messages = [
+            image_message(Header(frame_id="camera"), scene.render(i * 0.5)[0], "rgb8")
+            for i in range(RENDERED_FRAMES)
+        ]
+        self._count = settings["count"]
+        self._published = 0
+        self._started_ns: int | None = None
+        qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+        self._publisher = self.create_publisher(Image, "image", qos)
+        self.create_timer(1.0 / settings["rate_hz"], self._publish)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all frames are published."""
+        return bool(self._published >= self._count)
+
+    def start(self) -> None:
+        """Nothing more: the timer publishes as soon as the node is spun."""
+
+    def close(self) -> bool:
+        """Say how many frames were published."""
+        print(f"published {self._published} frames", flush=True)
+        return True
+
+    def _publish(self) -> None:
+        if self.finished or not self._publisher.get_subscription_count():
+            return
+        now = self.get_clock().now()
+        if self._started_ns is None:
+            self._started_ns = now.nanoseconds
+        if now.nanoseconds - self._started_ns < SETTLE_S * 1e9:
+            return
+        message = self._messages[self._published % RENDERED_FRAMES]
+        message.header.stamp = now.to_msg()
+        self._publisher.publish(message)
+        self._published += 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the node; see `run_node` for the exit status."""
+    return run_node(NODE_NAME, Player, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

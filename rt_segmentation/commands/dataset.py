@@ -1,0 +1,89 @@
+"""`rt_seg dataset stats`: what is in a data set, and what is wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+
+from rt_segmentation.commands.options import parse_options, to_json
+from rt_segmentation.commands.progress import progress
+from rt_segmentation.data.dataset import DatasetError, SegmentationDataset, name_some
+from rt_segmentation.data.registry import open_dataset
+from rt_segmentation.data.statistics import Statistics, survey
+from rt_segmentation.imaging.pictures import sheet, write_picture
+from rt_segmentation.imaging.render import colorize, overlay
+from rt_segmentation.models import write_atomically
+
+BAR_WIDTH = 30
+NAME_WIDTH = 22
+SAMPLES = 6
+OPACITY = 0.5
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read every frame, print the table, write JSON and a picture of samples if they are asked for.
+
+    Raises:
+        DatasetError: the data set cannot be opened; or, after everything is printed and written, some of its
+            files are wrong.
+    """
+    options = parse_options(arguments.option)
+    dataset = open_dataset(arguments.dataset, arguments.data_root, arguments.split, options, complete=False)
+    (statistics,) = deque(progress(survey(dataset), len(dataset) + 1), maxlen=1)
+    print_table(statistics)
+    if arguments.json is not None:
+        write_atomically(
+            arguments.json,
+            to_json({"dataset": arguments.dataset, "split": arguments.split} | statistics.as_dict()),
+        )
+    if arguments.out is not None and statistics.frames:
+        write_samples(dataset, arguments.out)
+    if statistics.problems:
+        raise DatasetError(
+            f"{len(statistics.problems)} problems:\n" + name_some(statistics.problems, separator="\n")
+        )
+
+
+def print_table(statistics: Statistics) -> None:
+    """The classes with frequencies, weights and bars; then the images."""
+    sizes = ", ".join(f"{count} of {w}x{h}" for (w, h), count in sorted(statistics.sizes.items()))
+    print(f"{statistics.frames} frames: {sizes or 'none'}\n")
+    frequencies = statistics.frequencies()
+    largest = np.nanmax(frequencies) if statistics.pixels.any() else math.nan
+    print(f"{'class':{NAME_WIDTH}}{'share':>9}{'frames':>8}{'1/ln(1.02+p)':>14}{'median/freq':>13}")
+    columns = (
+        statistics.label_set.names,
+        frequencies,
+        statistics.frames_with,
+        statistics.log_weights(),
+        statistics.median_frequency_weights(),
+    )
+    for name, share, frames, log_weight, median_weight in zip(*columns):
+        bar = "█" * round(share / largest * BAR_WIDTH) if share > 0 else ""
+        row = f"{name:{NAME_WIDTH}}{share:9.5f}{frames:8d}{log_weight:14.3f}{median_weight:13.3f} {bar}"
+        print(row.replace("nan", "  -").rstrip())
+    values = statistics.as_dict()
+    print(f"\nunlabelled {values['unlabelled_share']:.4f} of all pixels")
+    for key in ("mean", "std"):
+        print(f"{key:5}" + " ".join(f"{value:.4f}" for value in values[key]) + "  (R G B, of 1)")
+
+
+def write_samples(dataset: SegmentationDataset, path: Path) -> None:
+    """Write a picture of frames from all over the data set: image, labels, both; bad ones are skipped."""
+    palette = dataset.label_set.palette()
+    rows = []
+    for index in np.unique(np.linspace(0, len(dataset) - 1, SAMPLES).round().astype(int)).tolist():
+        try:
+            sample = dataset[index]
+        except DatasetError:
+            continue
+        labels = colorize(sample.labels, palette)
+        both = overlay(sample.image, sample.labels, palette, OPACITY)
+        rows.append([(sample.name, sample.image), ("labels", labels), ("overlay", both)])
+    if rows:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_picture(path, sheet(rows, dataset.label_set))

@@ -1,0 +1,108 @@
+"""`rt_seg evaluate`: accuracy on a data set, as a table, as JSON and as pictures."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from rt_segmentation.commands.options import parse_options, to_json
+from rt_segmentation.commands.progress import progress
+from rt_segmentation.data.dataset import SegmentationDataset
+from rt_segmentation.data.registry import open_dataset, options_for
+from rt_segmentation.evaluation.dataset import EvaluationError, predict, segment_image
+from rt_segmentation.evaluation.report import Report
+from rt_segmentation.imaging.pictures import sheet, write_picture
+from rt_segmentation.imaging.render import colorize, overlay
+from rt_segmentation.inference.segmenter import Segmenter
+from rt_segmentation.models import find_model, write_atomically
+
+BAR_WIDTH = 30
+NAME_WIDTH = 22
+PICTURES_OF_EACH = 3
+OPACITY = 0.5
+MEANS = ("mean_iou", "iiou", "mean_category_iou", "mean_category_iiou")
+AVERAGES = ("class_average", "global_average", "image_dice")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Evaluate, print the table, write JSON and pictures if they are asked for.
+
+    Raises:
+        ModelError, EngineError: the model cannot be run.
+        DatasetError: the data are not as they should be.
+        EvaluationError: they have no labels, or other classes than the model.
+    """
+    manifest = find_model(arguments.model)
+    labels = manifest.labels()
+    options = {**options_for(arguments.dataset, labels), **parse_options(arguments.option)}
+    dataset = open_dataset(arguments.dataset, arguments.data_root, arguments.split, options)
+    if not getattr(dataset, "has_labels", True):
+        raise EvaluationError(
+            f"split '{arguments.split}' of {arguments.dataset} has no labels to compare with"
+        )
+    segmenter = Segmenter.build(manifest, arguments.engine, arguments.precision)
+    report = Report(dataset)
+    for sample, predicted in progress(predict(segmenter, dataset), len(dataset)):
+        report.add(sample, predicted)
+    engine = segmenter.config.engine
+    result = {
+        "model": manifest.name,
+        "engine": engine.name,
+        "precision": engine.precision,
+        "dataset": arguments.dataset,
+        "split": arguments.split,
+        **report.result(),
+    }
+    print_table(result)
+    if arguments.json is not None:
+        write_atomically(arguments.json, to_json(result))
+    if arguments.pictures is not None:
+        write_pictures(segmenter, dataset, report, arguments.pictures)
+
+
+def print_table(result: dict[str, Any]) -> None:
+    """The classes with bars, then the categories, then the means."""
+    print(
+        f"{result['model']} on {result['dataset']} {result['split']}, {result['frames']} frames,"
+        f" engine {result['engine']} {result['precision']}"
+    )
+    for kind in ("class", "category"):
+        scores = result.get(f"{kind}_iou")
+        if scores is None:
+            continue
+        instance_scores = result.get(f"{kind}_iiou")
+        print(f"\n{kind:{NAME_WIDTH}}{'IoU':>7}" + (f"{'iIoU':>8}" if instance_scores else ""))
+        for name, iou in scores.items():
+            bar = "" if math.isnan(iou) else "█" * round(iou * BAR_WIDTH)
+            column = f"{instance_scores.get(name, math.nan):8.4f}" if instance_scores else ""
+            print(f"{name:{NAME_WIDTH}}{iou:7.4f}{column.replace('nan', '  -')} {bar}".rstrip())
+    print()
+    for key in (*MEANS, *AVERAGES):
+        if key in result:
+            print(f"{key:{NAME_WIDTH}}{result[key]:7.4f}")
+
+
+def write_pictures(segmenter: Segmenter, dataset: SegmentationDataset, report: Report, folder: Path) -> None:
+    """Write best.png, median.png and worst.png: image, truth, prediction and overlay of some frames each.
+
+    The frames are segmented again: keeping all predictions would need memory without bound.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    palette = dataset.label_set.palette()
+    for kind, indices in report.frames_to_show(PICTURES_OF_EACH).items():
+        rows = []
+        for index in indices:
+            sample = dataset[index]
+            predicted = segment_image(segmenter, sample.image)
+            rows.append(
+                [
+                    (f"{sample.name}: {report.frame_scores[index]:.3f}", sample.image),
+                    ("truth", colorize(sample.labels, palette)),
+                    ("prediction", colorize(predicted, palette)),
+                    ("overlay", overlay(sample.image, predicted, palette, OPACITY)),
+                ]
+            )
+        if rows:
+            write_picture(folder / f"{kind}.png", sheet(rows, dataset.label_set))

@@ -1,0 +1,196 @@
+"""`rt_seg models`: list, show and import models."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+from rt_segmentation.models import ModelError, ModelManifest, find_model, list_models, load_weights
+from rt_segmentation.networks import NETWORKS
+from rt_segmentation.networks.published import CONVENTION, published
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run an action of `models` and print its result."""
+    if arguments.action == "list":
+        manifests = list_models()
+        _print({"models": [describe(m) for m in manifests]} if arguments.json else _table(manifests))
+    elif arguments.action == "show":
+        _show(arguments)
+    else:
+        manifest = _import(arguments)
+        _print(describe(manifest) if arguments.json else _lines(describe(manifest)))
+
+
+def describe(manifest: ModelManifest) -> dict[str, Any]:
+    """All that a manifest says and whether its weights are what it says, as JSON's types.
+
+    The keys are always the same: `kind` ('model'), the manifest's, `classes`, `weights_ok`, `weights_problem`
+    (None or a sentence), `published` (the papers' rows) and `convention`.
+    """
+    problem = None
+    try:
+        load_weights(manifest)
+    except ModelError as error:
+        problem = str(error)
+    content = asdict(manifest)
+    content["path"] = str(manifest.path)
+    return {
+        "kind": "model",
+        **content,
+        "classes": list(manifest.labels().names),
+        "weights_ok": problem is None,
+        "weights_problem": problem,
+        **_papers(manifest.network),
+    }
+
+
+def describe_network(network: str, num_classes: int, width: int, height: int) -> dict[str, Any]:
+    """Parameters and GMACs of an untrained network for one frame of width x height [px].
+
+    The keys are always the same; `parameters` and `gmacs` are None, and `note` says why, without torch.
+    """
+    if min(width, height) < 32:
+        raise ModelError(f"width x height is {width} x {height}, both must be 32 or more")
+    parameters: int | None = None
+    gmacs: float | None = None
+    note = None
+    try:
+        from rt_segmentation.networks import build_network
+        from rt_segmentation.networks.complexity import count_gmacs, count_parameters
+
+        module = build_network(network, num_classes)
+        parameters, gmacs = count_parameters(module), round(count_gmacs(module, width, height), 3)
+    except ModuleNotFoundError as error:
+        note = f"not counted: {error.name} is not installed"
+    return {
+        "kind": "network",
+        "network": network,
+        "num_classes": num_classes,
+        "width": width,
+        "height": height,
+        "parameters": parameters,
+        "gmacs": gmacs,
+        "note": note,
+        **_papers(network),
+    }
+
+
+def _papers(network: str) -> dict[str, Any]:
+    return {"published": [asdict(row) for row in published(network)], "convention": CONVENTION}
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    sizes = (arguments.classes, arguments.width, arguments.height)
+    # A model's short name may be a network's name too: classes or sizes ask for the network.
+    if arguments.name in NETWORKS and (
+        any(size is not None for size in sizes) or not _is_model(arguments.name)
+    ):
+        content = describe_network(
+            arguments.name,
+            19 if arguments.classes is None else arguments.classes,
+            640 if arguments.width is None else arguments.width,
+            360 if arguments.height is None else arguments.height,
+        )
+    elif any(size is not None for size in sizes):
+        raise ModelError(
+            f"--classes, --width and --height are for a network ({', '.join(sorted(NETWORKS))}),"
+            f" '{arguments.name}' is none"
+        )
+    else:
+        content = describe(find_model(arguments.name))
+    _print(content if arguments.json else _lines(content))
+
+
+def _is_model(name: str) -> bool:
+    return any(name == m.name or name in m.aliases for m in list_models())
+
+
+def _import(arguments: argparse.Namespace) -> ModelManifest:
+    from rt_segmentation.training.importers import import_checkpoint, write_model
+
+    return write_model(
+        import_checkpoint(arguments.checkpoint),
+        arguments.name,
+        arguments.out,
+        label_set=arguments.labels,
+        width=arguments.width,
+        height=arguments.height,
+        mean=None if arguments.mean is None else tuple(arguments.mean),
+        std=None if arguments.std is None else tuple(arguments.std),
+        data_license=arguments.license,
+    )
+
+
+def _print(content: dict[str, Any] | list[str]) -> None:
+    print(
+        "\n".join(content) if isinstance(content, list) else json.dumps(content, indent=2, ensure_ascii=False)
+    )
+
+
+def _table(manifests: list[ModelManifest]) -> list[str]:
+    if not manifests:
+        return ["no models come with this installation; `rt_seg models import` and `rt_seg train` make some"]
+    rows = [("NAME", "ALIASES", "NETWORK", "LABELS", "INPUT", "PARAMETERS", "GMACS", "SCORE")]
+    for m in manifests:
+        score = f"{m.scores[0].metric} {m.scores[0].value:.4f} on {m.scores[0].dataset}" if m.scores else "-"
+        aliases = ", ".join(m.aliases) or "-"
+        size = f"{m.width}x{m.height}"
+        rows.append(
+            (m.name, aliases, m.network, m.label_set, size, f"{m.parameters:,}", f"{m.gmacs:.3f}", score)
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+
+
+def _lines(content: dict[str, Any]) -> list[str]:
+    """The description as lines of a name and a value."""
+    entries: list[tuple[str, str]] = []
+    if content["kind"] == "model":
+        options = ", ".join(f"{key}={value}" for key, value in content["options"].items())
+        entries += [
+            (
+                "model",
+                content["name"] + (f" ({', '.join(content['aliases'])})" if content["aliases"] else ""),
+            ),
+            ("manifest", content["path"]),
+            ("network", content["network"] + (f" ({options})" if options else "")),
+            ("labels", f"{content['label_set']}: {', '.join(content['classes'])}"),
+            (
+                "input",
+                f"{content['width']}x{content['height']} px, mean {content['mean']}, std {content['std']}",
+            ),
+            ("weights", content["weights"] + (" (sha256 ok)" if content["weights_ok"] else "")),
+        ]
+        if not content["weights_ok"]:
+            entries.append(("problem", content["weights_problem"]))
+        entries += [("training", f"{key}: {value}") for key, value in content["training"].items()]
+        entries += [
+            ("score", "{metric} {value:.4f} on {dataset} {split}, {width}x{height}".format(**score))
+            for score in content["scores"]
+        ]
+        entries.append(("licence", content["license"]))
+    else:
+        entries.append(("network", f"{content['network']}, {content['num_classes']} classes"))
+        entries.append(("input", f"{content['width']}x{content['height']} px"))
+    if content["parameters"] is None:
+        entries.append(("note", content["note"]))
+    else:
+        entries.append(("parameters", f"{content['parameters']:,}"))
+        entries.append(("GMACs", f"{content['gmacs']:.3f}"))
+    entries += [("paper", _row(row)) for row in content["published"]]
+    entries.append(("", content["convention"]))
+    return [f"{name:<11} {value}" for name, value in entries]
+
+
+def _row(row: dict[str, Any]) -> str:
+    parts = [f"{row['parameters_millions']} M parameters"]
+    if row["gflops"] is not None:
+        parts.append(f"{row['gflops']} GFLOPs at {row['width']}x{row['height']}")
+    if row["model_size_mb"] is not None:
+        parts.append(f"{row['model_size_mb']} MB in fp16")
+    if row["mean_iou"] is not None:
+        parts.append(f"mean IoU {row['mean_iou']:.3f} on Cityscapes' test set")
+    return f"{row['source']}: {', '.join(parts)}"

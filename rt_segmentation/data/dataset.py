@@ -1,0 +1,277 @@
+"""What a data set is to training and evaluation: images with label images, by index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+
+from rt_segmentation.labels import IGNORE_ID, LabelSet
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+MAX_NAMED = 20
+"""So many of a kind of problem are named; the rest are counted."""
+
+
+class DatasetError(ValueError):
+    """A data set that is not as its layout says; the message names the folder or file and what is wrong."""
+
+
+class Sample(NamedTuple):
+    """One frame: image uint8 (H, W, 3) RGB, labels uint8 (H, W) with 255 = unlabelled, and its name."""
+
+    image: np.ndarray
+    labels: np.ndarray
+    name: str
+
+
+class SegmentationDataset(Protocol):
+    """The interface all data sets share."""
+
+    label_set: LabelSet
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """Read an image file as uint8 (H, W, 3) RGB.
+
+    Raises:
+        DatasetError: the file is missing or not an image.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DatasetError(f"{path} is not an image that OpenCV can read")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Read a label PNG as uint8 (H, W), ids unchanged.
+
+    Raises:
+        DatasetError: the file is missing, not an image, or not 8-bit gray.
+    """
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if labels is None:
+        raise DatasetError(f"{path} is not an image that OpenCV can read")
+    if labels.ndim != 2 or labels.dtype != np.uint8:
+        raise DatasetError(f"{path} has shape {labels.shape} of {labels.dtype}; labels are 8-bit gray")
+    return labels
+
+
+def name_some(names: Sequence[str], separator: str = ", ") -> str:
+    """Join names; of more than `MAX_NAMED` the rest are counted."""
+    rest = len(names) - MAX_NAMED
+    return separator.join(names[:MAX_NAMED]) + (f" … and {rest} more" if rest > 0 else "")
+
+
+class IdMap:
+    """What the ids of 8-bit label files mean; called with a file it reads it as a class a pixel.
+
+    Args:
+        classes: class by the file's id.
+        ignored: ids that become 255, unlabelled.
+    """
+
+    def __init__(self, classes: Mapping[int, int], ignored: Iterable[int] = ()) -> None:
+        self._classes = np.full(256, IGNORE_ID, np.uint8)
+        self._unknown = np.ones(256, np.uint8)
+        for file_id, class_id in (*classes.items(), *((i, IGNORE_ID) for i in ignored)):
+            self._classes[file_id] = class_id
+            self._unknown[file_id] = 0
+
+    def __call__(self, path: Path) -> np.ndarray:
+        """Classes, uint8 (H, W).
+
+        Raises:
+            DatasetError: the file cannot be read, or has ids that mean nothing; all are named.
+        """
+        return self.convert(read_labels(path), path)
+
+    def convert(self, ids: np.ndarray, path: Path) -> np.ndarray:
+        """Classes of the ids read from a file, uint8 (H, W); raises as when called."""
+        if cv2.countNonZero(cv2.LUT(ids, self._unknown)):
+            counts = np.bincount(ids.ravel(), minlength=256)
+            wrong = [f"{i} ({counts[i]} pixels)" for i in np.flatnonzero(counts * self._unknown)]
+            known = _ranges(np.flatnonzero(self._unknown == 0).tolist())
+            raise DatasetError(f"{path} has id {name_some(wrong)}; its ids are {known}")
+        return np.asarray(cv2.LUT(ids, self._classes))
+
+
+class ColorMap:
+    """What the colours of label pictures mean; called with a file it reads it as a class a pixel.
+
+    Args:
+        classes: class, or 255 for unlabelled, by (R, G, B).
+    """
+
+    def __init__(self, classes: Mapping[tuple[int, int, int], int]) -> None:
+        keys = np.array([(r << 16) + (g << 8) + b for r, g, b in classes], np.int32)
+        order = np.argsort(keys)
+        self._keys = keys[order]
+        self._classes = np.array(list(classes.values()), np.uint8)[order]
+
+    def __call__(self, path: Path) -> np.ndarray:
+        """Classes, uint8 (H, W).
+
+        Raises:
+            DatasetError: the file cannot be read, or has colours of no class; they are counted.
+        """
+        rgb = read_rgb(path).astype(np.int32)
+        keys = (rgb[..., 0] << 16) + (rgb[..., 1] << 8) + rgb[..., 2]
+        index = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        unknown = self._keys[index] != keys
+        if unknown.any():
+            colors, counts = np.unique(keys[unknown], return_counts=True)
+            wrong = [
+                f"({key >> 16}, {key >> 8 & 255}, {key & 255}) ({count} pixels)"
+                for key, count in zip(colors.tolist(), counts.tolist())
+            ]
+            raise DatasetError(f"{path} has {len(wrong)} colours of no class: {name_some(wrong)}")
+        return self._classes[index]
+
+
+class Pair(NamedTuple):
+    """An image file and its label file; None where the data set publishes no labels."""
+
+    image: Path
+    labels: Path | None
+    name: str
+
+
+class Pairing(NamedTuple):
+    """Pairs sorted by name, and a sentence for each group of files without a partner.
+
+    Attributes:
+        missing: images lack labels: a data set refuses to open.
+        orphans: labels lack images: harmless, told by a survey of the data.
+    """
+
+    pairs: list[Pair]
+    missing: list[str]
+    orphans: list[str]
+
+
+def pair_files(images: Path, labels: Path, image_ending: str = "", label_ending: str = ".png") -> Pairing:
+    """Pair image files with label files of the same name before an ending.
+
+    Args:
+        images: folder.
+        labels: folder.
+        image_ending: what an image's name without its suffix ends with, as '_leftImg8bit'.
+        label_ending: what a label file's name ends with, as '_gtFine_labelIds.png'.
+
+    Raises:
+        DatasetError: a folder is missing, or there are no images.
+    """
+    for folder in (images, labels):
+        if not folder.is_dir():
+            raise DatasetError(f"folder {folder} does not exist")
+    files = sorted(
+        p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.stem.endswith(image_ending)
+    )
+    if not files:
+        raise DatasetError(f"folder {images} has no *{image_ending}.png or .jpg images")
+    names = [p.stem[: len(p.stem) - len(image_ending)] for p in files]
+    label_files = {p.name: p for p in labels.iterdir() if p.name.endswith(label_ending)}
+    pairs, missing = [], []
+    for image, name in zip(files, names):
+        label = label_files.pop(name + label_ending, None)
+        if label is None:
+            missing.append(name + label_ending)
+        else:
+            pairs.append(Pair(image, label, name))
+    return Pairing(
+        pairs,
+        [f"folder {labels} lacks {len(missing)} labels: {name_some(missing)}"] if missing else [],
+        [f"folder {images} lacks the images of {len(label_files)} labels: {name_some(sorted(label_files))}"]
+        if label_files
+        else [],
+    )
+
+
+class FileDataset:
+    """Base of the data sets that are files: pairs, and a function that reads a label file.
+
+    Args:
+        label_set: of the classes that `read_classes` gives.
+        pairing: as found in the folders.
+        read_classes: reads a label file as classes, uint8 (H, W); raises DatasetError.
+        complete: refuse a data set in which images lack labels; False leaves these images out.
+
+    Raises:
+        DatasetError: images lack labels.
+    """
+
+    def __init__(
+        self,
+        label_set: LabelSet,
+        pairing: Pairing,
+        read_classes: Callable[[Path], np.ndarray],
+        complete: bool = True,
+    ) -> None:
+        if complete and pairing.missing:
+            raise DatasetError("; ".join(pairing.missing))
+        self.label_set = label_set
+        self.pairs = pairing.pairs
+        self.unpaired = (*pairing.missing, *pairing.orphans)
+        self._read_classes = read_classes
+
+    @property
+    def ignored_ids(self) -> frozenset[int]:
+        """Classes that evaluation leaves out, as if they were unlabelled: those of category 'void'."""
+        return frozenset(c.id for c in self.label_set.classes if c.category == "void")
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether its frames have labels; without, all pixels are 255."""
+        return any(pair.labels is not None for pair in self.pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read a frame.
+
+        Raises:
+            DatasetError: a file is unreadable or wrong; all that is wrong with the frame is named.
+        """
+        image_path, label_path, name = self.pairs[index]
+        problems: list[str] = []
+        image = _read(read_rgb, image_path, problems)
+        labels = None
+        if label_path is not None:
+            labels = _read(self._read_classes, label_path, problems)
+        elif image is not None:
+            labels = np.full(image.shape[:2], IGNORE_ID, np.uint8)
+        if image is not None and labels is not None:
+            if image.shape[:2] == labels.shape:
+                return Sample(image, labels, name)
+            problems.append(
+                f"{label_path} is {labels.shape[1]}x{labels.shape[0]} (width x height),"
+                f" its image {image.shape[1]}x{image.shape[0]}"
+            )
+        raise DatasetError("; ".join(problems))
+
+
+def _read(reader: Callable[[Path], np.ndarray], path: Path, problems: list[str]) -> np.ndarray | None:
+    try:
+        return reader(path)
+    except DatasetError as error:
+        problems.append(str(error))
+        return None
+
+
+def _ranges(ids: list[int]) -> str:
+    parts: list[list[int]] = []
+    for i in ids:
+        if parts and parts[-1][-1] == i - 1:
+            parts[-1] = [parts[-1][0], i]
+        else:
+            parts.append([i, i])
+    return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in parts)

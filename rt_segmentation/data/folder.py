@@ -1,0 +1,92 @@
+"""Anybody's labelled images: folders of images and of label pictures, and a label set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rt_segmentation.data.dataset import ColorMap, DatasetError, FileDataset, IdMap, pair_files
+from rt_segmentation.labels import IGNORE_ID, LabelSet, load_label_set
+
+# (images, labels) below the root; without a split the part before or after it falls away.
+LAYOUTS = (("{split}/images", "{split}/labels"), ("images/{split}", "labels/{split}"))
+
+
+class Folder(FileDataset):
+    """Images (.png, .jpg) with label PNGs of the same names.
+
+    A label PNG is 8-bit gray with the label set's ids, or coloured (also with a palette) in the label set's
+    colours; both may occur. 255 and what `ignore` names are unlabelled.
+
+    Args:
+        root: has `SPLIT/images` and `SPLIT/labels`, or `images/SPLIT` and `labels/SPLIT`.
+        split: '' where the data are not split.
+        label_set: a name, the path of a YAML file, or the set itself.
+        ignore: more ids, and colours [R, G, B], that mean unlabelled.
+        complete: refuse images without labels; False leaves them out.
+
+    Raises:
+        DatasetError: folders or labels are missing, two classes share a colour and masks are coloured, or
+            `ignore` is wrong; reading a frame raises it for a bad file, id or colour.
+        LabelSetError: the label set cannot be read.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        label_set: str | Path | LabelSet,
+        ignore: Sequence[int | Sequence[int]] = (),
+        complete: bool = True,
+    ) -> None:
+        labels = label_set if isinstance(label_set, LabelSet) else load_label_set(label_set)
+        candidates = [tuple(Path(root) / part.format(split=split) for part in layout) for layout in LAYOUTS]
+        found = next(((images, folder) for images, folder in candidates if folder.is_dir()), None)
+        if found is None:
+            tried = " or ".join(dict.fromkeys(str(folder) for _, folder in candidates))
+            raise DatasetError(f"split '{split}' has no labels: {tried} should exist")
+        reader = _LabelReader(labels, *_parse_ignore(ignore))
+        super().__init__(labels, pair_files(*found), reader, complete)
+
+
+class _LabelReader:
+    """Reads a label file as ids or as colours, whichever it is."""
+
+    def __init__(
+        self, labels: LabelSet, ignored: list[int], ignored_colors: list[tuple[int, int, int]]
+    ) -> None:
+        self._ids = IdMap({c.id: c.id for c in labels.classes}, (IGNORE_ID, *ignored))
+        colors: dict[tuple[int, int, int], int] = {}
+        self._ambiguous = ""
+        for c in labels.classes:
+            other = labels.names[colors.setdefault(c.color, c.id)]
+            if other != c.name and not self._ambiguous:
+                self._ambiguous = f"'{other}' and '{c.name}' of {labels.name} have one colour, {c.color}"
+        colors.update(dict.fromkeys(ignored_colors, IGNORE_ID))
+        self._colors = ColorMap(colors)
+
+    def __call__(self, path: Path) -> np.ndarray:
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if stored is None:
+            raise DatasetError(f"{path} is not an image that OpenCV can read")
+        if stored.ndim == 2:
+            return self._ids(path) if stored.dtype != np.uint8 else self._ids.convert(stored, path)
+        if self._ambiguous:
+            raise DatasetError(f"{path} is coloured, but {self._ambiguous}; give gray labels of ids instead")
+        return self._colors(path)
+
+
+def _parse_ignore(ignore: Sequence[int | Sequence[int]]) -> tuple[list[int], list[tuple[int, int, int]]]:
+    ids, colors = [], []
+    for entry in ignore:
+        values = [entry] if isinstance(entry, int) else list(entry)
+        if len(values) not in (1, 3) or not all(isinstance(v, int) and 0 <= v <= 255 for v in values):
+            raise DatasetError(f"ignore has {entry!r}; it is a list of ids and [R, G, B], each from 0 to 255")
+        if len(values) == 1:
+            ids.append(values[0])
+        else:
+            colors.append((values[0], values[1], values[2]))
+    return ids, colors

@@ -1,0 +1,306 @@
+"""Images for a camera without a camera: a folder, a video file, or the synthetic street."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import cv2
+import numpy as np
+
+from rt_segmentation.data.dataset import DatasetError, read_labels, read_rgb
+from rt_segmentation.data.synthetic import StreetScene
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm")
+STREET = "street"
+STREET_SIZE = (640, 360)
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class SourceError(ValueError):
+    """A source without images; the message is one sentence that names it and what is wrong."""
+
+
+class SourceImage(NamedTuple):
+    """One image: rgb uint8 (H, W, 3), its true labels uint8 (H, W) where they are known, and its name."""
+
+    rgb: np.ndarray
+    labels: np.ndarray | None
+    name: str
+
+
+class ImageSource(Protocol):
+    """Anything that gives images in order; iterating again starts again at the first.
+
+    Attributes:
+        text: What it is, for a log.
+        has_labels: Whether its images come with true labels.
+    """
+
+    text: str
+    has_labels: bool
+
+    def __iter__(self) -> Iterator[SourceImage]: ...
+
+
+class FolderSource:
+    """The images of a folder, sorted by name; a file that cannot be read is skipped and counted.
+
+    Args:
+        path: Folder of .jpg, .jpeg, .png, .bmp and .ppm files; others are ignored.
+        labels: Folder of label PNGs (8-bit gray) with the images' stems, or None.
+        width: Width of the images in px; 0 keeps theirs, or their aspect ratio where `height` is given.
+        height: Likewise.
+        on_warning: Called with one sentence for each file skipped.
+
+    Attributes:
+        skipped: Files skipped so far.
+
+    Raises:
+        SourceError: a folder is missing or has no images; while iterating, when none of them could be read.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        labels: str | Path | None = None,
+        *,
+        width: int = 0,
+        height: int = 0,
+        on_warning: Callable[[str], None] = _log.warning,
+    ) -> None:
+        folder = Path(path)
+        self._labels = None if labels is None else Path(labels)
+        for wanted in (folder, self._labels):
+            if wanted is not None and not wanted.is_dir():
+                raise SourceError(f"folder '{wanted}' does not exist")
+        self._files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        if not self._files:
+            raise SourceError(f"folder '{folder}' has no images ({', '.join(IMAGE_SUFFIXES)})")
+        self._size = (width, height)
+        self._on_warning = on_warning
+        self.skipped = 0
+        self.has_labels = labels is not None
+        self.text = f"{len(self._files)} images of {folder}"
+
+    def __iter__(self) -> Iterator[SourceImage]:
+        unreadable = 0
+        for file in self._files:
+            try:
+                yield self._read(file)
+            except (DatasetError, cv2.error) as error:
+                unreadable += 1
+                self.skipped += 1
+                self._on_warning(f"skipped '{file.name}': {error}")
+        if unreadable == len(self._files):
+            raise SourceError(f"none of the {self.text} could be read")
+
+    def _read(self, file: Path) -> SourceImage:
+        rgb = read_rgb(file)
+        labels = None
+        if self._labels is not None:
+            labels = read_labels(self._labels / f"{file.stem}.png")
+            if labels.shape != rgb.shape[:2]:
+                raise DatasetError(
+                    f"its labels are {labels.shape[1]}x{labels.shape[0]}, not {rgb.shape[1]}x{rgb.shape[0]}"
+                )
+        return SourceImage(*_resized(rgb, labels, self._size), file.name)
+
+
+class VideoSource:
+    """The frames of a video file.
+
+    Args:
+        path: Any file that OpenCV can play.
+        width: Width of the images in px; 0 keeps theirs, or their aspect ratio where `height` is given.
+        height: Likewise.
+
+    Raises:
+        SourceError: the file is missing or is no video.
+    """
+
+    has_labels = False
+
+    def __init__(self, path: str | Path, *, width: int = 0, height: int = 0) -> None:
+        self._path = Path(path)
+        self._size = (width, height)
+        self.text = f"video {self._path}"
+        if not self._path.is_file():
+            raise SourceError(f"video '{path}' does not exist")
+        with self._opened() as capture:
+            if not capture.read()[0]:
+                raise SourceError(f"'{path}' is not a video that OpenCV can read")
+
+    def __iter__(self) -> Iterator[SourceImage]:
+        with self._opened() as capture:
+            for number in itertools.count():
+                there, bgr = capture.read()
+                if not there:
+                    return
+                rgb, _ = _resized(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), None, self._size)
+                yield SourceImage(rgb, None, f"{self._path.stem}_{number:06d}")
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[cv2.VideoCapture]:
+        capture = cv2.VideoCapture(str(self._path))
+        try:
+            yield capture
+        finally:
+            capture.release()
+
+
+class StreetSource:
+    """The synthetic street with its exact labels, without an end.
+
+    Args:
+        seed: Which street.
+        width: Of the images in px; 0 with `height` 0 is 640x360, one 0 keeps 16:9.
+        height: Likewise.
+        rate_hz: Images a second of the scene's own time.
+
+    Raises:
+        SourceError: the images would be too small, or the seed is negative.
+    """
+
+    has_labels = True
+
+    def __init__(self, seed: int, *, width: int = 0, height: int = 0, rate_hz: float) -> None:
+        width, height = _fitted(STREET_SIZE, (width, height))
+        try:
+            self._scene = StreetScene(seed, width, height)
+        except ValueError as error:
+            raise SourceError(str(error)) from error
+        self._seed = seed
+        self._rate_hz = rate_hz
+        self.text = f"street {seed} of {width}x{height} px"
+
+    def __iter__(self) -> Iterator[SourceImage]:
+        for number in itertools.count():
+            rgb, labels = self._scene.render(number / self._rate_hz)
+            yield SourceImage(rgb, labels, f"street_{self._seed}_{number:06d}")
+
+
+def open_source(
+    source: str,
+    labels: str = "",
+    *,
+    seed: int = 0,
+    width: int = 0,
+    height: int = 0,
+    rate_hz: float,
+    on_warning: Callable[[str], None] = _log.warning,
+) -> ImageSource:
+    """Open what `source` names: 'street', a folder of images, or a video file.
+
+    Args:
+        source: 'street' or a path.
+        labels: Folder of label PNGs for a folder of images, or ''.
+        seed: Of the street.
+        width: In px; 0 keeps the source's.
+        height: In px; 0 keeps the source's.
+        rate_hz: Images a second, for the street's own time.
+        on_warning: Called with one sentence for each file skipped.
+
+    Raises:
+        SourceError: there is no such source, or it has no images, or labels are given for what is no folder.
+    """
+    path = Path(source).expanduser()
+    if source != STREET and path.is_dir():
+        truth = Path(labels).expanduser() if labels else None
+        return FolderSource(path, truth, width=width, height=height, on_warning=on_warning)
+    if labels:
+        raise SourceError(f"labels '{labels}' go with a folder of images, and the source is '{source}'")
+    if source == STREET:
+        return StreetSource(seed, width=width, height=height, rate_hz=rate_hz)
+    if not path.exists():
+        raise SourceError(f"source '{source}' is neither '{STREET}' nor an existing folder or video file")
+    return VideoSource(path, width=width, height=height)
+
+
+class ReadAhead(Generic[T]):
+    """Read an iterable in a thread, a few items ahead, so that a slow one does not hold up the caller.
+
+    Args:
+        items: What to read, nothing of it None; its errors are raised by `take`.
+        depth: Items kept ready.
+
+    Attributes:
+        over: Whether the last item was taken.
+    """
+
+    def __init__(self, items: Iterable[T], depth: int = 4) -> None:
+        self._items = items
+        self._ready: queue.Queue[tuple[T | None, Exception | None]] = queue.Queue(depth)
+        self.over = False
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="read-ahead", daemon=True)
+        self._thread.start()
+
+    def take(self) -> T | None:
+        """Return the next item, or None where none is ready yet or they are over.
+
+        Raises:
+            Exception: what reading the items raised.
+        """
+        try:
+            item, error = self._ready.get_nowait()
+        except queue.Empty:
+            return None
+        if error is not None:
+            raise error
+        self.over = item is None
+        return item
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Stop reading; waits at most `timeout_s` seconds for the item being read."""
+        self._closed.set()
+        self._thread.join(timeout_s)
+
+    def _read(self) -> None:
+        try:
+            for item in self._items:
+                if not self._put(item, None):
+                    return
+        except Exception as error:
+            self._put(None, error)
+        else:
+            self._put(None, None)
+
+    def _put(self, item: T | None, error: Exception | None) -> bool:
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Full):
+                self._ready.put((item, error), timeout=0.1)
+                return True
+        return False
+
+
+def _fitted(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
+    """The wanted (width, height), where 0 is the other side's share of `size`."""
+    (width, height), (wanted_width, wanted_height) = size, wanted
+    if wanted_width and wanted_height:
+        return wanted
+    if wanted_width:
+        return wanted_width, max(1, round(height * wanted_width / width))
+    if wanted_height:
+        return max(1, round(width * wanted_height / height)), wanted_height
+    return size
+
+
+def _resized(
+    rgb: np.ndarray, labels: np.ndarray | None, wanted: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    height, width = rgb.shape[:2]
+    size = _fitted((width, height), wanted)
+    if size == (width, height):
+        return rgb, labels
+    shrinks = size[0] * size[1] < width * height
+    rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return rgb, None if labels is None else cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)

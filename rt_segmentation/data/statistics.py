@@ -1,0 +1,132 @@
+"""What is in a data set: class frequencies, the weights made of them, colours, sizes, and what is wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rt_segmentation.data.dataset import DatasetError, SegmentationDataset
+from rt_segmentation.labels import IGNORE_ID, LabelSet
+
+WEIGHT_C = 1.02
+"""c of the ENet paper, Section 5.2."""
+
+
+@dataclass
+class Statistics:
+    """Sums over frames; memory does not grow with them, but for the problems.
+
+    Attributes:
+        label_set: the classes.
+        frames: frames without problems, which are all that is counted.
+        sizes: frames by (width, height).
+        pixels: by class, int64 (C,).
+        frames_with: frames in which a class occurs, int64 (C,).
+        pixels_around: all pixels of these frames, int64 (C,).
+        unlabelled: pixels without a class.
+        problems: a sentence for each frame or group of files that is wrong.
+    """
+
+    label_set: LabelSet
+    frames: int = 0
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    unlabelled: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        classes = len(self.label_set.classes)
+        self.pixels = np.zeros(classes, np.int64)
+        self.frames_with = np.zeros(classes, np.int64)
+        self.pixels_around = np.zeros(classes, np.int64)
+        self._sums = np.zeros((2, 3))
+
+    def add(self, image: np.ndarray, labels: np.ndarray) -> None:
+        """Count a frame: uint8 (H, W, 3) RGB and uint8 (H, W)."""
+        counts = np.bincount(labels.ravel(), minlength=IGNORE_ID + 1)
+        classes = counts[: len(self.pixels)]
+        self.frames += 1
+        self.sizes[labels.shape[1], labels.shape[0]] += 1
+        self.pixels += classes
+        self.frames_with += classes > 0
+        self.pixels_around += np.where(classes > 0, labels.size, 0)
+        self.unlabelled += int(counts[len(self.pixels) :].sum())
+        values = np.arange(256) / 255
+        for channel in range(3):
+            histogram = np.bincount(image[..., channel].ravel(), minlength=256)
+            self._sums[:, channel] += histogram @ values, histogram @ values**2
+
+    def frequencies(self) -> np.ndarray:
+        """Share of each class in the labelled pixels, float64 (C,); NaN without any."""
+        total = self.pixels.sum()
+        return self.pixels / total if total else np.full(len(self.pixels), np.nan)
+
+    def log_weights(self, c: float = WEIGHT_C) -> np.ndarray:
+        """Class weights 1 / ln(c + frequency), float64 (C,): ENet paper, Section 5.2, and LinkNet's."""
+        return np.asarray(1 / np.log(c + self.frequencies()))
+
+    def median_frequency_weights(self) -> np.ndarray:
+        """Class weights median / frequency, float64 (C,); NaN for absent classes.
+
+        The frequency of a class is its pixels over all pixels of the frames in which it occurs; the median is
+        over the classes that occur (Eigen and Fergus, 2015; used for SegNet).
+        """
+        present = self.pixels > 0
+        frequency = np.full(len(self.pixels), np.nan)
+        frequency[present] = self.pixels[present] / self.pixels_around[present]
+        return np.asarray(np.nanmedian(frequency) / frequency) if present.any() else frequency
+
+    def mean(self) -> np.ndarray:
+        """Mean of R, G, B in [0, 1] over all pixels, float64 (3,)."""
+        return np.asarray(self._sums[0] / self._pixel_count())
+
+    def std(self) -> np.ndarray:
+        """Standard deviation of R, G, B in [0, 1] over all pixels, float64 (3,)."""
+        return np.asarray(np.sqrt(np.maximum(self._sums[1] / self._pixel_count() - self.mean() ** 2, 0)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything by name, of types that JSON has; NaN for what is unknown."""
+        names = self.label_set.names
+
+        def by_name(values: np.ndarray) -> dict[str, Any]:
+            return dict(zip(names, values.tolist()))
+
+        return {
+            "label_set": self.label_set.name,
+            "frames": self.frames,
+            "sizes": {f"{w}x{h}": count for (w, h), count in sorted(self.sizes.items())},
+            "pixels": by_name(self.pixels),
+            "frames_with": by_name(self.frames_with),
+            "frequencies": by_name(self.frequencies()),
+            "log_weights": by_name(self.log_weights()),
+            "median_frequency_weights": by_name(self.median_frequency_weights()),
+            "unlabelled_share": self.unlabelled / self._pixel_count(),
+            "mean": self.mean().tolist(),
+            "std": self.std().tolist(),
+            "problems": self.problems,
+        }
+
+    def _pixel_count(self) -> float:
+        return float(self.pixels.sum() + self.unlabelled) or float("nan")
+
+
+def survey(dataset: SegmentationDataset) -> Iterator[Statistics]:
+    """Read every frame and count; what is wrong is collected, not raised.
+
+    Yields:
+        The same, growing statistics before the first frame and after each.
+    """
+    statistics = Statistics(dataset.label_set)
+    statistics.problems.extend(getattr(dataset, "unpaired", ()))
+    yield statistics
+    for index in range(len(dataset)):
+        try:
+            sample = dataset[index]
+        except DatasetError as error:
+            statistics.problems.append(str(error))
+        else:
+            statistics.add(sample.image, sample.labels)
+        yield statistics

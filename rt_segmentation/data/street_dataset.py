@@ -1,0 +1,48 @@
+"""The synthetic street as a data set."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from rt_segmentation.data.dataset import Sample
+from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.labels import load_label_set
+
+TRAINING_SEED = 1000
+"""Training takes seeds from here up; demos and tests take smaller ones, which no shipped model has seen."""
+
+DEMO_SEED = 7
+"""The demo's street."""
+
+FRAME_INTERVAL_S = 1.7
+
+
+class Street:
+    """Frames of generated streets, rendered when asked for.
+
+    Args:
+        scenes: how many streets, with seeds from `first_seed` on.
+        frames_per_scene: frames of each, `FRAME_INTERVAL_S` apart.
+        first_seed: seed of the first street.
+        width, height: size of the frames [px].
+    """
+
+    def __init__(
+        self, scenes: int, frames_per_scene: int, first_seed: int, width: int = 480, height: int = 360
+    ) -> None:
+        self.label_set = load_label_set("camvid11")
+        self._length = scenes * frames_per_scene
+        self._frames_per_scene = frames_per_scene
+        self._first_seed = first_seed
+        self._scene = lru_cache(maxsize=2)(lambda seed: StreetScene(seed, width, height))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < self._length:
+            raise IndexError(f"street frame {index} of {self._length}")
+        scene, frame = divmod(index, self._frames_per_scene)
+        seed = self._first_seed + scene
+        image, labels = self._scene(seed).render(frame * FRAME_INTERVAL_S)
+        return Sample(image, labels, f"street{seed}_{frame:03d}")

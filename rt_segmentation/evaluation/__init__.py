@@ -1,0 +1,1 @@
+"""Accuracy: metrics, data-set evaluation."""

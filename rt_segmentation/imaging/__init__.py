@@ -1,0 +1,1 @@
+"""Camera images in, label images out: message bytes to frames, frames to RGB, labels to pictures."""

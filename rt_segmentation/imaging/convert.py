@@ -1,0 +1,145 @@
+"""Frames to RGB at the size the network wants, and results back to the camera's size.
+
+The order of work: a Bayer mosaic is demosaiced first, as its pattern does not survive a resize; YUV becomes
+RGB and is resized then; packed formats and grey are resized first, so that fewer pixels are converted.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from rt_segmentation.imaging.buffers import check_out
+from rt_segmentation.imaging.frame import Frame
+
+_PIXELWISE_TO_RGB = {
+    "bgr8": cv2.COLOR_BGR2RGB,
+    "rgba8": cv2.COLOR_RGBA2RGB,
+    "bgra8": cv2.COLOR_BGRA2RGB,
+    "mono8": cv2.COLOR_GRAY2RGB,
+    "mono16": cv2.COLOR_GRAY2RGB,
+}
+_NEIGHBOURS_TO_RGB = {
+    # ROS names a pattern from the image's first pixel on, these OpenCV names from the second row's
+    # second one; OpenCV's newer names, which match, are missing from older releases.
+    "bayer_rggb8": cv2.COLOR_BayerBG2RGB,
+    "bayer_bggr8": cv2.COLOR_BayerRG2RGB,
+    "bayer_gbrg8": cv2.COLOR_BayerGR2RGB,
+    "bayer_grbg8": cv2.COLOR_BayerGB2RGB,
+    "uyvy": cv2.COLOR_YUV2RGB_UYVY,
+    "yuyv": cv2.COLOR_YUV2RGB_YUYV,
+}
+_TWO_PLANES_TO_RGB = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
+
+# BT.601, limited range, as OpenCV has it for subsampled YUV; for 4:4:4 it only has a full-range code.
+_BT601 = np.array([[1.164, 0.0, 1.596], [1.164, -0.391, -0.813], [1.164, 2.018, 0.0]], np.float32)
+_BT601_AFFINE = np.hstack([_BT601, -_BT601 @ np.array([[16.0], [128.0], [128.0]], np.float32)])
+_BLACK = np.uint8(16)
+
+
+def to_rgb(
+    frame: Frame, size: tuple[int, int] | None = None, out: npt.NDArray[np.uint8] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Converts a frame to RGB.
+
+    YUV is read as BT.601 limited range, mono16 by its high byte (value // 256), mono is repeated in all three
+    channels, alpha is dropped. An image of which a side shrinks to half or less, and none grows, is averaged
+    (INTER_AREA); any other resize is bilinear.
+
+    Args:
+        frame: A frame of ``decode_image`` or ``decode_compressed``.
+        size: (width, height) of the result [px]; the frame's own by default.
+        out: (height, width, 3) uint8, C-contiguous, to write the result into; not memory of the frame.
+
+    Returns:
+        (height, width, 3) uint8, C-contiguous: ``out`` where it is given, else a new array, or the frame's
+        own plane where that is the result already (unpadded rgb8 at its own size), read-only as the message.
+
+    Raises:
+        ValueError: ``out`` does not fit.
+    """
+    own_size = (frame.width, frame.height)
+    size = size or own_size
+    check_out(out, (size[1], size[0], 3))
+    interpolation = _interpolation(own_size, size)
+    if frame.pixel_format == "rgb8":
+        return _resize(frame.planes[0], size, interpolation, out)
+    if frame.pixel_format in _PIXELWISE_TO_RGB:
+        samples = _high_bytes(frame.planes[0]) if frame.pixel_format == "mono16" else frame.planes[0]
+        if size != own_size:
+            samples = _resize(samples, size, interpolation, None)
+        return _uint8(cv2.cvtColor(samples, _PIXELWISE_TO_RGB[frame.pixel_format], dst=out))
+    if size == own_size:
+        return _full_size_rgb(frame, out)
+    return _resize(_full_size_rgb(frame, None), size, interpolation, out)
+
+
+def resize_labels(
+    labels: npt.NDArray[np.uint8], size: tuple[int, int], out: npt.NDArray[np.uint8] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Resizes a label image (H, W) to ``size`` (width, height) [px] by the nearest pixel, mixing no ids.
+
+    Returns:
+        (height, width) uint8: ``out`` where it is given; ``labels`` itself where it already has the size.
+
+    Raises:
+        ValueError: ``out`` does not fit.
+    """
+    check_out(out, (size[1], size[0]))
+    # The exact variant takes the pixel under each centre; the plain one is shifted by up to half a pixel.
+    return _resize(labels, size, cv2.INTER_NEAREST_EXACT, out)
+
+
+def resize_confidence(
+    confidence: npt.NDArray[np.uint8], size: tuple[int, int], out: npt.NDArray[np.uint8] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Resizes a confidence image (H, W) to ``size`` (width, height) [px] bilinearly.
+
+    Returns:
+        (height, width) uint8: ``out`` where it is given; ``confidence`` itself where it already has the size.
+
+    Raises:
+        ValueError: ``out`` does not fit.
+    """
+    check_out(out, (size[1], size[0]))
+    return _resize(confidence, size, cv2.INTER_LINEAR, out)
+
+
+def _full_size_rgb(frame: Frame, out: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8]:
+    if frame.pixel_format in _NEIGHBOURS_TO_RGB:
+        return _uint8(cv2.cvtColor(frame.planes[0], _NEIGHBOURS_TO_RGB[frame.pixel_format], dst=out))
+    luma, chroma = frame.planes
+    if frame.pixel_format in _TWO_PLANES_TO_RGB:
+        return _uint8(cv2.cvtColorTwoPlane(luma, chroma, _TWO_PLANES_TO_RGB[frame.pixel_format], dst=out))
+    # Luma below black counts as black, as in OpenCV's own YUV codes.
+    yuv = cv2.merge([np.maximum(luma, _BLACK), chroma])
+    return _uint8(cv2.transform(yuv, _BT601_AFFINE, dst=out))
+
+
+def _high_bytes(plane: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
+    offset = 0 if plane.dtype == np.dtype(">u2") else 1
+    return np.ascontiguousarray(plane.getfield(np.uint8, offset))
+
+
+def _interpolation(source: tuple[int, int], target: tuple[int, int]) -> int:
+    scale_x, scale_y = source[0] / target[0], source[1] / target[1]
+    return cv2.INTER_AREA if min(scale_x, scale_y) >= 1 and max(scale_x, scale_y) >= 2 else cv2.INTER_LINEAR
+
+
+def _resize(
+    image: npt.NDArray[np.uint8], size: tuple[int, int], interpolation: int, out: npt.NDArray[np.uint8] | None
+) -> npt.NDArray[np.uint8]:
+    if (image.shape[1], image.shape[0]) != size:
+        return _uint8(cv2.resize(image, size, dst=out, interpolation=interpolation))
+    if out is None:
+        return np.ascontiguousarray(image)
+    np.copyto(out, image)
+    return out
+
+
+def _uint8(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Narrows the type of OpenCV's stubs, which know no dtype."""
+    return cast("npt.NDArray[np.uint8]", image)

@@ -1,0 +1,20 @@
+"""The one error this room raises for an image that cannot be used."""
+
+from __future__ import annotations
+
+
+class ImageError(ValueError):
+    """An image from outside that cannot be used; the frame is dropped, the program goes on.
+
+    Attributes:
+        reason: A short slug to count drops by: ``truncated``, ``bad_step``, ``bad_size``,
+            ``unknown_encoding`` or ``undecodable``.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
+        # The default would call the class with the message alone and fail when a worker sends the error home.
+        return type(self), (self.reason, str(self))

@@ -1,0 +1,150 @@
+"""What a compressed image says of itself, read before any pixel is decoded.
+
+OpenCV fills the missing part of a truncated JPEG with grey and says nothing, and allocates whatever size a
+header declares. So the file's own structure is walked first: is it all there, and how large will it be?
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+
+from rt_segmentation.imaging.errors import ImageError
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_GREY = 0
+# In entropy-coded data 0xFF is followed by 0x00 or a restart marker (D0 to D7); all else is a real marker.
+_JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_JPEG_EOI = 0xD9
+_JPEG_ALONE = (0x01, 0xD8)  # TEM and SOI carry no length
+_JPEG_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {
+    0xC4,
+    0xC8,
+    0xCC,
+}  # DHT, JPG and DAC sit in the same range
+
+
+@dataclass(frozen=True)
+class Header:
+    """A complete compressed image's declaration.
+
+    Attributes:
+        kind: ``JPEG``, ``PNG`` or ``WebP``.
+        width: [px]
+        height: [px]
+        grey: Whether it holds one channel.
+    """
+
+    kind: str
+    width: int
+    height: int
+    grey: bool
+
+
+def read_header(data: bytes) -> Header | None:
+    """Reads the header of a JPEG, PNG or WebP file and checks that the file is complete.
+
+    Returns:
+        The header, or None where the bytes start like none of the three.
+
+    Raises:
+        ImageError: ``undecodable`` where the file ends early or its structure is broken.
+    """
+    try:
+        if data.startswith(b"\xff\xd8"):
+            return _read_jpeg(data)
+        if data.startswith(_PNG_SIGNATURE):
+            return _read_png(data)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _read_webp(data)
+    except struct.error:
+        raise ImageError(
+            "undecodable",
+            f"The compressed image ends inside a header, after {len(data)} bytes; it must be a whole file.",
+        ) from None
+    return None
+
+
+def _read_jpeg(data: bytes) -> Header:
+    header = None
+    position = 2
+    while True:
+        found = _JPEG_MARKER.search(data, position)
+        if found is None:
+            raise ImageError(
+                "undecodable",
+                f"The JPEG is truncated: its {len(data)} bytes hold no end-of-image marker (FF D9); "
+                "a whole one ends with it.",
+            )
+        marker = data[found.start() + 1]
+        position = found.end()
+        if marker == _JPEG_EOI:
+            break
+        if marker in _JPEG_ALONE:
+            continue
+        if marker in _JPEG_FRAME_HEADERS and header is None:
+            height, width, channels = struct.unpack_from(">HHB", data, position + 3)
+            header = Header("JPEG", width, height, grey=channels == 1)
+        position += max(2, struct.unpack_from(">H", data, position)[0])
+    if header is None:
+        raise ImageError(
+            "undecodable", "The JPEG has no frame header (SOF) and so no size; it must have one."
+        )
+    return header
+
+
+def _read_png(data: bytes) -> Header:
+    header = None
+    position = len(_PNG_SIGNATURE)
+    while True:
+        length, name = struct.unpack_from(">I4s", data, position)
+        body_end = position + 8 + length
+        if body_end + 4 > len(data):
+            raise ImageError(
+                "undecodable",
+                f"The PNG is truncated: its chunk {name!r} ends at byte {body_end + 4} of {len(data)}; "
+                "a whole one ends with the chunk IEND.",
+            )
+        if (
+            zlib.crc32(memoryview(data)[position + 4 : body_end])
+            != struct.unpack_from(">I", data, body_end)[0]
+        ):
+            raise ImageError(
+                "undecodable",
+                f"The PNG's chunk {name!r} differs from its checksum; it must arrive as it was written.",
+            )
+        if header is None:
+            if name != b"IHDR" or length != 13:
+                raise ImageError(
+                    "undecodable",
+                    f"The PNG starts with the chunk {name!r}; it must start with a 13 byte IHDR.",
+                )
+            width, height, _, colour_type = struct.unpack_from(">IIBB", data, position + 8)
+            header = Header("PNG", width, height, grey=colour_type == _PNG_GREY)
+        if name == b"IEND":
+            return header
+        position = body_end + 4
+
+
+def _read_webp(data: bytes) -> Header:
+    size, form = struct.unpack_from("<I4x4s", data, 4)
+    if len(data) < size + 8:
+        raise ImageError(
+            "undecodable",
+            f"The WebP is truncated: it declares {size + 8} bytes and {len(data)} are there; all must be.",
+        )
+    if form == b"VP8X":
+        low_w, high_w, low_h, high_h = struct.unpack_from("<HBHB", data, 24)
+        width, height = 1 + low_w + (high_w << 16), 1 + low_h + (high_h << 16)
+    elif form == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    elif form == b"VP8 ":
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+    else:
+        raise ImageError(
+            "undecodable", f"The WebP starts with the chunk {form!r}; it must start with VP8, VP8L or VP8X."
+        )
+    return Header("WebP", width, height, grey=False)

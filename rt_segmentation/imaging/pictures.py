@@ -1,0 +1,81 @@
+"""Pictures for people: camera, truth, labels and overlay side by side, with a legend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rt_segmentation.labels import LabelSet
+
+CAPTION_PX = 26
+SWATCH_PX = 14
+FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+INK, PAPER = (235, 235, 235), (24, 26, 30)
+
+
+def caption(image: np.ndarray, text: str) -> np.ndarray:
+    """Put a line of text above an image; uint8 (H, W, 3) to (H + CAPTION_PX, W, 3) RGB."""
+    strip = np.full((CAPTION_PX, image.shape[1], 3), PAPER, np.uint8)
+    cv2.putText(strip, text, (8, 18), FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
+    return np.vstack([strip, image])
+
+
+def legend(labels: LabelSet, width: int) -> np.ndarray:
+    """Name and colour of each class, in as many lines as the width [px] asks for; uint8 (h, width, 3) RGB."""
+    lines: list[list[tuple[int, str, tuple[int, int, int]]]] = [[]]
+    x = 8
+    for c in labels.classes:
+        length = SWATCH_PX + 6 + cv2.getTextSize(c.name, FONT, FONT_SCALE, 1)[0][0] + 16
+        if x + length > width and lines[-1]:
+            lines.append([])
+            x = 8
+        lines[-1].append((x, c.name, c.color))
+        x += length
+    strip = np.full((CAPTION_PX * len(lines), width, 3), PAPER, np.uint8)
+    for row, line in enumerate(lines):
+        top = row * CAPTION_PX + 6
+        for left, name, color in line:
+            cv2.rectangle(strip, (left, top), (left + SWATCH_PX, top + SWATCH_PX), color, -1)
+            cv2.putText(strip, name, (left + SWATCH_PX + 6, top + 12), FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
+    return strip
+
+
+def sheet(rows: list[list[tuple[str, np.ndarray]]], labels: LabelSet, columns_width: int = 480) -> np.ndarray:
+    """Rows of captioned pictures of equal width, then the legend.
+
+    Args:
+        rows: (caption, uint8 (H, W, 3) RGB) for each picture; all rows have the same number.
+        labels: for the legend.
+        columns_width: width of a picture [px].
+
+    Returns:
+        uint8 (H, W, 3) RGB.
+    """
+    parts = []
+    for row in rows:
+        pictures = [caption(_to_width(image, columns_width), text) for text, image in row]
+        height = max(p.shape[0] for p in pictures)
+        parts.append(np.hstack([_to_height(p, height) for p in pictures]))
+    parts.append(legend(labels, parts[0].shape[1]))
+    return np.vstack(parts)
+
+
+def write_picture(path: Path, rgb: np.ndarray) -> None:
+    """Write an RGB picture; the name's suffix says as what.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if not cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)):
+        raise OSError(f"picture {path} cannot be written")
+
+
+def _to_width(image: np.ndarray, width: int) -> np.ndarray:
+    height = round(image.shape[0] * width / image.shape[1])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _to_height(image: np.ndarray, height: int) -> np.ndarray:
+    return cv2.copyMakeBorder(image, 0, height - image.shape[0], 0, 0, cv2.BORDER_CONSTANT, value=PAPER)

@@ -1,0 +1,1 @@
+"""From frames to label images: the segmenter and the engines that run the networks."""

@@ -1,0 +1,92 @@
+"""The networks rewritten for engines: the same weights in operations that every engine executes well.
+
+Batch norm is folded into convolutions, dropout is gone, max unpooling is a multiplication by first-maximum
+masks, a transposed convolution is a convolution and a sub-pixel rearrangement. In float32 the result equals
+the network in eval mode, but for the rounding of folded weights. docs/torch2trt.md has the allowed calls.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from rt_segmentation.inference.deploy.body import Body
+from rt_segmentation.inference.deploy.enet import ENetBody, ENetEncoderBody
+from rt_segmentation.inference.deploy.lednet import LEDNetBody
+from rt_segmentation.inference.deploy.linknet import LinkNetBody
+from rt_segmentation.inference.deploy.segnet import SegNetBody
+from rt_segmentation.networks.enet import ENet, ENetEncoderClassifier
+from rt_segmentation.networks.lednet import LEDNet
+from rt_segmentation.networks.linknet import LinkNet
+from rt_segmentation.networks.segnet import SegNet
+
+MIN_SIDE_PX = 32
+
+_BODIES: dict[type[nn.Module], type[Body]] = {
+    LinkNet: LinkNetBody,
+    ENet: ENetBody,
+    ENetEncoderClassifier: ENetEncoderBody,
+    LEDNet: LEDNetBody,
+    SegNet: SegNetBody,
+}
+
+
+class DeployedNetwork(nn.Module):
+    """A network for frames of one size.
+
+    Attributes:
+        body: from padded images to coarse logits (see `Body`).
+        height, width: of the frames [px].
+    """
+
+    def __init__(self, body: Body, height: int, width: int, multiple: int) -> None:
+        super().__init__()
+        self.body = body
+        self.height, self.width = height, width
+        self._bottom, self._right = -height % multiple, -width % multiple
+
+    def coarse(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, height, width) to coarse logits (N, phases x classes, h, w)."""
+        if self._bottom or self._right:
+            images = F.pad(images, (0, self._right, 0, self._bottom))
+        out: torch.Tensor = self.body(images)
+        return out
+
+    def spread(self, coarse: torch.Tensor) -> torch.Tensor:
+        """Coarse values, `phases` for each of any number of maps, to full size: (N, maps, height, width).
+
+        It moves values and computes none, so that labels may take it as well as logits.
+        """
+        full: torch.Tensor = self.body.spread(coarse)
+        if self._bottom or self._right:
+            full = full[:, :, : self.height, : self.width]
+        return full
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, height, width) to logits (N, num_classes, height, width), as the network's."""
+        return self.spread(self.coarse(images))
+
+
+def deploy(network: nn.Module, height: int, width: int) -> DeployedNetwork:
+    """Rewrite a network for frames of height x width [px]; the network itself stays as it is.
+
+    Args:
+        network: one of `rt_segmentation.networks`, float32, with its weights.
+        height: 32 or more.
+        width: 32 or more.
+
+    Returns:
+        A module in eval mode without gradients, on the CPU.
+
+    Raises:
+        ValueError: the network is another one, or a side is too small.
+    """
+    if type(network) not in _BODIES:
+        known = ", ".join(kind.__name__ for kind in _BODIES)
+        raise ValueError(f"a network of type {type(network).__name__} cannot be deployed; {known} can")
+    if min(height, width) < MIN_SIDE_PX:
+        raise ValueError(f"width x height is {width} x {height}, both must be {MIN_SIDE_PX} or more")
+    body = _BODIES[type(network)](network)
+    multiple = int(network.multiple)  # type: ignore[arg-type]
+    return DeployedNetwork(body, height, width, multiple).eval().requires_grad_(False)

@@ -1,0 +1,129 @@
+"""What engines that execute a graph from the cache have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from rt_segmentation.inference import cache, parity
+from rt_segmentation.inference.cache import CacheEntry, CacheKey
+from rt_segmentation.inference.engines import EngineError, EngineUnavailable
+from rt_segmentation.inference.engines.export import (
+    LABELS_ONLY,
+    WITH_CONFIDENCE,
+    check_exportable,
+    graph_entry,
+    load_reference,
+)
+from rt_segmentation.models import ModelManifest, load_weights
+
+_T = TypeVar("_T")
+
+Runner = Callable[[np.ndarray], "list[np.ndarray]"]
+"""From uint8 (N, H, W, 3) to the graph's outputs, in arrays that are the caller's."""
+
+
+class CachedEngine(ABC):
+    """An engine that compiles a model's graph for each batch and size when the first frames of it come.
+
+    A compiled graph is used after its labels were compared with torch's (`parity`); the share of equal labels
+    stays in the cache. From a warm cache nothing imports torch.
+
+    Raises:
+        EngineUnavailable: the precision is not offered here, or no graph can be made.
+        ModelError: the weights are missing, damaged or do not fit the network.
+    """
+
+    name: str
+
+    def __init__(self, manifest: ModelManifest, precision: str) -> None:
+        offered = self.precisions()
+        if precision not in offered:
+            raise EngineUnavailable(
+                f"engine '{self.name}' has no precision '{precision}' on {self.device};"
+                f" it has {', '.join(offered)}"
+            )
+        self.precision = precision
+        load_weights(manifest)
+        check_exportable(manifest)
+        self._manifest = manifest
+        self._runners: dict[tuple[int, int, int, bool], Runner] = {}
+
+    @property
+    @abstractmethod
+    def device(self) -> str:
+        """What executes the graph, in words."""
+
+    @classmethod
+    @abstractmethod
+    def precisions(cls) -> tuple[str, ...]:
+        """What is offered on this machine, the first choice first."""
+
+    @abstractmethod
+    def _versions(self) -> dict[str, str]:
+        """Of the libraries whose change may change results."""
+
+    @abstractmethod
+    def _compile(self, graph: Path) -> Runner:
+        """Make an ONNX file executable; it may raise whatever its library raises."""
+
+    def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
+        """See `Engine.prepare`."""
+        key = (batch, height, width, confidence)
+        if key not in self._runners:
+            graph = graph_entry(self._manifest, batch, height, width)
+            self._pass_gate(graph, batch)
+            self._runners[key] = self._attempt(lambda: self._compile(_file(graph, confidence)))
+
+    def infer(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """See `Engine.infer`."""
+        batch, height, width = images.shape[:3]
+        self.prepare(batch, height, width, confidence)
+        runner = self._runners[batch, height, width, confidence]
+        labels, *rest = self._attempt(lambda: runner(images))
+        return labels, rest[0] if rest else None
+
+    def _pass_gate(self, graph: CacheEntry, batch: int) -> None:
+        identity = {**graph.key["identity"], "precision": self.precision, "device": self.device}
+        key = CacheKey(self.name, identity, {"code": cache.code_digest(), **self._versions()})
+        verdict = cache.find(key)
+        if verdict is None:
+            with cache.locked(key):
+                verdict = cache.find_quietly(key) or self._judge(key, graph, batch)
+        refused = parity.refusal(self.name, self.precision, float(verdict.data["agreement"]))
+        if refused:
+            raise EngineError(refused)
+
+    def _judge(self, key: CacheKey, graph: CacheEntry, batch: int) -> CacheEntry:
+        frames, reference = load_reference(graph)
+        shares = []
+        for confidence in (False, True):
+            runner = self._attempt(lambda c=confidence: self._compile(_file(graph, c)))  # type: ignore[misc]
+            shares.append(
+                parity.agreement(
+                    lambda images, r=runner: self._attempt(lambda: r(images))[0],  # type: ignore[misc]
+                    frames,
+                    reference,
+                    batch,
+                )
+            )
+        try:
+            return cache.store(key, {}, {"agreement": min(shares)})
+        except OSError as error:
+            raise EngineError(f"engine cache {cache.cache_root()} cannot be written: {error}") from error
+
+    def _attempt(self, call: Callable[[], _T]) -> _T:
+        try:
+            return call()
+        except Exception as error:
+            # The libraries raise types of their own, and what they say may have many lines.
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise EngineError(f"engine '{self.name}' in {self.precision} failed: {reason}") from error
+
+
+def _file(graph: CacheEntry, confidence: bool) -> Path:
+    return graph.file(WITH_CONFIDENCE if confidence else LABELS_ONLY)

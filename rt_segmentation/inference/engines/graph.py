@@ -1,0 +1,55 @@
+"""What engines execute: from the frames' bytes to labels and confidence, all in one graph."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from rt_segmentation.inference.deploy import DeployedNetwork
+
+
+class EngineGraph(nn.Module):
+    """Normalisation, layout, deployed network, argmax and confidence.
+
+    The maximum over the classes is taken before the last rearrangement of pixels: one byte moves for each
+    pixel, not one float for each class.
+
+    Args:
+        network: the deployed one.
+        mean, std: normalisation of images in [0, 1], by channel (R, G, B).
+    """
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(self, network: DeployedNetwork, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.network = network
+        centre, spread = (torch.tensor(v, dtype=torch.float32).view(1, 3, 1, 1) for v in (mean, std))
+        self.register_buffer("scale", 1 / (255 * spread))
+        self.register_buffer("shift", -centre / spread)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Segment a batch.
+
+        Args:
+            images: uint8 (N, H, W, 3) RGB, of the deployed size.
+
+        Returns:
+            Class ids uint8 (N, H, W) and the top class's probability x 255, uint8 (N, H, W).
+        """
+        pixels = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        coarse = self.network.coarse(pixels)
+        n, channels, height, width = coarse.shape
+        phases = self.network.body.phases
+        logits = coarse.reshape(n * phases, channels // phases, height, width)
+        top, labels = logits.max(1)
+        # The top class's softmax: exp(top - top) / sum(exp(logits - top)).
+        probability = 1 / torch.exp(logits - top.unsqueeze(1)).sum(1)
+        confidence = torch.round(probability * 255)
+        return self._image(labels, n), self._image(confidence, n)
+
+    def _image(self, values: torch.Tensor, n: int) -> torch.Tensor:
+        _, height, width = values.shape
+        coarse = values.to(torch.uint8).reshape(n, self.network.body.phases, height, width)
+        return self.network.spread(coarse).reshape(n, self.network.height, self.network.width)

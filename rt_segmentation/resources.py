@@ -1,0 +1,42 @@
+"""Where config, models and launch files are: in a source tree, a pip environment or a colcon workspace."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+PACKAGE = "rt_segmentation"
+
+
+class ResourceError(RuntimeError):
+    """The package's data files are not where an installation puts them."""
+
+
+@cache
+def share_dir() -> Path:
+    """The folder that holds `config`, `models`, `launch` and `package.xml`.
+
+    A source tree (also an editable or symlink install) holds them beside the Python package; `pip install`
+    and `colcon build` put them into ``PREFIX/share/rt_segmentation``, PREFIX being above the Python package.
+
+    Raises:
+        ResourceError: neither is there, nor does the ament index know the package.
+    """
+    module = Path(__file__)
+    for start in dict.fromkeys((module.absolute(), module.resolve())):
+        source_tree = start.parent.parent
+        if (source_tree / "package.xml").is_file() and (source_tree / "config" / "labels").is_dir():
+            return source_tree
+        for prefix in start.parents:
+            share = prefix / "share" / PACKAGE
+            if (share / "config" / "labels").is_dir():
+                return share
+    try:
+        from ament_index_python.packages import get_package_share_directory
+
+        return Path(get_package_share_directory(PACKAGE))
+    except (ImportError, LookupError):
+        raise ResourceError(
+            f"{PACKAGE}'s config and models are missing beside {module.parent}; reinstall the package"
+            " with pip or colcon"
+        ) from None

@@ -1,0 +1,245 @@
+"""A camera without a camera: publishes a folder of images, a video, or the synthetic street."""
+
+from __future__ import annotations
+
+import array
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from rt_segmentation.data.sources import ImageSource, ReadAhead, SourceImage, open_source
+from rt_segmentation.imaging.codec import encode_jpeg
+from rt_segmentation.ros.camera_parameters import PARAMETERS
+from rt_segmentation.ros.parameters import declare, refuse_unknown, values
+from rt_segmentation.ros.process import run_node
+
+NODE_NAME = "camera_node"
+# Fast DDS asks for acknowledgments, and sends again what was lost, every 3 s.
+ACKNOWLEDGED_S = 5.0
+# Nobody acknowledges best-effort images, and what lies unread in a writer's shared memory goes with it.
+UNREAD_S = 2.0
+# A match is known here before it is there; an image sent in between would arrive with the next repetition.
+SETTLE_S = 0.3
+
+
+class _Picture(NamedTuple):
+    """What is published of one image: pixels or a JPEG file's bytes, and the labels."""
+
+    data: np.ndarray
+    width: int
+    height: int
+    labels: np.ndarray | None
+
+
+class CameraNode(Node):
+    """Publishes `image` or `image/compressed`, `camera_info` and, where the truth is known, `label`.
+
+    The three messages of an image share their stamp, from the node's clock, and their frame_id.
+
+    Attributes:
+        published: Images published so far.
+
+    Raises:
+        ParameterError: a parameter is unknown or has a bad value.
+        SourceError: there is no such source.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(NODE_NAME)
+        refuse_unknown(self, PARAMETERS)
+        declare(self, PARAMETERS)
+        self._settings = settings = values(self, PARAMETERS)
+        source = open_source(
+            settings["source"],
+            settings["labels"],
+            seed=settings["seed"],
+            width=settings["width"],
+            height=settings["height"],
+            rate_hz=settings["rate_hz"],
+            on_warning=self._warn,
+        )
+        self.published = 0
+        # Whether `count` is reached or the source is over, and when.
+        self._over = False
+        self._last_s = 0.0
+        self._awaited = settings["wait_for_subscribers"]
+        self._start_s = 0.0
+        self._late = 0
+        self._create_publishers(source)
+        self._pictures = ReadAhead(self._prepared(source))
+        self.create_timer(1.0 / settings["rate_hz"], self._publish_next)
+        topics = ", ".join(publisher.topic_name for publisher in self.publishers_of_frames)
+        self.get_logger().info(
+            f"publishing {source.text} at {settings['rate_hz']:g} Hz on {topics} "
+            f"({settings['image_transport']} {settings['encoding']}, {settings['reliability']})"
+        )
+
+    def _warn(self, message: str) -> None:
+        self.get_logger().warning(message)
+
+    def _create_publishers(self, source: ImageSource) -> None:
+        reliability = ReliabilityPolicy[self._settings["reliability"].upper()]
+        qos = QoSProfile(depth=self._settings["queue_depth"], reliability=reliability)
+        self._image: Publisher[Image] | None = None
+        self._compressed: Publisher[CompressedImage] | None = None
+        if self._settings["image_transport"] == "raw":
+            self._image = self.create_publisher(Image, "image", qos)
+        else:
+            # One remap of `image` moves both transports, as with image_transport.
+            topic = self.resolve_topic_name("image") + "/compressed"
+            self._compressed = self.create_publisher(CompressedImage, topic, qos)
+        self._info = self.create_publisher(CameraInfo, "camera_info", qos)
+        self._label = self.create_publisher(Image, "label", qos) if source.has_labels else None
+        # The messages live as long as the node: their buffers are filled anew, not allocated, each time.
+        encoding = self._settings["encoding"]
+        self._image_message = Image(encoding=encoding)
+        inside = "" if encoding == "mono8" else "bgr8"
+        self._compressed_message = CompressedImage(format=f"{encoding}; jpeg compressed {inside}")
+        self._label_message = Image(encoding="mono8")
+
+    @property
+    def publishers_of_frames(self) -> list[Publisher[Any]]:
+        """The publishers of image, camera_info and label."""
+        return [p for p in (self._image, self._compressed, self._info, self._label) if p is not None]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all is published, and the subscribers have acknowledged it or had time to read it."""
+        if not self._over:
+            return False
+        if self._settings["reliability"] == "best_effort":
+            return time.monotonic() > self._last_s + UNREAD_S
+        return time.monotonic() > self._last_s + ACKNOWLEDGED_S or all(
+            publisher.wait_for_all_acked(Duration(seconds=0.0)) for publisher in self.publishers_of_frames
+        )
+
+    def start(self) -> None:
+        """Nothing more: the timer publishes as soon as the node is spun."""
+
+    def close(self) -> bool:
+        """Stop reading the source and say how many images were published."""
+        self._pictures.close()
+        self.get_logger().info(f"published {self.published} frames")
+        print(f"published {self.published} frames", flush=True)
+        return True
+
+    def _prepared(self, source: ImageSource) -> Iterator[_Picture]:
+        while True:
+            for image in source:
+                yield self._picture(image)
+            if not self._settings["loop"]:
+                return
+
+    def _picture(self, image: SourceImage) -> _Picture:
+        height, width = image.rgb.shape[:2]
+        encoding = self._settings["encoding"]
+        pixels = image.rgb
+        if encoding == "mono8":
+            pixels = cv2.cvtColor(image.rgb, cv2.COLOR_RGB2GRAY)
+        elif encoding == "bgr8" and self._image is not None:
+            pixels = cv2.cvtColor(image.rgb, cv2.COLOR_RGB2BGR)
+        if self._compressed is not None:
+            pixels = np.frombuffer(encode_jpeg(pixels, self._settings["jpeg_quality"]), np.uint8)
+        return _Picture(pixels, width, height, image.labels)
+
+    def _publish_next(self) -> None:
+        if self._over or not self._subscribers_are_there():
+            return
+        picture = self._pictures.take()
+        if picture is None:
+            self._over = self._pictures.over
+            if not self._over and self.published:
+                self._late += 1
+                self.get_logger().warning(
+                    f"the source is too slow for {self._settings['rate_hz']:g} Hz: {self._late} images late",
+                    throttle_duration_sec=5.0,
+                )
+            return
+        self._publish(picture)
+        self.published += 1
+        self._last_s = time.monotonic()
+        self._over = self.published == self._settings["count"]
+
+    def _subscribers_are_there(self) -> bool:
+        images = self._image or self._compressed
+        if self._awaited and images is not None and images.get_subscription_count() >= self._awaited:
+            self._awaited = 0
+            self._start_s = time.monotonic() + SETTLE_S
+        return not self._awaited and time.monotonic() >= self._start_s
+
+    def _publish(self, picture: _Picture) -> None:
+        stamp = self.get_clock().now().to_msg()
+        frame_id = self._settings["frame_id"]
+        info = camera_info(picture.width, picture.height, self._settings["horizontal_fov_deg"])
+        info.header.stamp, info.header.frame_id = stamp, frame_id
+        self._info.publish(info)
+        # The image comes last: who has it has the rest.
+        if self._label is not None and picture.labels is not None:
+            _fill_image(self._label_message, picture.labels)
+            self._label_message.header = info.header
+            self._label.publish(self._label_message)
+        if self._image is not None:
+            _fill_image(self._image_message, picture.data)
+            self._image_message.header = info.header
+            self._image.publish(self._image_message)
+        if self._compressed is not None:
+            _fill(self._compressed_message.data, picture.data)
+            self._compressed_message.header = info.header
+            self._compressed.publish(self._compressed_message)
+
+
+def camera_info(width: int, height: int, horizontal_fov_deg: float) -> CameraInfo:
+    """An ideal camera's calibration: square pixels, the axis through the image's centre, no distortion.
+
+    Args:
+        width: [px]
+        height: [px]
+        horizontal_fov_deg: [deg], between the outer edges of the first and the last column.
+    """
+    focal = width / 2 / math.tan(math.radians(horizontal_fov_deg) / 2)
+    # Pixel centres have whole coordinates (REP-104's calibration is OpenCV's).
+    cx, cy = (width - 1) / 2, (height - 1) / 2
+    return CameraInfo(
+        width=width,
+        height=height,
+        distortion_model="plumb_bob",
+        d=[0.0] * 5,
+        k=[focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0],
+        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p=[focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the node until it is finished or interrupted; see `run_node` for the exit status."""
+    return run_node(NODE_NAME, CameraNode, argv)
+
+
+def _fill_image(message: Image, pixels: np.ndarray) -> None:
+    """Put uint8 (H, W) or (H, W, 3) pixels into a message."""
+    message.height, message.width = pixels.shape[:2]
+    message.step = pixels.nbytes // message.height
+    _fill(message.data, pixels)
+
+
+def _fill(data: array.array[int], content: np.ndarray) -> None:
+    """Overwrite a message's bytes; assigning to the field would check or copy them one by one."""
+    if len(data) == content.nbytes:
+        np.frombuffer(data, np.uint8)[:] = content.reshape(-1)
+    else:
+        del data[:]
+        data.frombytes(np.ascontiguousarray(content).data)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The demo's other processes and the environment that all of them share."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from rt_segmentation.ros.environment import transport_environment
+
+
+def ros_environment() -> dict[str, str]:
+    """The environment for processes that talk over DDS on this machine and with each other alone."""
+    local = (
+        "ROS_LOCALHOST_ONLY" if os.environ.get("ROS_DISTRO") == "humble" else "ROS_AUTOMATIC_DISCOVERY_RANGE"
+    )
+    return {
+        # ROS 2 from PyPI lives in the environment of this Python.
+        "AMENT_PREFIX_PATH": sys.prefix,
+        **os.environ,
+        **transport_environment(),
+        # A domain of its own: the demo's topics must not meet those of a robot that is running.
+        "ROS_DOMAIN_ID": str(random.randint(1, 101)),
+        local: "1" if local == "ROS_LOCALHOST_ONLY" else "LOCALHOST",
+    }
+
+
+class Process:
+    """A node's Python module in a process of its own, in a session of its own; ended with the `with` block.
+
+    Args:
+        module: as for ``python -m``.
+        parameters: the node's, by name.
+        environment: its environment.
+        log: its stdout and stderr.
+    """
+
+    def __init__(
+        self, module: str, parameters: Mapping[str, object], environment: dict[str, str], log: Path
+    ) -> None:
+        self.log = log
+        self._file = log.open("wb")
+        overrides = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, "--ros-args", *overrides],
+            env=environment,
+            stdout=self._file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def exit_status(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    def stop(self, timeout_s: float = 5.0) -> int:
+        """Interrupt it as Ctrl-C would, kill it if that does not help; returns its exit status."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        status = self._process.wait()
+        self._file.close()
+        return status
+
+    def cpu_seconds(self) -> float:
+        """Processor time it has taken so far [s]; 0 once it has ended."""
+        try:
+            # Fields 14 and 15 of proc_pid_stat(5), counted after the name, which may hold blanks.
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_mb(self) -> float:
+        """Its resident memory [MB]; 0 once it has ended."""
+        try:
+            pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        except OSError:
+            return 0.0
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def last_words(self) -> str:
+        """The last line of its log."""
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""

@@ -1,0 +1,99 @@
+"""The state of a stream as a diagnostic message (REP-107): in numbers, and as a level with a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from std_msgs.msg import Header
+
+from rt_segmentation.runtime.statistics import Snapshot
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Beyond these a status warns; the parameters `diagnostics.*` of the node."""
+
+    max_latency_ms: float
+    min_output_hz: float
+    max_drop_ratio: float
+    stale_after_s: float
+
+
+def drop_ratio(now: Snapshot, before: Snapshot) -> float:
+    """Share of the frames since `before` that were dropped or lost; 0 without frames."""
+    sent = now.received + now.lost - before.received - before.lost
+    dropped = sum(now.dropped.values()) + now.lost - sum(before.dropped.values()) - before.lost
+    return dropped / sent if sent > 0 else 0.0
+
+
+def problems(now: Snapshot, before: Snapshot, topic: str, subscribed_s: float, limits: Limits) -> list[str]:
+    """What is wrong with a stream that somebody listens to, a sentence each; empty if nothing is.
+
+    Args:
+        now: the state.
+        before: the state when it was last asked for.
+        topic: the camera's.
+        subscribed_s: for how long images could have come from it [s].
+        limits: what is too much.
+    """
+    found = []
+    if subscribed_s > limits.stale_after_s:
+        if now.since_input_s is None:
+            found.append(f"no image has come on {topic} yet")
+        elif now.since_input_s > limits.stale_after_s:
+            found.append(f"no image on {topic} for {now.since_input_s:.1f} s")
+    latency = now.stages.get("latency")
+    if latency and 0 < limits.max_latency_ms < latency.p95_ms:
+        found.append(f"latency p95 is {latency.p95_ms:.0f} ms, above {limits.max_latency_ms:g}")
+    if now.received > before.received and now.output_hz < limits.min_output_hz:
+        found.append(f"output is {now.output_hz:.1f} Hz, below {limits.min_output_hz:g}")
+    ratio = drop_ratio(now, before)
+    if ratio > limits.max_drop_ratio:
+        found.append(f"{ratio:.0%} of the images were dropped, above {limits.max_drop_ratio:.0%}")
+    for reason, count in now.dropped.items():
+        new = count - before.dropped.get(reason, 0)
+        if new and reason != "replaced":
+            found.append(f"{new} images dropped: {reason}")
+    return found
+
+
+def status_message(
+    name: str, hardware_id: str, now: Snapshot, facts: dict[str, str], trouble: list[str]
+) -> DiagnosticStatus:
+    """A status: WARN with the trouble in its message, else OK.
+
+    Args:
+        name: "node: part", as diagnostic_aggregator expects.
+        hardware_id: the device that runs the network.
+        now: all its numbers become values.
+        facts: further values, such as the engine in use; a `state` other than 'active' is the message.
+        trouble: sentences of `problems`.
+    """
+    state = facts.get("state", "active")
+    doing = f"segmenting at {now.output_hz:.1f} Hz" if state == "active" else state
+    values = dict(facts)
+    values["frames received"] = str(now.received)
+    values["masks published"] = str(now.published)
+    values["messages lost by the middleware"] = str(now.lost)
+    values["frames dropped"] = str(sum(now.dropped.values()))
+    for reason, count in sorted(now.dropped.items()):
+        values[f"frames dropped: {reason}"] = str(count)
+    values["input rate [Hz]"] = f"{now.input_hz:.2f}"
+    values["output rate [Hz]"] = f"{now.output_hz:.2f}"
+    for stage, times in now.stages.items():
+        values[f"{stage} p50 [ms]"] = f"{times.p50_ms:.2f}"
+        values[f"{stage} p95 [ms]"] = f"{times.p95_ms:.2f}"
+        values[f"{stage} max [ms]"] = f"{times.max_ms:.2f}"
+    return DiagnosticStatus(
+        level=DiagnosticStatus.WARN if trouble else DiagnosticStatus.OK,
+        name=name,
+        message="; ".join(trouble) or doing,
+        hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )
+
+
+def array_message(header: Header, status: DiagnosticStatus) -> DiagnosticArray:
+    """The status as it goes to /diagnostics."""
+    return DiagnosticArray(header=header, status=[status])

@@ -1,0 +1,119 @@
+"""The subscription to a camera: there when it is wanted, as reliable as the camera, counting what is lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
+ImageMessage: TypeAlias = "Image | CompressedImage"
+
+# The callback only hands the message over, so a few places bridge the moments in which the executor is busy
+# with a parameter call; the slot behind the callback is the queue of one.
+QUEUE_DEPTH = 5
+
+
+class ImageInput:
+    """Subscribes to `image` or `image/compressed`.
+
+    Args:
+        node: the subscription's owner.
+        on_image: called with each message.
+        on_lost: called with the number of messages that the camera sent and that never came: gaps in the
+            middleware's sequence numbers, or, before the first number and on Humble, its own count.
+    """
+
+    def __init__(
+        self, node: Node, on_image: Callable[[ImageMessage], None], on_lost: Callable[[int], None]
+    ) -> None:
+        self._node, self._on_image, self._on_lost = node, on_image, on_lost
+        self._subscription: Any = None
+        self._state: tuple[str, ReliabilityPolicy] | None = None
+        self._publishers = 0
+        self._subscribed_at = 0.0
+        self._last_sequence: dict[bytes, int] = {}
+
+    @property
+    def topic(self) -> str:
+        """The topic that is, or was last, subscribed to; empty before the first time."""
+        return "" if self._state is None else self._state[0]
+
+    @property
+    def subscribed_s(self) -> float:
+        """For how long the subscription has been there [s]; 0 without one."""
+        return 0.0 if self._subscription is None else time.monotonic() - self._subscribed_at
+
+    def update(self, wanted: bool, transport: str) -> None:
+        """Subscribe, subscribe anew, or stop, as is needed now; cheap where nothing changed.
+
+        Args:
+            wanted: whether anybody listens to the results.
+            transport: 'raw' or 'compressed'.
+        """
+        if not wanted:
+            self.close()
+            return
+        # The compressed name is made from the resolved one, so that one remap moves both.
+        topic = self._node.resolve_topic_name("image")
+        if transport == "compressed":
+            topic += "/compressed"
+        state = (topic, self._reliability(topic))
+        if self._subscription is not None and state == self._state:
+            return
+        self.close()
+        self._state, self._subscribed_at = state, time.monotonic()
+        qos = QoSProfile(depth=QUEUE_DEPTH, reliability=state[1], durability=DurabilityPolicy.VOLATILE)
+        message_type = CompressedImage if transport == "compressed" else Image
+        # Humble gives a callback the message alone.
+        callback = self._receive if hasattr(Subscription, "CallbackType") else self._on_image
+        self._subscription = self._node.create_subscription(
+            message_type,
+            topic,
+            callback,
+            qos,
+            event_callbacks=SubscriptionEventCallbacks(message_lost=self._count_lost),
+        )
+
+    def close(self) -> None:
+        """Stop; what comes after the next subscription is not counted as lost before."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+        self._last_sequence.clear()
+
+    def _reliability(self, topic: str) -> ReliabilityPolicy:
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        self._publishers = len(publishers)
+        if not publishers and self._state is not None:
+            # What a camera sent before it went may still wait to be read.
+            return self._state[1]
+        if any(p.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT for p in publishers):
+            # A reliable subscription would get nothing from a best-effort publisher.
+            return ReliabilityPolicy.BEST_EFFORT
+        return ReliabilityPolicy.RELIABLE
+
+    def _count_lost(self, event: Any) -> None:
+        if not self._last_sequence:
+            self._on_lost(event.total_count_change)
+
+    def _receive(self, message: ImageMessage, info: Any) -> None:
+        sequence = info.get("publication_sequence_number")
+        gid = info.get("publisher_gid")
+        # Without its name a publisher's numbers can be told from another's only if there is no other.
+        if sequence is not None and (gid is not None or self._publishers == 1):
+            publisher = bytes(gid["data"]) if gid is not None else b""
+            last = self._last_sequence.get(publisher)
+            self._last_sequence[publisher] = sequence
+            if last is not None and sequence > last + 1:
+                self._on_lost(sequence - last - 1)
+        self._on_image(message)

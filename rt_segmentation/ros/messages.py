@@ -1,0 +1,120 @@
+"""Messages from and to plain data: images, labels, scaled calibrations."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
+from std_msgs.msg import Header
+
+from rt_segmentation.imaging.codec import decode_compressed, decode_image
+from rt_segmentation.imaging.errors import ImageError
+from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.labels import LabelSet
+
+
+def stamp_ns(header: Header) -> int:
+    """A header's stamp in nanoseconds since the epoch."""
+    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+
+
+def to_frame(message: Image | CompressedImage) -> Frame:
+    """View a camera message as a frame; an encoding that is not ours goes to cv_bridge, if it is installed.
+
+    Raises:
+        ImageError: the message is damaged, or nobody knows its encoding.
+    """
+    common: dict[str, Any] = {"stamp_ns": stamp_ns(message.header), "frame_id": message.header.frame_id}
+    if isinstance(message, CompressedImage):
+        return decode_compressed(message.format, message.data, **common)
+    try:
+        return decode_image(
+            message.encoding,
+            message.width,
+            message.height,
+            message.step,
+            bool(message.is_bigendian),
+            message.data,
+            **common,
+        )
+    except ImageError as error:
+        if error.reason != "unknown_encoding":
+            raise
+        return _through_cv_bridge(message, error, common)
+
+
+def _through_cv_bridge(message: Image, unknown: ImageError, common: dict[str, Any]) -> Frame:
+    try:
+        bridge = importlib.import_module("cv_bridge").CvBridge()
+    except ImportError:
+        raise ImageError(unknown.reason, f"{unknown} With cv_bridge installed there are more.") from None
+    try:
+        rgb = np.ascontiguousarray(bridge.imgmsg_to_cv2(message, desired_encoding="rgb8"))
+    # cv_bridge raises its own error, OpenCV's, or Python's, depending on what is wrong.
+    except Exception as error:
+        raise ImageError(
+            unknown.reason, f"{unknown} cv_bridge does not convert it either: {error}"
+        ) from error
+    return Frame((rgb,), "rgb8", message.width, message.height, **common)
+
+
+def image_message(header: Header, array: np.ndarray, encoding: str) -> Image:
+    """An Image of uint8 (H, W) or (H, W, 3)."""
+    message = Image(header=header, encoding=encoding)
+    message.height, message.width = array.shape[:2]
+    message.step = array.nbytes // array.shape[0]
+    # The one way that neither checks nor copies byte by byte in any distribution.
+    message.data.frombytes(np.ascontiguousarray(array).data)
+    return message
+
+
+def compressed_message(header: Header, data: bytes, image_format: str) -> CompressedImage:
+    """A CompressedImage of an encoded file."""
+    message = CompressedImage(header=header, format=image_format)
+    message.data.frombytes(data)
+    return message
+
+
+def scaled_camera_info(info: CameraInfo, header: Header, width: int, height: int) -> CameraInfo:
+    """A calibration for the image resized to width x height [px], as image_proc's resize node makes it."""
+    if info.width == 0 or info.height == 0:
+        scale_x = scale_y = 1.0
+    else:
+        scale_x, scale_y = width / info.width, height / info.height
+    k, p = list(info.k), list(info.p)
+    for index, scale in ((0, scale_x), (2, scale_x), (4, scale_y), (5, scale_y)):
+        k[index] *= scale
+    for index, scale in ((0, scale_x), (2, scale_x), (3, scale_x), (5, scale_y), (6, scale_y), (7, scale_y)):
+        p[index] *= scale
+    return CameraInfo(
+        header=header,
+        width=width,
+        height=height,
+        distortion_model=info.distortion_model,
+        d=info.d,
+        k=k,
+        r=info.r,
+        p=p,
+        binning_x=info.binning_x,
+        binning_y=info.binning_y,
+        roi=RegionOfInterest(
+            x_offset=int(info.roi.x_offset * scale_x),
+            y_offset=int(info.roi.y_offset * scale_y),
+            width=int(info.roi.width * scale_x),
+            height=int(info.roi.height * scale_y),
+            do_rectify=info.roi.do_rectify,
+        ),
+    )
+
+
+def label_info_message(labels: LabelSet, header: Header) -> Any | None:
+    """A vision_msgs/LabelInfo with the names of the classes, or None where vision_msgs is not installed."""
+    try:
+        messages = importlib.import_module("vision_msgs.msg")
+    except ImportError:
+        return None
+    message = messages.LabelInfo(header=header)
+    message.class_map = [messages.VisionClass(class_id=c.id, class_name=c.name) for c in labels.classes]
+    return message

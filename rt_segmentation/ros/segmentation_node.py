@@ -1,0 +1,228 @@
+"""The segmentation node: camera images in, label and colour masks out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from rt_segmentation.inference.engines import EngineError
+from rt_segmentation.inference.segmenter import Segmenter
+from rt_segmentation.models import ModelError, find_model
+from rt_segmentation.ros.diagnostics import Limits, array_message, problems, status_message
+from rt_segmentation.ros.image_input import ImageInput, ImageMessage
+from rt_segmentation.ros.logging_bridge import log_through
+from rt_segmentation.ros.outputs import OUTPUT_QOS, Outputs
+from rt_segmentation.ros.parameters import declare, refuse_unknown
+from rt_segmentation.ros.process import StartError, run_node
+from rt_segmentation.ros.segmentation_parameters import PARAMETERS
+from rt_segmentation.ros.worker import Worker
+from rt_segmentation.runtime.statistics import StreamStatistics
+
+NODE_NAME = "segmentation_node"
+WATCH_INTERVAL_S = 0.2
+DIAGNOSTICS_INTERVAL_S = 1.0
+STOP_TIMEOUT_S = 1.2
+# A best-effort subscription hears reliable and best-effort cameras alike.
+INFO_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+class SegmentationNode(LifecycleNode):
+    """Segments one camera's images.
+
+    Configuring loads the model and makes the topics; activating starts the worker, and from then on the node
+    subscribes to the camera whenever somebody listens to one of its outputs. It goes through both by itself
+    unless the parameter `autostart` is false.
+
+    Raises:
+        ParameterError: a parameter is unknown or has a bad value.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(NODE_NAME)
+        log_through(self.get_logger())
+        refuse_unknown(self, PARAMETERS)
+        declare(self, PARAMETERS)
+        self.finished = False
+        self._starting = False
+        self._failure = ""
+        self._segmenter: Segmenter | None = None
+        self._outputs: Outputs | None = None
+        self._worker: Worker | None = None
+        self._info_subscription: Any = None
+        self._statistics = StreamStatistics()
+        self._reported = self._statistics.snapshot()
+        self._input = ImageInput(self, self._receive, self._statistics.messages_lost)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", OUTPUT_QOS)
+        # Steady clocks: a paused simulation or bag must not silence diagnostics.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(WATCH_INTERVAL_S, self._watch, clock=steady)
+        self.create_timer(DIAGNOSTICS_INTERVAL_S, self._report, clock=steady)
+
+    def start(self) -> None:
+        """Configure and activate, if `autostart` says so.
+
+        Raises:
+            StartError: that failed; the message says why.
+        """
+        if not self._value("autostart"):
+            self.get_logger().info("waiting for a lifecycle manager, as autostart is false")
+            return
+        self._starting = True
+        for trigger in (self.trigger_configure, self.trigger_activate):
+            if trigger() != TransitionCallbackReturn.SUCCESS:
+                raise StartError(self._failure or "the node could not be activated")
+        self._starting = False
+
+    def close(self) -> bool:
+        """Stop working; returns whether the frame at hand could be finished in time."""
+        return self._stop_working(STOP_TIMEOUT_S)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model and make the topics."""
+        try:
+            manifest = find_model(self._value("model"))
+            self._segmenter = Segmenter.build(
+                manifest,
+                self._value("engine"),
+                self._value("precision"),
+                (self._value("input_width"), self._value("input_height")),
+                self._value("output_resolution"),
+            )
+        except (ModelError, EngineError) as error:
+            return self._refuse(str(error))
+        # An engine can fail in ways of its own, and rclpy swallows what a transition raises.
+        except Exception as error:
+            return self._refuse(f"the model could not be set up: {type(error).__name__}: {error}")
+        config = self._segmenter.config
+        self._outputs = Outputs(self, config.label_set)
+        self.get_logger().info(
+            f"model {manifest.name} ({manifest.network}, {len(config.label_set.classes)} classes) on engine"
+            f" {config.engine.name}, {config.engine.precision}, {config.engine.device}"
+        )
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start the worker; the next look at the graph subscribes to the camera."""
+        assert self._segmenter is not None and self._outputs is not None
+        self._worker = Worker(
+            self._segmenter, self._outputs, self._statistics, self.get_logger(), self._value
+        )
+        self._watch()
+        image = self.resolve_topic_name("image")
+        self.get_logger().info(f"active: {image} to {self.resolve_topic_name('~/label')} and its siblings")
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe and stop the worker."""
+        self._stop_working()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Take the topics away and let the model go."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End: the process exits with status 0."""
+        self._stop_working()
+        self._release()
+        self.finished = True
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured, whatever it was."""
+        self._stop_working()
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _refuse(self, why: str) -> TransitionCallbackReturn:
+        self._failure = why
+        # At the start the process says it, as its last words.
+        if not self._starting:
+            self.get_logger().error(why)
+        return TransitionCallbackReturn.FAILURE
+
+    def _value(self, name: str) -> Any:
+        return self.get_parameter(name).value
+
+    def _receive(self, message: ImageMessage) -> None:
+        if self._worker is not None:
+            self._worker.hand_over(message)
+
+    def _watch(self) -> None:
+        """Follow the graph: listeners come and go, and cameras with their reliability."""
+        wanted = self._worker is not None and self._outputs is not None and self._outputs.listened()
+        self._input.update(wanted, self._value("image_transport"))
+        info_wanted = wanted and self._outputs is not None and self._outputs.listened("camera_info")
+        if info_wanted and self._info_subscription is None and self._outputs is not None:
+            self._info_subscription = self.create_subscription(
+                CameraInfo, "camera_info", self._outputs.remember, INFO_QOS
+            )
+        elif not info_wanted and self._info_subscription is not None:
+            self.destroy_subscription(self._info_subscription)
+            self._info_subscription = None
+
+    def _report(self) -> None:
+        """Publish the diagnostics."""
+        now, before = self._statistics.snapshot(), self._reported
+        self._reported = now
+        facts = {"model": self._value("model"), "state": "unconfigured"}
+        hardware_id = ""
+        trouble: list[str] = []
+        if self._segmenter is not None:
+            config = self._segmenter.config
+            hardware_id = config.engine.device
+            facts.update(
+                model=config.manifest.name,
+                state="inactive",
+                engine=config.engine.name,
+                precision=config.engine.precision,
+            )
+        if self._worker is not None:
+            facts["state"] = "active"
+            if self._outputs is not None and self._outputs.listened():
+                limits = Limits(
+                    *(
+                        self._value(f"diagnostics.{name}")
+                        for name in ("max_latency_ms", "min_output_hz", "max_drop_ratio", "stale_after_s")
+                    )
+                )
+                trouble = problems(now, before, self._input.topic, self._input.subscribed_s, limits)
+            else:
+                facts["state"] = "active, nobody listens"
+        status = status_message(
+            f"{self.get_fully_qualified_name()}: segmentation", hardware_id, now, facts, trouble
+        )
+        header = Header(stamp=self.get_clock().now().to_msg())
+        self._diagnostics.publish(array_message(header, status))
+
+    def _stop_working(self, timeout_s: float | None = None) -> bool:
+        """Without a limit the frame at hand comes to its end: until then segmenter and outputs are in use."""
+        self._input.close()
+        worker, self._worker = self._worker, None
+        return worker is None or worker.stop(timeout_s)
+
+    def _release(self) -> None:
+        if self._info_subscription is not None:
+            self.destroy_subscription(self._info_subscription)
+            self._info_subscription = None
+        if self._outputs is not None:
+            self._outputs.close()
+        self._outputs = self._segmenter = None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the node; see `run_node` for the exit status."""
+    return run_node(NODE_NAME, SegmentationNode, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""The segmentation node's parameters: the one table that node, config/seg.yaml and documentation share."""
+
+from __future__ import annotations
+
+from rt_segmentation.inference.engines import ENGINES
+from rt_segmentation.ros.parameters import Parameter
+
+
+def _input_side(value: int) -> str | None:
+    return "it must be 0 for automatic, or 32 or more" if 0 < value < 32 else None
+
+
+PARAMETERS = (
+    Parameter(
+        "model",
+        "lednet",
+        "Model to run: a name that `rt_seg models list` shows, or the path of a manifest (.yaml).",
+        read_only=True,
+    ),
+    Parameter(
+        "engine",
+        "auto",
+        "What executes the model; auto takes the best that is installed.",
+        choices=("auto", *ENGINES),
+        read_only=True,
+    ),
+    Parameter(
+        "precision",
+        "auto",
+        "Arithmetic of the engine; auto is the engine's own choice.",
+        choices=("auto", "fp32", "fp16", "bf16"),
+        read_only=True,
+    ),
+    Parameter(
+        "input_width",
+        0,
+        "Width at which the network sees an image; 0 keeps the camera's aspect ratio at input_height.",
+        unit="px",
+        minimum=0,
+        maximum=7680,
+        read_only=True,
+        check=_input_side,
+    ),
+    Parameter(
+        "input_height",
+        0,
+        "Height at which the network sees an image; 0 is the model's own.",
+        unit="px",
+        minimum=0,
+        maximum=7680,
+        read_only=True,
+        check=_input_side,
+    ),
+    Parameter(
+        "autostart",
+        True,
+        "Whether the node configures and activates itself; false leaves that to a lifecycle manager.",
+        read_only=True,
+    ),
+    Parameter(
+        "output_resolution",
+        "input",
+        "Size of the masks: input is the camera's, network is the network's.",
+        choices=("input", "network"),
+    ),
+    Parameter(
+        "image_transport",
+        "raw",
+        "Subscribe to Image on image, or to CompressedImage on image/compressed.",
+        choices=("raw", "compressed"),
+    ),
+    Parameter(
+        "overlay_opacity",
+        0.5,
+        "Share of the class colours in the overlay: 0 shows the camera's image, 1 the colours.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    Parameter(
+        "jpeg_quality", 90, "Quality of the compressed colour and overlay images.", minimum=1, maximum=100
+    ),
+    Parameter(
+        "diagnostics.max_latency_ms",
+        500.0,
+        "Diagnostics warn when the 95th percentile of stamp to publish is above this; 0 never warns.",
+        unit="ms",
+        minimum=0.0,
+    ),
+    Parameter(
+        "diagnostics.min_output_hz",
+        0.0,
+        "Diagnostics warn when fewer masks a second are published while images come; 0 never warns.",
+        unit="Hz",
+        minimum=0.0,
+    ),
+    Parameter(
+        "diagnostics.max_drop_ratio",
+        1.0,
+        "Diagnostics warn when a larger share of the images of the last second is dropped; 1 never warns.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    Parameter(
+        "diagnostics.stale_after_s",
+        2.0,
+        "Diagnostics warn when somebody listens and no image has come for so long.",
+        unit="s",
+        minimum=0.1,
+    ),
+)

@@ -1,0 +1,1 @@
+"""What keeps a stream real-time: the newest-frame slot, and statistics. No rclpy."""

@@ -1,0 +1,122 @@
+"""Counts and latencies of a stream, for diagnostics; safe to use from several threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Of a stage's recent durations [ms]."""
+
+    p50_ms: float
+    p95_ms: float
+    max_ms: float
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a stream at one moment.
+
+    Attributes:
+        received, published: frames since the start.
+        dropped: frames since the start that came in and not out, by reason.
+        lost: messages since the start that the middleware says were sent and never came.
+        input_hz, output_hz: over the window.
+        stages: durations over the window, by stage.
+        since_input_s: time since the last frame came, None before the first.
+    """
+
+    received: int
+    published: int
+    dropped: dict[str, int]
+    lost: int
+    input_hz: float
+    output_hz: float
+    stages: dict[str, Percentiles]
+    since_input_s: float | None
+
+
+class StreamStatistics:
+    """What happened to the frames of one camera.
+
+    At rest, ``received == published + sum(dropped.values())``: every frame that came in is accounted for.
+
+    Args:
+        window_s: rates and percentiles look back this long [s].
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, window_s: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._window_s, self._clock = window_s, clock
+        self._lock = threading.Lock()
+        self._received = self._published = self._lost = 0
+        self._dropped: Counter[str] = Counter()
+        self._arrivals: deque[float] = deque()
+        self._departures: deque[tuple[float, dict[str, float]]] = deque()
+        self._last_input: float | None = None
+        self._started = clock()
+
+    def frame_received(self) -> None:
+        """A frame came in."""
+        with self._lock:
+            self._received += 1
+            self._last_input = self._clock()
+            self._arrivals.append(self._last_input)
+            self._forget()
+
+    def frame_dropped(self, reason: str) -> None:
+        """A frame that came in will not come out."""
+        with self._lock:
+            self._dropped[reason] += 1
+
+    def frame_published(self, stages_ms: dict[str, float]) -> None:
+        """A frame went out; how long each stage took [ms]."""
+        with self._lock:
+            self._published += 1
+            self._departures.append((self._clock(), stages_ms))
+            self._forget()
+
+    def messages_lost(self, count: int) -> None:
+        """The middleware says that messages were sent and did not come."""
+        with self._lock:
+            self._lost += count
+
+    def snapshot(self) -> Snapshot:
+        """The state now."""
+        with self._lock:
+            now = self._clock()
+            self._forget()
+            span = max(min(self._window_s, now - self._started), 1e-3)
+            by_stage: dict[str, list[float]] = {}
+            for _, stages in self._departures:
+                for stage, duration in stages.items():
+                    by_stage.setdefault(stage, []).append(duration)
+            return Snapshot(
+                self._received,
+                self._published,
+                dict(self._dropped),
+                self._lost,
+                len(self._arrivals) / span,
+                len(self._departures) / span,
+                {stage: _percentiles(durations) for stage, durations in by_stage.items()},
+                None if self._last_input is None else now - self._last_input,
+            )
+
+    def _forget(self) -> None:
+        oldest = self._clock() - self._window_s
+        while self._arrivals and self._arrivals[0] < oldest:
+            self._arrivals.popleft()
+        while self._departures and self._departures[0][0] < oldest:
+            self._departures.popleft()
+
+
+def _percentiles(durations_ms: list[float]) -> Percentiles:
+    p50, p95 = np.percentile(durations_ms, (50, 95))
+    return Percentiles(float(p50), float(p95), max(durations_ms))

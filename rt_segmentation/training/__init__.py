@@ -1,0 +1,1 @@
+"""Training: recipes, losses, the Lightning module, importers of foreign checkpoints."""

@@ -1,0 +1,141 @@
+"""A checkpoint file's tensors by name, whichever of four formats it has; nothing in it is executed."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rt_segmentation.training.importers.errors import CheckpointError
+from rt_segmentation.training.importers.torch7 import Module, read_torch7
+
+FORMATS = "a PyTorch state dict (.pth, .pt), .safetensors, .npz or Torch7 (.t7)"
+
+STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net")
+"""Under which training scripts store the state dict beside optimiser and epoch."""
+
+TORCH7_TENSORS = ("weight", "bias", "running_mean", "running_var")
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Read all floating-point tensors as float32; batch norm's step counters are left out.
+
+    The format is found from the file's first bytes, not from its name. A state dict may lie under one of
+    `STATE_DICT_KEYS`, and DataParallel's prefix ``module.`` is taken off. Tensors of a Torch7 network are
+    named by their module's path, 1-based, as ``5.1.1.2.running_var``.
+
+    Raises:
+        CheckpointError: the file cannot be read, is of no known format, or has a value that is not finite.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read: {error.strerror}") from error
+    if head[:4] == b"PK\x03\x04":
+        tensors = _read_npz(path) if _is_npz(path) else _read_pytorch(path)
+    elif head[:1] == b"\x80":
+        tensors = _read_pytorch(path)
+    elif head[8:9] == b"{":
+        tensors = _read_safetensors(path)
+    elif head[:4] in (b"\x03\0\0\0", b"\x04\0\0\0"):
+        tensors = _read_torch7(path)
+    else:
+        raise CheckpointError(f"checkpoint {path} is of no known format; it must be {FORMATS}")
+    tensors = {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
+    if tensors and all(key.startswith("module.") for key in tensors):
+        tensors = {key[len("module.") :]: value for key, value in tensors.items()}
+    for key, value in tensors.items():
+        if not np.isfinite(value).all():
+            raise CheckpointError(f"checkpoint {path}: tensor '{key}' has values that are not finite")
+    return tensors
+
+
+def _is_npz(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return all(name.endswith(".npy") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError) as error:
+        raise CheckpointError(f"checkpoint {path} is a truncated or damaged archive: {error}") from error
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key].astype(np.float32) for key in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read as .npz: {error}") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(path.read_bytes())
+    except (SafetensorError, KeyError) as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read as safetensors: {error}") from error
+    return {key: np.asarray(value, np.float32) for key, value in arrays.items()}
+
+
+def _read_pytorch(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError:
+        raise CheckpointError(f"checkpoint {path} is PyTorch's; install torch to import it") from None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    # What a damaged or hostile file raises is documented nowhere and differs by version.
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise CheckpointError(
+            f"checkpoint {path} holds more than tensors or is damaged ({reason[0][:160]});"
+            " where you trust it, load it yourself and save only model.state_dict()"
+        ) from error
+    state = _state_dict(content, torch.Tensor)
+    if state is None:
+        raise CheckpointError(
+            f"checkpoint {path} has no state dict, neither at its top nor under {', '.join(STATE_DICT_KEYS)}"
+        )
+    return {
+        key: value.detach().float().numpy() for key, value in state.items() if isinstance(value, torch.Tensor)
+    }
+
+
+def _state_dict(content: Any, tensor: type) -> dict[str, Any] | None:
+    if not isinstance(content, dict):
+        return None
+    if any(isinstance(value, tensor) for value in content.values()):
+        return {str(key): value for key, value in content.items()}
+    inner = next((content[key] for key in STATE_DICT_KEYS if isinstance(content.get(key), dict)), None)
+    return _state_dict(inner, tensor)
+
+
+def _read_torch7(path: Path) -> dict[str, np.ndarray]:
+    tensors: dict[str, np.ndarray] = {}
+    left = path.stat().st_size
+    waiting: list[tuple[str, Any]] = [("", read_torch7(path))]
+    seen: set[int] = set()
+    while waiting:
+        name, module = waiting.pop()
+        if not isinstance(module, Module):
+            raise CheckpointError(f"checkpoint {path} holds no Torch7 network but a {type(module).__name__}")
+        # Modules and storages can be referred to again: a small file must not unfold without end.
+        if id(module) in seen:
+            raise CheckpointError(f"checkpoint {path} uses a {module.type} at '{name}' a second time")
+        seen.add(id(module))
+        children = module.fields.get("modules")
+        if isinstance(children, dict):
+            numbers = sorted((key for key in children if isinstance(key, float)), reverse=True)
+            waiting += [(f"{name}{number:.0f}.", children[number]) for number in numbers]
+            continue
+        for key in TORCH7_TENSORS:
+            value = module.fields.get(key)
+            if isinstance(value, np.ndarray) and value.size:
+                left -= value.nbytes
+                if left < 0:
+                    raise CheckpointError(f"checkpoint {path} has more weights than the file can hold")
+                tensors[name + key] = value.astype(np.float32)
+    return tensors

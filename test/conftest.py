@@ -1,0 +1,66 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from rt_segmentation.models import ModelManifest
+
+
+def find_shared_data() -> Path:
+    """`RTSEG_DATA`, or `shared/data` beside the repository: third-party data that may be absent."""
+    given = os.environ.get("RTSEG_DATA")
+    return Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    folder = find_shared_data()
+    if not folder.is_dir():
+        pytest.skip(f"no development data at {folder}; RTSEG_DATA names its folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> ModelManifest:
+    """A quick ENet for 160x120 with random weights of a fixed seed, which finds every class in a street."""
+    torch = pytest.importorskip("torch", reason="torch is not installed: no network to run")
+    from rt_segmentation.data.synthetic import StreetScene
+    from rt_segmentation.models import ModelManifest, save_model
+    from rt_segmentation.networks import build_network
+
+    torch.manual_seed(0)
+    network = build_network("enet", 11)
+    rgb = torch.from_numpy(StreetScene(0, 160, 120).render(0.0)[0])
+    images = rgb.permute(2, 0, 1).unsqueeze(0).float() / 255
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        # Statistics of a street, and logits of the same spread for each class: none wins everywhere.
+        network.train()(images)
+        logits = network.eval()(images)
+        mean, spread = logits.mean((0, 2, 3)), logits.std((0, 2, 3)) / 2
+        weight, bias = list(network.parameters())[-2:]
+        weight.div_(spread.view(1, -1, 1, 1))
+        bias.copy_((bias - mean) / spread)
+    state = {key: value for key, value in network.state_dict().items() if not key.endswith("batches_tracked")}
+    manifest = ModelManifest(
+        path=tmp_path_factory.mktemp("models") / "small.yaml",
+        name="small",
+        network="enet",
+        label_set="camvid11",
+        width=160,
+        height=120,
+        weights="small.safetensors",
+        sha256="",
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        gmacs=0.14,
+        license="none: random weights",
+    )
+    return save_model(manifest, {key: value.numpy() for key, value in state.items()})

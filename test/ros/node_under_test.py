@@ -1,0 +1,173 @@
+"""The segmentation node as a process of its own, seen from outside: topics, services, diagnostics, log."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from rt_segmentation.inference.segmenter import Segmentation, Segmenter
+from rt_segmentation.models import ModelManifest
+from rt_segmentation.ros.messages import to_frame
+
+NODE = "rt_segmentation.ros.segmentation_node"
+CAMERA = "rt_segmentation.ros.camera_node"
+# What is tested is the node: on the engine that is there everywhere, and exact.
+ENGINE = {"engine": "torch", "precision": "fp32"}
+RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+# Generous, as a machine that also does something else takes many times as long.
+PATIENCE_S = 90.0
+
+
+def ros_args(namespace: str, **parameters: Any) -> list[str]:
+    overrides = [["-p", f"{name}:={value}"] for name, value in parameters.items()]
+    return ["--ros-args", "-r", f"__ns:={namespace}", *(part for pair in overrides for part in pair)]
+
+
+def stamp(message: Any) -> tuple[int, int]:
+    return message.header.stamp.sec, message.header.stamp.nanosec
+
+
+def pixels(message: Image) -> np.ndarray:
+    array = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+    return array if message.encoding == "mono8" else array.reshape(message.height, message.width, 3)
+
+
+def offline(segmenter: Segmenter, message: Image | CompressedImage) -> Segmentation:
+    """What the segmenter makes of a camera's message without a node."""
+    (result,) = segmenter.segment([to_frame(message)], confidence=True)
+    return result
+
+
+class NodeUnderTest:
+    """A node in a namespace of its own.
+
+    Args:
+        spawn, observer: of a stage, or the fixtures.
+        namespace: for all its topics.
+        model: the manifest it runs.
+        environment: added to the process's own.
+        parameters: of the node.
+    """
+
+    def __init__(
+        self,
+        spawn: Any,
+        observer: Any,
+        namespace: str,
+        model: ModelManifest,
+        environment: dict[str, str] | None = None,
+        **parameters: Any,
+    ) -> None:
+        self.observer, self.namespace = observer, namespace
+        self.name = f"{namespace}/segmentation_node"
+        self._reports: list[DiagnosticArray] = observer.subscribe(DiagnosticArray, "/diagnostics", RELIABLE)
+        arguments = ros_args(namespace, model=model.path, **{**ENGINE, **parameters})
+        self.process = spawn(NODE, *arguments, **(environment or {}))
+
+    def topic(self, name: str) -> str:
+        """The full name of an output."""
+        return f"{self.name}/{name}"
+
+    def spin_until(self, reached: Any) -> None:
+        """Spin the observer until `reached()`; says what the node said when it never is."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not reached():
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    f"not reached in {PATIENCE_S} s; last values {self.values()}\n{self.process.output}"
+                )
+            self.observer.executor.spin_once(timeout_sec=0.05)
+
+    def spin_for(self, duration_s: float) -> None:
+        """Spin the observer for some seconds."""
+        over = time.monotonic() + duration_s
+        while time.monotonic() < over:
+            self.observer.executor.spin_once(timeout_sec=0.05)
+
+    @property
+    def statuses(self) -> list[DiagnosticStatus]:
+        """All that this node has published on /diagnostics."""
+        name = f"{self.name}: segmentation"
+        return [status for report in self._reports for status in report.status if status.name == name]
+
+    def values(self) -> dict[str, str]:
+        """The key-value pairs of the last status, empty before the first."""
+        statuses = self.statuses
+        return {pair.key: pair.value for pair in statuses[-1].values} if statuses else {}
+
+    def count(self, key: str) -> int:
+        """A number of the last status; 0 where it has not come up yet."""
+        return int(self.values().get(key, 0))
+
+    def fresh_status(self) -> DiagnosticStatus:
+        """The next status that is wholly about the time after this call."""
+        before = len(self.statuses)
+        self.spin_until(lambda: len(self.statuses) >= before + 2)
+        return self.statuses[-1]
+
+    def listens(self) -> bool:
+        """Whether it subscribes to the camera's raw images."""
+        infos = self.observer.node.get_subscriptions_info_by_topic(f"{self.namespace}/image")
+        return any(info.node_name == "segmentation_node" for info in infos)
+
+    def set_parameter(self, name: str, value: Any) -> SetParametersResult:
+        """Ask the node's parameter service."""
+        message = ParameterMessage(name=name, value=Parameter(name, value=value).get_parameter_value())
+        request = SetParameters.Request(parameters=[message])
+        response = self.observer.call(SetParameters, f"{self.name}/set_parameters", request, PATIENCE_S)
+        result: SetParametersResult = response.results[0]
+        return result
+
+    def change_state(self, transition: int) -> bool:
+        """Ask for a lifecycle transition; returns whether it succeeded."""
+        request = ChangeState.Request()
+        request.transition.id = transition
+        response = self.observer.call(ChangeState, f"{self.name}/change_state", request, PATIENCE_S)
+        return bool(response.success)
+
+    def state(self) -> str:
+        """The lifecycle state by name."""
+        response = self.observer.call(GetState, f"{self.name}/get_state", GetState.Request(), PATIENCE_S)
+        return str(response.current_state.label)
+
+
+class Feeder:
+    """Publishes single images to a node, as its camera."""
+
+    def __init__(self, node: NodeUnderTest, message_type: Any = Image) -> None:
+        self._node = node
+        topic = f"{node.namespace}/image" + ("/compressed" if message_type is CompressedImage else "")
+        self._publisher: Publisher[Any] = node.observer.node.create_publisher(message_type, topic, RELIABLE)
+        self._number = 0
+
+    def header(self) -> Header:
+        """A header with a stamp of now and a frame_id that says which of the images it is."""
+        self._number += 1
+        now = self._node.observer.node.get_clock().now().to_msg()
+        return Header(stamp=now, frame_id=f"lens_{self._number}")
+
+    def publish(self, message: Any) -> None:
+        """Publish under a new header, once the node listens."""
+        matched = self._publisher.get_subscription_count() > 0
+        self._node.spin_until(lambda: self._publisher.get_subscription_count() > 0)
+        if not matched:
+            # A match is known here before it is there.
+            self._node.spin_for(0.5)
+        message.header = self.header()
+        self._publisher.publish(message)
+
+    def close(self) -> None:
+        """The camera goes."""
+        self._node.observer.node.destroy_publisher(self._publisher)

@@ -1,0 +1,399 @@
+"""The camera as a process of its own, observed over DDS, and node parameters over their services."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
+
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterType, ParameterValue
+from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.imaging.codec import decode_compressed
+from rt_segmentation.ros.camera_parameters import PARAMETERS
+from rt_segmentation.ros.parameters import (
+    Parameter,
+    ParameterError,
+    declare,
+    refuse_unknown,
+    to_yaml,
+    values,
+)
+
+CAMERA = "rt_segmentation.ros.camera_node"
+RELIABLE = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+
+
+def ros_args(**parameters: Any) -> list[str]:
+    overrides = [["-p", f"{name}:={value}"] for name, value in parameters.items()]
+    return ["--ros-args", *(part for override in overrides for part in override)]
+
+
+def stamp(message: Any) -> tuple[int, int]:
+    return message.header.stamp.sec, message.header.stamp.nanosec
+
+
+def pixels(message: Image) -> np.ndarray:
+    channels = message.step // message.width
+    array = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, channels)
+    return array[..., 0] if channels == 1 else array
+
+
+def test_street_arrives_whole_with_its_true_labels(spawn: Any, observer: Any) -> None:
+    count, rate_hz = 20, 20.0
+    infos = observer.subscribe(CameraInfo, "camera_info", RELIABLE)
+    labels = observer.subscribe(Image, "label", RELIABLE)
+    images = observer.subscribe(Image, "image", RELIABLE)
+    # 640x480x3 is above the 512 kB that Fast DDS takes without the setting for large messages.
+    camera = spawn(
+        CAMERA,
+        *ros_args(
+            count=count,
+            rate_hz=rate_hz,
+            seed=5,
+            width=640,
+            height=480,
+            wait_for_subscribers=1,
+            queue_depth=count,
+        ),
+    )
+    observer.spin_until(lambda: min(len(images), len(labels), len(infos)) == count)
+    assert camera.finish() == 0
+    assert camera.output.splitlines().count(f"published {count} frames") == 1
+    assert "Traceback" not in camera.output
+
+    stamps = [stamp(message) for message in images]
+    assert stamps == sorted(set(stamps))
+    assert [stamp(message) for message in labels] == stamps
+    assert [stamp(message) for message in infos] == stamps
+    assert {message.header.frame_id for message in [*images, *labels, *infos]} == {"camera"}
+    assert {message.encoding for message in images} == {"rgb8"}
+    assert {message.encoding for message in labels} == {"mono8"}
+    scene = StreetScene(5, 640, 480)
+    for number, (image, label) in enumerate(zip(images, labels)):
+        true_rgb, true_labels = scene.render(number / rate_hz)
+        np.testing.assert_array_equal(pixels(label), true_labels)
+        np.testing.assert_array_equal(pixels(image), true_rgb)
+
+
+def test_camera_info_states_the_field_of_view(spawn: Any, observer: Any) -> None:
+    infos = observer.subscribe(CameraInfo, "camera_info", RELIABLE)
+    spawn(CAMERA, *ros_args(width=128, height=72, horizontal_fov_deg=90.0, frame_id="front"))
+    observer.spin_until(lambda: bool(infos))
+    info = infos[0]
+    assert (info.width, info.height, info.header.frame_id) == (128, 72, "front")
+    # At 90 degrees the focal length is half the width.
+    np.testing.assert_allclose(info.k, [64, 0, 63.5, 0, 64, 35.5, 0, 0, 1], rtol=1e-12)
+    np.testing.assert_allclose(np.reshape(info.p, (3, 4))[:, :3].ravel(), info.k)
+    assert (info.distortion_model, list(info.d)) == ("plumb_bob", [0.0] * 5)
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "mono8"])
+def test_encodings_show_the_same_picture(spawn: Any, observer: Any, encoding: str) -> None:
+    raw = observer.subscribe(Image, "image", RELIABLE)
+    files = observer.subscribe(CompressedImage, "image/compressed", RELIABLE)
+    for image_transport in ("raw", "compressed"):
+        common = {"width": 128, "height": 72, "wait_for_subscribers": 1, "encoding": encoding}
+        spawn(CAMERA, *ros_args(**common, image_transport=image_transport))
+    observer.spin_until(lambda: bool(raw and files))
+    rgb = StreetScene(0, 128, 72).render(0.0)[0]
+    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    expected = {"rgb8": rgb, "bgr8": rgb[..., ::-1], "mono8": gray}[encoding]
+    assert raw[0].encoding == encoding
+    np.testing.assert_array_equal(pixels(raw[0]), expected)
+
+    picture = decode_compressed(files[0].format, files[0].data).planes[0].squeeze()
+    assert files[0].format.split("; ")[0] == encoding
+    # Colour JPEGs decode to BGR whatever the encoding was.
+    wanted = gray if encoding == "mono8" else rgb[..., ::-1]
+    assert picture.shape == wanted.shape
+    assert np.abs(picture.astype(int) - wanted).mean() < 8.0
+
+
+def test_one_remap_moves_both_transports(spawn: Any, observer: Any) -> None:
+    files = observer.subscribe(CompressedImage, "/front/image/compressed", RELIABLE)
+    common = ros_args(width=128, height=72, image_transport="compressed")
+    spawn(CAMERA, *common, "-r", "image:=/front/image")
+    observer.spin_until(lambda: bool(files))
+
+
+@pytest.fixture()
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Four images, the second corrupt, with labels; image and label number n have the value 10 n."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    for number in range(4):
+        value = 10 * number
+        cv2.imwrite(str(tmp_path / "images" / f"{number}.png"), np.full((40, 60, 3), value, np.uint8))
+        cv2.imwrite(str(tmp_path / "labels" / f"{number}.png"), np.full((40, 60), value, np.uint8))
+    (tmp_path / "images" / "1.png").write_bytes(b"\x89PNG but no further")
+    (tmp_path / "images" / "notes.txt").write_text("not an image")
+    yield tmp_path
+
+
+def test_folder_skips_a_corrupt_file_and_says_so(spawn: Any, observer: Any, folder: Path) -> None:
+    labels = observer.subscribe(Image, "label", RELIABLE)
+    images = observer.subscribe(Image, "image", RELIABLE)
+    source = {"source": folder / "images", "labels": folder / "labels", "width": 120, "loop": False}
+    camera = spawn(CAMERA, *ros_args(**source, rate_hz=50.0, wait_for_subscribers=1))
+    observer.spin_until(lambda: len(images) == len(labels) == 3)
+    assert camera.finish() == 0
+    assert "published 3 frames" in camera.output
+    assert "skipped '1.png'" in camera.output
+    assert [int(pixels(message).max()) for message in images] == [0, 20, 30]
+    assert [int(pixels(message).max()) for message in labels] == [0, 20, 30]
+    assert {(message.width, message.height) for message in [*images, *labels]} == {(120, 80)}
+
+
+def test_loop_starts_the_folder_again(spawn: Any, observer: Any, folder: Path) -> None:
+    images = observer.subscribe(Image, "image", RELIABLE)
+    camera = spawn(CAMERA, *ros_args(source=folder / "images", count=7, rate_hz=50.0, wait_for_subscribers=1))
+    observer.spin_until(lambda: len(images) == 7)
+    assert camera.finish() == 0
+    assert [int(pixels(message).max()) for message in images] == [0, 20, 30, 0, 20, 30, 0]
+
+
+def test_video_is_published_to_its_end(spawn: Any, observer: Any, tmp_path: Path) -> None:
+    path = str(tmp_path / "video.avi")
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
+    if not writer.isOpened():
+        pytest.skip("OpenCV writes no MJPG video here")
+    for value in (40, 120, 200):
+        writer.write(np.full((48, 64, 3), (0, 0, value), np.uint8))
+    writer.release()
+    images = observer.subscribe(Image, "image", RELIABLE)
+    camera = spawn(CAMERA, *ros_args(source=path, loop=False, rate_hz=50.0, wait_for_subscribers=1))
+    observer.spin_until(lambda: len(images) == 3)
+    assert camera.finish() == 0
+    for message, value in zip(images, (40, 120, 200)):
+        # Red in the BGR file is the first channel of an rgb8 message.
+        np.testing.assert_allclose(pixels(message).mean(axis=(0, 1)), [value, 0, 0], atol=4)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"sede": 3}, "unknown parameter 'sede'; did you mean 'seed'?"),
+        ({"rate_hz": 0}, "parameter 'rate_hz' is 0.0, it must be from 0.01 to 1000.0 Hz"),
+        (
+            {"encoding": "rgb"},
+            "parameter 'encoding' is 'rgb', it must be one of rgb8, bgr8, mono8; did you mean 'rgb8'?",
+        ),
+        ({"width": 10, "height": 10}, "the size is 10x10; it must be at least 64x48"),
+        (
+            {"source": "/no/such"},
+            "source '/no/such' is neither 'street' nor an existing folder or video file",
+        ),
+        ({"labels": "/some"}, "labels '/some' go with a folder of images, and the source is 'street'"),
+        ({"use_sim_time": 3}, "use_sim_time"),
+    ],
+)
+def test_bad_start_is_one_sentence_and_exit_code_2(spawn: Any, parameters: Any, sentence: str) -> None:
+    camera = spawn(CAMERA, *ros_args(**parameters))
+    assert camera.finish() == 2
+    lines = camera.output.splitlines()
+    assert len(lines) == 1
+    assert "[FATAL]" in lines[0]
+    assert sentence in lines[0]
+
+
+def test_bad_folders_are_named(spawn: Any, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    corrupt = tmp_path / "corrupt"
+    corrupt.mkdir()
+    (corrupt / "a.jpg").write_bytes(b"no image")
+    no_video = tmp_path / "video.mp4"
+    no_video.write_bytes(b"no video")
+    for source, sentence in (
+        (empty, f"folder '{empty}' has no images"),
+        (corrupt, f"none of the 1 images of {corrupt} could be read"),
+        (no_video, f"'{no_video}' is not a video that OpenCV can read"),
+    ):
+        camera = spawn(CAMERA, *ros_args(source=source))
+        assert camera.finish() == 2
+        assert sentence in camera.output
+        assert "Traceback" not in camera.output
+
+
+@pytest.mark.parametrize(
+    "signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT] * 2, [signal.SIGINT, signal.SIGTERM]]
+)
+def test_signals_end_it_cleanly(spawn: Any, observer: Any, signals: list[signal.Signals]) -> None:
+    images = observer.subscribe(Image, "image", RELIABLE)
+    camera = spawn(CAMERA, *ros_args(width=128, height=72))
+    observer.spin_until(lambda: bool(images))
+    camera.send(signals[0])
+    for number in signals[1:]:
+        camera.send(number)
+        # Another one comes while it cleans up.
+        camera.wait_for("published")
+        if camera.is_running():
+            camera.send(number)
+    assert camera.finish(10.0) == 0
+    assert "Traceback" not in camera.output
+    assert "frames" in camera.output
+
+
+def test_params_file_of_the_defaults_starts_the_camera(spawn: Any, tmp_path: Path) -> None:
+    file = tmp_path / "camera.yaml"
+    file.write_text(to_yaml("/**", PARAMETERS))
+    camera = spawn(CAMERA, "--ros-args", "--params-file", str(file), "-p", "count:=1")
+    assert camera.finish() == 0
+    assert "published 1 frames" in camera.output
+
+
+def set_parameter(observer: Any, node: str, name: str, value: ParameterValue) -> Any:
+    request = SetParameters.Request(parameters=[ParameterMessage(name=name, value=value)])
+    return observer.call(SetParameters, f"/{node}/set_parameters", request).results[0]
+
+
+def test_camera_refuses_changes_after_the_start(spawn: Any, observer: Any) -> None:
+    spawn(CAMERA, *ros_args(width=128, height=72))
+    value = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=20)
+    result = set_parameter(observer, "camera_node", "rate_hz", value)
+    assert not result.successful
+    assert result.reason == (
+        "parameter 'rate_hz' is read at the start only; start the node again with rate_hz:=20.0"
+    )
+
+
+TABLE = (
+    Parameter("overlay_opacity", 0.5, "How strongly colours cover.", minimum=0.0, maximum=1.0),
+    Parameter("engine", "torch", "What runs the network.", choices=("torch", "openvino")),
+    Parameter("limits.latency", 100, "Above it the node warns.", "ms", minimum=1),
+    Parameter("cameras", [""], "Names of the cameras."),
+    Parameter("model", "lednet", "What the network is.", read_only=True),
+)
+DOUBLE, INTEGER, STRING = (
+    ParameterType.PARAMETER_DOUBLE,
+    ParameterType.PARAMETER_INTEGER,
+    ParameterType.PARAMETER_STRING,
+)
+
+
+@pytest.fixture(params=[Node, LifecycleNode])
+def declared(request: pytest.FixtureRequest, context: Any, observer: Any) -> Iterator[Node]:
+    overrides = [RosParameter("limits.latency", value=70)]
+    node = request.param("declared", context=context, parameter_overrides=overrides)
+    declare(node, TABLE)
+    observer.executor.add_node(node)
+    yield node
+    node.destroy_node()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        (
+            "overlay_opacity",
+            ParameterValue(type=DOUBLE, double_value=1.7),
+            "parameter 'overlay_opacity' is 1.7, it must be from 0.0 to 1.0",
+        ),
+        (
+            "overlay_opacity",
+            ParameterValue(type=STRING, string_value="high"),
+            "parameter 'overlay_opacity' is 'high', it must be a number",
+        ),
+        (
+            "overlay_opacity",
+            ParameterValue(),
+            "parameter 'overlay_opacity' has no value, it must be a number",
+        ),
+        (
+            "engine",
+            ParameterValue(type=STRING, string_value="openvio"),
+            "parameter 'engine' is 'openvio', it must be one of torch, openvino; did you mean 'openvino'?",
+        ),
+        (
+            "limits.latency",
+            ParameterValue(type=INTEGER, integer_value=0),
+            "parameter 'limits.latency' is 0, it must be 1 ms or more",
+        ),
+        (
+            "model",
+            ParameterValue(type=STRING, string_value="enet"),
+            "parameter 'model' is read at the start only; start the node again with model:=\"enet\"",
+        ),
+        (
+            "overlay_opacty",
+            ParameterValue(type=DOUBLE, double_value=0.1),
+            "unknown parameter 'overlay_opacty'; did you mean 'overlay_opacity'?",
+        ),
+    ],
+)
+def test_service_refuses_with_one_sentence(
+    declared: Node, observer: Any, name: str, value: ParameterValue, reason: str
+) -> None:
+    before = values(declared, TABLE)
+    result = set_parameter(observer, "declared", name, value)
+    assert (result.successful, result.reason) == (False, reason)
+    assert values(declared, TABLE) == before
+
+
+def test_service_sets_and_converts(declared: Node, observer: Any) -> None:
+    one = ParameterValue(type=INTEGER, integer_value=1)
+    assert set_parameter(observer, "declared", "overlay_opacity", one).successful
+    names = ParameterValue(type=ParameterType.PARAMETER_STRING_ARRAY, string_array_value=["front", "rear"])
+    assert set_parameter(observer, "declared", "cameras", names).successful
+    switch = ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=False)
+    assert set_parameter(observer, "declared", "use_sim_time", switch).successful
+    now = values(declared, TABLE)
+    assert (now["overlay_opacity"], type(now["overlay_opacity"])) == (1.0, float)
+    assert now["cameras"] == ["front", "rear"]
+    assert now["limits.latency"] == 70
+
+
+def test_descriptions_are_there_for_everybody(declared: Node, observer: Any) -> None:
+    request = DescribeParameters.Request(names=[parameter.name for parameter in TABLE])
+    response = observer.call(DescribeParameters, "/declared/describe_parameters", request)
+    opacity, engine, latency, cameras, model = response.descriptors
+    assert opacity.description == "How strongly colours cover."
+    bounds = opacity.floating_point_range[0]
+    assert (opacity.type, bounds.from_value, bounds.to_value) == (DOUBLE, 0.0, 1.0)
+    assert engine.additional_constraints == "one of torch, openvino"
+    assert latency.description == "Above it the node warns. [ms]"
+    assert latency.integer_range[0].from_value == 1
+    assert cameras.type == ParameterType.PARAMETER_STRING_ARRAY
+    assert model.read_only
+    assert not engine.read_only
+
+
+def test_overrides_are_checked_at_the_start(context: Any) -> None:
+    overrides: list[RosParameter[Any]] = [
+        RosParameter("overlay_opacity", value=1),
+        RosParameter("qos_overrides./tf.publisher.depth", value=3),
+        RosParameter("use_sim_time", value=False),
+    ]
+    node = Node("good", context=context, parameter_overrides=overrides)
+    refuse_unknown(node, TABLE)
+    declare(node, TABLE)
+    assert values(node, TABLE) == {
+        "overlay_opacity": 1.0,
+        "engine": "torch",
+        "limits.latency": 100,
+        "cameras": [],
+        "model": "lednet",
+    }
+    node.destroy_node()
+
+    unknown = Node("bad", context=context, parameter_overrides=[RosParameter("limits.latenzy", value=3)])
+    with pytest.raises(
+        ParameterError, match=r"unknown parameter 'limits\.latenzy'; did you mean 'limits\.lat"
+    ):
+        refuse_unknown(unknown, TABLE)
+    unknown.destroy_node()

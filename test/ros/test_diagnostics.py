@@ -1,0 +1,111 @@
+"""A stream's state in words and numbers, as /diagnostics carries it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from std_msgs.msg import Header
+
+from rt_segmentation.ros.diagnostics import Limits, array_message, drop_ratio, problems, status_message
+from rt_segmentation.runtime.statistics import Percentiles, Snapshot
+
+LIMITS = Limits(max_latency_ms=200.0, min_output_hz=5.0, max_drop_ratio=0.5, stale_after_s=2.0)
+BEFORE = Snapshot(100, 90, {"replaced": 10}, 0, 10.0, 9.0, {}, 0.1)
+NOW = Snapshot(
+    received=110,
+    published=99,
+    dropped={"replaced": 11},
+    lost=0,
+    input_hz=10.0,
+    output_hz=9.0,
+    stages={"latency": Percentiles(50.0, 80.0, 90.0), "inference": Percentiles(20.0, 30.0, 40.0)},
+    since_input_s=0.1,
+)
+
+
+def test_a_healthy_stream_has_no_problems() -> None:
+    assert problems(NOW, BEFORE, "/image", 60.0, LIMITS) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"since_input_s": None}, "no image has come on /image yet"),
+        ({"since_input_s": 2.5}, "no image on /image for 2.5 s"),
+        ({"stages": {"latency": Percentiles(150.0, 201.0, 900.0)}}, "latency p95 is 201 ms, above 200"),
+        ({"output_hz": 4.0}, "output is 4.0 Hz, below 5"),
+        ({"dropped": {"replaced": 16}}, "60% of the images were dropped, above 50%"),
+        # Of 10 that came and 30 that were lost on their way, 31 are not segmented.
+        ({"lost": 30}, "78% of the images were dropped, above 50%"),
+        ({"dropped": {"replaced": 10, "truncated": 1}}, "1 images dropped: truncated"),
+    ],
+)
+def test_each_problem_is_one_sentence(change: dict[str, object], sentence: str) -> None:
+    assert problems(replace(NOW, **change), BEFORE, "/image", 60.0, LIMITS) == [sentence]  # type: ignore[arg-type]
+
+
+def test_a_new_subscription_is_given_time() -> None:
+    silent = replace(NOW, since_input_s=600.0)
+    assert problems(silent, BEFORE, "/image", 1.9, LIMITS) == []
+    assert problems(silent, BEFORE, "/image", 2.1, LIMITS) == ["no image on /image for 600.0 s"]
+    assert problems(replace(NOW, since_input_s=None), BEFORE, "/image", 1.9, LIMITS) == []
+
+
+def test_limits_of_zero_never_warn() -> None:
+    limits = Limits(max_latency_ms=0.0, min_output_hz=0.0, max_drop_ratio=1.0, stale_after_s=2.0)
+    slow = replace(NOW, output_hz=0.1, stages={"latency": Percentiles(1e6, 1e6, 1e6)}, lost=1000)
+    assert problems(slow, BEFORE, "/image", 60.0, limits) == []
+
+
+def test_old_problems_are_not_told_again() -> None:
+    late = replace(NOW, dropped={"truncated": 3})
+    assert problems(late, late, "/image", 60.0, LIMITS) == []
+    assert drop_ratio(late, late) == 0.0
+    assert drop_ratio(NOW, BEFORE) == pytest.approx(0.1)
+
+
+def test_status_has_level_sentence_and_every_number() -> None:
+    good = status_message("/node: segmentation", "x86_64 CPU", NOW, {"engine": "torch"}, [])
+    assert (good.level, good.name, good.hardware_id) == (
+        DiagnosticStatus.OK,
+        "/node: segmentation",
+        "x86_64 CPU",
+    )
+    values = {pair.key: pair.value for pair in good.values}
+    assert values == {
+        "engine": "torch",
+        "frames received": "110",
+        "masks published": "99",
+        "messages lost by the middleware": "0",
+        "frames dropped": "11",
+        "frames dropped: replaced": "11",
+        "input rate [Hz]": "10.00",
+        "output rate [Hz]": "9.00",
+        "latency p50 [ms]": "50.00",
+        "latency p95 [ms]": "80.00",
+        "latency max [ms]": "90.00",
+        "inference p50 [ms]": "20.00",
+        "inference p95 [ms]": "30.00",
+        "inference max [ms]": "40.00",
+    }
+    bad = status_message("/node: segmentation", "", NOW, {}, ["too slow", "too late"])
+    assert (bad.level, bad.message) == (DiagnosticStatus.WARN, "too slow; too late")
+
+
+def test_message_says_what_the_node_does() -> None:
+    facts = {"state": "active"}
+    assert status_message("n", "", NOW, facts, []).message == "segmenting at 9.0 Hz"
+    for state in ("unconfigured", "inactive", "active, nobody listens"):
+        assert status_message("n", "", NOW, {"state": state}, []).message == state
+
+
+def test_array_keeps_header_and_status() -> None:
+    header = Header(frame_id="x")
+    status = status_message("n", "", NOW, {}, [])
+    array = array_message(header, status)
+    assert (array.header, list(array.status)) == (header, [status])

@@ -1,0 +1,55 @@
+"""Tiny data sets in the layouts that they are published in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+def write(path: Path, pixels: np.ndarray) -> None:
+    """Write an image; colours are (R, G, B)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels)
+
+
+def image(seed: int, width: int = 64, height: int = 48) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def blocks(seed: int, values: Sequence[int], width: int = 64, height: int = 48, side: int = 8) -> np.ndarray:
+    """Labels in squares, each a random one of `values`."""
+    rng = np.random.default_rng(seed)
+    small = rng.choice(np.array(values, np.uint8), (-(-height // side), -(-width // side)))
+    return small.repeat(side, 0).repeat(side, 1)[:height, :width]
+
+
+def instances_of(labels: np.ndarray, seed: int, side: int = 16) -> np.ndarray:
+    """Instance ids as Cityscapes has them: 24 to 33 in numbered squares, some as groups without number."""
+    rng = np.random.default_rng(seed)
+    rows, columns = (np.arange(n) // side for n in labels.shape)
+    numbers = (rows[:, None] * int(columns[-1] + 1) + columns[None, :]) % 1000
+    group = rng.random(numbers.max() + 1) < 0.2
+    numbered = (labels >= 24) & ~group[numbers]
+    return np.where(numbered, labels.astype(np.int64) * 1000 + numbers, labels).astype(np.uint16)
+
+
+def make_cityscapes(
+    root: Path,
+    split: str,
+    names: Sequence[str],
+    labels: Sequence[np.ndarray],
+    annotation: str = "gtFine",
+    with_instances: bool = True,
+) -> None:
+    """Frames 'CITY_SEQUENCE_FRAME' with label ids, as leftImg8bit and `annotation`."""
+    for seed, (name, label) in enumerate(zip(names, labels)):
+        city = name.split("_")[0]
+        height, width = label.shape
+        write(root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png", image(seed, width, height))
+        folder = root / annotation / split / city
+        write(folder / f"{name}_{annotation}_labelIds.png", label)
+        if with_instances:
+            write(folder / f"{name}_{annotation}_instanceIds.png", instances_of(label, seed))

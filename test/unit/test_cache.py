@@ -1,0 +1,141 @@
+"""The engines' cache: whole entries or none, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rt_segmentation.inference import cache
+from rt_segmentation.inference.cache import CacheKey
+
+KEY = CacheKey("graph", {"model": "toy", "batch": 1}, {"code": "a", "library": "1.0"})
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "rt_segmentation"
+
+
+def test_round_trip(root: Path) -> None:
+    assert cache.find(KEY) is None
+    stored = cache.store(KEY, {"a.bin": b"abc"}, {"agreement": 0.5})
+    found = cache.find(KEY)
+    assert found == stored and found is not None
+    assert found.file("a.bin").read_bytes() == b"abc" and found.data["agreement"] == 0.5
+    assert found.folder.parent == root and found.folder.name.startswith("toy-graph-")
+    assert [entry.folder for entry in cache.entries()] == [found.folder]
+
+
+def test_another_identity_is_another_entry() -> None:
+    cache.store(KEY, {}, {})
+    other = replace(KEY, identity={"model": "toy", "batch": 2})
+    assert cache.find(other) is None
+    cache.store(other, {}, {})
+    assert cache.find(KEY) is not None and len(cache.entries()) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "description", "empty"])
+def test_a_damaged_entry_is_reported_and_can_be_written_again(
+    damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = cache.store(KEY, {"a.bin": b"abc"}, {})
+    if damage == "cut":
+        entry.file("a.bin").write_bytes(b"ab")
+    elif damage == "gone":
+        entry.file("a.bin").unlink()
+    else:
+        entry.file("entry.json").write_text("{" if damage == "description" else "{}")
+    assert cache.find(KEY) is None
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "damaged" in caplog.text and str(entry.folder) in caplog.text
+    cache.store(KEY, {"a.bin": b"new"}, {})
+    found = cache.find(KEY)
+    assert found is not None and found.file("a.bin").read_bytes() == b"new"
+
+
+def test_a_stale_entry_is_reported_with_what_changed(caplog: pytest.LogCaptureFixture) -> None:
+    cache.store(KEY, {}, {})
+    assert cache.find(replace(KEY, made_with={"code": "a", "library": "2.0"})) is None
+    assert "stale (library was 1.0, is 2.0)" in caplog.text
+
+
+def _fill(number: int) -> None:
+    for _ in range(20):
+        with cache.locked(KEY):
+            cache.store(KEY, {"a.bin": bytes([number]) * 10_000, "b.bin": bytes([number])}, {"by": number})
+
+
+def test_two_processes_at_once() -> None:
+    writers = [multiprocessing.get_context("fork").Process(target=_fill, args=(n,)) for n in (1, 2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    entry = cache.find(KEY)
+    assert entry is not None
+    assert (
+        set(entry.file("a.bin").read_bytes()) == set(entry.file("b.bin").read_bytes()) == {entry.data["by"]}
+    )
+
+
+def test_a_crash_leaves_nothing_that_counts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.store(KEY, {"a.bin": b"old"}, {})
+
+    def crash(*paths: object) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", crash)
+        with pytest.raises(OSError, match="no space"):
+            cache.store(KEY, {"a.bin": b"new"}, {})
+    found = cache.find(KEY)
+    assert found is not None and found.file("a.bin").read_bytes() == b"old"
+    assert not list(root.glob(".new-*"))
+
+
+def test_holds_looks_at_part_of_the_identity_and_at_the_code() -> None:
+    key = replace(KEY, made_with={"code": cache.code_digest()})
+    assert not cache.holds("graph", {"model": "toy"})
+    cache.store(KEY, {}, {})
+    assert not cache.holds("graph", {"model": "toy"})
+    cache.store(key, {}, {})
+    assert cache.holds("graph", {"model": "toy"})
+    assert not cache.holds("openvino", {"model": "toy"}) and not cache.holds("graph", {"model": "other"})
+
+
+def test_clear_deletes_everything(root: Path) -> None:
+    cache.store(KEY, {"a.bin": b"abc"}, {})
+    (root / ".new-left").mkdir()
+    (root / ".new-left" / "part").write_bytes(b"12345")
+    assert cache.clear() > 8
+    assert cache.entries() == [] and not [path for path in root.iterdir() if path.is_dir()]
+
+
+def test_a_relative_cache_home_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache.cache_root() == tmp_path / ".cache" / "rt_segmentation"
+
+
+def test_a_cache_that_cannot_be_written_is_replaced_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    cache.store(KEY, {"a.bin": b"abc"}, {})
+    assert cache.find(KEY) is not None
+    assert caplog.text.count("cannot be written") == 1
+
+
+def test_the_description_is_plain_json(root: Path) -> None:
+    entry = cache.store(KEY, {"a.bin": b"abc"}, {"agreement": 1.0})
+    content = json.loads(entry.file("entry.json").read_text())
+    assert set(content) == {"kind", "identity", "made_with", "files", "data"}

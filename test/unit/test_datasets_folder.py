@@ -1,0 +1,189 @@
+"""SUN RGB-D, a user's own folder, and opening by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from dataset_layouts import blocks, image, write
+
+from rt_segmentation.data.dataset import DatasetError
+from rt_segmentation.data.folder import Folder
+from rt_segmentation.data.registry import DATASETS, open_dataset, options_for
+from rt_segmentation.data.street_dataset import TRAINING_SEED, Street
+from rt_segmentation.data.sunrgbd import SunRgbd
+from rt_segmentation.labels import load_label_set
+
+SITE = """
+name: site
+classes:
+  - {id: 0, name: floor, color: [10, 20, 30]}
+  - {id: 1, name: rack, color: [200, 0, 0]}
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    path = tmp_path / "site.yaml"
+    path.write_text(SITE)
+    return path
+
+
+def test_sunrgbd_pairs_train_images_with_the_labels_after_tests(tmp_path: Path) -> None:
+    labels = {number: blocks(number, range(38)) for number in (1, 2, 5051, 5052, 5053)}
+    for number, label in labels.items():
+        write(tmp_path / "sunrgbd_train_test_labels" / f"img-{number:06d}.png", label)
+    for split, count in (("test", 2), ("train", 3)):
+        for i in range(1, count + 1):
+            write(tmp_path / f"SUNRGBD-{split}_images" / f"img-{i:06d}.jpg", image(i))
+    for split, offset, count in (("test", 0, 2), ("train", 5050, 3)):
+        dataset = SunRgbd(tmp_path, split)
+        assert len(dataset) == count
+        for i in range(count):
+            stored = labels[i + 1 + offset].astype(int)
+            np.testing.assert_array_equal(dataset[i].labels, np.where(stored == 0, 255, stored - 1))
+    (tmp_path / "sunrgbd_train_test_labels/img-005052.png").unlink()
+    with pytest.raises(DatasetError, match=r"lacks 1 labels: img-005052.png"):
+        SunRgbd(tmp_path, "train")
+
+
+def test_sunrgbd_in_sorted_folders(tmp_path: Path) -> None:
+    write(tmp_path / "images/train/a.jpg", image(0))
+    write(tmp_path / "labels/train/a.png", np.full((48, 64), 37, np.uint8))
+    dataset = SunRgbd(tmp_path, "train")
+    assert (dataset[0].labels == 36).all() and dataset.label_set.names[36] == "bag"
+    write(tmp_path / "labels/train/a.png", np.full((48, 64), 38, np.uint8))
+    with pytest.raises(DatasetError, match=r"a.png has id 38 \(3072 pixels\); its ids are 0 to 37"):
+        dataset[0]
+    with pytest.raises(DatasetError, match=r"sunrgbd_train_test_labels or .* should exist"):
+        SunRgbd(tmp_path, "test")
+    with pytest.raises(DatasetError, match="no split 'val'; there are train, test"):
+        SunRgbd(tmp_path, "val")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "split"),
+    [("val/images", "val/labels", "val"), ("images/val", "labels/val", "val"), ("images", "labels", "")],
+)
+def test_folder_reads_ids_and_colours(
+    tmp_path: Path, site: Path, images: str, labels: str, split: str
+) -> None:
+    truth = blocks(1, (0, 1, 255))
+    palette = load_label_set(site).palette()
+    for name in ("gray", "color", "palette"):
+        write(tmp_path / images / f"{name}.png", image(2))
+    write(tmp_path / labels / "gray.png", truth)
+    write(tmp_path / labels / "color.png", palette[truth])
+    write(tmp_path / labels / "palette.png", palette[truth])
+    dataset = Folder(tmp_path, split, site, ignore=[[0, 0, 0]])
+    assert len(dataset) == 3
+    for sample in (dataset[i] for i in range(3)):
+        np.testing.assert_array_equal(sample.labels, truth)
+
+
+def test_folder_names_unknown_colours_and_ids(tmp_path: Path, site: Path) -> None:
+    for name in ("a", "b", "c"):
+        write(tmp_path / "images" / f"{name}.png", image(0))
+    mask = np.zeros((48, 64, 3), np.uint8) + np.array([10, 20, 30], np.uint8)
+    mask[0, :5] = (7, 8, 9)
+    write(tmp_path / "labels/a.png", mask)
+    write(tmp_path / "labels/b.png", np.full((48, 64), 2, np.uint8))
+    write(tmp_path / "labels/c.png", np.zeros((40, 64), np.uint8))
+    dataset = Folder(tmp_path, "", site)
+    with pytest.raises(DatasetError, match=r"a.png has 1 colours of no class: \(7, 8, 9\) \(5 pixels\)"):
+        dataset[0]
+    with pytest.raises(DatasetError, match=r"b.png has id 2 \(3072 pixels\); its ids are 0 to 1, 255"):
+        dataset[1]
+    with pytest.raises(DatasetError, match=r"c.png is 64x40 \(width x height\), its image 64x48"):
+        dataset[2]
+    assert (Folder(tmp_path, "", site, ignore=[2])[1].labels == 255).all()
+
+
+def test_all_that_is_wrong_with_a_frame_is_named(tmp_path: Path, site: Path) -> None:
+    write(tmp_path / "images/a.png", image(0))
+    (tmp_path / "images/a.png").write_bytes(b"no image")
+    write(tmp_path / "labels/a.png", np.full((48, 64), 9, np.uint8))
+    with pytest.raises(DatasetError, match=r"images/a.png is not an image.*; .*labels/a.png has id 9"):
+        Folder(tmp_path, "", site)[0]
+
+
+def test_many_missing_labels_are_counted(tmp_path: Path, site: Path) -> None:
+    for i in range(25):
+        write(tmp_path / "images" / f"{i:02d}.png", image(0))
+    write(tmp_path / "labels/00.png", np.zeros((48, 64), np.uint8))
+    with pytest.raises(DatasetError, match=r"lacks 24 labels: 01.png, .*20.png … and 4 more"):
+        Folder(tmp_path, "", site)
+
+
+def test_folder_refuses_what_cannot_be_told_apart(tmp_path: Path) -> None:
+    write(tmp_path / "images/a.png", image(0))
+    write(tmp_path / "labels/a.png", np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(DatasetError, match="'unlabeled' and 'ego vehicle' of cityscapes34 have one colour"):
+        Folder(tmp_path, "", "cityscapes34")[0]
+    wrongs: list[list[Any]] = [[300], [[1, 2]], ["black"]]
+    for wrong in wrongs:
+        with pytest.raises(DatasetError, match="ignore has"):
+            Folder(tmp_path, "", "camvid11", ignore=wrong)
+    with pytest.raises(DatasetError, match=r"no labels: .*night/labels or .*labels/night should exist"):
+        Folder(tmp_path, "night", "camvid11")
+
+
+def test_sixteen_bit_labels_are_refused(tmp_path: Path, site: Path) -> None:
+    write(tmp_path / "images/a.png", image(0))
+    assert cv2.imwrite(str(tmp_path / "images/b.png"), image(0))
+    for name in ("a", "b"):
+        write(tmp_path / "labels" / f"{name}.png", np.zeros((48, 64), np.uint16))
+    with pytest.raises(DatasetError, match=r"labels are 8-bit gray"):
+        Folder(tmp_path, "", site)[0]
+
+
+def test_opening_by_name(tmp_path: Path, site: Path) -> None:
+    write(tmp_path / "images/a.png", image(0))
+    write(tmp_path / "labels/a.png", np.zeros((48, 64), np.uint8))
+    dataset = open_dataset("folder", tmp_path, options={"label_set": str(site)})
+    assert isinstance(dataset, Folder) and len(dataset) == 1
+    street = open_dataset("street", options={"scenes": 2, "frames_per_scene": 3, "first_seed": 5})
+    assert isinstance(street, Street) and len(street) == 6
+    assert len(open_dataset("street", split="val", options={"scenes": 1})) == 2
+
+
+def test_no_street_for_measuring_is_trained_on() -> None:
+    from rt_segmentation.data.registry import STREET_SPLITS
+
+    assert STREET_SPLITS["val"]["first_seed"] + STREET_SPLITS["val"]["scenes"] <= TRAINING_SEED
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("kitti", {}, "unknown data set 'kitti'; there are camvid, cityscapes, sunrgbd, folder, street"),
+        ("sunrgbd", {"classes": 13}, "data set sunrgbd has no option 'classes'; it has none"),
+        ("camvid", {"labels": 1}, "no option 'labels'; it has label_set"),
+        ("folder", {}, "needs the option label_set"),
+        ("folder", {"label_set": "nothing"}, "data set folder: unknown label set 'nothing'"),
+        ("street", {"scenes": 1}, "data set street: "),
+    ],
+)
+def test_wrong_requests_are_named(tmp_path: Path, name: str, options: dict[str, object], words: str) -> None:
+    with pytest.raises(DatasetError, match=words):
+        open_dataset(name, tmp_path, "", options)
+
+
+def test_root_is_required_but_for_the_street() -> None:
+    for name, kind in DATASETS.items():
+        if kind.needs_root and not kind.any_label_set:
+            with pytest.raises(DatasetError, match=f"data set {name} needs its folder; give --data-root"):
+                open_dataset(name, None, "val")
+    with pytest.raises(DatasetError, match="the street has no split 'night'"):
+        open_dataset("street", None, "night")
+
+
+def test_a_model_chooses_the_classes_where_it_can() -> None:
+    assert options_for("cityscapes", load_label_set("cityscapes34")) == {"label_set": "cityscapes34"}
+    assert options_for("cityscapes", load_label_set("camvid11")) == {}
+    assert options_for("street", load_label_set("camvid11")) == {}
+    labels = load_label_set("sunrgbd37")
+    assert options_for("folder", labels) == {"label_set": labels}

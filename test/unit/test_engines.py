@@ -1,0 +1,242 @@
+"""Engines: all give torch's labels, from a cold and a warm cache, and the next one takes over."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rt_segmentation.commands import engines as command
+from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.inference import cache, engines, parity
+from rt_segmentation.inference.engines import Engine, EngineError, EngineUnavailable, build_engine
+from rt_segmentation.models import ModelError, ModelManifest
+
+HEIGHT, WIDTH = 120, 160
+CACHED = ("openvino", "onnxruntime")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One cache for this file: what the tests need is built once."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def frames() -> np.ndarray:
+    return np.stack([StreetScene(seed, WIDTH, HEIGHT).render(0.0)[0] for seed in (1, 2)])
+
+
+@pytest.fixture(scope="module")
+def expected(small_model: ModelManifest, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    return build_engine(small_model, "torch", "fp32").infer(frames, True)
+
+
+@pytest.mark.parametrize("name", CACHED)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_labels_and_confidence_are_torchs(
+    name: str,
+    batch: int,
+    small_model: ModelManifest,
+    frames: np.ndarray,
+    expected: tuple[np.ndarray, np.ndarray],
+) -> None:
+    pytest.importorskip(name)
+    engine = build_engine(small_model, name, "fp32")
+    assert (engine.name, engine.precision) == (name, "fp32") and engine.device
+    labels, confidence = engine.infer(frames[:batch], True)
+    assert confidence is not None
+    assert labels.dtype == confidence.dtype == np.uint8
+    assert labels.shape == confidence.shape == (batch, HEIGHT, WIDTH)
+    assert (labels == expected[0][:batch]).mean() > 0.999
+    assert np.abs(confidence.astype(int) - expected[1][:batch]).mean() < 1
+    kept = labels.copy()
+    alone, none = engine.infer(np.ascontiguousarray(frames[::-1][:batch]), False)
+    assert none is None and (alone != kept).any()
+    np.testing.assert_array_equal(labels, kept)
+    np.testing.assert_array_equal(engine.infer(frames[:batch], False)[0], kept)
+
+
+@pytest.mark.parametrize("name", CACHED)
+def test_no_torch_from_a_warm_cache(name: str, small_model: ModelManifest, cache_home: Path) -> None:
+    pytest.importorskip(name)
+    build_engine(small_model, name, "fp32").prepare(1, HEIGHT, WIDTH)
+    done = run_without_torch(small_model, name, cache_home)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [name, f"(1,{HEIGHT},{WIDTH})"]
+
+
+@pytest.mark.parametrize("name", CACHED)
+def test_a_cold_cache_without_torch_gives_one_sentence(
+    name: str, small_model: ModelManifest, tmp_path: Path
+) -> None:
+    pytest.importorskip(name)
+    done = run_without_torch(small_model, name, tmp_path)
+    assert done.returncode == 3
+    assert "needs the Python package 'torch'" in done.stdout and "rt_seg export" in done.stdout
+
+
+def run_without_torch(
+    manifest: ModelManifest, name: str, cache_home: Path
+) -> subprocess.CompletedProcess[str]:
+    code = f"""
+import sys
+for blocked in ("torch", "onnx", "onnxscript"):
+    sys.modules[blocked] = None
+import numpy as np
+from pathlib import Path
+from rt_segmentation.inference.engines import EngineError, build_engine
+from rt_segmentation.models import read_manifest
+try:
+    engine = build_engine(read_manifest(Path({str(manifest.path)!r})), {name!r}, "fp32")
+    labels, _ = engine.infer(np.zeros((1, {HEIGHT}, {WIDTH}, 3), np.uint8), False)
+except EngineError as error:
+    print(error)
+    sys.exit(3)
+print(engine.name, str(labels.shape).replace(" ", ""))
+"""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache_home)}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_the_cache_is_used_again_and_rebuilt_when_damaged(
+    small_model: ModelManifest, frames: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("onnxruntime")
+    build_engine(small_model, "onnxruntime", "fp32").prepare(1, HEIGHT, WIDTH)
+    (graph,) = [e for e in cache.entries() if e.key["kind"] == "graph" and e.key["identity"]["batch"] == 1]
+    written = graph.file("weights.bin").stat().st_mtime_ns
+    build_engine(small_model, "onnxruntime", "fp32").prepare(1, HEIGHT, WIDTH)
+    assert graph.file("weights.bin").stat().st_mtime_ns == written
+    graph.file("weights.bin").write_bytes(b"damaged")
+    engine = build_engine(small_model, "onnxruntime", "fp32")
+    assert engine.infer(frames[:1], False)[0].shape == (1, HEIGHT, WIDTH)
+    assert "damaged" in caplog.text
+
+
+@pytest.mark.parametrize("name", CACHED)
+def test_an_engine_with_other_labels_is_refused_and_stays_refused(
+    name: str, small_model: ModelManifest, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(name)
+    monkeypatch.setattr(parity, "THRESHOLDS", {"fp32": 1.01})
+    engine = build_engine(small_model, name, "fp32")
+    for _ in range(2):
+        with pytest.raises(EngineError, match=f"engine '{name}' in fp32 gives .*%.* 101.0% is needed"):
+            engine.infer(frames[:1], False)
+
+
+def test_auto_takes_the_next_engine_and_says_why(
+    small_model: ModelManifest,
+    frames: np.ndarray,
+    expected: tuple[np.ndarray, np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name in CACHED:
+        pytest.importorskip(name)
+    monkeypatch.setattr(engines, "_NVIDIA", ())
+    monkeypatch.setattr(parity, "THRESHOLDS", {"fp32": 1.01, "bf16": 1.01})
+    caplog.set_level(logging.INFO)
+    engine = build_engine(small_model)
+    assert engine.name == "openvino"
+    labels, _ = engine.infer(frames, False)
+    assert engine.name == "torch"
+    np.testing.assert_array_equal(labels, expected[0])
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert any("'openvino'" in line for line in warnings)
+    assert any("'onnxruntime'" in line for line in warnings)
+    assert "engine 'torch' in fp32" in caplog.messages[-1]
+
+
+def test_auto_skips_what_is_not_installed(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engines, "_NVIDIA", ())
+    monkeypatch.setitem(engines.ENGINES, "openvino", "no_such_package.openvino:Engine")
+    monkeypatch.setitem(engines.ENGINES, "onnxruntime", "no_such_package.onnxruntime:Engine")
+    caplog.set_level(logging.INFO)
+    engine = build_engine(small_model)
+    assert engine.name == "torch"
+    assert "pip install 'rt_segmentation[openvino]'" in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    with pytest.raises(EngineUnavailable, match=r"rt_segmentation\[openvino\]"):
+        build_engine(small_model, "openvino")
+
+
+def test_when_none_works_all_reasons_are_given(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(EngineError, match=r"no engine works here: .*int7.*int7.*int7"):
+        build_engine(small_model, "auto", "int7")
+    with pytest.raises(EngineError, match="unknown engine 'tpu'; there are auto, openvino"):
+        build_engine(small_model, "tpu")
+
+
+@pytest.mark.parametrize("name", CACHED)
+def test_too_small_a_size_is_an_engine_error(name: str, small_model: ModelManifest) -> None:
+    pytest.importorskip(name)
+    engine: Engine = build_engine(small_model, name, "fp32")
+    with pytest.raises(EngineError, match="64 x 16, both must be 32 or more"):
+        engine.prepare(1, 16, 64)
+
+
+@pytest.mark.parametrize("name", CACHED)
+def test_damaged_weights_are_refused_when_the_engine_is_built(
+    name: str, small_model: ModelManifest, tmp_path: Path
+) -> None:
+    pytest.importorskip(name)
+    from dataclasses import replace
+
+    (tmp_path / small_model.weights).write_bytes(b"no weights")
+    with pytest.raises(ModelError, match="sha256"):
+        build_engine(replace(small_model, path=tmp_path / "small.yaml"), name, "fp32")
+
+
+def test_the_commands(
+    small_model: ModelManifest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    command.export(
+        argparse.Namespace(
+            model=str(small_model.path),
+            width=None,
+            height=None,
+            batch=1,
+            engine="onnxruntime",
+            precision="fp32",
+            out=tmp_path / "out",
+        )
+    )
+    assert "small 160x120, batch 1: engine onnxruntime in fp32" in capsys.readouterr().out
+    assert (tmp_path / "out" / "network.onnx").is_file() and (tmp_path / "out" / "weights.bin").is_file()
+    command.run_cache(argparse.Namespace(action="list", json=True))
+    rows = json.loads(capsys.readouterr().out)["entries"]
+    assert {row["kind"] for row in rows} == {"graph", "onnxruntime"}
+    (verdict,) = (row["agreement"] for row in rows if row["kind"] == "onnxruntime")
+    assert verdict == pytest.approx(1, abs=0.005)
+    command.run_cache(argparse.Namespace(action="list", json=False))
+    assert "160x120, batch 1" in capsys.readouterr().out
+    command.run_cache(argparse.Namespace(action="clear", json=False))
+    assert "MB deleted" in capsys.readouterr().out
+    command.run_cache(argparse.Namespace(action="list", json=False))
+    assert "empty" in capsys.readouterr().out

@@ -1,0 +1,140 @@
+"""The package as pip installs it: nothing missing, found from any working directory."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ElementTree.parse(ROOT / "package.xml").getroot()
+BUILT_FROM = (
+    "setup.py",
+    "setup.cfg",
+    "pyproject.toml",
+    "package.xml",
+    "LICENSE",
+    "resource",
+    "rt_segmentation",
+)
+DATA = ("config", "launch", "models")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that pip has installed the package into; built from links: the tree stays as it is."""
+    pytest.importorskip("setuptools", minversion="70.1", reason="no wheel can be built")
+    source = tmp_path_factory.mktemp("source")
+    for name in (*BUILT_FROM, *DATA):
+        if (ROOT / name).exists():
+            (source / name).symlink_to(ROOT / name)
+    target = tmp_path_factory.mktemp("installed")
+    options = [
+        "--no-deps",
+        "--no-index",
+        "--no-build-isolation",
+        "--no-compile",
+        "--disable-pip-version-check",
+    ]
+    done = run(sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(source))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in the root folder, far from the source tree."""
+    return subprocess.run(
+        command, cwd="/", env={**os.environ, **environment}, capture_output=True, text=True, timeout=60
+    )
+
+
+def data_files() -> list[str]:
+    """The files that an installation needs beside the Python package."""
+    files = [p for top in DATA for p in (ROOT / top).rglob("*") if p.is_file()]
+    return ["package.xml", *(p.relative_to(ROOT).as_posix() for p in files if p.suffix != ".pyc")]
+
+
+def test_package_xml_is_of_the_ament_python_kind() -> None:
+    assert PACKAGE.get("format") == "3"
+    assert PACKAGE.findtext("name") == "rt_segmentation"
+    assert PACKAGE.findtext("license") == "Apache-2.0"
+    assert PACKAGE.findtext("export/build_type") == "ament_python"
+    depends = [element.text for element in PACKAGE if element.tag.endswith("depend")]
+    assert "rclpy" in depends
+    assert len(depends) == len(set(depends))
+
+
+def test_version_is_that_of_package_xml(installed: Path) -> None:
+    code = "from importlib.metadata import version; print(version('rt_segmentation'))"
+    done = run(sys.executable, "-c", code, PYTHONPATH=str(installed))
+    assert done.stdout.strip() == PACKAGE.findtext("version"), done.stderr
+
+
+def test_every_module_is_installed(installed: Path) -> None:
+    modules = [p.relative_to(ROOT) for p in (ROOT / "rt_segmentation").rglob("*.py")]
+    assert not [str(module) for module in modules if not (installed / module).is_file()]
+
+
+def test_every_data_file_is_installed_as_it_is(installed: Path) -> None:
+    share = installed / "share" / "rt_segmentation"
+    different = [
+        name
+        for name in data_files()
+        if not (share / name).is_file() or (share / name).read_bytes() != (ROOT / name).read_bytes()
+    ]
+    assert not different
+
+
+def test_ament_index_knows_the_package(installed: Path) -> None:
+    assert (installed / "share/ament_index/resource_index/packages/rt_segmentation").is_file()
+
+
+def test_data_is_found_from_any_working_directory(installed: Path) -> None:
+    code = "from rt_segmentation import resources as r; print(r.__file__); print(r.share_dir())"
+    done = run(sys.executable, "-c", code, PYTHONPATH=str(installed))
+    assert done.stdout.split() == [
+        str(installed / "rt_segmentation" / "resources.py"),
+        str(installed / "share" / "rt_segmentation"),
+    ], done.stderr
+
+
+def test_pip_puts_commands_where_a_shell_looks_for_them(installed: Path) -> None:
+    for name in ("rt_seg", "segmentation_node", "camera_node"):
+        assert (installed / "bin" / name).stat().st_mode & stat.S_IXUSR
+    done = run(sys.executable, str(installed / "bin" / "rt_seg"), "--help", PYTHONPATH=str(installed))
+    assert done.returncode == 0, done.stderr
+    assert "usage: rt_seg" in done.stdout
+
+
+def test_rviz_shows_the_topics_of_the_nodes() -> None:
+    config = yaml.safe_load((ROOT / "config/rviz/seg.rviz").read_text(encoding="utf-8"))
+    displays = {d["Name"]: d for d in config["Visualization Manager"]["Displays"]}
+    assert {d["Topic"]["Value"] for d in displays.values()} == {
+        "/image",
+        "/segmentation_node/label",
+        "/segmentation_node/color",
+        "/segmentation_node/overlay",
+    }
+    for name, display in displays.items():
+        assert display["Class"] == "rviz_default_plugins/Image"
+        assert display["Topic"]["Reliability Policy"] == "Best Effort"
+        # RViz places a dock by the name of its display.
+        assert name.encode("utf-16-be").hex() in config["Window Geometry"]["QMainWindow State"]
+        assert name in config["Window Geometry"]
+
+
+def test_fast_dds_profile_holds_a_full_hd_image() -> None:
+    space = {"d": "http://www.eprosima.com"}
+    profile = ElementTree.parse(ROOT / "config/fastdds.xml").getroot()
+    transports = {
+        transport.findtext("d:type", namespaces=space): transport
+        for transport in profile.iterfind(".//d:transport_descriptor", space)
+    }
+    assert set(transports) == {"SHM", "UDPv4"}
+    assert int(transports["SHM"].findtext("d:segment_size", "0", space)) > 1920 * 1080 * 3

@@ -1,0 +1,163 @@
+"""The segmenter: network sizes, batches, confidences, result sizes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed: no network to run")
+import torch
+
+from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.inference.engines import EngineError
+from rt_segmentation.inference.engines.torch_engine import load_network
+from rt_segmentation.inference.segmenter import Segmenter, SegmenterConfig
+from rt_segmentation.models import ModelError, ModelManifest
+
+
+@pytest.fixture(scope="module")
+def segmenter(small_model: ModelManifest) -> Segmenter:
+    return Segmenter.build(small_model, "torch", "fp32")
+
+
+def street(width: int, height: int, time_s: float = 0.0) -> Frame:
+    return Frame((StreetScene(1, width, height).render(time_s)[0],), "rgb8", width, height, 0, "camera")
+
+
+def blank(width: int, height: int) -> Frame:
+    return Frame((np.zeros((height, width, 3), np.uint8),), "rgb8", width, height, 0, "camera")
+
+
+@pytest.mark.parametrize(
+    ("camera", "given", "network"),
+    [
+        ((480, 360), (0, 0), (480, 360)),
+        ((640, 360), (0, 0), (640, 360)),
+        ((1280, 720), (0, 0), (640, 360)),
+        ((640, 480), (0, 0), (480, 360)),
+        ((360, 640), (0, 0), (200, 360)),
+        ((1280, 720), (0, 180), (320, 180)),
+        ((1280, 720), (512, 0), (512, 360)),
+        ((1280, 720), (512, 256), (512, 256)),
+        # A strip, upright and lying, stays within what a network and a memory can take.
+        ((32, 7680), (0, 0), (32, 360)),
+        ((7680, 32), (0, 0), (7680, 360)),
+    ],
+)
+def test_network_size_keeps_the_cameras_aspect_ratio(
+    segmenter: Segmenter, camera: tuple[int, int], given: tuple[int, int], network: tuple[int, int]
+) -> None:
+    manifest = replace(segmenter.config.manifest, width=480, height=360)
+    config = replace(segmenter.config, manifest=manifest, input_size=given)
+    assert config.network_size(blank(*camera)) == network
+
+
+@pytest.mark.parametrize("camera", [(160, 120), (200, 120), (97, 61)])
+def test_results_have_the_cameras_size_or_the_networks(segmenter: Segmenter, camera: tuple[int, int]) -> None:
+    frame = street(*camera)
+    (of_camera,) = segmenter.segment([frame], confidence=True)
+    own = Segmenter(replace(segmenter.config, output_resolution="network"))
+    (of_network,) = own.segment([frame], confidence=True)
+    width, height = segmenter.config.network_size(frame)
+    assert of_camera.confidence is not None and of_network.confidence is not None
+    assert of_camera.labels.shape == of_camera.confidence.shape == camera[::-1]
+    assert of_network.labels.shape == of_network.confidence.shape == (height, width)
+    assert of_network.rgb.shape == (height, width, 3)
+    nearest = cv2.resize(of_network.labels, camera, interpolation=cv2.INTER_NEAREST_EXACT)
+    np.testing.assert_array_equal(of_camera.labels, nearest)
+
+
+def test_labels_and_confidence_are_argmax_and_softmax_of_the_logits(
+    small_model: ModelManifest, segmenter: Segmenter
+) -> None:
+    # Different by channel, so that a mixed-up one shows.
+    manifest = replace(small_model, mean=(0.1, 0.2, 0.3), std=(0.2, 0.4, 0.5))
+    frame = street(160, 120)
+    mean, std = (np.array(numbers, np.float32) for numbers in (manifest.mean, manifest.std))
+    normalised = (frame.planes[0] / np.float32(255) - mean) / std
+    with torch.inference_mode():
+        images = torch.from_numpy(normalised.astype(np.float32)).permute(2, 0, 1).unsqueeze(0)
+        logits = load_network(manifest)(images)[0].double().numpy()
+    exponentials = np.exp(logits)
+    probability = exponentials.max(0) / exponentials.sum(0)
+    (result,) = Segmenter.build(manifest, "torch", "fp32").segment([frame], confidence=True)
+    assert result.confidence is not None
+    assert result.labels.dtype == result.confidence.dtype == np.uint8
+    # Rounding differs between ways to normalise: pooling ties move single pixels.
+    assert (result.labels == logits.argmax(0)).mean() > 0.999
+    assert np.mean(np.abs(result.confidence - probability * 255) > 1) < 0.001
+    assert result.confidence.min() >= 255 // 11
+    (unnormalised,) = segmenter.segment([frame])
+    assert (unnormalised.labels != result.labels).mean() > 0.1
+
+
+def test_confidence_is_made_only_when_asked_for(segmenter: Segmenter) -> None:
+    (without,) = segmenter.segment([street(160, 120)])
+    (with_it,) = segmenter.segment([street(160, 120)], confidence=True)
+    assert without.confidence is None
+    np.testing.assert_array_equal(without.labels, with_it.labels)
+
+
+def test_a_batch_of_two_equals_each_alone(segmenter: Segmenter) -> None:
+    frames = [street(160, 120), street(320, 240, 4.0)]
+    alone = [segmenter.segment([frame], confidence=True)[0] for frame in frames]
+    together = segmenter.segment(frames, confidence=True)
+    for one, other, frame in zip(alone, together, frames):
+        assert one.labels.shape == (frame.height, frame.width)
+        np.testing.assert_array_equal(one.labels, other.labels)
+        assert one.confidence is not None and other.confidence is not None
+        difference = np.abs(one.confidence.astype(int) - other.confidence)
+        assert difference.max() <= 1
+
+
+def test_results_outlive_the_next_call(segmenter: Segmenter) -> None:
+    (first,) = segmenter.segment([street(160, 120)], confidence=True)
+    assert first.confidence is not None
+    labels, confidence = first.labels.copy(), first.confidence.copy()
+    segmenter.segment([street(160, 120, 9.0)], confidence=True)
+    np.testing.assert_array_equal(first.labels, labels)
+    np.testing.assert_array_equal(first.confidence, confidence)
+
+
+def test_frames_of_different_network_sizes_are_no_batch(segmenter: Segmenter) -> None:
+    with pytest.raises(ValueError, match=r"one network size, these have \[\(160, 120\), \(216, 120\)\]"):
+        segmenter.segment([blank(160, 120), blank(640, 360)])
+    with pytest.raises(ValueError, match="one network size"):
+        segmenter.segment([])
+
+
+def test_a_new_config_holds_from_the_next_batch_on(small_model: ModelManifest) -> None:
+    segmenter = Segmenter.build(small_model, "torch", "fp32")
+    frame = street(320, 240)
+    assert segmenter.segment([frame])[0].rgb.shape == (120, 160, 3)
+    segmenter.config = replace(segmenter.config, input_size=(64, 48), output_resolution="network")
+    assert segmenter.segment([frame])[0].labels.shape == (48, 64)
+
+
+def test_config_names_engine_and_labels(segmenter: Segmenter) -> None:
+    config: SegmenterConfig = segmenter.config
+    assert (config.engine.name, config.engine.precision) == ("torch", "fp32")
+    assert config.label_set.names[:3] == ("Sky", "Building", "Pole")
+
+
+def test_an_engine_or_precision_that_is_not_there_is_named(small_model: ModelManifest) -> None:
+    with pytest.raises(EngineError, match="unknown engine 'tensorflow'; there are auto, "):
+        Segmenter.build(small_model, "tensorflow")
+    with pytest.raises(EngineError, match="engine 'torch' has no precision 'int8' on"):
+        Segmenter.build(small_model, "torch", "int8")
+
+
+def test_damaged_or_foreign_weights_are_refused(small_model: ModelManifest, tmp_path: Path) -> None:
+    damaged = tmp_path / "small.safetensors"
+    content = bytearray(small_model.weights_path.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(ModelError, match="the file is damaged or another one"):
+        Segmenter.build(replace(small_model, path=tmp_path / "small.yaml"), "torch")
+    with pytest.raises(ModelError, match="do not fit the network"):
+        Segmenter.build(replace(small_model, network="lednet"), "torch")
