@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 # With ROS 2 sourced its rclpy, NumPy and messages are used as they are: the newest NumPy would break them.
 # Without it ROS 2 comes from pip (Linux on x86_64), and every version is pinned.
 ROS := $(if $(ROS_DISTRO),$(shell $(PYTHON) -c 'import rclpy' 2>/dev/null && echo $(ROS_DISTRO)))
-EXTRAS := torch,openvino,onnxruntime,export,train,test$(if $(ROS),,$(comma)ros)
+EXTRAS := torch,openvino,onnxruntime,export,int8,bags,fleet,train,test$(if $(ROS),,$(comma)ros)
 CONSTRAINTS := $(if $(ROS),.venv/constraints-$(ROS).txt,constraints.txt)
 
 .PHONY: help demo test test-long lint clean

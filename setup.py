@@ -51,6 +51,9 @@ setup(
         "openvino": ["openvino>=2024.0"],
         "onnxruntime": ["onnxruntime>=1.17"],
         "export": ["onnx>=1.15", "torch>=2.1"],
+        "int8": ["nncf>=2.14", "openvino>=2024.0"],
+        "bags": ["rosbags>=0.10"],
+        "fleet": ["ray>=2.9", "rosbags>=0.10"],
         "train": ["lightning>=2.1", "matplotlib>=3.5", "tensorboard>=2.11", "torch>=2.1"],
         "ros": [
             f"{name}; {ROS_WHEELS}"
