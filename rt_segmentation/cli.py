@@ -153,6 +153,10 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     show.add_argument("--height", type=int, help="of its input [px] (default 360)")
     show.add_argument("--json", action="store_true", help="print JSON")
 
+    slopes = actions.add_parser("slopes", help="draw an ENet's PReLU slopes by depth, as its paper's Fig. 2")
+    slopes.add_argument("name", help="a model, or the path of a manifest")
+    slopes.add_argument("--out", type=Path, default=Path("slopes.png"), help="the picture (slopes.png)")
+
     importing = actions.add_parser("import", help="make a model of a foreign checkpoint")
     importing.add_argument(
         "checkpoint", type=Path, help="state dict (.pth), .safetensors, .npz or Torch7 (.t7)"

@@ -1,4 +1,4 @@
-"""`rt_seg models`: list, show and import models."""
+"""`rt_seg models`: list, show, draw and import models."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ def run(arguments: argparse.Namespace) -> None:
         _print({"models": [describe(m) for m in manifests]} if arguments.json else _table(manifests))
     elif arguments.action == "show":
         _show(arguments)
+    elif arguments.action == "slopes":
+        _draw_slopes(arguments)
     else:
         manifest = _import(arguments)
         _print(describe(manifest) if arguments.json else _lines(describe(manifest)))
@@ -102,6 +104,14 @@ def _show(arguments: argparse.Namespace) -> None:
     else:
         content = describe(find_model(arguments.name))
     _print(content if arguments.json else _lines(content))
+
+
+def _draw_slopes(arguments: argparse.Namespace) -> None:
+    from rt_segmentation.evaluation.slopes import draw, slopes
+
+    manifest = find_model(arguments.name)
+    draw(slopes(manifest), f"{manifest.name}: slopes of the PReLUs", arguments.out)
+    print(f"wrote {arguments.out}")
 
 
 def _is_model(name: str) -> bool:

@@ -1,0 +1,36 @@
+"""The PReLU slopes of an ENet, by depth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed: no network to look into")
+
+from rt_segmentation.cli import main
+from rt_segmentation.evaluation.slopes import slopes
+from rt_segmentation.models import find_model, load_weights
+
+
+def test_slopes_are_the_weights_of_all_prelus_from_first_to_last() -> None:
+    manifest = find_model("enet")
+    found = slopes(manifest)
+    weights = load_weights(manifest)
+    # Table 1: one in the initial block, three in each of the 27 bottlenecks.
+    assert len(found) == 1 + 3 * 27
+    assert (found[0].layer, found[-1].layer) == ("encoder.initial.activation.1", "stage5.activation")
+    assert sum(one.main_branch for one in found) == 28
+    for one in found:
+        np.testing.assert_array_equal(one.values, weights[f"{one.layer}.weight"])
+        assert f"{one.layer}.running_mean" not in weights
+
+
+def test_command_draws_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "slopes.png"
+    assert main(["models", "slopes", "enet", "--out", str(picture)]) == 0
+    assert np.ptp(cv2.imread(str(picture))) > 100
+    assert main(["models", "slopes", "lednet", "--out", str(tmp_path / "none.png")]) == 2
+    assert "which has no PReLU" in capsys.readouterr().err
