@@ -39,6 +39,7 @@ setup(
     maintainer_email=MAINTAINER.get("email"),
     license=PACKAGE.findtext("license"),
     packages=find_packages(exclude=["test", "test.*"]),
+    package_data={f"{NAME}.evaluation.bag.report": ["templates/*"]},
     data_files=data_files(),
     zip_safe=False,
     python_requires=">=3.10",
@@ -52,9 +53,9 @@ setup(
         "onnxruntime": ["onnxruntime>=1.17"],
         "export": ["onnx>=1.15", "torch>=2.1"],
         "int8": ["nncf>=2.14", "openvino>=2024.0"],
-        "bags": ["rosbags>=0.10"],
-        "fleet": ["ray>=2.9", "rosbags>=0.10"],
-        "train": ["lightning>=2.1", "matplotlib>=3.5", "tensorboard>=2.11", "torch>=2.1"],
+        "bags": ["jinja2>=3.0", "rosbags>=0.10"],
+        "fleet": ["jinja2>=3.0", "ray>=2.9", "rosbags>=0.10"],
+        "train": ["lightning>=2.6", "matplotlib>=3.5", "tensorboard>=2.11", "torch>=2.1"],
         "ros": [
             f"{name}; {ROS_WHEELS}"
             for name in (

@@ -13,10 +13,14 @@ COMMANDS = {
     "train": "train:run",
     "models": "models:run",
     "evaluate": "evaluate:run",
+    "evaluate-bag": "evaluate_bag:run",
+    "report": "report:run",
+    "bag": "bag:run",
     "dataset": "dataset:run",
     "submit": "submit:run",
     "export": "engines:export",
     "cache": "engines:run_cache",
+    "tune": "engines:tune",
     "benchmark": "benchmark:run",
     "demo": "demo:run",
     "parameters": "parameters:run",
@@ -28,15 +32,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rt_seg", description="Real-time semantic segmentation for ROS 2.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    train = commands.add_parser("train", help="train a network as a recipe says")
-    train.add_argument("recipe", help="name of a recipe in config/recipes, or a file")
-    train.add_argument("--data-root", type=Path, help="folder of the data set, for recipes that need one")
-    train.add_argument("--out", type=Path, default=Path("runs"), help="where model, logs and checkpoints go")
-    train.add_argument("--workers", type=int, default=1, help="processes that load and augment")
-    train.add_argument("--init-from", metavar="MODEL", help="a model whose weights are the start")
-    train.add_argument("--compile", action="store_true", help="faster steps by torch.compile, after minutes")
+    _add_train(commands)
     _add_models(commands)
     _add_evaluate(commands)
+    _add_evaluate_bag(commands)
+    _add_report(commands)
+    _add_bag(commands)
     _add_dataset(commands)
     _add_submit(commands)
     _add_engines(commands)
@@ -48,6 +49,24 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    train = commands.add_parser("train", help="train a network as a recipe says, or go on with a training")
+    train.add_argument("recipe", help="name of a recipe in config/recipes, or a file (.yaml)")
+    train.add_argument("--data-root", type=Path, help="folder of the data set, for recipes that need one")
+    train.add_argument(
+        "--out", type=Path, default=Path("runs"), help="OUT/RECIPE holds model, logs and checkpoint (runs)"
+    )
+    train.add_argument("--init-from", default="", metavar="MODEL", help="a model whose weights are the start")
+    train.add_argument("--max-hours", type=float, help="train fewer epochs, if the recipe's take longer")
+    train.add_argument("--dry-run", action="store_true", help="show a batch, weights and time; train nothing")
+    train.add_argument("--workers", type=int, help="processes that load and augment (default: by cores)")
+    train.add_argument("--precision", default="auto", help="auto (default), fp32, bf16; fp16 on GPUs")
+    train.add_argument("--compile", action="store_true", help="faster steps by torch.compile, after minutes")
+    train.add_argument(
+        "--checkpoint-s", type=float, default=120.0, help="time between checkpoints in an epoch (120) [s]"
+    )
+
+
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = commands.add_parser("evaluate", help="measure a model on a data set")
     evaluate.add_argument("--model", required=True, help="a model, or the path of a manifest")
@@ -56,6 +75,58 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     evaluate.add_argument("--precision", default="auto", help="arithmetic of the engine (default auto)")
     evaluate.add_argument("--json", type=Path, help="write the result into this file as well")
     evaluate.add_argument("--pictures", type=Path, help="folder for the best, median and worst frames")
+
+
+def _add_evaluate_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    evaluate = commands.add_parser("evaluate-bag", help="measure models on recorded bags, without ROS")
+    evaluate.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2, or a file of ROS 1")
+    evaluate.add_argument("--image-topic", metavar="T", help="of the images (default: the only one there is)")
+    evaluate.add_argument("--label-topic", metavar="L", help="of label images (mono8), the ground truth")
+    evaluate.add_argument("--labels", type=Path, metavar="DIR", help="label PNGs named by stamp in ns")
+    evaluate.add_argument(
+        "--void-id",
+        type=int,
+        action="append",
+        default=[],
+        choices=range(256),
+        metavar="ID",
+        help="an id that is unlabelled in the ground truth; ids of no class are anyway; may be repeated",
+    )
+    evaluate.add_argument(
+        "--model", action="append", required=True, help="a model, or the path of a manifest; may be repeated"
+    )
+    evaluate.add_argument("--engine", default="auto", help="what executes the models (default auto)")
+    evaluate.add_argument("--precision", default="auto", help="arithmetic of the engine (default auto)")
+    evaluate.add_argument(
+        "--mode",
+        choices=("throughput", "realtime"),
+        default="throughput",
+        help="every frame as fast as it goes (default), or frames as they came, the newest wins",
+    )
+    evaluate.add_argument("--rate", type=float, default=1.0, help="speed of the bag's clock in real time")
+    evaluate.add_argument("--out", type=Path, default=Path("bag_evaluation"), help="folder for all results")
+    existing = evaluate.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace the evaluation in --out")
+    existing.add_argument("--resume", action="store_true", help="go on with the evaluation in --out")
+    evaluate.add_argument("--write-bag", action="store_true", help="write the masks as a bag (mcap)")
+    evaluate.add_argument("--video", action="store_true", help="write the overlays as mp4")
+    evaluate.add_argument("--jobs", type=int, metavar="N", help="processes, each with a bag at a time")
+    evaluate.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster; 'local' starts one here")
+    _add_thresholds(evaluate)
+
+
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    report = commands.add_parser("report", help="make the report of a bag evaluation again")
+    report.add_argument("result", type=Path, metavar="RESULT", help="evaluation.json of rt_seg evaluate-bag")
+    report.add_argument("--out", type=Path, help="folder for index.html and report.md (report beside RESULT)")
+    _add_thresholds(report)
+
+
+def _add_thresholds(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fail-under-miou", type=float, metavar="X", help="exit with 1 below this mean IoU")
+    parser.add_argument("--max-p95-ms", type=float, metavar="X", help="exit with 1 above this latency")
+    parser.add_argument("--max-drop-rate", type=float, metavar="X", help="exit with 1 above this share")
+    parser.add_argument("--junit", type=Path, metavar="F", help="write the verdicts as JUnit XML")
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +140,29 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="of the data set, as label_set=site.yaml or annotation=coarse; may be repeated",
     )
+
+
+def _add_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    bag = commands.add_parser("bag", help="make a rosbag of images, or look into rosbags")
+    actions = bag.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    make = actions.add_parser("make", help="a bag of a folder, a video or the synthetic street")
+    make.add_argument("out", type=Path, help="the bag's folder")
+    make.add_argument("--images", required=True, help="a folder of images, a video, or 'street'")
+    make.add_argument("--labels", default="", help="folder of label PNGs with the images' names")
+    make.add_argument("--frames", type=int, help="at most (default: all; 100 of the street)")
+    make.add_argument("--rate", type=float, help="of the images [Hz] (default: the video's, else 10)")
+    make.add_argument("--topic", default="/camera/image", help="of the images (default /camera/image)")
+    make.add_argument("--label-topic", default="/camera/label", help="of labels (default /camera/label)")
+    make.add_argument("--compressed", choices=("jpeg", "png"), help="CompressedImage on TOPIC/compressed")
+    make.add_argument("--start-time", type=float, help="of the first image, since the epoch [s] (now)")
+    make.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="(default mcap)")
+    make.add_argument("--seed", type=int, default=7, help="of the street (default 7)")
+    make.add_argument("--overwrite", action="store_true", help="replace a bag that is there")
+
+    info = actions.add_parser("info", help="topics, rates and damage of bags, read to their ends")
+    info.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap, .db3 or .bag")
+    info.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_dataset(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -100,6 +194,24 @@ def _add_engines(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument("--engine", default="auto", help="what executes the model (default auto)")
     export.add_argument("--precision", default="auto", help="arithmetic of the engine (default auto)")
     export.add_argument("--out", type=Path, help="a folder for the graph as ONNX and its weights")
+    export.add_argument(
+        "--calibrate", metavar="DATASET", help="first find int8 ranges on the train split of a data set"
+    )
+    export.add_argument("--data-root", type=Path, help="the data set's folder")
+    export.add_argument(
+        "--calibrate-images", type=Path, metavar="FOLDER", help="first find int8 ranges on a folder of images"
+    )
+    export.add_argument(
+        "--calibrate-frames", type=int, default=100, help="so many, evenly spread (default 100)"
+    )
+
+    tune = commands.add_parser("tune", help="time all engines here, so that auto takes the fastest")
+    tune.add_argument("model", help="a model, or the path of a manifest")
+    tune.add_argument(
+        "--size", nargs="+", default=[], help="of the input, WIDTHxHEIGHT [px] (default: the manifest's)"
+    )
+    tune.add_argument("--seconds", type=float, default=30.0, help="of timing for each size (default 30)")
+    tune.add_argument("--json", action="store_true", help="print JSON")
 
     cache = commands.add_parser("cache", help="engines kept on disk")
     actions = cache.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -111,11 +223,19 @@ def _add_engines(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     benchmark = commands.add_parser("benchmark", help="time engines, or the whole node, on this machine")
-    benchmark.add_argument("subject", choices=("engines", "node"), help="what to time")
+    benchmark.add_argument("subject", choices=("engines", "node", "startup"), help="what to time")
     benchmark.add_argument(
-        "--models", nargs="+", default=["enet", "linknet", "lednet"], help="models to time"
+        "--models",
+        nargs="+",
+        default=["enet", "linknet", "lednet"],
+        help="models to time; for engines also 'segnet', with random weights",
     )
-    benchmark.add_argument("--sizes", nargs="+", default=["640x360"], help="of frames, WIDTHxHEIGHT [px]")
+    benchmark.add_argument(
+        "--sizes", nargs="+", default=[], help="of frames, WIDTHxHEIGHT [px] (default 640x360)"
+    )
+    benchmark.add_argument(
+        "--full", action="store_true", help="engines at all of the papers' sizes, an hour or more"
+    )
     benchmark.add_argument("--engines", nargs="+", default=[], help="engines (default: all that are here)")
     benchmark.add_argument("--precisions", nargs="+", default=[], help="precisions (default: all there are)")
     benchmark.add_argument("--compare", choices=("eager",), help="put each beside plain eager PyTorch, fp32")

@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from rt_segmentation.benchmark.peak import PEAK
 from rt_segmentation.benchmark.worker import EAGER
 
 WARM_UP_FRAMES = 3
@@ -33,6 +34,8 @@ class Row:
         peak_memory_mb: of the candidate's process, resident.
         eager_ratio: eager's median over this one's, from the same rounds; None without eager.
         miou_loss: points of mean IoU below torch fp32 on CamVid val; None without the data.
+        gops: 1e9 operations a second of the network's convolutions, 2 for a multiply-add, at the median.
+        peak_share: of what the same engine and precision reached here in plain convolutions; None without it.
         frames: how many were timed.
         problem: why there are no numbers, or empty.
     """
@@ -49,6 +52,8 @@ class Row:
     peak_memory_mb: float | None = None
     eager_ratio: float | None = None
     miou_loss: float | None = None
+    gops: float | None = None
+    peak_share: float | None = None
     frames: int = 0
     problem: str = ""
 
@@ -57,6 +62,7 @@ class _Candidate:
     def __init__(self, row: Row) -> None:
         self.row = row
         self.durations_ms: list[float] = []
+        self.gops = 0.0
         self._process = subprocess.Popen(
             [sys.executable, "-m", "rt_segmentation.benchmark.worker"],
             stdin=subprocess.PIPE,
@@ -72,8 +78,8 @@ class _Candidate:
             "height": row.height,
         }
         answer = self._ask(described)
-        if "error" in answer:
-            row.problem = answer["error"]
+        row.problem = answer.get("error", "")
+        self.gops = answer.get("gops", 0.0)
 
     def run(self, frames: int) -> list[float]:
         durations: list[float] = self._ask({"frames": frames})["ms"]
@@ -117,7 +123,8 @@ def time_group(group: Group, seconds: float, report: Callable[[str], None] = lam
 
     Args:
         group: what to time; where 'eager' is among the candidates, the others get their ratio to it.
-        seconds: of timing for the whole group, shared by its candidates.
+        seconds: of timing for the whole group, shared by its candidates, after they are built; each has three
+            rounds at least.
         report: told what happens.
     """
     rows = [
@@ -151,6 +158,48 @@ def time_group(group: Group, seconds: float, report: Callable[[str], None] = lam
         if eager is not None and row.median_ms is not None:
             row.eager_ratio = round(eager / row.median_ms, 3)
     return rows
+
+
+def measure_peaks(
+    candidates: Sequence[tuple[str, str]], seconds: float, report: Callable[[str], None] = lambda _: None
+) -> dict[tuple[str, str], float]:
+    """The most 1e9 operations a second that engines reach here in plain convolutions (`peak`).
+
+    Args:
+        candidates: pairs of engine and precision; those that cannot be measured are not in the result.
+        seconds: of measuring, for each.
+        report: told what happens.
+    """
+    peaks = {}
+    for engine, precision in candidates:
+        candidate = _Candidate(Row(PEAK, PEAK, 0, 0, engine, precision))
+        if not candidate.row.problem:
+            candidate.run(WARM_UP_FRAMES)
+            deadline = time.monotonic() + seconds
+            while not candidate.durations_ms or time.monotonic() < deadline:
+                candidate.durations_ms += candidate.run(1)
+            peaks[engine, precision] = candidate.gops / min(candidate.durations_ms) * 1e3
+            report(f"{engine} {precision}: peak {peaks[engine, precision]:.0f} GOPS")
+        candidate.close()
+    return peaks
+
+
+def put_beside_peaks(
+    rows: Sequence[Row], gmacs: Callable[[Row], float], peaks: Mapping[tuple[str, str], float]
+) -> None:
+    """Fill in `gops` and `peak_share`.
+
+    Args:
+        rows: as timed.
+        gmacs: 1e9 multiply-adds of a row's network for one frame.
+        peaks: from `measure_peaks`.
+    """
+    for row in rows:
+        if row.median_ms is None:
+            continue
+        row.gops = round(2 * gmacs(row) / row.median_ms * 1e3, 1)
+        peak = peaks.get((row.engine, row.precision))
+        row.peak_share = None if peak is None else round(row.gops / peak, 3)
 
 
 def _summarise(row: Row, durations_ms: list[float]) -> None:

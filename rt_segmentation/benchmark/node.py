@@ -1,7 +1,7 @@
-"""The whole node over DDS: rates, drops and latencies, after the method of ros2_benchmark.
+"""A node over DDS at a rate, and the highest rate it holds, after the method of ros2_benchmark.
 
 A player publishes frames rendered beforehand; the node is a process of its own; this process receives the
-masks. The highest rate with less than 1 % of the frames missing is searched for, then fixed rates follow.
+masks.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import rclpy
@@ -23,8 +24,10 @@ from rt_segmentation.ros.demo.processes import Process, ros_environment
 from rt_segmentation.ros.messages import stamp_ns
 
 ALLOWED_DROPS = 0.01
-FIXED_RATES_HZ = (10.0, 30.0, 60.0)
-START_TIMEOUT_S = 60.0
+# From a cold cache an engine takes a minute or two.
+BUILD_TIMEOUT_S = 300.0
+START_TIMEOUT_S = 30.0
+QUIET_S = 1.5
 LOWEST_HZ, HIGHEST_HZ = 0.5, 240.0
 SEARCH_STEPS = 8
 SEARCH_FACTOR = 1.6
@@ -41,7 +44,7 @@ class Run:
         drop_ratio: share of the frames without a mask.
         output_hz: masks a second, from the first to the last.
         latency_*_ms: from the frame's stamp to the mask's arrival.
-        cpu_percent: of the node's process, 100 = one core.
+        cpu_percent: of the node's process, 100 = one core, from the first mask to the last.
         memory_mb: resident, of the node's process at the end.
     """
 
@@ -58,76 +61,129 @@ class Run:
     memory_mb: float
 
 
-class _Receiver(Node):
-    def __init__(self, topic: str) -> None:
-        super().__init__("benchmark_receiver")
-        self.arrivals: list[tuple[float, float]] = []
-        qos = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
-        self.create_subscription(Image, topic, self._receive, qos)
+@dataclass(frozen=True)
+class Subject:
+    """A node to be measured.
 
-    def _receive(self, message: Image) -> None:
-        latency_ms = (self.get_clock().now().nanoseconds - stamp_ns(message.header)) / 1e6
-        self.arrivals.append((time.monotonic(), latency_ms))
+    Attributes:
+        name: for logs.
+        module: for ``python -m``.
+        image, label: topics that it subscribes to and publishes.
+    """
+
+    name: str
+    module: str
+    image: str
+    label: str
 
 
-def benchmark_node(
-    module: str,
-    parameters: dict[str, object],
-    label_topic: str,
-    size: tuple[int, int],
-    out: Path,
-    seconds: float,
-    report: Callable[[str], None],
-    rates_hz: Sequence[float] = FIXED_RATES_HZ,
-) -> dict[str, Run]:
-    """Measure one node.
+SEGMENTATION = Subject(
+    "segmentation_node", "rt_segmentation.ros.segmentation_node", "/image", "/segmentation_node/label"
+)
+PLAIN = Subject(
+    "plain_node", "rt_segmentation.benchmark.plain_node", "/plain_node/image", "/plain_node/label"
+)
+
+
+class Bench:
+    """This process as the receiver of masks, in a ROS domain and an environment for large images; a context.
 
     Args:
-        module: the node's, for ``python -m``.
-        parameters: the node's.
-        label_topic: what it publishes.
-        size: (width, height) of the camera's frames [px].
         out: folder for the processes' logs.
-        seconds: of playing at each rate.
         report: told what happens.
-        rates_hz: fixed rates, after the search.
-
-    Returns:
-        'highest' for the highest rate held, and each fixed rate by its number.
-
-    Raises:
-        RuntimeError: the node ended, or gave no masks.
     """
-    environment = ros_environment()
-    os.environ.update(environment)
-    out.mkdir(parents=True, exist_ok=True)
-    rclpy.init()
-    receiver = _Receiver(label_topic)
-    try:
-        with Process(module, parameters, environment, out / "node.log") as node:
 
-            def play(rate_hz: float) -> Run:
-                count = max(10, round(rate_hz * seconds))
-                run = _play(receiver, node, environment, out, size, rate_hz, count)
-                report(
-                    f"{rate_hz:.1f} Hz: {run.masks} masks of {count} frames, p50 {run.latency_p50_ms:.1f} ms"
-                )
-                return run
+    def __init__(self, out: Path, report: Callable[[str], None]) -> None:
+        self._out, self._report = out, report
 
-            # The first frames build buffers and, with some engines, the network itself.
-            warm_up = play(2.0)
-            if not warm_up.masks:
-                raise RuntimeError(f"the node gave no masks; it said: {node.last_words()}")
-            runs = {"highest": _search(play, 1e3 / warm_up.latency_p50_ms)}
-            runs.update({f"{rate:g}": play(rate) for rate in rates_hz})
-    finally:
-        receiver.destroy_node()
+    def __enter__(self) -> Bench:
+        self._out.mkdir(parents=True, exist_ok=True)
+        self._environment = ros_environment()
+        os.environ.update(self._environment)
+        rclpy.init()
+        self._node = Node("benchmark_receiver")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._node.destroy_node()
         rclpy.try_shutdown()
-    return runs
+
+    def start(self, subject: Subject, parameters: Mapping[str, object]) -> Process:
+        """Start a node; it ends with the process's `with` block."""
+        log = self._out / f"{subject.name}.log"
+        return Process(subject.module, parameters, self._environment, log)
+
+    def warm_up(self, subject: Subject, process: Process, size: tuple[int, int]) -> float:
+        """Play slowly until masks come: the first frames build buffers and, with some engines, the network.
+
+        Returns:
+            The median latency, the first frame's left out [ms].
+
+        Raises:
+            RuntimeError: the node ended, or gave no masks.
+        """
+        deadline = time.monotonic() + BUILD_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self.play(subject, process, size, 2.0, 1.0).masks:
+                return self.play(subject, process, size, 2.0, 2.0).latency_p50_ms
+        raise RuntimeError(f"{subject.name} gave no masks; it said: {process.last_words()}")
+
+    def play(
+        self, subject: Subject, process: Process, size: tuple[int, int], rate_hz: float, seconds: float
+    ) -> Run:
+        """Publish frames of (width, height) px at a rate for some seconds, and receive the masks.
+
+        Raises:
+            RuntimeError: the node ended.
+        """
+        # So many that the rate is known; a slow node gets the time for them.
+        count = max(4, round(rate_hz * seconds))
+        settings = {"topic": subject.image, "rate_hz": rate_hz, "count": count}
+        settings.update(width=size[0], height=size[1])
+        # For each mask: when it arrived, its latency [ms], and the processor time of the node until then [s].
+        masks: list[tuple[float, float, float]] = []
+        started_ns = self._node.get_clock().now().nanoseconds
+
+        def receive(message: Image) -> None:
+            # What is older is of the rate before.
+            if stamp_ns(message.header) < started_ns:
+                return
+            latency_ms = (self._node.get_clock().now().nanoseconds - stamp_ns(message.header)) / 1e6
+            masks.append((time.monotonic(), latency_ms, process.cpu_seconds()))
+
+        qos = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
+        subscription = self._node.create_subscription(Image, subject.label, receive, qos)
+        player_module = "rt_segmentation.benchmark.player"
+        with Process(player_module, settings, self._environment, self._out / "player.log") as player:
+            deadline = time.monotonic() + START_TIMEOUT_S + 2 * count / rate_hz
+            quiet_since = time.monotonic()
+            while time.monotonic() < min(deadline, quiet_since + QUIET_S):
+                before = len(masks)
+                rclpy.spin_once(self._node, timeout_sec=0.05)
+                if len(masks) > before or player.exit_status is None:
+                    quiet_since = time.monotonic()
+                if process.exit_status is not None:
+                    raise RuntimeError(f"{subject.name} ended: {process.last_words()}")
+        self._node.destroy_subscription(subscription)
+        run = _summary(rate_hz, count, masks, process.resident_mb())
+        self._report(
+            f"{subject.name}, {rate_hz:.1f} Hz: {run.masks} masks of {count} frames,"
+            f" p50 {run.latency_p50_ms:.1f} ms"
+        )
+        return run
 
 
-def _search(play: Callable[[float], Run], guess_hz: float) -> Run:
-    """Step to a rate that is held and one that is not, then bisect between them, on a logarithmic scale."""
+def highest_rate(play: Callable[[float], Run], guess_hz: float) -> Run:
+    """Search for the highest rate at which less than 1 % of the frames get no mask.
+
+    Steps to a rate that is held and one that is not, then bisects between them, on a logarithmic scale.
+
+    Args:
+        play: measures a rate [Hz].
+        guess_hz: where to begin.
+    """
     held: float | None = None
     missed: float | None = None
     best: Run | None = None
@@ -149,44 +205,19 @@ def _search(play: Callable[[float], Run], guess_hz: float) -> Run:
     return best or play(LOWEST_HZ)
 
 
-def _play(
-    receiver: _Receiver,
-    node: Process,
-    environment: dict[str, str],
-    out: Path,
-    size: tuple[int, int],
-    rate_hz: float,
-    count: int,
-) -> Run:
-    receiver.arrivals.clear()
-    settings = {"rate_hz": rate_hz, "count": count, "width": size[0], "height": size[1]}
-    cpu_before, started = node.cpu_seconds(), time.monotonic()
-    with Process("rt_segmentation.benchmark.player", settings, environment, out / "player.log") as player:
-        deadline = time.monotonic() + START_TIMEOUT_S + 2 * count / rate_hz
-        quiet_since = time.monotonic()
-        while time.monotonic() < deadline:
-            before = len(receiver.arrivals)
-            rclpy.spin_once(receiver, timeout_sec=0.05)
-            if len(receiver.arrivals) > before or player.exit_status is None:
-                quiet_since = time.monotonic()
-            if time.monotonic() - quiet_since > 1.5:
-                break
-            if node.exit_status is not None:
-                raise RuntimeError(f"the node ended: {node.last_words()}")
-    cpu = (node.cpu_seconds() - cpu_before) / (time.monotonic() - started) * 100
-    latencies = np.array([latency for _, latency in receiver.arrivals] or [np.nan])
-    times = [arrived for arrived, _ in receiver.arrivals]
-    span = times[-1] - times[0] if len(times) > 1 else 0.0
+def _summary(rate_hz: float, count: int, masks: list[tuple[float, float, float]], memory_mb: float) -> Run:
+    arrived, latencies, cpu = np.array(masks or [(np.nan,) * 3]).T
+    span = float(arrived[-1] - arrived[0]) if len(masks) > 1 else np.nan
     return Run(
         rate_hz=round(rate_hz, 2),
         frames=count,
-        masks=len(times),
-        drop_ratio=round(1 - len(times) / count, 4),
-        output_hz=round((len(times) - 1) / span, 2) if span else 0.0,
+        masks=len(masks),
+        drop_ratio=round(1 - len(masks) / count, 4),
+        output_hz=round((len(masks) - 1) / span, 2) if len(masks) > 1 else 0.0,
         latency_min_ms=round(float(latencies.min()), 2),
         latency_p50_ms=round(float(np.percentile(latencies, 50)), 2),
         latency_p95_ms=round(float(np.percentile(latencies, 95)), 2),
         latency_max_ms=round(float(latencies.max()), 2),
-        cpu_percent=round(cpu, 1),
-        memory_mb=round(node.resident_mb(), 1),
+        cpu_percent=round(float(cpu[-1] - cpu[0]) / span * 100, 1),
+        memory_mb=round(memory_mb, 1),
     )

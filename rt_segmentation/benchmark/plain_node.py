@@ -28,7 +28,7 @@ PARAMETERS = (
 
 
 class PlainNode(Node):
-    """Subscribes to `image`, publishes `~/label` at the image's size."""
+    """Subscribes to `~/image`, publishes `~/label` at the image's size."""
 
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
@@ -38,7 +38,8 @@ class PlainNode(Node):
         self._size = (settings["width"], settings["height"])
         self._network = load_network(find_model(settings["model"]))
         self._publisher = self.create_publisher(Image, "~/label", 10)
-        self.create_subscription(Image, "image", self._segment, 10)
+        # Of one: a longer queue is only more latency.
+        self.create_subscription(Image, "~/image", self._segment, 1)
 
     def start(self) -> None:
         """Nothing more."""

@@ -19,6 +19,7 @@ NODE_NAME = "benchmark_player"
 RENDERED_FRAMES = 8
 SETTLE_S = 1.0
 PARAMETERS = (
+    Parameter("topic", "image", "Where to publish.", read_only=True),
     Parameter("width", 640, "Width of the frames.", "px", minimum=32, maximum=7680, read_only=True),
     Parameter("height", 360, "Height of the frames.", "px", minimum=32, maximum=7680, read_only=True),
     Parameter("rate_hz", 30.0, "Frames a second.", "Hz", minimum=0.1, maximum=1000.0, read_only=True),
@@ -27,7 +28,7 @@ PARAMETERS = (
 
 
 class Player(Node):
-    """Publishes `image`, reliably, as soon as somebody listens; ends after `count` frames."""
+    """Publishes images, reliably, as soon as somebody listens; ends after `count` frames."""
 
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
@@ -43,7 +44,7 @@ class Player(Node):
         self._published = 0
         self._started_ns: int | None = None
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-        self._publisher = self.create_publisher(Image, "image", qos)
+        self._publisher = self.create_publisher(Image, settings["topic"], qos)
         self.create_timer(1.0 / settings["rate_hz"], self._publish)
 
     @property

@@ -15,22 +15,31 @@ from typing import Any
 
 import numpy as np
 
+from rt_segmentation.benchmark.peak import PEAK, peak_run
+from rt_segmentation.inference.parity import parity_frames
 from rt_segmentation.models import find_model
 
 EAGER = "eager"
 """The yardstick: plain eager PyTorch, float32, contiguous, of the undeployed network, forward pass alone."""
 
 
-def make_candidate(model: str, engine: str, precision: str, width: int, height: int) -> Callable[[], None]:
-    """Something that segments one frame each time it is called.
+def make_candidate(
+    model: str, engine: str, precision: str, width: int, height: int
+) -> tuple[Callable[[], None], float]:
+    """Something that segments one frame each time it is called, or that measures the engine's peak.
+
+    Returns:
+        It, and how many operations a call has in 1e9: of the convolutions, 2 for a multiply-add.
 
     Raises:
         EngineError, ModelError: it cannot be built here.
     """
+    if model == PEAK:
+        return peak_run(engine, precision)
     manifest = find_model(model)
-    frame = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+    frame = parity_frames(height, width)[:1]
     if engine == EAGER:
-        return _eager(manifest, frame)
+        return _eager(manifest, frame), 0.0
     from rt_segmentation.inference.engines import build_engine
 
     built = build_engine(manifest, engine, precision)
@@ -38,7 +47,7 @@ def make_candidate(model: str, engine: str, precision: str, width: int, height: 
     def segment() -> None:
         built.infer(frame, False)
 
-    return segment
+    return segment, 0.0
 
 
 def _eager(manifest: Any, frame: np.ndarray) -> Callable[[], None]:
@@ -46,12 +55,15 @@ def _eager(manifest: Any, frame: np.ndarray) -> Callable[[], None]:
 
     from rt_segmentation.inference.engines.torch_engine import load_network
 
-    network = load_network(manifest)
-    pixels = torch.from_numpy(frame).permute(0, 3, 1, 2).float().div(255).contiguous()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = load_network(manifest).to(device)
+    pixels = torch.from_numpy(frame).permute(0, 3, 1, 2).float().div(255).contiguous().to(device)
 
     def forward() -> None:
         with torch.inference_mode():
             network(pixels)
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     return forward
 
@@ -60,12 +72,12 @@ def main() -> int:
     """Serve the parent process; the first line describes the candidate."""
     described = json.loads(sys.stdin.readline())
     try:
-        segment = make_candidate(**described)
+        segment, gops = make_candidate(**described)
         segment()
     except (ValueError, RuntimeError) as error:
         _answer({"error": str(error)})
         return 0
-    _answer({"ready": True})
+    _answer({"gops": gops})
     for line in sys.stdin:
         durations_ms = []
         for _ in range(int(json.loads(line)["frames"])):

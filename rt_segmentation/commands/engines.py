@@ -1,16 +1,25 @@
-"""`rt_seg export` and `rt_seg cache`: engines built before they are needed, and what is kept of them."""
+"""`rt_seg export`, `tune` and `cache`: engines built and timed before they are needed, and what is kept."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from rt_segmentation.commands.progress import progress
 from rt_segmentation.inference import cache
-from rt_segmentation.inference.engines import build_engine
-from rt_segmentation.models import find_model
+from rt_segmentation.inference.engines import EngineError, build_engine, installed
+from rt_segmentation.inference.parity import images_in, read_frame, resize_frame, spread
+from rt_segmentation.inference.tuning import Timing, remember
+from rt_segmentation.models import ModelManifest, find_model
+from rt_segmentation.provenance import machine
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -18,10 +27,13 @@ def export(arguments: argparse.Namespace) -> None:
 
     Raises:
         EngineError, ModelError: it cannot be built; the message says why.
+        DatasetError, ParityError: the frames for calibration are not as they should be.
     """
     from rt_segmentation.inference.engines.export import WITH_CONFIDENCE, graph_entry
 
     manifest = find_model(arguments.model)
+    if arguments.calibrate or arguments.calibrate_images:
+        _calibrate(manifest, arguments)
     width, height = arguments.width or manifest.width, arguments.height or manifest.height
     engine = build_engine(manifest, arguments.engine, arguments.precision)
     engine.prepare(arguments.batch, height, width)
@@ -38,6 +50,76 @@ def export(arguments: argparse.Namespace) -> None:
         print(f"{arguments.out / WITH_CONFIDENCE}: uint8 images (N, H, W, 3) RGB to labels and confidence")
 
 
+def _calibrate(manifest: ModelManifest, arguments: argparse.Namespace) -> None:
+    from rt_segmentation.inference.calibration import calibrate
+
+    count, size = arguments.calibrate_frames, (manifest.height, manifest.width)
+    if arguments.calibrate_images is not None:
+        files = spread(images_in(arguments.calibrate_images), count)
+        frames = [read_frame(path, *size) for path in progress(files, len(files))]
+        source = "a folder of images"
+    else:
+        frames = _dataset_frames(manifest, arguments.calibrate, arguments.data_root, count)
+        source = f"{arguments.calibrate} train"
+    path = calibrate(manifest, frames, source)
+    print(f"{path}: int8 ranges of {manifest.name}, found on {len(frames)} frames of {source}")
+
+
+def _dataset_frames(manifest: ModelManifest, name: str, root: Path | None, count: int) -> list[np.ndarray]:
+    from rt_segmentation.data.registry import open_dataset, options_for
+
+    dataset = open_dataset(name, root, "train", options_for(name, manifest.labels()), complete=False)
+    indices = spread(range(len(dataset)), count)
+    images = (dataset[index].image for index in progress(indices, len(indices)))
+    return [resize_frame(image, manifest.height, manifest.width) for image in images]
+
+
+def tune(arguments: argparse.Namespace) -> None:
+    """Time all engines and precisions that pass the gate in interleaved rounds, and remember the order.
+
+    Raises:
+        EngineError: none works here.
+        ModelError: there is no such model.
+        OSError: the cache cannot be written.
+    """
+    from rt_segmentation.benchmark.engines import Group, time_group
+
+    manifest = find_model(arguments.model)
+    sizes = [parse_size(text) for text in arguments.size] or [(manifest.width, manifest.height)]
+    found = []
+    for width, height in sizes:
+        group = Group(manifest.network, str(manifest.path), width, height, installed())
+        rows = time_group(group, arguments.seconds, lambda line: print(line, file=sys.stderr))
+        timings = [Timing(r.engine, r.precision, r.median_ms) for r in rows if r.median_ms is not None]
+        if not timings:
+            raise EngineError("no engine works here: " + "; ".join(row.problem for row in rows))
+        record = remember(manifest, height, width, timings)
+        refused = {f"{row.engine} {row.precision}": row.problem for row in rows if row.problem}
+        found.append(
+            {"model": manifest.name, "width": width, "height": height, **asdict(record), "refused": refused}
+        )
+        if not arguments.json:
+            print(f"{manifest.name} {width}x{height} on {machine()}")
+            for timing in record.timings:
+                print(f"  {timing.engine:<12} {timing.precision:<6} {timing.median_ms:8.1f} ms")
+            for name, problem in refused.items():
+                print(f"  {name:<19} refused: {problem}")
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(width, height) [px] of 'WIDTHxHEIGHT'.
+
+    Raises:
+        EngineError: it is not of that form.
+    """
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise EngineError(f"size '{text}' should be WIDTHxHEIGHT, as 640x360")
+    return int(width), int(height)
+
+
 def run_cache(arguments: argparse.Namespace) -> None:
     """List what the cache holds, or delete it."""
     root = cache.cache_root()
@@ -51,10 +133,10 @@ def run_cache(arguments: argparse.Namespace) -> None:
     if not rows:
         print(f"{root}: empty; engines are built at the first frames, or by `rt_seg export`")
     for row in rows:
-        verdict = "" if row["agreement"] is None else f", {row['agreement']:.2%} of torch's labels"
-        what = row["kind"] if row["precision"] is None else f"{row['kind']} {row['precision']}"
-        size = f"{row['width']}x{row['height']}, batch {row['batch']}"
-        print(f"{row['model']:<20} {size:<20} {what:<18} {row['size_bytes'] / 1e6:8.1f} MB{verdict}")
+        size = f"{row['width']}x{row['height']}" + (f", batch {row['batch']}" if row["batch"] else "")
+        what = " ".join(part for part in (row["kind"], row["precision"]) if part)
+        line = f"{row['model']:<20} {size:<20} {what:<18} {row['size_bytes'] / 1e6:8.1f} MB"
+        print(line + "".join(f", {note}" for note in _notes(row)))
 
 
 def describe(entry: cache.CacheEntry) -> dict[str, Any]:
@@ -64,7 +146,16 @@ def describe(entry: cache.CacheEntry) -> dict[str, Any]:
         "folder": str(Path(entry.folder)),
         "kind": entry.key["kind"],
         **{name: identity.get(name) for name in ("model", "width", "height", "batch", "precision", "device")},
-        "agreement": entry.data.get("agreement"),
+        **{name: entry.data.get(name) for name in ("agreement", "threshold", "passed", "timings", "date")},
         "size_bytes": entry.size_bytes,
         "made_with": dict(entry.key["made_with"]),
     }
+
+
+def _notes(row: dict[str, Any]) -> Iterator[str]:
+    if row["agreement"] is not None:
+        verdict = "passed" if row["passed"] else f"refused, {row['threshold']:.1%} is needed"
+        yield f"{row['agreement']:.2%} of torch's labels: {verdict}"
+    if row["timings"]:
+        best = row["timings"][0]
+        yield f"fastest: {best['engine']} {best['precision']}, {best['median_ms']:.1f} ms ({row['date']})"

@@ -3,21 +3,93 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from rt_segmentation.models import find_model
-from rt_segmentation.training.recipe import load_recipe
-from rt_segmentation.training.run import train
+from rt_segmentation.imaging.pictures import write_picture
+
+if TYPE_CHECKING:
+    from rt_segmentation.training.run import Training
+
+BAR_WIDTH = 30
+NAME_WIDTH = 22
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train, and say where the model is and what it scored."""
+    """Train, and say where the model is and what it scored; or say what a training would do.
+
+    Raises:
+        RuntimeError: a package is missing.
+        RecipeError, DatasetError, ModelError, TrainingError: see `training.run.train`.
+    """
+    try:
+        # The last two are needed at an epoch's end, which may be hours away.
+        for package in ("torch", "lightning", "matplotlib", "tensorboard"):
+            importlib.import_module(package)
+        from rt_segmentation.training import machine, recipe
+        from rt_segmentation.training.classification import train_classifier
+        from rt_segmentation.training.run import Training, train
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            f"training needs the Python package '{error.name}': pip install 'rt_segmentation[train]'"
+        ) from error
+    wanted = recipe.load_recipe(arguments.recipe)
+    here = machine.Machine.here(arguments.precision, arguments.workers)
+    if wanted.task == "classification":
+        if arguments.dry_run or arguments.init_from or arguments.max_hours or arguments.compile:
+            raise recipe.RecipeError(
+                f"recipe '{wanted.name}' trains an encoder alone, which takes neither --dry-run, --init-from,"
+                " --max-hours nor --compile"
+            )
+        encoder = train_classifier(wanted, arguments.data_root, arguments.out, here)
+        if here.share.rank == 0:
+            print(encoder)
+        return
+    if arguments.dry_run:
+        show(Training.prepare(wanted, arguments.data_root, here), arguments)
+        return
     manifest = train(
-        load_recipe(arguments.recipe),
+        wanted,
         arguments.data_root,
         arguments.out,
-        arguments.workers,
-        arguments.compile,
-        None if arguments.init_from is None else find_model(arguments.init_from),
+        here,
+        init_from=arguments.init_from,
+        max_hours=arguments.max_hours,
+        compiled=arguments.compile,
+        checkpoint_s=arguments.checkpoint_s,
     )
-    score = manifest.scores[0]
-    print(f"{manifest.path}: mean IoU {score.value:.4f} on {score.dataset} {score.split}")
+    if manifest is not None:
+        (score,) = manifest.scores
+        where = " ".join(filter(None, (score.dataset, score.split)))
+        print(
+            f"{manifest.path}: mean IoU {score.value:.4f} on {where}, of epoch {manifest.training['epoch']}"
+        )
+
+
+def show(training: Training, arguments: argparse.Namespace) -> None:
+    """Print class weights and times, and write the picture of a batch; nothing else is written."""
+    from rt_segmentation.training.preview import batch_picture, time_steps
+
+    recipe, machine = training.recipe, training.machine
+    print(f"{recipe.name}: {len(training.frames)} frames to train on, {len(training.validation)} to validate")
+    print(f"\n{'class':{NAME_WIDTH}}{'share':>9}{'weight':>9}")
+    weights, shares = training.module.loss.weights.tolist(), training.counts.frequencies().tolist()
+    for name, share, weight in zip(training.label_set.names, shares, weights):
+        bar = "█" * round(weight / max(weights) * BAR_WIDTH)
+        print(f"{name:{NAME_WIDTH}}{share:9.5f}{weight:9.3f} {bar}")
+    timing, loaded = time_steps(training)
+    trained = recipe.batch_size / timing.step_s
+    loaded *= machine.share.world
+    limit = "the loader: give it more --workers" if loaded < 1.1 * trained else "the network"
+    print(
+        f"\n{machine.name()}, {machine.precision}, {machine.workers} workers"
+        f"\nthe loader alone gives {loaded:.1f} frames/s, a step takes {trained:.1f} frames/s"
+        f" ({timing.step_s * 1e3:.0f} ms): the limit is {limit}"
+        f"\n{recipe.epochs} epochs take about {timedelta(seconds=round(timing.training_s(recipe.epochs)))}"
+        f" ({timing.epoch_s:.0f} s an epoch, {timing.validation_s:.0f} s a validation)"
+    )
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / f"{recipe.name}_batch.png"
+    write_picture(path, batch_picture(training))
+    print(f"a batch as the network sees it: {path}")

@@ -13,12 +13,14 @@ from rt_segmentation.labels import IGNORE_ID
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Scale, crop, mirror and colour.
+    """Scale, crop, mirror, rotation, shear and colour.
 
     Attributes:
         width, height: size of the crop [px].
         min_scale, max_scale: the frame is scaled by a factor drawn log-uniformly from this range; what the
             crop does not cover is unlabelled and gray.
+        fit: the factor is that of the frame stretched to width x height, not of the frame itself.
+        rotation_deg, shear_deg: largest angle to both sides [degrees].
         brightness, contrast, saturation: largest change, as a fraction.
     """
 
@@ -26,21 +28,25 @@ class Augmentation:
     height: int
     min_scale: float = 0.75
     max_scale: float = 1.75
+    fit: bool = False
+    rotation_deg: float = 0.0
+    shear_deg: float = 0.0
     brightness: float = 0.3
     contrast: float = 0.3
     saturation: float = 0.3
 
+    def __post_init__(self) -> None:
+        if min(self.width, self.height) < 1 or not 0 < self.min_scale <= self.max_scale:
+            raise ValueError("width and height must be 1 or more, and 0 < min_scale <= max_scale")
+        if not 0 <= min(self.rotation_deg, self.shear_deg) <= max(self.rotation_deg, self.shear_deg) < 90:
+            raise ValueError("rotation_deg and shear_deg must be from 0 to below 90")
+        colors = (self.brightness, self.contrast, self.saturation)
+        if not 0 <= min(colors) <= max(colors) <= 1:
+            raise ValueError("brightness, contrast and saturation must be from 0 to 1")
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """A new sample of (height, width); the given one is not changed."""
-        scale = float(np.exp(rng.uniform(np.log(self.min_scale), np.log(self.max_scale))))
-        mirror = rng.random() < 0.5
-        height, width = sample.labels.shape
-        # One affine map does scale, crop and mirror at once: source = matrix x (column, row, 1).
-        left = rng.uniform(0, 1) * (width * scale - self.width)
-        top = rng.uniform(0, 1) * (height * scale - self.height)
-        step = -1 / scale if mirror else 1 / scale
-        first = (left + (self.width - 1 if mirror else 0)) / scale
-        matrix = np.array([[step, 0, first], [0, 1 / scale, top / scale]], np.float32)
+        matrix = self._source_of_crop(sample.labels.shape[1], sample.labels.shape[0], rng)
         size = (self.width, self.height)
         image = cv2.warpAffine(
             sample.image, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=(128,) * 3
@@ -49,6 +55,21 @@ class Augmentation:
             sample.labels, matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderValue=IGNORE_ID
         )
         return Sample(self._recolor(image, rng), labels, sample.name)
+
+    def _source_of_crop(self, width: int, height: int, rng: np.random.Generator) -> np.ndarray:
+        """A random affine map, float64 (2, 3): (column, row, 1) of the crop to (column, row) of the frame."""
+        scale = float(np.exp(rng.uniform(np.log(self.min_scale), np.log(self.max_scale))))
+        mirror = rng.random() < 0.5
+        frame, crop = np.array((width, height), float), np.array((self.width, self.height), float)
+        scales = scale * crop / frame if self.fit else np.full(2, scale)
+        corner = rng.uniform(0, 1, 2) * (frame * scales - crop)
+        angle, shear = np.radians(rng.uniform(-1, 1, 2) * (self.rotation_deg, self.shear_deg))
+        rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        scaling = np.diag(scales * ((-1, 1) if mirror else (1, 1)))
+        to_frame = np.linalg.inv(rotation @ [[1, np.tan(shear)], [0, 1]] @ scaling)
+        # The crop's middle stays; a pixel's coordinates are those of its centre.
+        middle = (corner + crop / 2) / scales - 0.5
+        return np.column_stack((to_frame, middle - to_frame @ ((crop - 1) / 2)))
 
     def _recolor(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         brightness, contrast, saturation = 1 + rng.uniform(-1, 1, 3) * (

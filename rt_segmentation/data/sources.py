@@ -91,6 +91,9 @@ class FolderSource:
         self.has_labels = labels is not None
         self.text = f"{len(self._files)} images of {folder}"
 
+    def __len__(self) -> int:
+        return len(self._files)
+
     def __iter__(self) -> Iterator[SourceImage]:
         unreadable = 0
         for file in self._files:

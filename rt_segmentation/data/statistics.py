@@ -16,48 +16,30 @@ WEIGHT_C = 1.02
 """c of the ENet paper, Section 5.2."""
 
 
-@dataclass
-class Statistics:
-    """Sums over frames; memory does not grow with them, but for the problems.
+class ClassCounts:
+    """How often each of C classes occurs, and the class weights made of that.
 
     Attributes:
-        label_set: the classes.
-        frames: frames without problems, which are all that is counted.
-        sizes: frames by (width, height).
         pixels: by class, int64 (C,).
         frames_with: frames in which a class occurs, int64 (C,).
         pixels_around: all pixels of these frames, int64 (C,).
         unlabelled: pixels without a class.
-        problems: a sentence for each frame or group of files that is wrong.
     """
 
-    label_set: LabelSet
-    frames: int = 0
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    unlabelled: int = 0
-    problems: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        classes = len(self.label_set.classes)
+    def __init__(self, classes: int) -> None:
         self.pixels = np.zeros(classes, np.int64)
         self.frames_with = np.zeros(classes, np.int64)
         self.pixels_around = np.zeros(classes, np.int64)
-        self._sums = np.zeros((2, 3))
+        self.unlabelled = 0
 
-    def add(self, image: np.ndarray, labels: np.ndarray) -> None:
-        """Count a frame: uint8 (H, W, 3) RGB and uint8 (H, W)."""
+    def add_labels(self, labels: np.ndarray) -> None:
+        """Count a frame's labels, uint8 (H, W)."""
         counts = np.bincount(labels.ravel(), minlength=IGNORE_ID + 1)
         classes = counts[: len(self.pixels)]
-        self.frames += 1
-        self.sizes[labels.shape[1], labels.shape[0]] += 1
         self.pixels += classes
         self.frames_with += classes > 0
         self.pixels_around += np.where(classes > 0, labels.size, 0)
         self.unlabelled += int(counts[len(self.pixels) :].sum())
-        values = np.arange(256) / 255
-        for channel in range(3):
-            histogram = np.bincount(image[..., channel].ravel(), minlength=256)
-            self._sums[:, channel] += histogram @ values, histogram @ values**2
 
     def frequencies(self) -> np.ndarray:
         """Share of each class in the labelled pixels, float64 (C,); NaN without any."""
@@ -78,6 +60,37 @@ class Statistics:
         frequency = np.full(len(self.pixels), np.nan)
         frequency[present] = self.pixels[present] / self.pixels_around[present]
         return np.asarray(np.nanmedian(frequency) / frequency) if present.any() else frequency
+
+
+@dataclass
+class Statistics(ClassCounts):
+    """Sums over frames; memory does not grow with them, but for the problems.
+
+    Attributes:
+        label_set: the classes.
+        frames: frames without problems, which are all that is counted.
+        sizes: frames by (width, height).
+        problems: a sentence for each frame or group of files that is wrong.
+    """
+
+    label_set: LabelSet
+    frames: int = 0
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__(len(self.label_set.classes))
+        self._sums = np.zeros((2, 3))
+
+    def add(self, image: np.ndarray, labels: np.ndarray) -> None:
+        """Count a frame: uint8 (H, W, 3) RGB and uint8 (H, W)."""
+        self.add_labels(labels)
+        self.frames += 1
+        self.sizes[labels.shape[1], labels.shape[0]] += 1
+        values = np.arange(256) / 255
+        for channel in range(3):
+            histogram = np.bincount(image[..., channel].ravel(), minlength=256)
+            self._sums[:, channel] += histogram @ values, histogram @ values**2
 
     def mean(self) -> np.ndarray:
         """Mean of R, G, B in [0, 1] over all pixels, float64 (3,)."""

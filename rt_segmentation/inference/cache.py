@@ -212,6 +212,7 @@ def code_digest() -> str:
         *sorted((package / "networks").glob("*.py")),
         *sorted((package / "inference" / "deploy").glob("*.py")),
         *(package / "inference" / "engines" / name for name in ("graph.py", "export.py")),
+        package / "inference" / "quantization.py",
     ]
     digest = hashlib.sha256()
     for path in sources:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
+import cv2
 import numpy as np
 
-# Smallest share of pixels with the reference's label, by precision.
-THRESHOLDS = {"fp32": 0.995, "fp16": 0.99, "bf16": 0.99, "int8": 0.97}
+from rt_segmentation.data.dataset import IMAGE_SUFFIXES, read_rgb
+
+_T = TypeVar("_T")
+
+MAX_FRAMES = 8
+"""So many of the user's frames are looked at; more would make the first start slow."""
 
 # Streets with all classes in view, by seed and time [s].
 _STREETS = ((8, 1.0), (9, 4.0))
@@ -16,15 +25,106 @@ _STREETS = ((8, 1.0), (9, 4.0))
 _SMALLEST = (64, 48)
 
 
-def parity_frames(height: int, width: int) -> np.ndarray:
-    """Two street frames, uint8 (2, height, width, 3) RGB."""
-    import cv2
+class ParityError(ValueError):
+    """A folder of images that cannot be used; the message names it."""
 
+
+@dataclass(frozen=True)
+class Gate:
+    """What an engine must reach.
+
+    Attributes:
+        fp32, half, int8: smallest share of pixels with torch's label, by the engine's precision; half is fp16
+            and bf16.
+        frames: folder of images that are looked at beside two street frames: `MAX_FRAMES` of them, evenly
+            spread over the sorted names.
+
+    Raises:
+        ParityError: the folder does not exist or has no images.
+    """
+
+    fp32: float = 0.995
+    half: float = 0.99
+    int8: float = 0.97
+    frames: Path | None = None
+
+    def __post_init__(self) -> None:
+        self.files()
+
+    def threshold(self, precision: str) -> float:
+        """For a precision: 'fp32', 'fp16', 'bf16' or 'int8'."""
+        return {"fp32": self.fp32, "int8": self.int8}.get(precision, self.half)
+
+    def files(self) -> list[Path]:
+        """The user's images that are looked at."""
+        if self.frames is None:
+            return []
+        return spread(images_in(self.frames), MAX_FRAMES)
+
+    def frames_digest(self) -> str:
+        """Of the user's images' content; empty without them."""
+        files = self.files()
+        return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16] if files else ""
+
+    def refusal(self, engine: str, precision: str, share: float) -> str | None:
+        """Say in one sentence why an engine with this agreement is not used; None if it may be."""
+        threshold = self.threshold(precision)
+        if share >= threshold:
+            return None
+        own = f" and {len(self.files())} of {self.frames}" if self.frames else ""
+        return (
+            f"engine '{engine}' in {precision} gives {share:.2%} of the pixels of two street frames{own} the"
+            f" label that torch in fp32 gives them, and {threshold:.1%} is needed"
+        )
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Image files of a folder, sorted by name.
+
+    Raises:
+        ParityError: there is no such folder, or there are no images in it.
+    """
+    if not folder.is_dir():
+        raise ParityError(f"folder {folder} does not exist")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise ParityError(f"folder {folder} has no images ({', '.join(IMAGE_SUFFIXES)})")
+    return files
+
+
+def spread(items: Sequence[_T], count: int) -> list[_T]:
+    """At most `count` of the items, evenly spread."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def read_frame(path: Path, height: int, width: int) -> np.ndarray:
+    """An image file at the network's size, uint8 (height, width, 3) RGB.
+
+    Raises:
+        DatasetError: it is not an image.
+    """
+    return resize_frame(read_rgb(path), height, width)
+
+
+def resize_frame(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An image at the network's size, uint8 (height, width, 3)."""
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
+
+
+def parity_frames(height: int, width: int, gate: Gate = Gate()) -> np.ndarray:
+    """Two street frames and then the user's, uint8 (2 or more, height, width, 3) RGB.
+
+    Raises:
+        DatasetError: one of the user's cannot be read.
+    """
     from rt_segmentation.data.synthetic import StreetScene
 
     drawn = (max(width, _SMALLEST[0]), max(height, _SMALLEST[1]))
-    frames = [StreetScene(seed, *drawn).render(time)[0] for seed, time in _STREETS]
-    return np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames])
+    streets = [StreetScene(seed, *drawn).render(time)[0] for seed, time in _STREETS]
+    frames = [resize_frame(frame, height, width) for frame in streets]
+    frames += [read_frame(path, height, width) for path in gate.files()]
+    return np.stack(frames)
 
 
 def agreement(
@@ -43,14 +143,3 @@ def agreement(
         chosen = [index % len(frames) for index in range(start, start + batch)]
         equal.append(segment(np.ascontiguousarray(frames[chosen])) == reference[chosen])
     return float(np.mean(equal))
-
-
-def refusal(engine: str, precision: str, share: float) -> str | None:
-    """Say in one sentence why an engine with this agreement is not used; None if it may be."""
-    threshold = THRESHOLDS[precision]
-    if share >= threshold:
-        return None
-    return (
-        f"engine '{engine}' in {precision} gives {share:.2%} of the pixels of two street frames the label"
-        f" that torch in fp32 gives them, and {threshold:.1%} is needed"
-    )

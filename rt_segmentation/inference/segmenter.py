@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from rt_segmentation.imaging.codec import MAX_SIDE_PX, MIN_SIDE_PX
 from rt_segmentation.imaging.convert import resize_confidence, resize_labels, to_rgb
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.engines import Engine, build_engine
+from rt_segmentation.inference.parity import Gate
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import ModelManifest
 
@@ -24,21 +25,30 @@ class Segmentation:
     """What a frame shows.
 
     Attributes:
-        labels: uint8 (H, W), a class id a pixel, at the frame's size or, with `output_resolution` 'network',
-            at the network's.
+        labels: uint8 (H, W), a class id a pixel.
         confidence: top-1 probability x 255, uint8 (H, W), or None if it was not asked for.
-        rgb: the network's input, uint8 (h, w, 3), valid until the next call of `segment`.
+        rgb: the network's input, uint8 (h, w, 3), valid until the call after the next of the segmenter.
+        output_size: (width, height) that labels and confidence are meant to have [px].
         preprocess_ms: demosaicing, resizing and conversion of this frame.
         inference_ms: the engine's time for the whole batch.
-        postprocess_ms: resizing of this frame's results.
     """
 
     labels: np.ndarray
     confidence: np.ndarray | None
     rgb: np.ndarray
+    output_size: tuple[int, int]
     preprocess_ms: float
     inference_ms: float
-    postprocess_ms: float
+
+    def resized(
+        self, out: np.ndarray | None = None, confidence_out: np.ndarray | None = None
+    ) -> Segmentation:
+        """The same with labels and confidence at `output_size`, written into the arrays that are given."""
+        labels = resize_labels(self.labels, self.output_size, out)
+        confidence = self.confidence
+        if confidence is not None:
+            confidence = resize_confidence(confidence, self.output_size, confidence_out)
+        return replace(self, labels=labels, confidence=confidence)
 
 
 @dataclass(frozen=True)
@@ -66,11 +76,14 @@ class SegmenterConfig:
         """
         width, height = self.input_size
         height = height or self.manifest.height
-        if width == 0:
-            width = round(height * frame.width / frame.height / SIDE_MULTIPLE) * SIDE_MULTIPLE
-            # A strip of an image must not become a network input that fills the memory.
-            width = min(max(width, MIN_SIDE_PX), MAX_SIDE_PX)
-        return width, height
+        return width or width_for(frame, height), height
+
+
+def width_for(frame: Frame, height: int) -> int:
+    """Width of the network's input that keeps a frame's aspect ratio at a height, a multiple of 8 [px]."""
+    width = round(height * frame.width / frame.height / SIDE_MULTIPLE) * SIDE_MULTIPLE
+    # A strip of an image must not become a network input that fills the memory.
+    return min(max(width, MIN_SIDE_PX), MAX_SIDE_PX)
 
 
 class Segmenter:
@@ -82,7 +95,8 @@ class Segmenter:
 
     def __init__(self, config: SegmenterConfig) -> None:
         self.config = config
-        self._inputs: np.ndarray = np.empty((0, 0, 0, 3), np.uint8)
+        # Two, in turn: the results of a batch are published while the next one is at work.
+        self._inputs = [np.empty((0, 0, 0, 3), np.uint8) for _ in range(2)]
 
     @classmethod
     def build(
@@ -92,65 +106,66 @@ class Segmenter:
         precision: str = "auto",
         input_size: tuple[int, int] = (0, 0),
         output_resolution: str = "input",
+        gate: Gate | None = None,
     ) -> Segmenter:
-        """Build engine and segmenter for a model.
+        """Build engine and segmenter for a model; see `build_engine` and `SegmenterConfig` for the arguments.
 
         Raises:
             EngineError, ModelError: the engine cannot be built, or the model cannot be loaded.
         """
         labels = manifest.labels()
-        return cls(
-            SegmenterConfig(
-                manifest, labels, build_engine(manifest, engine, precision), input_size, output_resolution
-            )
-        )
+        built = build_engine(manifest, engine, precision, gate)
+        return cls(SegmenterConfig(manifest, labels, built, input_size, output_resolution))
 
-    def segment(self, frames: Sequence[Frame], confidence: bool = False) -> list[Segmentation]:
-        """Segment frames as one batch; they must come to the same network size.
+    def prepare(self) -> None:
+        """Have the engine ready for the first frame where the network's size does not depend on it.
 
         Raises:
-            ValueError: they do not, or there are none.
+            EngineError: it cannot run the model at this size.
         """
+        width, height = self.config.input_size
+        if width:
+            self.config.engine.prepare(1, height or self.config.manifest.height, width)
+
+    def segment(self, frames: Sequence[Frame], confidence: bool = False) -> list[Segmentation]:
+        """Segment frames as one batch, with labels and confidence at their output size.
+
+        Raises:
+            ValueError: the frames do not come to the same network size, or there are none.
+            EngineError: the engine failed.
+        """
+        return [result.resized() for result in self.infer(frames, confidence)]
+
+    def infer(self, frames: Sequence[Frame], confidence: bool = False) -> list[Segmentation]:
+        """As `segment`, but labels and confidence have the network's size still."""
         config = self.config
         sizes = {config.network_size(frame) for frame in frames}
         if len(sizes) != 1:
             raise ValueError(f"a batch needs frames of one network size, these have {sorted(sizes)}")
         ((width, height),) = sizes
-        if self._inputs.shape != (len(frames), height, width, 3):
-            self._inputs = np.empty((len(frames), height, width, 3), np.uint8)
+        inputs = self._next_inputs((len(frames), height, width, 3))
         preprocess_ms = []
-        for frame, buffer in zip(frames, self._inputs):
+        for frame, buffer in zip(frames, inputs):
             started = time.perf_counter()
             to_rgb(frame, (width, height), out=buffer)
             preprocess_ms.append((time.perf_counter() - started) * 1e3)
         started = time.perf_counter()
-        labels, confidences = config.engine.infer(self._inputs, confidence)
+        labels, confidences = config.engine.infer(inputs, confidence)
         inference_ms = (time.perf_counter() - started) * 1e3
         return [
-            self._finish(
-                frame,
+            Segmentation(
                 labels[i],
                 None if confidences is None else confidences[i],
-                self._inputs[i],
-                (preprocess_ms[i], inference_ms),
-                config.output_resolution,
+                inputs[i],
+                (frame.width, frame.height) if config.output_resolution == "input" else (width, height),
+                preprocess_ms[i],
+                inference_ms,
             )
             for i, frame in enumerate(frames)
         ]
 
-    @staticmethod
-    def _finish(
-        frame: Frame,
-        labels: np.ndarray,
-        confidence: np.ndarray | None,
-        rgb: np.ndarray,
-        times_ms: tuple[float, float],
-        output_resolution: str,
-    ) -> Segmentation:
-        started = time.perf_counter()
-        size = (frame.width, frame.height)
-        if output_resolution == "input" and labels.shape != (frame.height, frame.width):
-            labels = resize_labels(labels, size)
-            confidence = None if confidence is None else resize_confidence(confidence, size)
-        postprocess_ms = (time.perf_counter() - started) * 1e3
-        return Segmentation(labels, confidence, rgb, *times_ms, postprocess_ms)
+    def _next_inputs(self, shape: tuple[int, ...]) -> np.ndarray:
+        self._inputs.reverse()
+        if self._inputs[0].shape != shape:
+            self._inputs[0] = np.empty(shape, np.uint8)
+        return self._inputs[0]

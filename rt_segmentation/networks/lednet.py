@@ -114,19 +114,31 @@ def resize(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)
 
 
+def conv_pair_bn(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """`conv_bn` with its convolution decomposed into a vertical and a horizontal one, as in SS-nbt units."""
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, (kernel, 1), (stride, 1), (kernel // 2, 0)),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(channels_out, channels_out, (1, kernel), (1, stride), (0, kernel // 2)),
+        nn.BatchNorm2d(channels_out, eps=BATCH_NORM_EPS),
+        nn.ReLU(inplace=True),
+    )
+
+
 class AttentionPyramid(nn.Module):
     """The attention pyramid network (APN) of Fig. 1.
 
     Args:
         num_classes: C, the channels of the middle and global branches.
         decoder: 'light' computes the attention with one channel, 'heavy' with 128 up to the last layer.
-        apn: 'code' and 'paper', see `LEDNet`.
+        apn: 'code', 'paper' and 'factorized', see `LEDNet`.
     """
 
     def __init__(self, num_classes: int, decoder: str, apn: str) -> None:
         super().__init__()
         k1, k2, k3 = (3, 5, 7) if apn == "paper" else (7, 5, 3)
         branch_relu = apn != "paper"
+        conv = conv_pair_bn if apn == "factorized" else conv_bn
         self.global_branch = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), conv_bn(128, num_classes, 1, relu=branch_relu)
         )
@@ -137,11 +149,11 @@ class AttentionPyramid(nn.Module):
             lateral3 = conv_bn(inner, outer, 1)
         else:
             inner = 1
-            self.lateral1, self.lateral2 = conv_bn(inner, inner, k1), conv_bn(inner, inner, k2)
-            lateral3 = conv_bn(inner, inner, k3)
-        self.down1 = conv_bn(128, inner, k1, 2)
-        self.down2 = conv_bn(inner, inner, k2, 2)
-        self.down3 = nn.Sequential(conv_bn(inner, inner, k3, 2), lateral3)
+            self.lateral1, self.lateral2 = conv(inner, inner, k1), conv(inner, inner, k2)
+            lateral3 = conv(inner, inner, k3)
+        self.down1 = conv(128, inner, k1, 2)
+        self.down2 = conv(inner, inner, k2, 2)
+        self.down3 = nn.Sequential(conv(inner, inner, k3, 2), lateral3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 128, h, w) to logits (N, num_classes, h, w)."""
@@ -166,7 +178,8 @@ class LEDNet(nn.Module):
         num_classes: channels of the logits.
         decoder: 'light' or 'heavy' (D = 128).
         apn: 'code' as above; 'paper' has the pyramid 3-5-7 as Section 2.2 writes it and no ReLU in the middle
-            and global branches before the output.
+            and global branches before the output; 'factorized' is 'code' with each convolution of the
+            pyramid decomposed into two 1-D convolutions, which Section 4 names as future work.
 
     Raises:
         ValueError: an option has another value.
@@ -178,8 +191,8 @@ class LEDNet(nn.Module):
         super().__init__()
         if decoder not in ("light", "heavy"):
             raise ValueError(f"decoder is '{decoder}', it must be 'light' or 'heavy'")
-        if apn not in ("code", "paper"):
-            raise ValueError(f"apn is '{apn}', it must be 'code' or 'paper'")
+        if apn not in ("code", "paper", "factorized"):
+            raise ValueError(f"apn is '{apn}', it must be 'code', 'paper' or 'factorized'")
         self.encoder = LEDNetEncoder(num_classes)
         self.apn = AttentionPyramid(num_classes, decoder, apn)
 

@@ -70,6 +70,27 @@ def image_message(header: Header, array: np.ndarray, encoding: str) -> Image:
     return message
 
 
+class ReusedImage:
+    """An Image message whose pixels are an array: written in place, allocated when the size changes."""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._message = Image()
+        self._pixels = np.empty(0, np.uint8)
+
+    def pixels(self, *shape: int) -> np.ndarray:
+        """The pixels, uint8 of the shape (H, W) or (H, W, 3), with whatever they were before."""
+        if self._pixels.shape != shape:
+            self._message = image_message(Header(), np.zeros(shape, np.uint8), self._encoding)
+            self._pixels = np.frombuffer(self._message.data, np.uint8).reshape(shape)
+        return self._pixels
+
+    def message(self, header: Header) -> Image:
+        """The message under a header; it must be published before the pixels change."""
+        self._message.header = header
+        return self._message
+
+
 def compressed_message(header: Header, data: bytes, image_format: str) -> CompressedImage:
     """A CompressedImage of an encoded file."""
     message = CompressedImage(header=header, format=image_format)

@@ -18,8 +18,8 @@ from rt_segmentation.imaging.render import colorize, overlay
 from rt_segmentation.inference.segmenter import Segmentation
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.ros.messages import (
+    ReusedImage,
     compressed_message,
-    image_message,
     label_info_message,
     scaled_camera_info,
     stamp_ns,
@@ -31,10 +31,11 @@ LATCHED_QOS = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
 REMEMBERED_INFOS = 30
+ENCODINGS = {"label": "mono8", "confidence": "mono8", "color": "rgb8", "overlay": "rgb8"}
 
 
 class Outputs:
-    """The topics of one camera's masks.
+    """The topics of one camera's masks; frames are rendered and published by one thread.
 
     Args:
         node: the publishers' owner.
@@ -47,10 +48,7 @@ class Outputs:
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
         self._latest_info: CameraInfo | None = None
         types: dict[str, Any] = {
-            "label": Image,
-            "confidence": Image,
-            "color": Image,
-            "overlay": Image,
+            **dict.fromkeys(ENCODINGS, Image),
             "label/compressed": CompressedImage,
             "color/compressed": CompressedImage,
             "overlay/compressed": CompressedImage,
@@ -60,6 +58,7 @@ class Outputs:
         self._publishers = {
             name: node.create_publisher(kind, f"~/{name}", OUTPUT_QOS) for name, kind in types.items()
         }
+        self._images = {name: ReusedImage(encoding) for name, encoding in ENCODINGS.items()}
         self._label_info: Any = None
         info = label_info_message(labels, Header(stamp=node.get_clock().now().to_msg()))
         if info is not None:
@@ -76,6 +75,14 @@ class Outputs:
         while len(self._infos) > REMEMBERED_INFOS:
             self._infos.popitem(last=False)
 
+    def resize(self, segmentation: Segmentation) -> Segmentation:
+        """Bring a frame's results to their output size, in the messages that they will be published with."""
+        width, height = segmentation.output_size
+        return segmentation.resized(
+            self._images["label"].pixels(height, width),
+            None if segmentation.confidence is None else self._images["confidence"].pixels(height, width),
+        )
+
     def publish(
         self, header: Header, frame: Frame, segmentation: Segmentation, opacity: float, jpeg_quality: int
     ) -> float:
@@ -84,7 +91,7 @@ class Outputs:
         Args:
             header: the camera message's: its stamp and frame_id go out unchanged.
             frame: the camera's image, for the overlay.
-            segmentation: the frame's labels.
+            segmentation: what `resize` gave for the frame.
             opacity: of the overlay, 0 to 1.
             jpeg_quality: of compressed colours, 1 to 100.
 
@@ -92,19 +99,22 @@ class Outputs:
             The time from the stamp to the end of publishing, on the node's clock [ms].
         """
         labels = segmentation.labels
-        self._image("label", header, labels, "mono8")
+        self._image("label", header)
         if self.listened("label/compressed"):
             self._send(
                 "label/compressed", compressed_message(header, encode_png(labels), "mono8; png compressed ")
             )
         if segmentation.confidence is not None:
-            self._image("confidence", header, segmentation.confidence, "mono8")
+            self._image("confidence", header)
         if self.listened("color", "color/compressed"):
-            self._picture("color", header, colorize(labels, self._palette), jpeg_quality)
+            rgb = self._images["color"].pixels(*labels.shape, 3)
+            self._picture("color", header, colorize(labels, self._palette, rgb), jpeg_quality)
         if self.listened("overlay", "overlay/compressed"):
             same_size = segmentation.rgb.shape[:2] == labels.shape
-            rgb = segmentation.rgb if same_size else to_rgb(frame)
-            self._picture("overlay", header, overlay(rgb, labels, self._palette, opacity), jpeg_quality)
+            below = segmentation.rgb if same_size else to_rgb(frame)
+            rgb = self._images["overlay"].pixels(*labels.shape, 3)
+            overlay(below, labels, self._palette, opacity, rgb)
+            self._picture("overlay", header, rgb, jpeg_quality)
         info = self._infos.get(stamp_ns(header), self._latest_info)
         if info is not None and self.listened("camera_info"):
             self._send("camera_info", scaled_camera_info(info, header, labels.shape[1], labels.shape[0]))
@@ -121,14 +131,14 @@ class Outputs:
         self._publishers.clear()
 
     def _picture(self, name: str, header: Header, rgb: np.ndarray, jpeg_quality: int) -> None:
-        self._image(name, header, rgb, "rgb8")
+        self._image(name, header)
         if self.listened(f"{name}/compressed"):
             data = encode_jpeg(rgb, jpeg_quality)
             self._send(f"{name}/compressed", compressed_message(header, data, "rgb8; jpeg compressed bgr8"))
 
-    def _image(self, name: str, header: Header, array: np.ndarray, encoding: str) -> None:
+    def _image(self, name: str, header: Header) -> None:
         if self.listened(name):
-            self._send(name, image_message(header, array, encoding))
+            self._send(name, self._images[name].message(header))
 
     def _send(self, name: str, message: Any) -> None:
         self._publishers[name].publish(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -14,6 +15,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from rt_segmentation.inference.engines import EngineError
+from rt_segmentation.inference.parity import Gate, ParityError
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.models import ModelError, find_model
 from rt_segmentation.ros.diagnostics import Limits, array_message, problems, status_message
@@ -89,20 +91,27 @@ class SegmentationNode(LifecycleNode):
         """Load the model and make the topics."""
         try:
             manifest = find_model(self._value("model"))
-            self._segmenter = Segmenter.build(
+            frames = self._value("parity.frames")
+            gate = Gate(
+                *(self._value(f"parity.{name}") for name in ("fp32", "half", "int8")),
+                frames=Path(frames).expanduser() if frames else None,
+            )
+            segmenter = Segmenter.build(
                 manifest,
                 self._value("engine"),
                 self._value("precision"),
                 (self._value("input_width"), self._value("input_height")),
                 self._value("output_resolution"),
+                gate,
             )
-        except (ModelError, EngineError) as error:
+            segmenter.prepare()
+        except (ModelError, EngineError, ParityError) as error:
             return self._refuse(str(error))
         # An engine can fail in ways of its own, and rclpy swallows what a transition raises.
         except Exception as error:
             return self._refuse(f"the model could not be set up: {type(error).__name__}: {error}")
-        config = self._segmenter.config
-        self._outputs = Outputs(self, config.label_set)
+        config = segmenter.config
+        self._segmenter, self._outputs = segmenter, Outputs(self, config.label_set)
         self.get_logger().info(
             f"model {manifest.name} ({manifest.network}, {len(config.label_set.classes)} classes) on engine"
             f" {config.engine.name}, {config.engine.precision}, {config.engine.device}"
@@ -186,6 +195,7 @@ class SegmentationNode(LifecycleNode):
                 engine=config.engine.name,
                 precision=config.engine.precision,
             )
+            trouble += config.engine.warnings
         if self._worker is not None:
             facts["state"] = "active"
             if self._outputs is not None and self._outputs.listened():
@@ -195,7 +205,7 @@ class SegmentationNode(LifecycleNode):
                         for name in ("max_latency_ms", "min_output_hz", "max_drop_ratio", "stale_after_s")
                     )
                 )
-                trouble = problems(now, before, self._input.topic, self._input.subscribed_s, limits)
+                trouble += problems(now, before, self._input.topic, self._input.subscribed_s, limits)
             else:
                 facts["state"] = "active, nobody listens"
         status = status_message(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rt_segmentation.inference.engines import ENGINES
+from rt_segmentation.inference.parity import MAX_FRAMES, Gate
 from rt_segmentation.ros.parameters import Parameter
 
 
@@ -20,15 +21,16 @@ PARAMETERS = (
     Parameter(
         "engine",
         "auto",
-        "What executes the model; auto takes the best that is installed.",
+        "What executes the model; auto takes the fastest that `rt_seg tune` measured here, or else the first"
+        " that works and passes the parity gate.",
         choices=("auto", *ENGINES),
         read_only=True,
     ),
     Parameter(
         "precision",
         "auto",
-        "Arithmetic of the engine; auto is the engine's own choice.",
-        choices=("auto", "fp32", "fp16", "bf16"),
+        "Arithmetic of the engine; auto takes the fastest measured, or else the engine's own choice.",
+        choices=("auto", "fp32", "fp16", "bf16", "int8"),
         read_only=True,
     ),
     Parameter(
@@ -50,6 +52,25 @@ PARAMETERS = (
         maximum=7680,
         read_only=True,
         check=_input_side,
+    ),
+    *(
+        Parameter(
+            f"parity.{name}",
+            float(getattr(Gate, name)),
+            f"Smallest share of pixels to which an engine in {precision} gives the label that PyTorch in fp32"
+            " gives them; below it the next engine is taken, and diagnostics warn.",
+            minimum=0.0,
+            maximum=1.0,
+            read_only=True,
+        )
+        for name, precision in (("fp32", "fp32"), ("half", "fp16 or bf16"), ("int8", "int8"))
+    ),
+    Parameter(
+        "parity.frames",
+        "",
+        "Folder of images of your own on which an engine's labels are compared as well, beside two street"
+        f" frames; {MAX_FRAMES} of them are taken. Empty for none.",
+        read_only=True,
     ),
     Parameter(
         "autostart",

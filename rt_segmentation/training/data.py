@@ -1,10 +1,10 @@
-"""Batches for training: order and augmentation are functions of seed, epoch and index."""
+"""Batches: which frames, in which order and how augmented are functions of seed, epoch and index alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,92 +12,240 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rt_segmentation.data import registry
 from rt_segmentation.data.augment import Augmentation
-from rt_segmentation.data.dataset import Sample, SegmentationDataset
-from rt_segmentation.labels import IGNORE_ID
+from rt_segmentation.data.dataset import DatasetError, Sample, SegmentationDataset
+from rt_segmentation.data.statistics import ClassCounts
+from rt_segmentation.imaging.convert import to_rgb
+from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.inference.segmenter import width_for
+from rt_segmentation.labels import LabelSet
 from rt_segmentation.training.recipe import Recipe
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Images uint8 (N, 3, H, W), labels int64 (N, H, W), indices of the frames int64 (N,)."""
+
+MEMORY_BYTES = 4 * 1024**3
+"""Decoded training frames are kept in memory up to this size, over all processes of a machine."""
 
 
-def open_dataset(description: dict[str, Any], data_root: Path | None) -> SegmentationDataset:
+class Share(NamedTuple):
+    """Which of the processes of a training this is: `rank` from 0 to `world` - 1."""
+
+    rank: int = 0
+    world: int = 1
+
+
+ALONE = Share()
+
+
+def open_dataset(
+    description: dict[str, Any], data_root: Path | None, labels: LabelSet
+) -> SegmentationDataset:
     """Open a data set that a recipe describes: ``{dataset: camvid, split: train}``, ``{dataset: street, …}``.
 
     Raises:
-        DatasetError: unknown name or arguments, or the data are not as they should be.
+        DatasetError: unknown name or arguments, other classes than `labels`, or the data are not as they
+            should be.
     """
     arguments = dict(description)
     name, split = str(arguments.pop("dataset", "")), str(arguments.pop("split", ""))
-    return registry.open_dataset(name, data_root, split, arguments)
+    dataset = registry.open_dataset(
+        name, data_root, split, {**registry.options_for(name, labels), **arguments}
+    )
+    if dataset.label_set.names != labels.names:
+        raise DatasetError(
+            f"data set {name} has the classes of {dataset.label_set.name}, the recipe wants {labels.name}"
+        )
+    return dataset
 
 
-class TrainingSet(Dataset[Batch]):
-    """Augmented frames of joined data sets, by (epoch, index); kept decoded in memory after first use."""
+class TrainingSet(Dataset[Any]):
+    """Augmented frames of joined data sets, by (epoch, index).
 
-    def __init__(self, parts: list[SegmentationDataset], augmentation: Augmentation, seed: int) -> None:
+    Args:
+        parts: the data sets.
+        augmentation: of a frame.
+        seed: of the augmentation, beside epoch and index.
+        memory_bytes: parts that fit into it as a whole are decoded once and kept; the others, each time.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[SegmentationDataset],
+        augmentation: Augmentation,
+        seed: int,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
         self._augmentation, self._seed = augmentation, seed
-        self._samples: list[Sample] = [part[i] for part in parts for i in range(len(part))]
+        self._parts: list[SegmentationDataset | list[Sample]] = []
+        for part in parts:
+            size = _decoded_bytes(part)
+            if size <= memory_bytes:
+                memory_bytes -= size
+                self._parts.append([part[index] for index in range(len(part))])
+            else:
+                self._parts.append(part)
+        self._ends = np.cumsum([len(part) for part in self._parts])
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return int(self._ends[-1])
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, int]:
         epoch, index = key
-        rng = np.random.default_rng((self._seed, epoch, index))
-        return to_tensors(self._augmentation(self._samples[index], rng))
+        return (*to_tensors(self.augmented(epoch, index)), index)
 
-    def class_frequencies(self, num_classes: int) -> np.ndarray:
-        """Share of each class in the labelled pixels, float64 (num_classes,)."""
-        counts = np.zeros(IGNORE_ID + 1)
-        for sample in self._samples:
-            counts += np.bincount(sample.labels.ravel(), minlength=counts.size)
-        counts = counts[:num_classes]
-        return np.asarray(counts / counts.sum())
+    def frame(self, index: int) -> Sample:
+        """A frame as it is."""
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        return self._parts[part][index - (int(self._ends[part - 1]) if part else 0)]
+
+    def augmented(self, epoch: int, index: int) -> Sample:
+        """A frame as the network sees it in an epoch."""
+        return self._augmentation(self.frame(index), np.random.default_rng((self._seed, epoch, index)))
+
+    def count_classes(self, num_classes: int, workers: int) -> ClassCounts:
+        """Count the classes' pixels in the frames as they are, with so many processes."""
+        kept = all(isinstance(part, list) for part in self._parts)
+        counts = ClassCounts(num_classes)
+        for labels in DataLoader(_Labels(self), batch_size=None, num_workers=0 if kept else workers):
+            counts.add_labels(labels.numpy())
+        return counts
 
 
-class ValidationSet(Dataset[Batch]):
-    """Frames of a data set as they are."""
+class _Labels(Dataset[torch.Tensor]):
+    """The labels alone, as they are, uint8 (H, W)."""
 
-    def __init__(self, dataset: SegmentationDataset) -> None:
-        self._dataset = dataset
+    def __init__(self, frames: TrainingSet) -> None:
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.from_numpy(self._frames.frame(index).labels)
+
+
+def _decoded_bytes(dataset: SegmentationDataset) -> int:
+    """Memory of a data set's frames, if all are as large as the first."""
+    if not len(dataset):
+        return 0
+    sample = dataset[0]
+    return len(dataset) * (sample.image.nbytes + sample.labels.nbytes)
+
+
+class ValidationSet(Dataset[Any]):
+    """Frames as the segmenter hands them to the network: images resized, labels at their own size.
+
+    Args:
+        dataset: the frames.
+        height: of the network's input [px]; the width keeps each frame's aspect ratio.
+    """
+
+    def __init__(self, dataset: SegmentationDataset, height: int) -> None:
+        self._dataset, self._height = dataset, height
 
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitem__(self, index: int) -> Batch:
-        return to_tensors(self._dataset[index])
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+        sample = self._dataset[index]
+        height, width = sample.labels.shape
+        frame = Frame((sample.image,), "rgb8", width, height, 0, "")
+        image = to_rgb(frame, (width_for(frame, self._height), self._height))
+        return (*to_tensors(sample._replace(image=image)), index)
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """(epoch, index) pairs in an order that seed and epoch decide; Lightning calls `set_epoch`."""
+    """A process's share of (epoch, index) pairs, in an order that seed and epoch decide.
 
-    def __init__(self, length: int, seed: int) -> None:
-        self._length, self._seed, self._epoch = length, seed, 0
+    Each batch of the whole training is divided among the processes, so that it has the same frames whatever
+    their number; the last, smaller batch of an epoch is left out.
+
+    Args:
+        length: frames in all.
+        seed: of the order, beside the epoch.
+        batch_size: frames of a batch over all processes, a multiple of `share.world`.
+        share: which part is this process's.
+
+    Attributes:
+        start_batch: of the next iteration; those after it begin at 0 again.
+    """
+
+    def __init__(self, length: int, seed: int, batch_size: int = 1, share: Share = ALONE) -> None:
+        self._length, self._seed, self._batch_size, self._share = length, seed, batch_size, share
+        self._epoch, self.start_batch = 0, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration."""
+        """Choose the epoch of the next iteration; Lightning calls it."""
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return self._length
+        return self._length // self._batch_size * (self._batch_size // self._share.world)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.random.default_rng((self._seed, self._epoch)).permutation(self._length)
-        return iter([(self._epoch, int(index)) for index in order])
+        batches = order[: self._length // self._batch_size * self._batch_size].reshape(-1, self._batch_size)
+        own = np.array_split(batches, self._share.world, axis=1)[self._share.rank]
+        own, self.start_batch = own[self.start_batch :], 0
+        return iter([(self._epoch, index) for index in own.ravel().tolist()])
 
 
-def to_tensors(sample: Sample) -> Batch:
+class ShareSampler(Sampler[int]):
+    """Every `world`-th index: each belongs to one process, and none is repeated to even out the shares."""
+
+    def __init__(self, length: int, share: Share) -> None:
+        self._indices = range(share.rank, length, share.world)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._indices)
+
+
+class ResumableLoader(DataLoader[Batch]):
+    """A loader over an `EpochSampler` that goes on in the middle of an epoch; Lightning saves its state."""
+
+    sampler: EpochSampler
+    _given = 0
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        self._given = self.sampler.start_batch
+        for batch in super().__iter__():
+            self._given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Batches of the epoch that have been given out."""
+        return {"batches": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next iteration begin after these batches."""
+        self.sampler.start_batch = state["batches"]
+
+
+def to_tensors(sample: Sample) -> tuple[torch.Tensor, torch.Tensor]:
     """A sample as uint8 (3, H, W) and int64 (H, W)."""
     image = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
     return image, torch.from_numpy(sample.labels.astype(np.int64))
 
 
-def training_loader(dataset: TrainingSet, recipe: Recipe, workers: int) -> DataLoader[Batch]:
-    """Batches of the training set; the last, smaller one of an epoch is left out."""
-    return DataLoader(
-        dataset,
-        recipe.batch_size,
-        sampler=EpochSampler(len(dataset), recipe.seed),
+def training_loader(frames: TrainingSet, recipe: Recipe, workers: int, share: Share) -> ResumableLoader:
+    """A process's share of the training batches."""
+    return ResumableLoader(
+        frames,
+        recipe.batch_size // share.world,
+        sampler=EpochSampler(len(frames), recipe.seed, recipe.batch_size, share),
         num_workers=workers,
-        drop_last=True,
         persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def validation_loader(frames: ValidationSet, workers: int, share: Share) -> DataLoader[Batch]:
+    """A process's share of the validation frames, one by one: they may have different sizes."""
+    return DataLoader(
+        frames,
+        sampler=ShareSampler(len(frames), share),
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
     )

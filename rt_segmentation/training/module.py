@@ -1,46 +1,52 @@
-"""The Lightning module: loss, optimiser, schedule, validation."""
+"""The Lightning module: a network, its loss and its validation."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import lightning
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
+from rt_segmentation.labels import IGNORE_ID
 from rt_segmentation.networks import build_network
 from rt_segmentation.training.data import Batch
+from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.losses import SegmentationLoss
+from rt_segmentation.training.optimizers import configure
 from rt_segmentation.training.recipe import Recipe
-
-WARMUP = 0.15
-"""Share of the steps in which the learning rate rises; then it falls as a cosine to zero."""
-
-
-class TrainingError(RuntimeError):
-    """The training cannot go on; the message says at which step and why."""
 
 
 class SegmentationModule(lightning.LightningModule):
-    """Trains a network as a recipe says; batches are uint8 images and int64 labels."""
+    """Trains a network as a recipe says.
+
+    Args:
+        recipe: names the network, and how it is trained.
+        class_names: of the labels.
+        loss: of the recipe.
+        epoch_steps: steps of an epoch.
+    """
 
     mean: torch.Tensor
     std: torch.Tensor
+    # A process may have no frame to validate.
+    allow_zero_length_dataloader_with_multiple_devices = True
 
-    def __init__(self, recipe: Recipe, num_classes: int, weights: np.ndarray) -> None:
+    def __init__(
+        self, recipe: Recipe, class_names: tuple[str, ...], loss: SegmentationLoss, epoch_steps: int
+    ) -> None:
         super().__init__()
-        self.recipe = recipe
-        self.network: nn.Module = build_network(recipe.network, num_classes, **recipe.options)
+        self._epoch_steps = epoch_steps
+        self.recipe, self.class_names, self.loss = recipe, class_names, loss
+        self.network: nn.Module = build_network(recipe.network, len(class_names), **recipe.options)
         # torch's stubs lack the one-argument form.
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.loss = SegmentationLoss(weights, recipe.dice)
         self.register_buffer("mean", torch.tensor(recipe.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(recipe.std).view(1, 3, 1, 1))
-        self._confusion = ConfusionMatrix(num_classes)
+        self._confusion = ConfusionMatrix(len(class_names))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 images (N, 3, H, W) to logits (N, classes, H, W)."""
@@ -50,56 +56,66 @@ class SegmentationModule(lightning.LightningModule):
         logits: torch.Tensor = network(normalised.contiguous(memory_format=torch.channels_last))
         return logits
 
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        """Make dropout a function of seed, step and process: a resumed training draws the same."""
+        seed_everything_for_step(self.recipe.seed, self.global_step, self.global_rank)
+
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """Loss of a batch.
 
         Raises:
-            TrainingError: the loss is not a number.
+            TrainingError: the loss is not a finite number.
         """
-        images, labels = batch
+        images, labels, indices = batch
         loss: torch.Tensor = self.loss(self(images), labels)
+        if self.trainer.world_size > 1:
+            loss = loss * self._weight_of_process(labels)
         if not torch.isfinite(loss):
+            loader: Any = self.trainer.train_dataloader
+            names = ", ".join(loader.dataset.frame(index).name for index in indices.tolist())
             raise TrainingError(
-                f"the loss is {loss.item()} at step {self.global_step}; lower the learning rate"
+                f"the loss is {loss.item()} at step {self.global_step} (epoch {self.current_epoch + 1}), with"
+                f" the frames {names}; look at these frames, or lower the recipe's learning_rate"
             )
-        self.log("loss", loss, prog_bar=True)
+        self.log("loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
+    def _weight_of_process(self, labels: torch.Tensor) -> torch.Tensor:
+        """What its labels weigh beside the mean over processes, so that together they are one large batch."""
+        own = self.loss.weights[labels[labels != IGNORE_ID]].sum()
+        total = own.clone()
+        torch.distributed.all_reduce(total)
+        return own * self.trainer.world_size / total.clamp(min=torch.finfo(total.dtype).tiny)
+
     def on_validation_epoch_start(self) -> None:
-        """Forget the last validation."""
+        """Forget the last validation; batch norm's averages are those of the first process."""
         self._confusion.counts[:] = 0
+        if self.trainer.world_size > 1:
+            for buffer in self.network.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Count a batch's pixels."""
-        images, labels = batch
-        predicted = self(images).argmax(1)
-        self._confusion.update(
-            labels.cpu().numpy().astype(np.uint8), predicted.cpu().numpy().astype(np.uint8)
-        )
+        """Count a frame's pixels, at the labels' size."""
+        images, labels, _ = batch
+        predicted = self(images).argmax(1, keepdim=True).to(torch.uint8)
+        if predicted.shape[2:] != labels.shape[1:]:
+            predicted = F.interpolate(predicted, labels.shape[1:], mode="nearest-exact")
+        self._confusion.update(labels.to(torch.uint8).cpu().numpy(), predicted.squeeze(1).cpu().numpy())
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean IoU."""
+        """Log the IoU of the classes that occur, and their mean, over all processes' frames."""
+        counts = torch.from_numpy(self._confusion.counts).to(self.device)
+        self._confusion.counts = self.trainer.strategy.reduce(counts, reduce_op="sum").cpu().numpy()
         self.log("mean_iou", self._confusion.mean_iou(), prog_bar=True)
+        scores = zip(self.class_names, self._confusion.class_iou().tolist())
+        self.log_dict({f"iou/{name}": iou for name, iou in scores if not np.isnan(iou)})
 
     def configure_optimizers(self) -> Any:
-        """AdamW (no decay on biases, norms and slopes) with a warm-up and a cosine, by step."""
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        others = [p for p in self.network.parameters() if p.ndim <= 1]
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": self.recipe.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=self.recipe.learning_rate,
-        )
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        """The recipe's."""
+        # Lightning's own count would set up the loader too early for it to go on from a checkpoint.
+        return configure(self.recipe, self.network, self.recipe.epochs * self._epoch_steps)
 
 
-def warmup_cosine(step: int, steps: int) -> float:
-    """Factor of the learning rate at a step: linear from 0.04 to 1 in the warm-up, then a cosine to 0."""
-    warmup = max(1, int(steps * WARMUP))
-    if step < warmup:
-        return 0.04 + 0.96 * step / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
+def seed_everything_for_step(seed: int, step: int, rank: int) -> None:
+    """Seed torch's random numbers, on all devices, for a step of one process."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0]))

@@ -2,18 +2,128 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from rt_segmentation.data.augment import Augmentation
 from rt_segmentation.resources import share_dir
+from rt_segmentation.training.settings import SettingsError, read_settings
+
+NOT_INHERITED = ("base", "name", "aliases")
+"""Keys that a recipe does not take over from its base."""
 
 
 class RecipeError(ValueError):
     """A recipe that cannot be found or read; the message names the file and the key."""
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The optimiser, of `torch.optim`.
+
+    Attributes:
+        name: which.
+        learning_rate: the schedule's largest.
+        weight_decay: decoupled from the gradient by adamw, L2 in the others.
+        decay_all: biases, norms and PReLU slopes decay as well, as in the ENet authors' code; otherwise not.
+        betas: of adam and adamw.
+        momentum: of sgd and rmsprop.
+    """
+
+    name: Literal["adamw", "adam", "rmsprop", "sgd"]
+    learning_rate: float
+    weight_decay: float = 0.0
+    decay_all: bool = False
+    betas: tuple[float, float] | None = None
+    momentum: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0 or self.weight_decay < 0:
+            raise ValueError("learning_rate must be above 0, and weight_decay not below 0")
+        if self.betas is not None and self.name not in ("adam", "adamw"):
+            raise ValueError(f"{self.name} has no betas; it has momentum")
+        if self.momentum is not None and self.name not in ("sgd", "rmsprop"):
+            raise ValueError(f"{self.name} has no momentum; it has betas")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over the steps, see `optimizers.factor`.
+
+    Attributes:
+        name: 'one_cycle' rises and falls as half cosines, 'poly' falls as (1 - step / steps) ^ power,
+            'cosine' as half a cosine, 'step' by `decay` each `every_epochs`.
+        warmup: share of the steps in which the rate rises.
+        power: of 'poly'.
+        every_epochs, decay: of 'step'.
+    """
+
+    name: Literal["one_cycle", "poly", "cosine", "step", "constant"]
+    warmup: float = 0.0
+    power: float | None = None
+    every_epochs: int | None = None
+    decay: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup is {self.warmup}, it must be a share of the steps from 0 to below 1")
+        needed = {"poly": ("power",), "step": ("every_epochs", "decay")}.get(self.name, ())
+        for key in ("power", "every_epochs", "decay"):
+            value = getattr(self, key)
+            if (value is not None) != (key in needed):
+                raise ValueError(f"{self.name} {'needs' if key in needed else 'has no'} {key}")
+            if value is not None and value <= 0:
+                raise ValueError(f"{key} is {value}, it must be above 0")
+
+
+@dataclass(frozen=True)
+class ClassWeights:
+    """Weights of the classes in the cross-entropy.
+
+    Attributes:
+        how: 'log', 1 / ln(c + frequency) (ENet, Section 5.2); 'median', the median frequency over the class's
+            (Eigen and Fergus, 2015); 'none'.
+        c: of 'log'.
+    """
+
+    how: Literal["log", "median", "none"] = "log"
+    c: float = 1.02
+
+    def __post_init__(self) -> None:
+        if self.c <= 1:
+            raise ValueError(f"c is {self.c}, it must be above 1 for absent classes to have a weight")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The terms of the loss, each a factor.
+
+    Attributes:
+        cross_entropy: of the cross-entropy.
+        class_weights: in the cross-entropy.
+        label_smoothing: share of the truth that is spread over all classes, in the cross-entropy.
+        ohem: share of the pixels that the cross-entropy counts, those of the largest loss; 1 counts all.
+        dice: of 1 minus the mean soft Dice coefficient of the classes.
+        lovasz: of the Lovasz-softmax loss (Berman et al., 2018).
+    """
+
+    cross_entropy: float = 1.0
+    class_weights: ClassWeights = field(default_factory=ClassWeights)
+    label_smoothing: float = 0.0
+    ohem: float = 1.0
+    dice: float = 0.0
+    lovasz: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.cross_entropy, self.dice, self.lovasz) < 0:
+            raise ValueError("cross_entropy, dice and lovasz must not be below 0")
+        if self.cross_entropy == self.dice == self.lovasz == 0:
+            raise ValueError("one of cross_entropy, dice and lovasz must be above 0")
+        if not 0 <= self.label_smoothing < 1 or not 0 < self.ohem <= 1:
+            raise ValueError("label_smoothing must be from 0 to below 1, and ohem above 0 and up to 1")
 
 
 @dataclass(frozen=True)
@@ -22,27 +132,26 @@ class Recipe:
 
     Attributes:
         name: also the trained model's.
-        source: the paper or reason behind the recipe.
+        source: the paper and section, or the reason, behind the recipe.
         network, options: what `build_network` takes.
-        label_set: name of the label set.
         train: data sets that are joined, each a mapping of `dataset` ('camvid', 'street') and its arguments.
         validation: the data set that measures the model, likewise.
         width, height: input size in the model's manifest [px].
         augmentation: of the training frames.
         epochs, batch_size, seed: numbers.
-        learning_rate: peak of the one-cycle schedule of AdamW.
-        weight_decay: AdamW's.
-        class_weight_c: c of w = 1 / ln(c + p).
-        dice: factor of the Dice term.
-        mean, std: normalisation of images in [0, 1], by channel (R, G, B).
+        optimizer, schedule, loss: see there.
         data_license: licence of the training data, for the manifest.
+        task: 'classification' trains the network's encoder on images in folders of classes.
+        label_set: name of the label set; classification has none, and of `loss` takes the label smoothing.
+        ema: decay by step of the averaged weights, which are then measured and stored; 0 is without.
+        init_from: what the network starts from, as `initialise.find_start` takes it; '' is from scratch.
+        mean, std: normalisation of images in [0, 1], by channel (R, G, B).
         aliases: short names of the model.
     """
 
     name: str
     source: str
     network: str
-    label_set: str
     train: tuple[dict[str, Any], ...]
     validation: dict[str, Any]
     width: int
@@ -50,48 +159,98 @@ class Recipe:
     augmentation: Augmentation
     epochs: int
     batch_size: int
-    learning_rate: float
-    weight_decay: float
+    optimizer: Optimizer
+    schedule: Schedule
     data_license: str
-    class_weight_c: float = 1.02
-    dice: float = 0.0
+    loss: Loss = field(default_factory=Loss)
+    task: Literal["segmentation", "classification"] = "segmentation"
+    label_set: str = ""
+    ema: float = 0.0
+    init_from: str = ""
     seed: int = 1
     options: dict[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
+    def __post_init__(self) -> None:
+        if (self.label_set != "") != (self.task == "segmentation"):
+            raise ValueError("segmentation needs the key 'label_set', classification has none")
+        for key in ("width", "height", "epochs", "batch_size"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"'{key}' is {getattr(self, key)}, it must be 1 or more")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"'ema' is {self.ema}, it must be from 0 to below 1, as 0.999")
+        if min(self.std) <= 0:
+            raise ValueError("'std' must have three numbers above 0")
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package, as 'enet_camvid' and 'ablations/enet'.
+
+    Files whose names begin with '_' are bases of others and no whole recipes.
+    """
+    folder = _folder()
+    paths = [path for path in folder.rglob("*.yaml") if not path.name.startswith("_")]
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in paths)
+
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
     """Read a recipe by its name in `config/recipes`, or from a file.
 
+    A recipe with the key `base` is merged into the recipe of that name, or of that path from its own folder:
+    mappings key by key, anything else is replaced.
+
     Raises:
         RecipeError: there is none, or a key is missing, unknown or of the wrong type.
     """
+    path = _find(name_or_path, Path())
+    try:
+        return read_settings(Recipe, _read(path, ()))
+    except SettingsError as error:
+        raise RecipeError(f"recipe {path}: {error}") from error
+
+
+def _folder() -> Path:
+    return share_dir() / "config" / "recipes"
+
+
+def _find(name_or_path: str | Path, relative_to: Path) -> Path:
     path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        folder = share_dir() / "config" / "recipes"
-        path = folder / f"{name_or_path}.yaml"
-        if not path.is_file():
-            names = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-            raise RecipeError(
-                f"unknown recipe '{name_or_path}'; there are {names}, or give the path of a file"
-            )
+    if path.suffix in (".yaml", ".yml"):
+        return relative_to / path
+    path = _folder() / f"{name_or_path}.yaml"
+    if not path.is_file():
+        raise RecipeError(
+            f"unknown recipe '{name_or_path}'; there are {', '.join(recipe_names())}, or give the path of a"
+            " file (.yaml)"
+        )
+    return path
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """A recipe's content with that of its base, `above` are the recipes whose base it is."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"recipe {path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"recipe {path} is not a mapping of keys to values")
-    known = {f.name for f in fields(Recipe)}
-    unknown = sorted(set(content) - known)
-    if unknown:
-        raise RecipeError(f"recipe {path}: unknown key '{unknown[0]}'; there are {', '.join(sorted(known))}")
-    try:
-        content["augmentation"] = Augmentation(**content.get("augmentation", {}))
-        for key in ("train", "mean", "std", "aliases"):
-            if key in content:
-                content[key] = tuple(content[key])
-        return Recipe(**content)
-    except TypeError as error:
-        raise RecipeError(f"recipe {path}: {error}") from error
+    if "base" not in content:
+        return content
+    base = _find(str(content["base"]), path.parent)
+    if base in (path, *above):
+        raise RecipeError(f"recipe {path}: its base {base} is based on it")
+    inherited = _read(base, (path, *above))
+    return _merge(
+        {key: value for key, value in inherited.items() if key not in NOT_INHERITED},
+        {key: value for key, value in content.items() if key != "base"},
+    )
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged

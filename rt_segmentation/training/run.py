@@ -2,175 +2,251 @@
 
 from __future__ import annotations
 
-import platform
+import logging
 import time
-from dataclasses import replace
+import warnings
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import lightning
-import numpy as np
-import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from rt_segmentation.data.dataset import SegmentationDataset
-from rt_segmentation.evaluation.dataset import evaluate
-from rt_segmentation.evaluation.metrics import ConfusionMatrix
-from rt_segmentation.inference.engines.torch_engine import load_network
-from rt_segmentation.inference.segmenter import Segmenter
-from rt_segmentation.labels import load_label_set
-from rt_segmentation.models import ModelError, ModelManifest, Score, save_model
-from rt_segmentation.networks.complexity import count_gmacs, count_parameters
-from rt_segmentation.provenance import commit
-from rt_segmentation.training.data import TrainingSet, ValidationSet, open_dataset, training_loader
-from rt_segmentation.training.losses import class_weights
+from rt_segmentation.data.statistics import ClassCounts
+from rt_segmentation.labels import LabelSet, load_label_set
+from rt_segmentation.models import ModelManifest
+from rt_segmentation.training.averaging import ExponentialAverage
+from rt_segmentation.training.checkpoints import Checkpoints
+from rt_segmentation.training.data import (
+    MEMORY_BYTES,
+    Batch,
+    ResumableLoader,
+    TrainingSet,
+    ValidationSet,
+    open_dataset,
+    training_loader,
+    validation_loader,
+)
+from rt_segmentation.training.errors import TrainingError
+from rt_segmentation.training.history import History
+from rt_segmentation.training.initialise import find_start, initialise
+from rt_segmentation.training.losses import build_loss
+from rt_segmentation.training.machine import Machine
 from rt_segmentation.training.module import SegmentationModule
+from rt_segmentation.training.progress import progress
 from rt_segmentation.training.recipe import Recipe
+from rt_segmentation.training.run_folder import RunFolder
+from rt_segmentation.training.store import BestModel, ModelStore, Store
+from rt_segmentation.training.timing import measure, validation_interval
 
-FLOAT16_ABOVE_BYTES = 25_000_000
-"""Larger weights are stored as float16; the score is then that of the rounded values."""
+METRIC = "mean_iou"
+CHECKPOINT_S = 120.0
+LOG_EVERY_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Training:
+    """A recipe with its data, ready to run.
+
+    Attributes:
+        recipe: what to train, and how.
+        machine: what it runs on.
+        label_set: the recipe's.
+        frames: to train on.
+        validation: to measure the model.
+        counts: of the classes' pixels in the training frames.
+        module: with the network, in its random start.
+    """
+
+    recipe: Recipe
+    machine: Machine
+    label_set: LabelSet
+    frames: TrainingSet
+    validation: SegmentationDataset
+    counts: ClassCounts
+    module: SegmentationModule
+
+    @classmethod
+    def prepare(cls, recipe: Recipe, data_root: Path | None, machine: Machine) -> Training:
+        """Open the data and build the network.
+
+        Raises:
+            RecipeError, DatasetError: the recipe or the data are wrong.
+            TrainingError: the batch cannot be divided among the processes, or has more frames than there are.
+        """
+        if recipe.batch_size % machine.share.world:
+            raise TrainingError(
+                f"a batch of {recipe.batch_size} frames cannot be divided among {machine.share.world}"
+                " processes; change batch_size in the recipe or the number of processes"
+            )
+        label_set = load_label_set(recipe.label_set)
+        lightning.seed_everything(recipe.seed, verbose=False)
+        parts = [open_dataset(description, data_root, label_set) for description in recipe.train]
+        memory = MEMORY_BYTES // machine.local_processes
+        frames = TrainingSet(parts, recipe.augmentation, recipe.seed, memory)
+        if len(frames) < recipe.batch_size:
+            raise TrainingError(
+                f"there are {len(frames)} frames to train on, and a batch of recipe '{recipe.name}' has"
+                f" {recipe.batch_size}; give the recipe a smaller batch_size"
+            )
+        counts = frames.count_classes(len(label_set.classes), machine.workers)
+        return cls(
+            recipe,
+            machine,
+            label_set,
+            frames,
+            open_dataset(recipe.validation, data_root, label_set),
+            counts,
+            SegmentationModule(
+                recipe, label_set.names, build_loss(recipe, counts), len(frames) // recipe.batch_size
+            ),
+        )
+
+    def training_loader(self) -> ResumableLoader:
+        """A new loader of this process's training batches."""
+        return training_loader(self.frames, self.recipe, self.machine.workers, self.machine.share)
+
+    def validation_loader(self) -> DataLoader[Batch]:
+        """A new loader of this process's validation frames."""
+        frames = ValidationSet(self.validation, self.recipe.height)
+        return validation_loader(frames, self.machine.workers, self.machine.share)
 
 
 def train(
     recipe: Recipe,
     data_root: Path | None,
     out: Path,
-    workers: int = 1,
+    machine: Machine,
+    *,
+    init_from: str = "",
+    max_hours: float | None = None,
     compiled: bool = False,
-    init_from: ModelManifest | None = None,
-) -> ModelManifest:
-    """Train, measure the stored weights, and write ``OUT/NAME.yaml`` with its safetensors.
+    checkpoint_s: float = CHECKPOINT_S,
+) -> ModelManifest | None:
+    """Train, and measure the stored model; all that is written lies in ``OUT/NAME/``, see docs/training.md.
 
-    Logs and checkpoints lie in ``OUT/NAME/``; an interrupted run goes on from its last checkpoint there.
+    A killed training goes on from its last checkpoint there, to the same result.
 
     Args:
         recipe: what to train, on what, and how.
         data_root: folder of the recipe's data sets.
-        out: where everything is written.
-        workers: processes that load and augment.
-        init_from: a model whose weights the network starts with.
+        out: where the run's folder goes.
+        machine: what to train on; with several processes each calls this.
+        init_from: what the network starts with, instead of the recipe's `init_from`: see `find_start`.
+        max_hours: fewer epochs are trained, if the recipe's would take longer.
         compiled: let torch.compile make the steps faster; it takes minutes at the start.
+        checkpoint_s: time between two checkpoints within an epoch.
+
+    Returns:
+        The model as stored; None in all processes but the first.
 
     Raises:
-        RecipeError, DatasetError: the recipe or the data are wrong.
-        TrainingError: the loss became NaN.
+        RecipeError, DatasetError, ModelError: the recipe, the data or the start are wrong.
+        TrainingError: the folder has another run, the time is too short, or the loss became NaN.
     """
-    label_set = load_label_set(recipe.label_set)
-    lightning.seed_everything(recipe.seed, verbose=False)
-    parts = [open_dataset(description, data_root) for description in recipe.train]
-    training_set = TrainingSet(parts, recipe.augmentation, recipe.seed)
-    validation = open_dataset(recipe.validation, data_root)
-    frequencies = training_set.class_frequencies(len(label_set.classes))
-    weights = class_weights(frequencies, recipe.class_weight_c)
-    module = SegmentationModule(recipe, len(label_set.classes), weights)
-
-    if init_from is not None:
-        start_from(module, init_from)
+    started = time.monotonic()
+    quieten_lightning()
+    recipe = replace(recipe, init_from=init_from or recipe.init_from)
+    first = machine.share.rank == 0
+    folder = RunFolder(out / recipe.name)
+    resumes = folder.checkpoint.is_file()
+    if resumes:
+        recipe = folder.check(recipe, fitted=max_hours is not None)
+    training = Training.prepare(recipe, data_root, machine)
+    module = training.module
+    if recipe.init_from and not resumes:
+        start = find_start(recipe.init_from, out / Path(recipe.init_from).name)
+        said = initialise(module.network, recipe, start)
+        if first:
+            print(said)
     if compiled:
         module.network.compile()
-
-    folder = out / recipe.name
-    checkpoints = ModelCheckpoint(
-        folder, filename="epoch{epoch:03d}", auto_insert_metric_name=False, save_last=True
-    )
-    gpu = torch.cuda.is_available()
-    trainer = lightning.Trainer(
-        max_epochs=recipe.epochs,
-        precision="bf16-mixed",
-        accelerator="gpu" if gpu else "cpu",
-        devices=1,
-        logger=CSVLogger(folder, name="", version="log"),
-        callbacks=[checkpoints],
-        check_val_every_n_epoch=max(1, recipe.epochs // 6),
-        num_sanity_val_steps=0,
-        log_every_n_steps=10,
-    )
-    started = time.monotonic()
-    last = folder / "last.ckpt"
-    trainer.fit(
+    if max_hours is not None and not resumes:
+        timing = measure(machine, module, training.training_loader(), training.validation_loader())
+        left_s = max_hours * 3600 - (time.monotonic() - started)
+        epochs = timing.epochs_within(left_s, recipe.epochs)
+        recipe = module.recipe = replace(recipe, epochs=epochs)
+        if first:
+            print(f"{epochs} epochs take about {timedelta(seconds=round(timing.training_s(epochs)))}")
+    if first:
+        folder.begin(recipe, machine)
+    store = ModelStore(folder.path, recipe, module.network, _origin(recipe, machine))
+    history = fit(
         module,
-        training_loader(training_set, recipe, workers),
-        DataLoader(ValidationSet(validation), 4),
-        ckpt_path=str(last) if last.is_file() else None,
+        recipe,
+        machine,
+        folder,
+        (training.training_loader(), training.validation_loader()),
+        METRIC,
+        store,
+        checkpoint_s,
     )
-    hours = (time.monotonic() - started) / 3600
-    return _store(module, recipe, validation, out, _origin(recipe, hours, gpu, init_from))
+    return store.finish(training.validation, history.seconds / 3600) if first else None
 
 
-def _store(
-    module: SegmentationModule,
+def fit(
+    module: lightning.LightningModule,
     recipe: Recipe,
-    validation: SegmentationDataset,
-    out: Path,
-    origin: dict[str, object],
-) -> ModelManifest:
-    network = module.network.eval().cpu()
-    state = {key: value.detach().cpu().numpy() for key, value in network.state_dict().items()}
-    state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    if sum(value.nbytes for value in state.values()) > FLOAT16_ABOVE_BYTES:
-        state = {key: value.astype(np.float16) for key, value in state.items()}
-    manifest = ModelManifest(
-        path=out / f"{recipe.name}.yaml",
-        name=recipe.name,
-        network=recipe.network,
-        label_set=recipe.label_set,
-        width=recipe.width,
-        height=recipe.height,
-        weights=f"{recipe.name}.safetensors",
-        sha256="",
-        parameters=count_parameters(network),
-        gmacs=round(count_gmacs(network, recipe.width, recipe.height), 3),
-        license=recipe.data_license,
-        options=recipe.options,
-        mean=recipe.mean,
-        std=recipe.std,
-        aliases=recipe.aliases,
-        training=dict(origin),
-    )
-    stored = save_model(manifest, state)
-    # The score is that of the file: read back, and measured as `rt_seg evaluate` does.
-    confusion = ConfusionMatrix(len(stored.labels().classes))
-    for _, frame in evaluate(Segmenter.build(stored, "torch", "fp32"), validation):
-        confusion.add(frame)
-    score = Score(
-        "mean_iou",
-        str(recipe.validation["dataset"]),
-        str(recipe.validation.get("split", "")),
-        round(confusion.mean_iou(), 4),
-        recipe.width,
-        recipe.height,
-    )
-    return save_model(replace(stored, scores=(score,)), state)
+    machine: Machine,
+    folder: RunFolder,
+    loaders: tuple[ResumableLoader, DataLoader[Any]],
+    metric: str,
+    store: Store,
+    checkpoint_s: float = CHECKPOINT_S,
+) -> History:
+    """Train a module to the last epoch, from the folder's checkpoint if there is one.
 
-
-def start_from(module: SegmentationModule, model: ModelManifest) -> None:
-    """Give the network a model's weights.
-
-    Raises:
-        ModelError: they are of another network, or missing, damaged or not the manifest's.
+    Args:
+        module: logs `loss` and the metric.
+        recipe: says how many epochs, and whether weights are averaged.
+        machine: what to train on.
+        folder: of the run.
+        loaders: of training and validation.
+        metric: of the validation, by which the best epoch is chosen.
+        store: takes the best epoch's weights.
+        checkpoint_s: time between two checkpoints within an epoch.
     """
-    recipe = module.recipe
-    if (model.network, model.options, model.label_set) != (recipe.network, recipe.options, recipe.label_set):
-        raise ModelError(
-            f"model '{model.name}' is {model.network} {model.options} for {model.label_set}, recipe"
-            f" '{recipe.name}' wants {recipe.network} {recipe.options} for {recipe.label_set}"
-        )
-    module.network.load_state_dict(load_network(model).state_dict())
-
-
-def _origin(recipe: Recipe, hours: float, gpu: bool, init_from: ModelManifest | None) -> dict[str, object]:
-    device = (
-        torch.cuda.get_device_name()
-        if gpu
-        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    history = History(folder.path, metric)
+    averaging = [ExponentialAverage(recipe.ema)] if recipe.ema else []
+    best = BestModel(metric, lambda state, epoch: store.write(state, epoch, history.seconds / 3600))
+    bar = progress(metric)
+    trainer = machine.trainer(
+        max_epochs=recipe.epochs,
+        check_val_every_n_epoch=validation_interval(recipe.epochs),
+        log_every_n_steps=min(LOG_EVERY_STEPS, len(loaders[0])),
+        logger=TensorBoardLogger(folder.path, name="", version="tensorboard"),
+        enable_checkpointing=False,
+        enable_progress_bar=isinstance(bar, ProgressBar),
+        # Checkpoints come last: they have what the others know after a step or an epoch.
+        callbacks=[*averaging, best, history, bar, Checkpoints(folder.checkpoint, checkpoint_s)],
     )
+    trainer.fit(module, *loaders, ckpt_path=str(folder.checkpoint) if folder.checkpoint.is_file() else None)
+    return history
+
+
+def quieten_lightning() -> None:
+    """Keep Lightning from telling what this package has decided itself."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers",
+        ".*have no `val_dataloader`",
+        ".*sync_dist=True.* when logging on epoch level",
+        ".*`isinstance\\(treespec, LeafSpec\\)`",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+def _origin(recipe: Recipe, machine: Machine) -> dict[str, Any]:
     return {
         "recipe": recipe.name,
-        **({} if init_from is None else {"init_from": init_from.name}),
+        **({"init_from": recipe.init_from} if recipe.init_from else {}),
         "train": [dict(part) for part in recipe.train],
-        "commit": commit(),
+        "commit": machine.describe()["commit"],
         "epochs": recipe.epochs,
-        "hours": round(hours, 2),
-        "machine": device,
+        "machine": machine.name(),
     }

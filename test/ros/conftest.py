@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Above 101 the ports of a domain collide with those that Linux hands out to anybody.
 DOMAINS = 101
+# Ends what would never end; generous, as a busy machine takes many times as long.
+PATIENCE_S = 90.0
 _taken = 0
 
 
@@ -106,10 +108,10 @@ class Process:
         """Whether it has not ended yet."""
         return self._process.poll() is None
 
-    def wait_for(self, text: str, timeout_s: float = 30.0) -> None:
+    def wait_for(self, text: str) -> None:
         """Wait until `text` is in the output; fails with the output when it never is."""
         with self._grown:
-            there = self._grown.wait_for(lambda: text in "".join(self._lines) or self._over(), timeout_s)
+            there = self._grown.wait_for(lambda: text in "".join(self._lines) or self._over(), PATIENCE_S)
         if not there or text not in self.output:
             pytest.fail(f"'{text}' is not in the output:\n{self.output}")
 
@@ -117,7 +119,7 @@ class Process:
         """Send a signal to its process group, as a terminal does."""
         os.killpg(self._process.pid, number)
 
-    def finish(self, timeout_s: float = 30.0) -> int:
+    def finish(self, timeout_s: float = PATIENCE_S) -> int:
         """Wait for its end; returns its exit code, fails with the output when it does not end."""
         try:
             code = self._process.wait(timeout_s)
@@ -206,20 +208,20 @@ class Observer:
                 self.node.destroy_subscription(entry[1])
         self._subscriptions = [entry for entry in self._subscriptions if entry[0] is not messages]
 
-    def spin_until(self, reached: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    def spin_until(self, reached: Callable[[], bool]) -> None:
         """Spin until `reached()`; fails when it never is."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + PATIENCE_S
         while not reached():
             if time.monotonic() > deadline:
-                pytest.fail(f"not reached within {timeout_s} s")
+                pytest.fail(f"not reached within {PATIENCE_S} s")
             self.executor.spin_once(timeout_sec=0.05)
 
-    def call(self, service_type: Any, name: str, request: Any, timeout_s: float = 30.0) -> Any:
+    def call(self, service_type: Any, name: str, request: Any) -> Any:
         """Call a service and return its response."""
         client: Any = self.node.create_client(service_type, name)
-        self.spin_until(client.service_is_ready, timeout_s)
+        self.spin_until(client.service_is_ready)
         future = client.call_async(request)
-        self.spin_until(future.done, timeout_s)
+        self.spin_until(future.done)
         self.node.destroy_client(client)
         return future.result()
 

@@ -26,7 +26,7 @@ CAMERA = "rt_segmentation.ros.camera_node"
 # What is tested is the node: on the engine that is there everywhere, and exact.
 ENGINE = {"engine": "torch", "precision": "fp32"}
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-# Generous, as a machine that also does something else takes many times as long.
+# As in conftest.py.
 PATIENCE_S = 90.0
 
 
@@ -58,6 +58,7 @@ class NodeUnderTest:
         namespace: for all its topics.
         model: the manifest it runs.
         environment: added to the process's own.
+        module: that is run as the node.
         parameters: of the node.
     """
 
@@ -68,13 +69,14 @@ class NodeUnderTest:
         namespace: str,
         model: ModelManifest,
         environment: dict[str, str] | None = None,
+        module: str = NODE,
         **parameters: Any,
     ) -> None:
         self.observer, self.namespace = observer, namespace
         self.name = f"{namespace}/segmentation_node"
         self._reports: list[DiagnosticArray] = observer.subscribe(DiagnosticArray, "/diagnostics", RELIABLE)
         arguments = ros_args(namespace, model=model.path, **{**ENGINE, **parameters})
-        self.process = spawn(NODE, *arguments, **(environment or {}))
+        self.process = spawn(module, *arguments, **(environment or {}))
 
     def topic(self, name: str) -> str:
         """The full name of an output."""
@@ -107,6 +109,10 @@ class NodeUnderTest:
         statuses = self.statuses
         return {pair.key: pair.value for pair in statuses[-1].values} if statuses else {}
 
+    def history(self, key: str) -> list[str]:
+        """A value of all statuses that have it."""
+        return [pair.value for status in self.statuses for pair in status.values if pair.key == key]
+
     def count(self, key: str) -> int:
         """A number of the last status; 0 where it has not come up yet."""
         return int(self.values().get(key, 0))
@@ -126,7 +132,7 @@ class NodeUnderTest:
         """Ask the node's parameter service."""
         message = ParameterMessage(name=name, value=Parameter(name, value=value).get_parameter_value())
         request = SetParameters.Request(parameters=[message])
-        response = self.observer.call(SetParameters, f"{self.name}/set_parameters", request, PATIENCE_S)
+        response = self.observer.call(SetParameters, f"{self.name}/set_parameters", request)
         result: SetParametersResult = response.results[0]
         return result
 
@@ -134,12 +140,12 @@ class NodeUnderTest:
         """Ask for a lifecycle transition; returns whether it succeeded."""
         request = ChangeState.Request()
         request.transition.id = transition
-        response = self.observer.call(ChangeState, f"{self.name}/change_state", request, PATIENCE_S)
+        response = self.observer.call(ChangeState, f"{self.name}/change_state", request)
         return bool(response.success)
 
     def state(self) -> str:
         """The lifecycle state by name."""
-        response = self.observer.call(GetState, f"{self.name}/get_state", GetState.Request(), PATIENCE_S)
+        response = self.observer.call(GetState, f"{self.name}/get_state", GetState.Request())
         return str(response.current_state.label)
 
 
@@ -167,6 +173,16 @@ class Feeder:
             self._node.spin_for(0.5)
         message.header = self.header()
         self._publisher.publish(message)
+
+    def segment(self, message: Any, labels: list[Image]) -> np.ndarray:
+        """Publish, and wait until the mask is among the labels; nothing is dropped, however slow the node is.
+
+        Returns:
+            The mask, uint8 (H, W).
+        """
+        self.publish(message)
+        self._node.spin_until(lambda: bool(labels) and labels[-1].header == message.header)
+        return pixels(labels[-1])
 
     def close(self) -> None:
         """The camera goes."""

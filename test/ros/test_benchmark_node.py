@@ -1,12 +1,19 @@
-"""The search of the node's benchmark."""
+"""The node's benchmark: its search, and one measurement over DDS."""
 
 from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
-from rt_segmentation.benchmark.node import Run, _search
+from rt_segmentation.benchmark.node import SEGMENTATION, Bench, Run, highest_rate
+from rt_segmentation.commands.benchmark_node import to_markdown
+from rt_segmentation.models import ModelManifest
 
 
 @pytest.mark.parametrize("true_hz", [3.0, 11.0, 47.0])
@@ -18,7 +25,46 @@ def test_search_ends_just_below_what_the_node_holds(true_hz: float) -> None:
         drop_ratio = 0.0 if rate_hz <= true_hz else 1 - true_hz / rate_hz
         return Run(rate_hz, 100, 100, drop_ratio, rate_hz, 1, 1, 1, 1, 1, 1)
 
-    best = _search(play, guess_hz=20.0)
+    best = highest_rate(play, guess_hz=20.0)
     assert best.drop_ratio < 0.01
     assert true_hz / 1.4 < best.rate_hz <= true_hz * 1.01
     assert len(played) <= 8
+
+
+def test_a_rate_over_dds(
+    ros_environment: None, small_model: ModelManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="torch is not installed: no network to run")
+    # The test's own domain and environment in place of the benchmark's.
+    monkeypatch.setattr("rt_segmentation.benchmark.node.ros_environment", lambda: dict(os.environ))
+    said: list[str] = []
+    parameters = {"model": small_model.path, "engine": "torch", "precision": "fp32"}
+    with Bench(tmp_path, said.append) as bench, bench.start(SEGMENTATION, parameters) as node:
+        assert bench.warm_up(SEGMENTATION, node, (160, 120)) > 0
+        run = bench.play(SEGMENTATION, node, (160, 120), 5.0, 2.0)
+    assert (run.rate_hz, run.frames) == (5.0, 10)
+    assert 2 <= run.masks <= run.frames
+    assert run.drop_ratio == pytest.approx(1 - run.masks / run.frames)
+    assert 0 < run.latency_min_ms <= run.latency_p50_ms <= run.latency_p95_ms <= run.latency_max_ms
+    assert run.output_hz > 0 and run.cpu_percent >= 0 and run.memory_mb > 50
+    assert said[-1].startswith(f"segmentation_node, 5.0 Hz: {run.masks} masks of 10 frames")
+
+
+def test_runs_as_a_table_with_their_ratios() -> None:
+    run = asdict(Run(30.0, 100, 99, 0.01, 29.7, 20.0, 25.0, 30.0, 40.0, 150.0, 300.0))
+    row: dict[str, Any] = {
+        "model": "enet",
+        "camera": (640, 360),
+        "network": (640, 360),
+        "run": "highest",
+        **run,
+    }
+    ours = {"node": "rt_segmentation", **row, "engine_hz": 33.0, "engine_ratio": 0.9}
+    silent = {"node": "plain", **row, "latency_p50_ms": None}
+    machine = {"cpu": "a CPU", "cores": 2}
+    text = to_markdown({"machine": machine, "commit": "abc", "command": "rt_seg", "rows": [ours, silent]})
+    lines = text.splitlines()
+    cells = "640x360 | 640x360 | highest | 30.0 | 29.7 | 1.0% | 20.0 | 25.0 | 30.0 | 40.0 | 150 | 300"
+    assert f"| rt_segmentation | enet | {cells} |" in lines
+    assert "| 20.0 |  | 30.0 |" in text
+    assert "0.90 of the rate of its engine alone at 640x360, 33.0 Hz" in lines[-1]

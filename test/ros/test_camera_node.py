@@ -244,7 +244,7 @@ def test_signals_end_it_cleanly(spawn: Any, observer: Any, signals: list[signal.
         camera.wait_for("published")
         if camera.is_running():
             camera.send(number)
-    assert camera.finish(10.0) == 0
+    assert camera.finish() == 0
     assert "Traceback" not in camera.output
     assert "frames" in camera.output
 

@@ -15,14 +15,15 @@ from rt_segmentation.resources import share_dir
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS
 
 pytest.importorskip("ros2launch.command.launch", reason="`ros2 launch` comes with a ROS 2 installation only")
+PATIENCE_S = 180.0
 LAUNCH_FILE = str(share_dir() / "launch" / "seg.launch.py")
 
 
-def run_launch(arguments: list[str], until: str, timeout_s: float = 60.0) -> str:
-    """Launch, wait for a text in the output, interrupt as Ctrl-C does; returns the output."""
+def run_launch(arguments: list[str], *until: str) -> str:
+    """Launch, wait for texts in the output, interrupt as Ctrl-C does; returns the output."""
     ros2 = shutil.which("ros2")
     assert ros2 is not None
-    output = ""
+    output, waiting = "", bool(until)
     with subprocess.Popen(
         [ros2, "launch", LAUNCH_FILE, *arguments],
         stdout=subprocess.PIPE,
@@ -33,13 +34,13 @@ def run_launch(arguments: list[str], until: str, timeout_s: float = 60.0) -> str
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         assert process.stdout is not None
-        watchdog = threading.Timer(timeout_s, os.killpg, (process.pid, signal.SIGKILL))
+        watchdog = threading.Timer(PATIENCE_S, os.killpg, (process.pid, signal.SIGKILL))
         watchdog.start()
         for line in process.stdout:
             output += line
-            if until in line and process.poll() is None:
+            if waiting and all(text in output for text in until) and process.poll() is None:
                 os.killpg(process.pid, signal.SIGINT)
-                until = "\0"
+                waiting = False
         watchdog.cancel()
     return output
 
@@ -50,7 +51,7 @@ def environment(ros_environment: None) -> None:
 
 
 def test_arguments_are_listed_with_choices() -> None:
-    shown = run_launch(["--show-args"], until="\0")
+    shown = run_launch(["--show-args"])
     for name in ("model", "engine", "precision", "image", "namespace", "params_file", "use_sim_time", "rviz"):
         assert f"'{name}':" in shown
     choices = next(p.choices for p in PARAMETERS if p.name == "precision")
@@ -61,17 +62,16 @@ def test_a_params_file_is_used_and_an_argument_beats_it(tmp_path: Path) -> None:
     params = tmp_path / "mine.yaml"
     params.write_text("/**:\n  ros__parameters:\n    model: from_the_file\n")
     sentence = "unknown model 'from_the_file'"
-    assert sentence in run_launch([f"params_file:={params}"], until=sentence)
+    assert sentence in run_launch([f"params_file:={params}"], sentence)
     sentence = "unknown model 'from_the_argument'"
-    output = run_launch([f"params_file:={params}", "model:=from_the_argument"], until=sentence)
+    output = run_launch([f"params_file:={params}", "model:=from_the_argument"], sentence)
     assert sentence in output
     assert "Traceback" not in output
 
 
 def test_camera_and_node_run_and_end_cleanly() -> None:
-    output = run_launch(
-        ["camera:=street", "model:=enet", "image:=/cam/image_raw"], until="active: /cam/image_raw"
-    )
+    arguments = ["camera:=street", "model:=enet", "image:=/cam/image_raw"]
+    output = run_launch(arguments, "active: /cam/image_raw", "publishing street")
     assert "active: /cam/image_raw to /segmentation_node/label" in output
     assert output.count("process has finished cleanly") == 2
     assert "Traceback" not in output
@@ -79,5 +79,5 @@ def test_camera_and_node_run_and_end_cleanly() -> None:
 
 def test_bad_arguments_are_named(tmp_path: Path) -> None:
     missing = tmp_path / "none.yaml"
-    assert f"params_file {missing} does not exist" in run_launch([f"params_file:={missing}"], until="\0")
-    assert "fp31" in run_launch(["precision:=fp31"], until="\0")
+    assert f"params_file {missing} does not exist" in run_launch([f"params_file:={missing}"])
+    assert "fp31" in run_launch(["precision:=fp31"])

@@ -19,6 +19,7 @@ from rt_segmentation.imaging.codec import encode_png
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.labels import load_label_set
 from rt_segmentation.ros.messages import (
+    ReusedImage,
     compressed_message,
     image_message,
     label_info_message,
@@ -49,6 +50,18 @@ def test_label_image_is_one_byte_a_pixel() -> None:
     labels = np.arange(40 * 50, dtype=np.uint8).reshape(40, 50)
     message = image_message(HEADER, labels, "mono8")
     assert (message.step, bytes(message.data)) == (50, labels.tobytes())
+
+
+def test_reused_image_sends_what_is_in_its_pixels() -> None:
+    image = ReusedImage("mono8")
+    for value, (height, width) in ((7, (40, 50)), (9, (40, 50)), (3, (20, 30))):
+        pixels = image.pixels(height, width)
+        pixels[:] = value
+        message = image.message(HEADER)
+        assert (message.header, message.encoding) == (HEADER, "mono8")
+        assert (message.width, message.height, message.step) == (width, height, width)
+        assert bytes(message.data) == bytes([value]) * width * height
+        assert image.pixels(height, width) is pixels
 
 
 def test_compressed_image_and_frame_are_the_same_picture() -> None:

@@ -2,43 +2,134 @@
 
 from __future__ import annotations
 
+import argparse
+import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from rt_segmentation.benchmark.engines import Group, time_group
-from rt_segmentation.benchmark.report import to_json, to_markdown
-from rt_segmentation.models import ModelManifest
-
 pytest.importorskip("torch")
 
+from rt_segmentation.benchmark.chart import draw_chart
+from rt_segmentation.benchmark.engines import Group, Row, measure_peaks, put_beside_peaks, time_group
+from rt_segmentation.benchmark.networks import (
+    NetworkCost,
+    benchmarked_model,
+    network_cost,
+    sizes_for,
+)
+from rt_segmentation.benchmark.report import to_json, to_markdown
+from rt_segmentation.commands import benchmark as command
+from rt_segmentation.inference.engines import EngineError
+from rt_segmentation.models import ModelManifest, find_model
 
-def test_candidates_take_turns_and_are_put_beside_eager(small_model: ModelManifest) -> None:
-    said: list[str] = []
-    group = Group("enet", str(small_model.path), 64, 48, (("eager", "fp32"), ("torch", "fp32")))
-    eager, torch_row = time_group(group, 0.1, said.append)
-    for row in (eager, torch_row):
-        assert row.problem == ""
-        assert row.frames >= 3
-        assert row.median_ms is not None and row.p95_ms is not None and row.median_ms <= row.p95_ms
-        assert row.fps == pytest.approx(1000 / row.median_ms, rel=0.01)
-        assert row.peak_memory_mb is not None and row.peak_memory_mb > 50
-    assert eager.eager_ratio == 1.0
-    assert eager.median_ms is not None and torch_row.median_ms is not None
-    assert torch_row.eager_ratio == pytest.approx(eager.median_ms / torch_row.median_ms, rel=0.01)
-
-    content = json.loads(json.dumps(to_json([eager, torch_row], "rt_seg benchmark engines")))
-    assert content["rows"][1]["engine"] == "torch"
-    assert content["machine"]["cores"] >= 1
-    assert "| torch | fp32 |" in to_markdown(content)
+COST = NetworkCost("enet", "enet", 640, 360, 2.0, 360_000, 0.7, 3.8, 0.55)
 
 
-def test_what_cannot_be_built_is_said_and_the_rest_is_timed(
-    tmp_path: Path, small_model: ModelManifest
-) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def row(engine: str, precision: str, median_ms: float, loss: float | None = 0.0) -> Row:
+    timed = Row("enet", "enet", 640, 360, engine, precision, median_ms, 2 * median_ms, 1e3 / median_ms, 90.0)
+    timed.miou_loss = loss
+    return timed
+
+
+def test_what_cannot_be_built_is_said(tmp_path: Path) -> None:
     group = Group("enet", str(tmp_path / "none.yaml"), 64, 48, (("torch", "fp32"),))
-    (row,) = time_group(group, 0.1)
-    assert "none.yaml does not exist" in row.problem
-    assert row.median_ms is None
-    assert "none.yaml does not exist" in to_markdown(to_json([row], "x"))
+    (failed,) = time_group(group, 0.1)
+    assert "none.yaml does not exist" in failed.problem and failed.median_ms is None
+    assert "none.yaml does not exist" in to_markdown(to_json([failed], [], {}, "x"))
+
+
+def test_rows_stand_beside_the_engines_peak() -> None:
+    rows = [row("openvino", "int8", 20.0), row("onnxruntime", "fp32", 40.0)]
+    put_beside_peaks(rows, lambda _: 2.0, {("openvino", "int8"): 800.0})
+    # 2 GMACs are 4e9 operations: in 20 ms 200 GOPS, a quarter of 800.
+    assert (rows[0].gops, rows[0].peak_share) == (200.0, 0.25)
+    assert (rows[1].gops, rows[1].peak_share) == (100.0, None)
+
+
+def test_peaks_are_measured_where_they_can_be() -> None:
+    peaks = measure_peaks([("torch", "fp32"), ("onnxruntime", "int8")], 0.0)
+    assert list(peaks) == [("torch", "fp32")] and peaks["torch", "fp32"] > 0
+
+
+def test_the_page_marks_what_loses_too_much() -> None:
+    content = to_json([row("openvino", "fp32", 30.0), row("openvino", "int8", 20.0, 0.7)], [COST], {}, "x")
+    page = to_markdown(json.loads(json.dumps(content)))
+    lines = {line.split("|")[2].strip(): line for line in page.splitlines() if line.startswith("| openvino")}
+    assert "(!)" in lines["int8"] and "(!)" not in lines["fp32"]
+    assert "counts for no claim" in page
+    assert "| enet | enet | 2.00 | 0.36 M | 0.7 | 3.8 | 0.550 |" in page
+
+
+def test_the_chart_shows_one_size() -> None:
+    pytest.importorskip("matplotlib")
+    from matplotlib.image import imread
+
+    content = to_json([row("openvino", "fp32", 30.0), row("openvino", "int8", 20.0, 0.7)], [COST], {}, "x")
+    chart = draw_chart(content)
+    assert chart is not None and imread(io.BytesIO(chart)).std() > 0.01
+    content["networks"][0]["mean_iou"] = None
+    assert draw_chart(content) is None
+
+
+def test_costs_are_those_of_the_papers(tmp_path: Path) -> None:
+    segnet = network_cost(benchmarked_model("segnet", tmp_path), "segnet", 640, 360)
+    # LinkNet's Table III: 29.5 M and 56.2 MB.
+    assert segnet.parameters / 1e6 == pytest.approx(29.45, abs=0.1)
+    assert segnet.fp16_mib == pytest.approx(56.2, abs=0.1)
+    assert segnet.paper_gflops == 286.0 and segnet.mean_iou is None
+    enet = network_cost(find_model("enet"), "enet", 640, 360)
+    assert enet.fp16_mib == pytest.approx(0.7, abs=0.05) and enet.mean_iou is not None
+
+
+def test_sizes_are_those_of_the_papers() -> None:
+    assert sizes_for("enet", False, False) == ((640, 360),)
+    assert sizes_for("enet", True, False) == ((480, 320), (640, 360), (1280, 720), (1920, 1080))
+    assert (1024, 512) in sizes_for("lednet", True, False)
+    assert sizes_for("segnet", True, False) == ((480, 320), (640, 360))
+    assert sizes_for("segnet", True, True) == sizes_for("enet", True, True)
+
+
+def test_candidates_take_turns_beside_eager(small_model: ModelManifest, tmp_path: Path) -> None:
+    arguments = argparse.Namespace(
+        subject="engines",
+        models=[str(small_model.path)],
+        sizes=["64x48"],
+        engines=["torch"],
+        precisions=["fp32"],
+        compare="eager",
+        data_root=None,
+        minutes=0.0,
+        full=False,
+        out=tmp_path / "out",
+    )
+    command.run(arguments)
+    content = json.loads((tmp_path / "out" / "engines.json").read_text())
+    assert [timed["engine"] for timed in content["rows"]] == ["eager", "torch"]
+    eager, ours = content["rows"]
+    assert eager["eager_ratio"] == 1.0
+    assert ours["eager_ratio"] == pytest.approx(eager["median_ms"] / ours["median_ms"], rel=0.01)
+    for timed in content["rows"]:
+        assert timed["problem"] == "" and timed["frames"] >= 3 and timed["peak_memory_mb"] > 50
+        assert 0 < timed["median_ms"] <= timed["p95_ms"]
+        assert timed["fps"] == pytest.approx(1000 / timed["median_ms"], rel=0.01)
+        assert (timed["network"], timed["width"], timed["height"]) == ("enet", 64, 48)
+        assert timed["model"] == str(small_model.path) and timed["peak_share"] > 0
+        assert timed["miou_loss"] is None
+    assert {"commit", "machine", "versions"} <= set(content)
+    assert "| torch | fp32 |" in (tmp_path / "out" / "engines.md").read_text()
+    arguments.engines = ["abacus"]
+    with pytest.raises(EngineError, match="unknown engine 'abacus'; there are"):
+        command.run(arguments)
+    arguments.sizes = ["640"]
+    with pytest.raises(command.BenchmarkError, match="size '640' is not WIDTHxHEIGHT"):
+        command.run(arguments)

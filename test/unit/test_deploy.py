@@ -26,7 +26,11 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("linknet", {"upsampling": "sub_pixel", "bypass": False}),
     ("enet", {}),
     ("enet_encoder", {}),
-    *(("lednet", {"decoder": d, "apn": a}) for d in ("light", "heavy") for a in ("code", "paper")),
+    *(
+        ("lednet", {"decoder": d, "apn": a})
+        for d in ("light", "heavy")
+        for a in ("code", "paper", "factorized")
+    ),
     ("segnet", {}),
 ]
 every_variant = pytest.mark.parametrize(

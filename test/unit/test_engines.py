@@ -16,8 +16,9 @@ import pytest
 
 from rt_segmentation.commands import engines as command
 from rt_segmentation.data.synthetic import StreetScene
-from rt_segmentation.inference import cache, engines, parity
+from rt_segmentation.inference import cache, engines
 from rt_segmentation.inference.engines import Engine, EngineError, EngineUnavailable, build_engine
+from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelError, ModelManifest
 
 HEIGHT, WIDTH = 120, 160
@@ -131,11 +132,10 @@ def test_the_cache_is_used_again_and_rebuilt_when_damaged(
 
 @pytest.mark.parametrize("name", CACHED)
 def test_an_engine_with_other_labels_is_refused_and_stays_refused(
-    name: str, small_model: ModelManifest, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    name: str, small_model: ModelManifest, frames: np.ndarray
 ) -> None:
     pytest.importorskip(name)
-    monkeypatch.setattr(parity, "THRESHOLDS", {"fp32": 1.01})
-    engine = build_engine(small_model, name, "fp32")
+    engine = build_engine(small_model, name, "fp32", Gate(fp32=1.01))
     for _ in range(2):
         with pytest.raises(EngineError, match=f"engine '{name}' in fp32 gives .*%.* 101.0% is needed"):
             engine.infer(frames[:1], False)
@@ -151,17 +151,19 @@ def test_auto_takes_the_next_engine_and_says_why(
     for name in CACHED:
         pytest.importorskip(name)
     monkeypatch.setattr(engines, "_NVIDIA", ())
-    monkeypatch.setattr(parity, "THRESHOLDS", {"fp32": 1.01, "bf16": 1.01})
     caplog.set_level(logging.INFO)
-    engine = build_engine(small_model)
-    assert engine.name == "openvino"
+    engine = build_engine(small_model, gate=Gate(fp32=1.01, half=1.01))
+    assert engine.name == "openvino" and engine.warnings == ()
     labels, _ = engine.infer(frames, False)
     assert engine.name == "torch"
     np.testing.assert_array_equal(labels, expected[0])
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert any("'openvino'" in line for line in warnings)
     assert any("'onnxruntime'" in line for line in warnings)
-    assert "engine 'torch' in fp32" in caplog.messages[-1]
+    assert "engine 'torch' in fp32" in caplog.messages[-1] and "default order" in caplog.messages[-1]
+    assert engine.warnings and all("is needed" in sentence for sentence in engine.warnings)
+    engine.infer(frames, False)
+    assert engine.name == "torch"
 
 
 def test_auto_skips_what_is_not_installed(
@@ -175,6 +177,7 @@ def test_auto_skips_what_is_not_installed(
     assert engine.name == "torch"
     assert "pip install 'rt_segmentation[openvino]'" in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert engine.warnings == ()
     with pytest.raises(EngineUnavailable, match=r"rt_segmentation\[openvino\]"):
         build_engine(small_model, "openvino")
 
@@ -225,13 +228,15 @@ def test_the_commands(
             engine="onnxruntime",
             precision="fp32",
             out=tmp_path / "out",
+            calibrate=None,
+            calibrate_images=None,
         )
     )
     assert "small 160x120, batch 1: engine onnxruntime in fp32" in capsys.readouterr().out
     assert (tmp_path / "out" / "network.onnx").is_file() and (tmp_path / "out" / "weights.bin").is_file()
     command.run_cache(argparse.Namespace(action="list", json=True))
     rows = json.loads(capsys.readouterr().out)["entries"]
-    assert {row["kind"] for row in rows} == {"graph", "onnxruntime"}
+    assert {row["kind"] for row in rows} == {"graph", "reference", "onnxruntime"}
     (verdict,) = (row["agreement"] for row in rows if row["kind"] == "onnxruntime")
     assert verdict == pytest.approx(1, abs=0.005)
     command.run_cache(argparse.Namespace(action="list", json=False))

@@ -23,6 +23,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("lednet", {"decoder": "heavy"}),
     ("lednet", {"apn": "paper"}),
     ("lednet", {"decoder": "heavy", "apn": "paper"}),
+    ("lednet", {"apn": "factorized"}),
+    ("lednet", {"decoder": "heavy", "apn": "factorized"}),
     ("segnet", {}),
 ]
 
@@ -228,6 +230,16 @@ def test_lednets_paper_kernels() -> None:
     assert kernels == {"code": (7, 7), "paper": (3, 3)}
 
 
+@pytest.mark.parametrize("decoder", ["light", "heavy"])
+def test_lednets_factorized_pyramid_is_of_1d_convolutions_and_smaller(decoder: str) -> None:
+    code, factorized = (build("lednet", decoder=decoder, apn=apn) for apn in ("code", "factorized"))
+    kernels = {m.kernel_size for m in factorized.apn.modules() if isinstance(m, nn.Conv2d)}
+    assert kernels >= {(7, 1), (1, 7), (5, 1), (1, 5), (3, 1), (1, 3)}
+    assert all(min(kernel) == 1 for kernel in kernels)
+    assert count_parameters(factorized) < count_parameters(code)
+    assert count_gmacs(factorized, 480, 360) < count_gmacs(code, 480, 360)
+
+
 @pytest.mark.parametrize(
     ("name", "num_classes", "options", "words"),
     [
@@ -236,7 +248,7 @@ def test_lednets_paper_kernels() -> None:
         ("segnet", 5, {"bypass": True}, ["'segnet'", "'bypass'", "none"]),
         ("linknet", 5, {"upsampling": "nearest"}, ["'nearest'", "'transposed'", "'sub_pixel'"]),
         ("lednet", 5, {"decoder": "huge"}, ["'huge'", "'light'", "'heavy'"]),
-        ("lednet", 5, {"apn": "old"}, ["'old'", "'code'", "'paper'"]),
+        ("lednet", 5, {"apn": "old"}, ["'old'", "'code'", "'paper'", "'factorized'"]),
         ("enet", 0, {}, ["at least 1 class", "0"]),
     ],
     ids=variant_name,

@@ -76,9 +76,10 @@ def test_version_is_that_of_package_xml(installed: Path) -> None:
     assert done.stdout.strip() == PACKAGE.findtext("version"), done.stderr
 
 
-def test_every_module_is_installed(installed: Path) -> None:
-    modules = [p.relative_to(ROOT) for p in (ROOT / "rt_segmentation").rglob("*.py")]
-    assert not [str(module) for module in modules if not (installed / module).is_file()]
+def test_every_module_and_template_is_installed(installed: Path) -> None:
+    files = [p for p in (ROOT / "rt_segmentation").rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    assert files
+    assert not [str(p) for p in files if not (installed / p.relative_to(ROOT)).is_file()]
 
 
 def test_every_data_file_is_installed_as_it_is(installed: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.imaging.frame import Frame
-from rt_segmentation.inference.engines import EngineError
+from rt_segmentation.inference.engines import Engine, EngineError
 from rt_segmentation.inference.engines.torch_engine import load_network
 from rt_segmentation.inference.segmenter import Segmenter, SegmenterConfig
 from rt_segmentation.models import ModelError, ModelManifest
@@ -113,6 +114,39 @@ def test_a_batch_of_two_equals_each_alone(segmenter: Segmenter) -> None:
         assert one.confidence is not None and other.confidence is not None
         difference = np.abs(one.confidence.astype(int) - other.confidence)
         assert difference.max() <= 1
+
+
+def test_results_go_into_the_arrays_that_are_given(segmenter: Segmenter) -> None:
+    (inferred,) = segmenter.infer([street(97, 61)], confidence=True)
+    assert inferred.labels.shape != (61, 97)
+    assert inferred.output_size == (97, 61)
+    (expected,) = segmenter.segment([street(97, 61)], confidence=True)
+    labels, confidence = np.empty((2, 61, 97), np.uint8)
+    result = inferred.resized(labels, confidence)
+    assert result.labels is labels and result.confidence is confidence
+    np.testing.assert_array_equal(labels, expected.labels)
+    np.testing.assert_array_equal(confidence, expected.confidence)
+
+
+def test_the_networks_input_outlives_the_next_call_and_is_used_again(segmenter: Segmenter) -> None:
+    results = [segmenter.infer([street(160, 120, time_s)])[0].rgb for time_s in (0.0, 4.0)]
+    for rgb, time_s in zip(results, (0.0, 4.0)):
+        np.testing.assert_array_equal(rgb, street(160, 120, time_s).planes[0])
+    (third,) = segmenter.infer([street(160, 120, 8.0)])
+    assert np.shares_memory(third.rgb, results[0])
+
+
+def test_the_engine_is_prepared_where_the_size_is_known(segmenter: Segmenter) -> None:
+    prepared: list[tuple[int, int, int]] = []
+
+    class Recorder:
+        def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
+            prepared.append((batch, height, width))
+
+    engine = cast("Engine", Recorder())
+    for size in ((0, 0), (0, 96), (128, 96), (128, 0)):
+        Segmenter(replace(segmenter.config, engine=engine, input_size=size)).prepare()
+    assert prepared == [(1, 96, 128), (1, 120, 128)]
 
 
 def test_results_outlive_the_next_call(segmenter: Segmenter) -> None:

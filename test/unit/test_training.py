@@ -1,89 +1,274 @@
-"""Training: recipes, losses, and a run that is interrupted."""
+"""Training: a run from the recipe to the model, killed and resumed, in several processes, and its mishaps."""
 
 from __future__ import annotations
 
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")
 
+from rt_segmentation import cli  # noqa: E402
 from rt_segmentation.models import load_weights, read_manifest  # noqa: E402
-from rt_segmentation.training.losses import SegmentationLoss, class_weights  # noqa: E402
-from rt_segmentation.training.recipe import RecipeError, load_recipe  # noqa: E402
+from rt_segmentation.training.errors import TrainingError  # noqa: E402
+from rt_segmentation.training.losses import SegmentationLoss  # noqa: E402
+from rt_segmentation.training.machine import Machine  # noqa: E402
+from rt_segmentation.training.recipe import load_recipe  # noqa: E402
 from rt_segmentation.training.run import train  # noqa: E402
 
-RECIPE = """
-name: tiny
-source: a test
-network: enet
-label_set: camvid11
-train:
-  - {dataset: street, scenes: 4, frames_per_scene: 2, first_seed: 1000, width: 96, height: 64}
-validation: {dataset: street, scenes: 2, frames_per_scene: 1, first_seed: 50, width: 96, height: 64}
-width: 96
-height: 64
-augmentation: {width: 64, height: 64}
-epochs: 2
-batch_size: 4
-learning_rate: 0.001
-weight_decay: 0.01
-data_license: none
-"""
+FROZEN = Path(__file__).with_name("frozen_training.py")
 
 
-def test_every_shipped_recipe_reads() -> None:
-    for name in ("linknet_camvid", "enet_camvid", "lednet_camvid"):
-        recipe = load_recipe(name)
-        assert recipe.name == name
-        assert not any(part.get("split") == "val" for part in recipe.train)
+def street(scenes: int, first_seed: int, frames_per_scene: int = 1) -> dict[str, Any]:
+    size = {"width": 96, "height": 64}
+    return {
+        "dataset": "street",
+        "scenes": scenes,
+        "frames_per_scene": frames_per_scene,
+        "first_seed": first_seed,
+        **size,
+    }
+
+
+def write_recipe(folder: Path, **changes: Any) -> Path:
+    """A recipe of 3 steps an epoch, with ENet's dropout and augmentation."""
+    recipe = {
+        "name": "tiny",
+        "source": "a test",
+        "network": "enet",
+        "label_set": "camvid11",
+        "train": [street(4, 1000, 3)],
+        "validation": street(3, 50),
+        "width": 96,
+        "height": 64,
+        "augmentation": {"width": 64, "height": 64, "min_scale": 0.5, "max_scale": 1.0},
+        "epochs": 2,
+        "batch_size": 4,
+        "optimizer": {"name": "adamw", "learning_rate": 0.005, "weight_decay": 0.01},
+        "schedule": {"name": "one_cycle", "warmup": 0.2},
+        "data_license": "none",
+        **changes,
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+
+
+def here(workers: int = 0) -> Machine:
+    return Machine.here("fp32", workers)
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    """The log, without times."""
+    with (run / "log.csv").open() as file:
+        return [
+            {key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)
+        ]
+
+
+def test_a_run_leaves_a_model_and_all_that_tells_of_it(tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipe(tmp_path, ema=0.9))
+    manifest = train(recipe, None, tmp_path / "out", here())
+    run = tmp_path / "out" / "tiny"
+    assert manifest == read_manifest(run / "tiny.yaml")
+    assert load_weights(manifest)
+    (score,) = manifest.scores
+    assert (score.metric, score.dataset) == ("mean_iou", "street")
+    measured = {int(row["epoch"]): float(row["mean_iou"]) for row in rows(run) if row["mean_iou"]}
+    assert manifest.training["epoch"] == max(measured, key=measured.__getitem__)
+    # The stored weights, as the node would run them, score what the validation found.
+    assert score.value == pytest.approx(max(measured.values()), abs=1e-3)
+    assert manifest.parameters == 363_412 + 65 * 11
+    assert load_recipe(run / "recipe.yaml") == recipe
+    (start,) = yaml.safe_load((run / "environment.yaml").read_text())
+    assert start["packages"]["torch"] == torch.__version__
+    assert start["commit"]
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert [int(row["step"]) for row in rows(run) if row["loss"]] == [1, 2, 3, 4, 5, 6]
+    assert list((run / "tensorboard").glob("events*"))
+    assert [path.name for path in run.glob("*.safetensors")] == ["tiny.safetensors"]
+
+    # Called again it trains nothing and says the same; with another recipe it refuses.
+    assert train(recipe, None, tmp_path / "out", here()) == manifest
+    with pytest.raises(TrainingError, match="another seed"):
+        train(load_recipe(write_recipe(tmp_path, ema=0.9, seed=7)), None, tmp_path / "out", here())
+
+
+def test_killed_in_mid_epoch_it_comes_to_the_same_weights(tmp_path: Path) -> None:
+    """Dropout, augmentation, averaging and two workers; the kill leaves a process no chance to save."""
+    path = write_recipe(tmp_path, ema=0.9)
+    command = [sys.executable, "-m", "rt_segmentation.cli", "train", str(path), "--workers", "2"]
+    command += ["--precision", "fp32", "--checkpoint-s", "0", "--out"]
+    whole, broken = tmp_path / "whole" / "tiny", tmp_path / "broken" / "tiny"
+    uninterrupted = subprocess.Popen([*command, str(whole.parent)])
+
+    killed = subprocess.Popen([*command, str(broken.parent)], start_new_session=True)
+    deadline = time.monotonic() + 300
+    step = 0
+    while step not in (4, 5):
+        assert killed.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+        if (broken / "last.ckpt").is_file():
+            step = load_checkpoint(broken)["global_step"]
+            assert step < 6, "it was past the middle of the second epoch before anybody looked"
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert 3 < load_checkpoint(broken)["global_step"] < 6
+    # What there is of a model is whole.
+    assert load_weights(read_manifest(broken / "tiny.yaml"))
+
+    subprocess.run([*command, str(broken.parent)], check=True)
+    assert uninterrupted.wait() == 0
+    expected, resumed = load_checkpoint(whole), load_checkpoint(broken)
+    assert expected["global_step"] == resumed["global_step"] == 6
+    for part in ("state_dict", "current_model_state"):  # averaged weights, and the optimiser's
+        assert expected[part].keys() == resumed[part].keys()
+        differing = [
+            key for key, value in expected[part].items() if not torch.equal(value, resumed[part][key])
+        ]
+        assert not differing
+    assert (whole / "tiny.safetensors").read_bytes() == (broken / "tiny.safetensors").read_bytes()
+    assert rows(whole) == rows(broken)
+    assert len(yaml.safe_load((broken / "environment.yaml").read_text())) == 2
+
+
+def load_checkpoint(run: Path) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = torch.load(run / "last.ckpt", weights_only=True)
+    return checkpoint
+
+
+def test_two_processes_with_half_the_batch_train_as_one(tmp_path: Path) -> None:
+    """Class weights, unlabelled borders, and a number of validation frames that two do not divide."""
+    path = write_recipe(
+        tmp_path,
+        train=[street(8, 1000, 3)],
+        batch_size=8,
+        epochs=1,
+        optimizer={"name": "sgd", "learning_rate": 0.5, "momentum": 0.9},
+        schedule={"name": "constant"},
+    )
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for start, name in (([sys.executable], "one"), (torchrun, "two")):
+        subprocess.run([*start, str(FROZEN), str(path), str(tmp_path / name)], check=True)
+    one, two = (
+        load_weights(read_manifest(tmp_path / name / "tiny" / "tiny.yaml")) for name in ("one", "two")
+    )
+    assert max(np.abs(one[key] - two[key]).max() for key in one) < 1e-5
+    logs = [rows(tmp_path / name / "tiny") for name in ("one", "two")]
+    assert len(logs[0]) == len(logs[1]) == 4
+    for first, second in zip(*logs):
+        assert first.keys() == second.keys()
+        for key in first:
+            if first[key] or second[key]:
+                assert float(first[key]) == pytest.approx(float(second[key]), abs=1e-5), key
+    (start_of_two,) = yaml.safe_load((tmp_path / "two" / "tiny" / "environment.yaml").read_text())
+    assert start_of_two["processes"] == 2
+
+
+def test_it_learns_a_street(tmp_path: Path) -> None:
+    frames = {**street(2, 1000), "width": 128, "height": 96}
+    recipe = write_recipe(
+        tmp_path,
+        train=[frames],
+        validation=frames,
+        width=128,
+        height=96,
+        augmentation={
+            **{"width": 128, "height": 96, "min_scale": 1.0, "max_scale": 1.0},
+            **{"brightness": 0.0, "contrast": 0.0, "saturation": 0.0},
+        },
+        epochs=400,
+        batch_size=2,
+        optimizer={"name": "adamw", "learning_rate": 0.01},
+        loss={"class_weights": {"how": "none"}, "dice": 1.0},
+        ema=0.9,
+    )
+    assert cli.main(["train", str(recipe), "--out", str(tmp_path), "--workers", "1"]) == 0
+    (score,) = read_manifest(tmp_path / "tiny" / "tiny.yaml").scores
+    assert score.value > 0.8
+
+
+def test_a_loss_that_is_not_a_number_names_step_and_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def forward(self: Any, logits: Any, labels: Any) -> Any:
+        calls.append(labels)
+        return logits.mean() * (float("nan") if len(calls) == 3 else 1.0)
+
+    monkeypatch.setattr(SegmentationLoss, "forward", forward)
+    with pytest.raises(TrainingError, match="nan at step 2") as caught:
+        train(load_recipe(write_recipe(tmp_path)), None, tmp_path / "out", here())
+    named = re.findall(r"street\d+_\d+", str(caught.value))
+    assert len(set(named)) == 4
+
+
+def test_a_dry_run_writes_a_picture_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    recipe = write_recipe(tmp_path)
+    assert cli.main(["train", str(recipe), "--out", str(out), "--workers", "1", "--dry-run"]) == 0
+    assert [path.name for path in out.rglob("*")] == ["tiny_batch.png"]
+    printed = capsys.readouterr().out
+    assert re.search(r"Bicyclist +0\.\d+ +\d+\.\d+ █", printed)
+    assert "frames/s" in printed
+    assert "2 epochs take about 0:" in printed
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("arguments", "changes", "message"),
     [
-        (("epochs: 2", "epoch: 2"), "unknown key 'epoch'"),
-        (("batch_size: 4\n", ""), "batch_size"),
-        (("{width: 64, height: 64}", "{width: 64, size: 64}"), "size"),
+        ([], {"batch_size": 13}, "12 frames to train on"),
+        ([], {"label_set": "cityscapes19"}, "the recipe wants cityscapes19"),
+        (["--precision", "fp16"], {}, "needs a CUDA GPU"),
+        (["--init-from", "nothing"], {}, "unknown model 'nothing'"),
+        (["--max-hours", "0.00001"], {}, "give --max-hours more"),
     ],
 )
-def test_a_wrong_recipe_is_named(tmp_path: Path, change: tuple[str, str], message: str) -> None:
-    path = tmp_path / "r.yaml"
-    path.write_text(RECIPE.replace(*change))
-    with pytest.raises(RecipeError, match=message):
-        load_recipe(path)
+def test_what_cannot_be_trained_is_one_sentence(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    if "fp16" in arguments and torch.cuda.is_available():
+        pytest.skip("a GPU has fp16")
+    recipe = write_recipe(tmp_path, **changes)
+    out = tmp_path / "out"
+    assert cli.main(["train", str(recipe), "--out", str(out), "--workers", "0", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
 
 
-def test_class_weights_are_the_papers() -> None:
-    # ENet, Section 5.2: with c = 1.02 the weights lie in [1, 50], as the paper says.
-    weights = class_weights(np.array([0.0, 0.5, 1.0]))
-    np.testing.assert_allclose(weights, [50.498, 2.3883, 1.4223], rtol=1e-4)
-
-
-def test_loss_ignores_void_and_rewards_truth() -> None:
-    labels = torch.zeros(1, 8, 8, dtype=torch.int64)
-    labels[:, 4:] = 255
-    logits = torch.zeros(1, 3, 8, 8)
-    loss = SegmentationLoss(np.ones(3), dice=1.0)
-    right = logits.clone()
-    right[:, 0] = 9
-    wrong_in_void = right.clone()
-    wrong_in_void[:, 1, 4:] = 99
-    assert loss(right, labels) < loss(logits, labels)
-    assert torch.equal(loss(right, labels), loss(wrong_in_void, labels))
-
-
-def test_a_run_ends_in_a_model_that_has_its_score(tmp_path: Path) -> None:
-    path = tmp_path / "r.yaml"
-    path.write_text(RECIPE)
-    manifest = train(load_recipe(path), None, tmp_path / "out", workers=0)
-    again = read_manifest(tmp_path / "out" / "tiny.yaml")
-    assert again == manifest
-    assert load_weights(again)
-    (score,) = again.scores
-    assert (score.metric, score.dataset) == ("mean_iou", "street")
-    assert 0 <= score.value <= 1
-    assert again.training["epochs"] == 2
-    assert again.parameters == 363_412 + 65 * 11
+def test_enets_encoder_is_trained_first_and_starts_the_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    first = load_recipe(write_recipe(tmp_path, name="stage1", network="enet_encoder", epochs=1))
+    manifest = train(first, None, out, here())
+    assert manifest is not None
+    second = load_recipe(write_recipe(tmp_path, epochs=1, init_from="stage1"))
+    assert train(second, None, out, here()) is not None
+    assert "the encoder of model 'stage1'" in capsys.readouterr().out
+    assert read_manifest(out / "tiny" / "tiny.yaml").training["init_from"] == "stage1"

@@ -46,11 +46,20 @@ class DeployedNetwork(nn.Module):
         self.height, self.width = height, width
         self._bottom, self._right = -height % multiple, -width % multiple
 
-    def coarse(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (N, 3, height, width) to coarse logits (N, phases x classes, h, w)."""
+    @property
+    def padded_shape(self) -> tuple[int, int, int]:
+        """(3, H, W) of what the body takes."""
+        return 3, self.height + self._bottom, self.width + self._right
+
+    def pad(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, height, width) with zeros to the right and at the bottom, as the body takes them."""
         if self._bottom or self._right:
             images = F.pad(images, (0, self._right, 0, self._bottom))
-        out: torch.Tensor = self.body(images)
+        return images
+
+    def coarse(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, height, width) to coarse logits (N, phases x classes, h, w)."""
+        out: torch.Tensor = self.body(self.pad(images))
         return out
 
     def spread(self, coarse: torch.Tensor) -> torch.Tensor:

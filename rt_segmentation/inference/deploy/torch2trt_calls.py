@@ -17,6 +17,33 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 COMMIT = "4e820ae31b4e35d59685935223b05b2e11d47b03"
 
+PARAMETERS = (
+    "module",
+    "inputs",
+    "input_names",
+    "output_names",
+    "log_level",
+    "fp16_mode",
+    "max_workspace_size",
+    "strict_type_constraints",
+    "keep_network",
+    "int8_mode",
+    "int8_calib_dataset",
+    "int8_calib_algorithm",
+    "use_onnx",
+    "default_device_type",
+    "dla_core",
+    "gpu_fallback",
+    "device_types",
+    "min_shapes",
+    "max_shapes",
+    "opt_shapes",
+    "onnx_opset",
+    "max_batch_size",
+    "avg_timing_iterations",
+)
+"""Of torch2trt(), in its order. It takes any other keyword as well, and drops it without a word."""
+
 Arguments = dict[str, Any]
 
 
@@ -85,8 +112,9 @@ def _max(a: Arguments) -> str | None:
 
 
 def _getitem(a: Arguments) -> str | None:
-    index = a["index"] if isinstance(a["index"], tuple) else (a["index"],)
-    for item in index:
+    if not isinstance(a["index"], tuple):
+        return "the index must be a tuple"
+    for item in a["index"]:
         if item is Ellipsis:
             continue
         if not isinstance(item, slice):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,16 +10,19 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest
 
 ENGINES: dict[str, str] = {
     "openvino": "rt_segmentation.inference.engines.openvino_engine:OpenVINOEngine",
     "onnxruntime": "rt_segmentation.inference.engines.onnxruntime_engine:ONNXRuntimeEngine",
     "torch": "rt_segmentation.inference.engines.torch_engine:TorchEngine",
+    "torch2trt": "rt_segmentation.inference.engines.torch2trt_engine:Torch2TRTEngine",
 }
 
-# The order in which `auto` tries them on a computer without a GPU of NVIDIA's.
-AUTO_ORDER = ("openvino", "onnxruntime", "torch")
+# The order in which `auto` tries those that are there, without measurements of this machine (`tuning`).
+CPU_ORDER = ("openvino", "onnxruntime", "torch")
+GPU_ORDER = ("torch2trt", "torch", "onnxruntime", "openvino")
 
 # There with NVIDIA's driver, on computers and on Jetsons.
 _NVIDIA = ("/proc/driver/nvidia/version", "/dev/nvhost-gpu")
@@ -33,12 +37,15 @@ class EngineUnavailable(EngineError):
 
 
 class Engine(Protocol):
-    """Runs one model; built by ``EngineClass(manifest, precision)``.
+    """Runs one model; built by ``EngineClass(manifest, precision, gate)``.
+
+    The class has a method ``precisions()``: what this machine offers, the first choice first.
 
     Attributes:
         name: as in `ENGINES`.
         precision: really in use: 'fp32', 'fp16', 'bf16' or 'int8'.
         device: in words, for diagnostics.
+        warnings: a sentence for each engine that was to be used and is not; diagnostics warn of them.
     """
 
     @property
@@ -47,6 +54,8 @@ class Engine(Protocol):
     def precision(self) -> str: ...  # noqa: D102
     @property
     def device(self) -> str: ...  # noqa: D102
+    @property
+    def warnings(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
         """Do now what the first call of `infer` with such frames would do: seconds, from a cold cache.
@@ -72,16 +81,20 @@ class Engine(Protocol):
         ...
 
 
-def build_engine(manifest: ModelManifest, engine: str = "auto", precision: str = "auto") -> Engine:
+def build_engine(
+    manifest: ModelManifest, engine: str = "auto", precision: str = "auto", gate: Gate | None = None
+) -> Engine:
     """Build an engine for a model.
 
-    With 'auto' the engine may be replaced by the next one at the first frames of a size, when it is compiled
-    and its labels are compared with torch's; the log says so.
+    With 'auto' the engine may become another one at the first frames of a size: the fastest that
+    `rt_seg tune` measured for it on this machine, or the next one where an engine fails or its labels are
+    too far from torch's. The log says what is chosen and why, `Engine.warnings` what was refused.
 
     Args:
         manifest: the model; its weights are checked.
-        engine: a name of `ENGINES`, or 'auto' for the first that works here.
-        precision: 'auto' for the engine's own choice, or one that it offers.
+        engine: a name of `ENGINES`, or 'auto'.
+        precision: 'auto', or one that the engine offers. Without measurements 'auto' never means int8.
+        gate: what its labels must reach; the default is `Gate()`.
 
     Raises:
         EngineError: the engine is unknown, its library is missing, or it lacks the precision.
@@ -89,42 +102,59 @@ def build_engine(manifest: ModelManifest, engine: str = "auto", precision: str =
     """
     if engine != "auto" and engine not in ENGINES:
         raise EngineError(f"unknown engine '{engine}'; there are auto, {', '.join(ENGINES)}")
+    gate = gate or Gate()
 
     def build(name: str, chosen: str) -> Engine:
-        built: Engine = _engine_class(name)(manifest, chosen)
+        built: Engine = _engine_class(name)(manifest, chosen, gate)
         return built
 
     if engine != "auto" and precision != "auto":
         return build(engine, precision)
-    from rt_segmentation.inference.engines.fallback import FallbackEngine
+    from rt_segmentation.inference import tuning
+    from rt_segmentation.inference.engines.fallback import Candidate, FallbackEngine
 
     names = auto_order() if engine == "auto" else (engine,)
-    if len(names) == 1:
-        choices = _engine_class(engine).precisions()
-        if len(choices) == 1:
-            return build(engine, choices[0])
-    return FallbackEngine(_candidates(names, precision), build)
+    if len(names) == 1 and len(choices := _engine_class(engine).precisions()) == 1:
+        return build(engine, choices[0])
+
+    def measured(height: int, width: int) -> list[Candidate]:
+        record = tuning.recall(manifest, height, width)
+        return [
+            Candidate(t.engine, t.precision, record.describe(t))
+            for t in record.timings
+            if t.engine in names and precision in ("auto", t.precision)
+        ]
+
+    defaults = (Candidate(*pair, "default order") for pair in _defaults(names, precision))
+    return FallbackEngine(defaults, build, measured)
 
 
 def auto_order() -> tuple[str, ...]:
-    """The order for this machine: torch comes first where it has a GPU."""
+    """The default order for this machine."""
+    order: tuple[str, ...] = CPU_ORDER
     if any(Path(path).exists() for path in _NVIDIA):
-        try:
+        with contextlib.suppress(ImportError):
             import torch
 
-            if torch.cuda.is_available():
-                return ("torch", *(name for name in AUTO_ORDER if name != "torch"))
-        except ImportError:
-            pass
-    return AUTO_ORDER
+            order = GPU_ORDER if torch.cuda.is_available() else CPU_ORDER
+    return tuple(name for name in order if name in ENGINES)
 
 
-def _candidates(names: tuple[str, ...], precision: str) -> Iterator[tuple[str, str]]:
+def installed() -> list[tuple[str, str]]:
+    """All engines with their precisions that this machine offers."""
+    found = []
+    for name in ENGINES:
+        with contextlib.suppress(EngineUnavailable):
+            found += [(name, precision) for precision in _engine_class(name).precisions()]
+    return found
+
+
+def _defaults(names: tuple[str, ...], precision: str) -> Iterator[tuple[str, str]]:
     for name in names:
-        choices = (precision,)
+        choices: tuple[str, ...] = (precision,)
         if precision == "auto":
             try:
-                choices = _engine_class(name).precisions()
+                choices = tuple(p for p in _engine_class(name).precisions() if p != "int8")
             except EngineUnavailable:
                 # To build it says what is missing.
                 choices = ("fp32",)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from rt_segmentation.inference import cache, parity
+from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheEntry, CacheKey
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable
 from rt_segmentation.inference.engines.export import (
@@ -17,8 +17,10 @@ from rt_segmentation.inference.engines.export import (
     WITH_CONFIDENCE,
     check_exportable,
     graph_entry,
-    load_reference,
+    reference,
 )
+from rt_segmentation.inference.engines.gate import pass_gate
+from rt_segmentation.inference.parity import Gate, agreement
 from rt_segmentation.models import ModelManifest, load_weights
 
 _T = TypeVar("_T")
@@ -30,8 +32,13 @@ Runner = Callable[[np.ndarray], "list[np.ndarray]"]
 class CachedEngine(ABC):
     """An engine that compiles a model's graph for each batch and size when the first frames of it come.
 
-    A compiled graph is used after its labels were compared with torch's (`parity`); the share of equal labels
-    stays in the cache. From a warm cache nothing imports torch.
+    A compiled graph is used after its labels were compared with torch's (`parity`); the verdict stays in the
+    cache. From a warm cache nothing imports torch.
+
+    Args:
+        manifest: the model.
+        precision: one of `precisions()`.
+        gate: what its labels must reach.
 
     Raises:
         EngineUnavailable: the precision is not offered here, or no graph can be made.
@@ -39,8 +46,9 @@ class CachedEngine(ABC):
     """
 
     name: str
+    warnings: tuple[str, ...] = ()
 
-    def __init__(self, manifest: ModelManifest, precision: str) -> None:
+    def __init__(self, manifest: ModelManifest, precision: str, gate: Gate | None = None) -> None:
         offered = self.precisions()
         if precision not in offered:
             raise EngineUnavailable(
@@ -51,6 +59,7 @@ class CachedEngine(ABC):
         load_weights(manifest)
         check_exportable(manifest)
         self._manifest = manifest
+        self._gate = gate or Gate()
         self._runners: dict[tuple[int, int, int, bool], Runner] = {}
 
     @property
@@ -90,31 +99,20 @@ class CachedEngine(ABC):
     def _pass_gate(self, graph: CacheEntry, batch: int) -> None:
         identity = {**graph.key["identity"], "precision": self.precision, "device": self.device}
         key = CacheKey(self.name, identity, {"code": cache.code_digest(), **self._versions()})
-        verdict = cache.find(key)
-        if verdict is None:
-            with cache.locked(key):
-                verdict = cache.find_quietly(key) or self._judge(key, graph, batch)
-        refused = parity.refusal(self.name, self.precision, float(verdict.data["agreement"]))
-        if refused:
-            raise EngineError(refused)
+        pass_gate(key, self.precision, self._gate, lambda: self._agreement(graph, batch))
 
-    def _judge(self, key: CacheKey, graph: CacheEntry, batch: int) -> CacheEntry:
-        frames, reference = load_reference(graph)
+    def _agreement(self, graph: CacheEntry, batch: int) -> float:
+        identity = graph.key["identity"]
+        frames, labels = reference(self._manifest, identity["height"], identity["width"], self._gate)
         shares = []
         for confidence in (False, True):
             runner = self._attempt(lambda c=confidence: self._compile(_file(graph, c)))  # type: ignore[misc]
-            shares.append(
-                parity.agreement(
-                    lambda images, r=runner: self._attempt(lambda: r(images))[0],  # type: ignore[misc]
-                    frames,
-                    reference,
-                    batch,
-                )
-            )
-        try:
-            return cache.store(key, {}, {"agreement": min(shares)})
-        except OSError as error:
-            raise EngineError(f"engine cache {cache.cache_root()} cannot be written: {error}") from error
+
+            def segment(images: np.ndarray, runner: Runner = runner) -> np.ndarray:
+                return self._attempt(lambda: runner(images))[0]
+
+            shares.append(agreement(segment, frames, labels, batch))
+        return min(shares)
 
     def _attempt(self, call: Callable[[], _T]) -> _T:
         try:

@@ -1,4 +1,4 @@
-"""A model's graph for one batch and size, as ONNX in the cache; only making one needs torch."""
+"""What is made with torch and kept in the cache: a model's graph as ONNX, and labels to compare with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheEntry, CacheKey
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable
-from rt_segmentation.inference.parity import parity_frames
+from rt_segmentation.inference.parity import Gate, parity_frames
 from rt_segmentation.models import ModelError, ModelManifest
 from rt_segmentation.networks import NetworkError
 
@@ -33,7 +33,8 @@ KIND = "graph"
 WITH_CONFIDENCE = "network.onnx"
 LABELS_ONLY = "labels.onnx"
 WEIGHTS = "weights.bin"
-REFERENCE = "reference.npz"
+REFERENCE = "reference"
+REFERENCE_FILE = "frames_and_labels.npz"
 
 
 def model_identity(manifest: ModelManifest) -> dict[str, Any]:
@@ -63,20 +64,61 @@ def check_exportable(manifest: ModelManifest) -> None:
         ModelError: the weights do not fit the network.
     """
     if not cache.holds(KIND, model_identity(manifest)):
-        _load_network(manifest)
+        _load_network(manifest, "onnx")
 
 
 def graph_entry(manifest: ModelManifest, batch: int, height: int, width: int) -> CacheEntry:
     """The graph from the cache, made if it is not there.
 
     Returns:
-        An entry with the graph (`WITH_CONFIDENCE`, and `LABELS_ONLY` which has its first output alone), their
-        weights, and two frames with the labels that the network, as it was trained, gives them (`REFERENCE`).
+        An entry with the graph (`WITH_CONFIDENCE`, and `LABELS_ONLY` which has its first output alone) and
+        their weights.
 
     Raises:
         EngineError: it cannot be made here; the message says why.
     """
-    key = graph_key(manifest, batch, height, width)
+    return _find_or_make(
+        graph_key(manifest, batch, height, width),
+        manifest,
+        f"{width}x{height}",
+        "graph",
+        lambda: _export(manifest, batch, height, width),
+    )
+
+
+def reference(manifest: ModelManifest, height: int, width: int, gate: Gate) -> tuple[np.ndarray, np.ndarray]:
+    """What engines are compared with: the gate's frames, and the network's labels for them.
+
+    Returns:
+        uint8 (M, height, width, 3) RGB, and uint8 (M, height, width): the network as it was trained, float32.
+
+    Raises:
+        EngineError: they are not in the cache and cannot be made here; the message says why.
+    """
+    identity = {
+        **model_identity(manifest),
+        "height": height,
+        "width": width,
+        "frames": gate.frames_digest(),
+    }
+    entry = _find_or_make(
+        CacheKey(REFERENCE, identity, {"code": cache.code_digest()}),
+        manifest,
+        f"{width}x{height}",
+        "reference labels",
+        lambda: _refer(manifest, height, width, gate),
+    )
+    with np.load(entry.file(REFERENCE_FILE)) as arrays:
+        return arrays["frames"], arrays["labels"]
+
+
+def _find_or_make(
+    key: CacheKey,
+    manifest: ModelManifest,
+    size: str,
+    what: str,
+    make: Callable[[], tuple[Mapping[str, bytes], Mapping[str, Any]]],
+) -> CacheEntry:
     entry = cache.find(key)
     if entry is not None:
         return entry
@@ -84,32 +126,25 @@ def graph_entry(manifest: ModelManifest, batch: int, height: int, width: int) ->
         entry = cache.find_quietly(key)
         if entry is not None:
             return entry
-        logger.info(
-            "making the graph of %s for %dx%d: some seconds, the first time", manifest.name, width, height
-        )
+        logger.info("making the %s of %s for %s: some seconds, the first time", what, manifest.name, size)
         try:
-            return cache.store(key, *_export(manifest, batch, height, width))
+            return cache.store(key, *make())
         except (ModelError, NetworkError, ValueError) as error:
-            raise EngineError(f"model '{manifest.name}' has no graph at {width}x{height}: {error}") from error
+            raise EngineError(f"model '{manifest.name}' has no {what} at {size}: {error}") from error
         except OSError as error:
             raise EngineError(f"engine cache {cache.cache_root()} cannot be written: {error}") from error
 
 
-def load_reference(entry: CacheEntry) -> tuple[np.ndarray, np.ndarray]:
-    """The two frames, uint8 (2, H, W, 3), and the network's labels for them, uint8 (2, H, W)."""
-    with np.load(entry.file(REFERENCE)) as arrays:
-        return arrays["frames"], arrays["labels"]
-
-
-def _load_network(manifest: ModelManifest) -> Any:
+def _load_network(manifest: ModelManifest, *also: str) -> Any:
     try:
         from rt_segmentation.inference.engines.torch_engine import load_network
 
         # After torch, which is the one to be named where both are missing.
-        importlib.import_module("onnx")
+        for package in also:
+            importlib.import_module(package)
     except ImportError as error:
         raise EngineUnavailable(
-            f"model '{manifest.name}' has no graph of this size in {cache.cache_root()}, and making one needs"
+            f"model '{manifest.name}' is not ready for this size in {cache.cache_root()}; making it so needs"
             f" the Python package '{error.name}': pip install 'rt_segmentation[export]', or run"
             " `rt_seg export` on another computer and copy that folder"
         ) from error
@@ -119,7 +154,7 @@ def _load_network(manifest: ModelManifest) -> Any:
 def _export(
     manifest: ModelManifest, batch: int, height: int, width: int
 ) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
-    network = _load_network(manifest)
+    network = _load_network(manifest, "onnx")
     import onnx
     import torch
 
@@ -127,7 +162,6 @@ def _export(
     from rt_segmentation.inference.engines.graph import EngineGraph
 
     graph = EngineGraph(deploy(network, height, width), manifest.mean, manifest.std).eval()
-    frames = parity_frames(height, width)
     arguments: dict[str, Any] = {"opset_version": OPSET, "do_constant_folding": True}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         # The graph has no control flow: tracing is exact, ten times as fast and needs no onnxscript.
@@ -145,17 +179,25 @@ def _export(
             **arguments,
         )
         files = _share_weights(model)
-        labels = [_reference_labels(network, graph, torch.from_numpy(frame)) for frame in frames]
-    reference = io.BytesIO()
-    np.savez_compressed(reference, frames=frames, labels=np.stack(labels))
-    return {**files, REFERENCE: reference.getvalue()}, {"torch": torch.__version__, "onnx": onnx.__version__}
+    return files, {"torch": torch.__version__, "onnx": onnx.__version__}
 
 
-def _reference_labels(network: Any, graph: Any, frame: Any) -> np.ndarray:
-    """Labels uint8 (H, W) of the network as it was trained, in float32."""
-    pixels = frame.permute(2, 0, 1).unsqueeze(0).float() * graph.scale + graph.shift
-    labels: np.ndarray = network(pixels).max(1)[1][0].numpy().astype(np.uint8)
-    return labels
+def _refer(
+    manifest: ModelManifest, height: int, width: int, gate: Gate
+) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
+    network = _load_network(manifest)
+    import torch
+
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (manifest.mean, manifest.std))
+    frames = parity_frames(height, width, gate)
+    labels = []
+    with torch.inference_mode():
+        for frame in torch.from_numpy(frames):
+            pixels = (frame.permute(2, 0, 1).float() / 255 - mean) / std
+            labels.append(network(pixels.unsqueeze(0)).argmax(1)[0].byte().numpy())
+    content = io.BytesIO()
+    np.savez_compressed(content, frames=frames, labels=np.stack(labels))
+    return {REFERENCE_FILE: content.getvalue()}, {"torch": torch.__version__}
 
 
 def _share_weights(path: Path) -> dict[str, bytes]:

@@ -38,18 +38,29 @@ class EngineGraph(nn.Module):
         Returns:
             Class ids uint8 (N, H, W) and the top class's probability x 255, uint8 (N, H, W).
         """
-        pixels = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
-        coarse = self.network.coarse(pixels)
+        logits = self.by_phase(self.network.coarse(self.normalise(images)))
+        top, labels = logits.max(1)
+        return self.image(labels), self.image(self.confidence(logits, top))
+
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 (N, H, W, 3) to float32 (N, 3, H, W)."""
+        return images.permute(0, 3, 1, 2).float() * self.scale + self.shift
+
+    def by_phase(self, coarse: torch.Tensor) -> torch.Tensor:
+        """Coarse logits (N, phases x classes, h, w) to (N x phases, classes, h, w)."""
         n, channels, height, width = coarse.shape
         phases = self.network.body.phases
-        logits = coarse.reshape(n * phases, channels // phases, height, width)
-        top, labels = logits.max(1)
+        return coarse.reshape(n * phases, channels // phases, height, width)
+
+    @staticmethod
+    def confidence(logits: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
+        """Logits (M, classes, h, w) and their maximum (M, h, w) to the top class's probability x 255."""
         # The top class's softmax: exp(top - top) / sum(exp(logits - top)).
         probability = 1 / torch.exp(logits - top.unsqueeze(1)).sum(1)
-        confidence = torch.round(probability * 255)
-        return self._image(labels, n), self._image(confidence, n)
+        return torch.round(probability * 255)
 
-    def _image(self, values: torch.Tensor, n: int) -> torch.Tensor:
+    def image(self, values: torch.Tensor) -> torch.Tensor:
+        """Values in 0 to 255, (N x phases, h, w), to uint8 (N, height, width)."""
         _, height, width = values.shape
-        coarse = values.to(torch.uint8).reshape(n, self.network.body.phases, height, width)
-        return self.network.spread(coarse).reshape(n, self.network.height, self.network.width)
+        coarse = values.to(torch.uint8).reshape(-1, self.network.body.phases, height, width)
+        return self.network.spread(coarse).reshape(-1, self.network.height, self.network.width)

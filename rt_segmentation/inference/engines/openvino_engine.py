@@ -10,8 +10,9 @@ import numpy as np
 import openvino
 
 from rt_segmentation.inference.engines.cached import CachedEngine, Runner
-
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
+from rt_segmentation.inference.parity import Gate
+from rt_segmentation.inference.quantization import load_ranges, quantize
+from rt_segmentation.models import ModelManifest
 
 # The names that Linux gives to bfloat16 arithmetic, on x86 and on Arm. OpenVINO's own list of what a CPU can
 # do counts emulation, which is slower than float32.
@@ -32,9 +33,17 @@ def _has_bf16() -> bool:
 
 
 class OpenVINOEngine(CachedEngine):
-    """All cores on one frame at a time: the lowest latency. bf16 where the CPU computes in it."""
+    """All cores on one frame at a time: the lowest latency.
+
+    bf16 where the CPU computes in it; int8 for models that have ranges (`quantization`), with what is not
+    quantised in bf16 or fp32.
+    """
 
     name = "openvino"
+
+    def __init__(self, manifest: ModelManifest, precision: str, gate: Gate | None = None) -> None:
+        super().__init__(manifest, precision, gate)
+        self._ranges = load_ranges(manifest) if precision == "int8" else None
 
     @property
     def device(self) -> str:
@@ -44,18 +53,23 @@ class OpenVINOEngine(CachedEngine):
     @classmethod
     def precisions(cls) -> tuple[str, ...]:
         """See `CachedEngine.precisions`."""
-        return ("bf16", "fp32") if _has_bf16() else ("fp32",)
+        return ("bf16", "fp32", "int8") if _has_bf16() else ("fp32", "int8")
 
     def _versions(self) -> dict[str, str]:
-        return {"openvino": openvino.__version__}
+        ranges = {"ranges": self._ranges.digest} if self._ranges else {}
+        return {"openvino": openvino.__version__, **ranges}
 
     def _compile(self, graph: Path) -> Runner:
+        model = _core().read_model(str(graph))
+        if self._ranges is not None:
+            quantize(model, self._ranges, self._manifest)
+        in_bf16 = self.precision == "bf16" or (self.precision == "int8" and _has_bf16())
         compiled = _core().compile_model(
-            _core().read_model(str(graph)),
+            model,
             "CPU",
             {
                 "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
+                "INFERENCE_PRECISION_HINT": "bf16" if in_bf16 else "f32",
                 "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
             },
         )

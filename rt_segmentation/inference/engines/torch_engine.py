@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import platform
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from rt_segmentation.inference.engines import EngineUnavailable
+from rt_segmentation.inference import cache
+from rt_segmentation.inference.cache import CacheKey
+from rt_segmentation.inference.deploy import deploy
+from rt_segmentation.inference.engines import EngineError, EngineUnavailable
+from rt_segmentation.inference.engines.export import model_identity, reference
+from rt_segmentation.inference.engines.gate import pass_gate
+from rt_segmentation.inference.engines.torch_runner import CudaRunner, Runner, TorchGraph, cpu_runner
+from rt_segmentation.inference.parity import Gate, agreement
 from rt_segmentation.models import ModelError, ModelManifest, compare_shapes, load_weights
 from rt_segmentation.networks import build_network
 
@@ -37,55 +45,109 @@ def load_network(manifest: ModelManifest) -> nn.Module:
 
 
 class TorchEngine:
-    """Eager PyTorch, channels last.
+    """The deploy graph in PyTorch, channels last: on CUDA as one CUDA graph, else on all cores of the CPU.
 
-    `precision` 'auto' is fp16 on CUDA and fp32 on the CPU.
+    It does without torch.compile, which needs a compiler on the robot and minutes at the start.
+
+    Args:
+        manifest: the model.
+        precision: one of `offered()`; 'auto' is fp16 on CUDA and fp32 on the CPU.
+        gate: what its labels must reach.
+
+    Raises:
+        EngineUnavailable: the precision is not offered here.
+        ModelError: the weights are missing, damaged or do not fit the network.
     """
 
     name = "torch"
+    warnings: tuple[str, ...] = ()
 
-    def __init__(self, manifest: ModelManifest, precision: str = "auto") -> None:
+    def __init__(self, manifest: ModelManifest, precision: str = "auto", gate: Gate | None = None) -> None:
         cuda = torch.cuda.is_available()
-        if precision == "auto":
-            precision = "fp16" if cuda else "fp32"
-        offered = DTYPES if cuda else {key: DTYPES[key] for key in ("fp32", "bf16")}
+        offered = self.offered()
+        precision = offered[0] if precision == "auto" else precision
         if precision not in offered:
             where = "CUDA" if cuda else "the CPU"
             raise EngineUnavailable(
-                f"engine 'torch' has no precision '{precision}' on {where}; it has {', '.join(offered)}"
+                f"engine '{self.name}' has no precision '{precision}' on {where}; it has {', '.join(offered)}"
             )
         self.precision = precision
-        self._device = torch.device("cuda" if cuda else "cpu")
         self.device = torch.cuda.get_device_name() if cuda else f"{platform.machine()} CPU"
-        self._dtype = offered[precision]
-        network = load_network(manifest)
-        self._network = network.to(self._device, self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # (x / 255 - mean) / std as one multiply-add of the bytes.
-        mean, std = (
-            torch.tensor(v, dtype=torch.float32).view(1, 3, 1, 1) for v in (manifest.mean, manifest.std)
-        )
-        self._scale = (1 / (255 * std)).to(self._device)
-        self._shift = (-mean / std).to(self._device)
+        self._cuda = cuda
+        self._manifest = manifest
+        self._gate = gate or Gate()
+        self._network = load_network(manifest)
+        self._runners: dict[tuple[int, int, int, bool], Runner] = {}
+
+    @classmethod
+    def offered(cls) -> tuple[str, ...]:
+        """What can be asked for on this machine, the first choice first."""
+        return ("fp16", "bf16", "fp32") if torch.cuda.is_available() else ("fp32", "bf16")
 
     @classmethod
     def precisions(cls) -> tuple[str, ...]:
-        """What is offered on this machine and chosen by 'auto'."""
-        return ("fp16",) if torch.cuda.is_available() else ("fp32",)
+        """What 'auto' may take on this machine.
+
+        On CPUs bf16 is not among it: PyTorch's was not faster than its fp32 on a CPU with AVX512-BF16.
+        """
+        return ("fp16", "fp32") if torch.cuda.is_available() else ("fp32",)
 
     def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
         """See `Engine.prepare`."""
-        self.infer(np.zeros((batch, height, width, 3), np.uint8), confidence)
+        key = (batch, height, width, confidence)
+        if key in self._runners:
+            return
+        try:
+            runner = self._make_runner(*key)
+        except (RuntimeError, ValueError) as error:
+            raise self._failure(error) from error
+        # In fp32 on the CPU it is what others are compared with, but for the rounding of folded weights.
+        if self._cuda or self.precision != "fp32":
+            self._pass_gate(runner, batch, height, width)
+        self._runners[key] = runner
 
     def infer(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """See `Engine.infer`."""
-        with torch.inference_mode():
-            # (N, H, W, 3) bytes seen as (N, 3, H, W) are channels last already.
-            pixels = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2)
-            logits = self._network(torch.addcmul(self._shift, pixels, self._scale).to(self._dtype))
-            top, labels = logits.max(1)
-            byte_labels = labels.to(torch.uint8).cpu().numpy()
-            if not confidence:
-                return byte_labels, None
-            # The top class's softmax: exp(top - top) / sum(exp(logits - top)).
-            probability = 1 / (logits.float() - top.float().unsqueeze(1)).exp_().sum(1)
-            return byte_labels, (probability * 255).round().to(torch.uint8).cpu().numpy()
+        batch, height, width = images.shape[:3]
+        self.prepare(batch, height, width, confidence)
+        try:
+            labels, *rest = self._runners[batch, height, width, confidence](images)
+        except RuntimeError as error:
+            raise self._failure(error) from error
+        return labels, rest[0] if rest else None
+
+    def _make_runner(self, batch: int, height: int, width: int, confidence: bool) -> Runner:
+        dtype = DTYPES[self.precision]
+        network = deploy(self._network, height, width).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        graph = TorchGraph(network, self._manifest.mean, self._manifest.std, dtype).eval()
+        if not self._cuda:
+            return cpu_runner(graph, confidence)
+        return CudaRunner(graph.cuda(), (batch, height, width, 3), confidence)
+
+    def _versions(self) -> dict[str, str]:
+        """Of the libraries whose change may change results."""
+        return {"torch": torch.__version__}
+
+    def _key(self, batch: int, height: int, width: int) -> CacheKey:
+        identity: dict[str, Any] = {
+            **model_identity(self._manifest),
+            "batch": batch,
+            "height": height,
+            "width": width,
+            "precision": self.precision,
+            "device": self.device,
+        }
+        return CacheKey(self.name, identity, {"code": cache.code_digest(), **self._versions()})
+
+    def _pass_gate(self, runner: Runner, batch: int, height: int, width: int) -> None:
+        def measure() -> float:
+            frames, labels = reference(self._manifest, height, width, self._gate)
+            return agreement(lambda images: runner(images)[0], frames, labels, batch)
+
+        pass_gate(self._key(batch, height, width), self.precision, self._gate, measure)
+
+    def _failure(self, error: Exception) -> EngineError:
+        if isinstance(error, EngineError):
+            return error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return EngineError(f"engine '{self.name}' in {self.precision} failed: {reason}")

@@ -1,0 +1,167 @@
+"""Bags read message by message: rosbag2 (MCAP, SQLite; compressed, split) and ROS 1, whole or damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rt_segmentation.bags.errors import BagError, Broken, rosbags_missing
+from rt_segmentation.bags.splits import decompress_message, decompressed, find_splits
+from rt_segmentation.bags.storage import Record, Summary, records, summarise
+from rt_segmentation.bags.topics import Topic
+
+
+@dataclass(frozen=True, eq=False)
+class Message:
+    """A message of a bag: `type` as 'sensor_msgs/msg/Image', `content` as rosbags deserialises it."""
+
+    topic: str
+    type: str
+    recorded_ns: int
+    content: Any
+
+
+class BagReader:
+    """Reads a bag as far as it is whole; a context manager.
+
+    One message is in memory at a time, and of an MCAP file the chunks that overlap in time; of a file that is
+    compressed as a whole a decompressed copy lies in a temporary folder meanwhile.
+
+    Args:
+        path: a rosbag2 folder, one of its files, or a ROS 1 bag.
+
+    Attributes:
+        topics: by name; of ones in a folder with metadata.yaml as listed there.
+        start_ns, end_ns: recorded times of the first and last message.
+        message_count: that metadata.yaml promises, None without one.
+        damage: known after `messages`: a sentence that says at which message a file broke, or None.
+        lost: known after `messages`: how many of the messages that metadata.yaml promises for its topics did
+            not come; None without metadata.
+
+    Raises:
+        BagError: there is no bag, or nothing in it can be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._splits = find_splits(path)
+        self.damage: str | None = None
+        self.lost: int | None = None
+        metadata = self._splits.metadata
+        self.message_count: int | None = int(metadata["message_count"]) if metadata else None
+        if metadata:
+            self.topics = self._splits.topics or ()
+            self.start_ns = int(metadata["starting_time"]["nanoseconds_since_epoch"])
+            self.end_ns = self.start_ns + int(metadata["duration"]["nanoseconds"])
+        else:
+            self.topics, self.start_ns, self.end_ns = self._look()
+
+    def __enter__(self) -> BagReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing stays open between two calls of `messages`."""
+
+    def messages(self, topics: Collection[str], after_ns: int | None = None) -> Iterator[Message]:
+        """The messages of some topics in the order recorded, each deserialised when it is its turn.
+
+        What cannot be read is left out, and `damage` and `lost` say so afterwards.
+
+        Args:
+            topics: names, as in `topics`.
+            after_ns: leave out what was recorded up to this time [ns].
+
+        Raises:
+            BagError: a topic's type is none that this package knows.
+        """
+        count = damaged = first_damaged = 0
+        for ros1, (topic, kind, recorded_ns, data) in self._records(topics, after_ns):
+            content = self._deserialise(kind, data, ros1)
+            if content is None:
+                damaged += 1
+                first_damaged = first_damaged or count + damaged
+                continue
+            count += 1
+            yield Message(topic, kind, recorded_ns, content)
+        if damaged:
+            self.lost = None if self.lost is None else self.lost + damaged
+            sentence = f"{damaged} of {count + damaged} messages are damaged, first message {first_damaged}"
+            self.damage = f"{self.damage}; {sentence}" if self.damage else f"bag {self.path}: {sentence}"
+
+    def count(self, topics: Collection[str]) -> Iterator[str]:
+        """The topic of each message, read and not deserialised, whatever its type; then as `messages`."""
+        for _, record in self._records(topics, None):
+            yield record[0]
+
+    def _records(self, topics: Collection[str], after_ns: int | None) -> Iterator[tuple[bool, Record]]:
+        """Whether of ROS 1, and the record; sets `damage` and `lost` at the end."""
+        self.damage, self.lost = None, None
+        problems = [self._splits.problem] if self._splits.problem else []
+        start_ns = None if after_ns is None else after_ns + 1
+        count = 0
+        for file in self._splits.files:
+            try:
+                with decompressed(file) as plain, closing(records(plain, topics, start_ns)) as found:
+                    for record in found:
+                        count += 1
+                        yield plain.suffix == ".bag", record
+            except (Broken, OSError) as error:
+                problems.append(f"{file.name} {error}")
+        promised = sum(topic.count for topic in self.topics if topic.name in topics)
+        if self.message_count is not None and after_ns is None:
+            self.lost = max(promised - count, 0)
+        if problems or self.lost:
+            if self.lost is not None:
+                problems.append(f"{self.lost} of {promised} messages are lost")
+            self.damage = f"bag {self.path}: {'; '.join(problems)}"
+
+    def _deserialise(self, kind: str, data: bytes, ros1: bool) -> Any | None:
+        types = typestore(ros1)
+        if kind not in types.types:
+            raise BagError(f"bag {self.path}: messages of type {kind} are not known here")
+        try:
+            if self._splits.compressed_messages:
+                data = decompress_message(data)
+            return types.deserialize_ros1(data, kind) if ros1 else types.deserialize_cdr(data, kind)
+        # Damaged bytes break the deserialiser anywhere: lengths, indices, text.
+        except Exception:
+            return None
+
+    def _look(self) -> tuple[tuple[Topic, ...], int, int]:
+        """Topics and times of a bag without metadata, from its files."""
+        found: list[Summary] = []
+        problem = ""
+        for file in self._splits.files:
+            try:
+                with decompressed(file) as plain:
+                    found.append(summarise(plain))
+                if not found[-1].topics:
+                    problem = problem or f"{file.name} has no whole message"
+            except (Broken, OSError) as error:
+                problem = problem or f"{file.name} {error}"
+        spans = [summary.span_ns for summary in found if summary.span_ns is not None]
+        if not spans:
+            raise BagError(f"nothing can be read of bag {self.path}: {problem}")
+        merged: dict[tuple[str, str], int] = {}
+        for topic in (topic for summary in found for topic in summary.topics):
+            merged[topic.name, topic.type] = merged.get((topic.name, topic.type), 0) + topic.count
+        topics = tuple(Topic(name, kind, count) for (name, kind), count in sorted(merged.items()))
+        return topics, min(span[0] for span in spans), max(span[1] for span in spans)
+
+
+@cache
+def typestore(ros1: bool = False) -> Any:
+    """The message types of ROS 2, or of ROS 1; those of images are the same in all distributions of either.
+
+    Raises:
+        BagError: rosbags is not installed.
+    """
+    try:
+        from rosbags.typesys import Stores, get_typestore
+    except ImportError as error:
+        raise rosbags_missing(error) from None
+    return get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_HUMBLE)

@@ -1,0 +1,145 @@
+"""One file of a bag: what is in it, and its messages, as far as it is whole."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rt_segmentation.bags import mcap_salvage, ros1_salvage, sqlite_salvage
+from rt_segmentation.bags.errors import Broken, rosbags_missing
+from rt_segmentation.bags.splits import COMPRESSED, Splits
+from rt_segmentation.bags.topics import Topic
+
+Record = tuple[str, str, int, bytes]
+"""Topic, type, recorded time [ns], serialised message."""
+_ROS1_HEAD = 16384
+"""The first chunk of a ROS 1 bag begins behind 4 kB of padded header [bytes]."""
+SALVAGES = {".mcap": mcap_salvage, ".db3": sqlite_salvage, ".bag": ros1_salvage}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a file holds: topics with their counts, first and last recorded time [ns], if any."""
+
+    topics: tuple[Topic, ...]
+    span_ns: tuple[int, int] | None
+
+
+def summarise(path: Path) -> Summary:
+    """Look into a file; one without an index is read through.
+
+    Raises:
+        Broken: nothing in it can be read.
+    """
+    _check(path)
+    try:
+        with _open(path) as reader:
+            counts = Counter({(c.topic, c.msgtype): c.msgcount for c in reader.connections})
+            span = (reader.start_time, reader.end_time - 1) if reader.message_count else None
+    # A damaged file can break its reader anywhere, in ways of every layer below it.
+    except Exception as error:
+        counts, span = Counter(), None
+        try:
+            for topic, kind, recorded_ns, _ in _salvage(path, None):
+                counts[topic, kind] += 1
+                span = (min(span[0], recorded_ns), max(span[1], recorded_ns)) if span else (recorded_ns,) * 2
+        except Broken:
+            if not counts:
+                raise Broken(f"cannot be read: {_reason(error)}") from error
+    return Summary(tuple(Topic(name, kind, count) for (name, kind), count in sorted(counts.items())), span)
+
+
+def records(path: Path, topics: Collection[str], start_ns: int | None) -> Generator[Record, None, None]:
+    """The messages of some topics, by recorded time from `start_ns` on.
+
+    Raises:
+        Broken: at the end, if something is damaged, after all that could be read.
+    """
+    _check(path)
+    last_ns, last_topics = -1, set[str]()
+    try:
+        with _open(path) as reader:
+            wanted = [c for c in reader.connections if c.topic in topics]
+            if wanted:
+                for connection, recorded_ns, data in reader.messages(wanted, start=start_ns):
+                    yield connection.topic, connection.msgtype, recorded_ns, bytes(data)
+                    last_topics = {connection.topic} | (last_topics if recorded_ns == last_ns else set())
+                    last_ns = recorded_ns
+        return
+    # A damaged file can break its reader anywhere, in ways of every layer below it.
+    except Exception as error:
+        reason = _reason(error)
+    with closing(_salvage(path, topics)) as salvaged:
+        for record in salvaged:
+            topic, _, recorded_ns, _ = record
+            known = recorded_ns < last_ns or (recorded_ns == last_ns and topic in last_topics)
+            if not known and (start_ns is None or recorded_ns >= start_ns):
+                yield record
+    if not _has_log(path):
+        raise Broken(f"has a damaged index ({reason}) and was read from front to back")
+
+
+def compression(splits: Splits) -> str:
+    """What of a bag is compressed, and how: 'file (zstd)', 'message (zstd)', 'chunk (lz4)', or 'none'."""
+    if mode := str(splits.metadata.get("compression_mode") or "").lower():
+        return f"{mode} ({splits.metadata.get('compression_format')})"
+    first = next((file for file in splits.files if file.is_file()), None)
+    if first is None or first.suffix == ".db3":
+        return "none"
+    if first.suffix == COMPRESSED:
+        return "file (zstd)"
+    if first.suffix == ".bag":
+        with first.open("rb") as file:
+            found = {name.decode() for name in re.findall(rb"compression=(bz2|lz4)", file.read(_ROS1_HEAD))}
+    else:
+        # A damaged file can break its reader anywhere; what its chunks are is not known then.
+        try:
+            with _open(first) as reader:
+                found = {chunk.compression for chunk in reader.storage.chunks} - {""}
+        except Exception:
+            return "unknown"
+    return f"chunk ({' and '.join(sorted(found))})" if found else "none"
+
+
+def _check(path: Path) -> None:
+    if not path.is_file():
+        raise Broken("is missing")
+    if not path.stat().st_size:
+        raise Broken("is empty")
+
+
+def _open(path: Path) -> Any:
+    try:
+        from rosbags.rosbag1 import Reader as Ros1Reader
+        from rosbags.rosbag2 import Reader as Ros2Reader
+    except ImportError as error:
+        raise rosbags_missing(error) from None
+    if _has_log(path):
+        raise Broken("its recorder was killed")
+    return Ros1Reader(path) if path.suffix == ".bag" else Ros2Reader(path)
+
+
+def _has_log(path: Path) -> bool:
+    """Whether messages lie in SQLite's write-ahead log, which rosbags does not read."""
+    log = path.with_name(f"{path.name}-wal")
+    return path.suffix == ".db3" and log.is_file() and log.stat().st_size > 0
+
+
+def _salvage(path: Path, topics: Collection[str] | None) -> Generator[Record, None, None]:
+    """Without the library's readers, which want a whole file.
+
+    Raises:
+        Broken: at the end, if something is damaged.
+    """
+    module: Any = SALVAGES[path.suffix]
+    with closing(module.salvage(path, topics)) as found:
+        yield from found
+
+
+def _reason(error: Exception) -> str:
+    return str(error).rstrip(".") or type(error).__name__

@@ -1,0 +1,49 @@
+"""The topics of a bag, and the choice of one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from rt_segmentation.bags.errors import BagError
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic: `type` as 'sensor_msgs/msg/Image', `count` messages."""
+
+    name: str
+    type: str
+    count: int
+
+
+def choose_topic(topics: Sequence[Topic], asked: str | None, types: Collection[str], what: str) -> Topic:
+    """The topic that is asked for, or the only one of the wanted types.
+
+    Args:
+        topics: of the bag.
+        asked: its name, with or without the leading slash; None leaves the choice to the bag.
+        types: that will do.
+        what: it is for, as 'image'.
+
+    Raises:
+        BagError: there is none, it has another type, or there are several; the message lists them.
+    """
+    possible = [topic for topic in topics if topic.type in types]
+    listed = ", ".join(f"{topic.name} ({topic.count} messages)" for topic in possible)
+    if asked is None:
+        if len(possible) == 1:
+            return possible[0]
+        if not possible:
+            raise BagError(f"the bag has no {what} topic ({' or '.join(types)}); it has {_all(topics)}")
+        raise BagError(f"the bag has several {what} topics, give one by name: {listed}")
+    for topic in topics:
+        if topic.name.lstrip("/") == asked.lstrip("/"):
+            if topic in possible:
+                return topic
+            raise BagError(f"{what} topic {asked} is {topic.type}, it must be {' or '.join(types)}")
+    raise BagError(f"the bag has no topic {asked}; for {what} it has {listed or 'none, but ' + _all(topics)}")
+
+
+def _all(topics: Sequence[Topic]) -> str:
+    return ", ".join(f"{topic.name} ({topic.type})" for topic in topics) or "no topics at all"

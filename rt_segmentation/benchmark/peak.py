@@ -1,0 +1,124 @@
+"""What an engine reaches on this machine in layers of plain arithmetic: the yardstick of a network."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rt_segmentation.inference.engines import EngineUnavailable
+
+PEAK = "peak"
+"""In the place of a model's name: the convolutions of this file."""
+
+LAYERS, CHANNELS, SIDE_PX = 4, 256, 64
+GOPS = LAYERS * 2 * 9 * CHANNELS**2 * SIDE_PX**2 / 1e9
+"""1e9 operations of a run: 2 for a multiply-add."""
+
+# So large that a GPU is busy.
+_CUDA_BATCH = 16
+
+
+def peak_run(engine: str, precision: str) -> tuple[Callable[[], None], float]:
+    """3x3 convolutions with 256 channels, each with a ReLU, executed as an engine executes networks.
+
+    Returns:
+        A run, and its operations in 1e9.
+
+    Raises:
+        EngineUnavailable: there is no such measurement for this engine and precision.
+    """
+    if engine == "openvino":
+        return _openvino(precision), GOPS
+    if engine == "onnxruntime" and precision == "fp32":
+        return _onnxruntime(), GOPS
+    if engine in ("torch", "eager", "torch2trt") and precision != "int8":
+        return _torch(precision)
+    raise EngineUnavailable(f"the peak of engine '{engine}' in {precision} is not measured")
+
+
+def _torch_layers() -> Any:
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    layers = [nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), nn.ReLU()) for _ in range(LAYERS)]
+    return nn.Sequential(*layers).eval()
+
+
+def _torch(precision: str) -> tuple[Callable[[], None], float]:
+    import torch
+
+    from rt_segmentation.inference.engines.torch_engine import DTYPES
+
+    cuda = torch.cuda.is_available()
+    batch = _CUDA_BATCH if cuda else 1
+    where: dict[str, Any] = {
+        "device": "cuda" if cuda else "cpu",
+        "dtype": DTYPES[precision],
+        "memory_format": torch.channels_last,
+    }
+    layers = _torch_layers().to(**where)
+    images = torch.rand(batch, CHANNELS, SIDE_PX, SIDE_PX).to(**where)
+
+    def run() -> None:
+        with torch.inference_mode():
+            layers(images)
+        if cuda:
+            torch.cuda.synchronize()
+
+    return run, GOPS * batch
+
+
+def _onnxruntime() -> Callable[[], None]:
+    import onnxruntime
+    import torch
+
+    example = torch.rand(1, CHANNELS, SIDE_PX, SIDE_PX)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "peak.onnx"
+        torch.onnx.export(_torch_layers(), (example,), str(path), input_names=["images"], dynamo=False)
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=onnxruntime.get_available_providers()
+        )
+    images = example.numpy()
+    return lambda: session.run(None, {"images": images})
+
+
+def _openvino(precision: str) -> Callable[[], None]:
+    import openvino
+    from openvino import opset13 as ops
+
+    generator = np.random.default_rng(0)
+
+    def quantized(output: Any, low: float, high: float, levels: int) -> Any:
+        if precision != "int8":
+            return output
+        limits = np.float32(low), np.float32(high)
+        return ops.fake_quantize(output, *limits, *limits, levels)
+
+    images = ops.parameter([1, CHANNELS, SIDE_PX, SIDE_PX], np.float32)
+    out = images
+    for _ in range(LAYERS):
+        weights = generator.normal(0, 0.02, (CHANNELS, CHANNELS, 3, 3)).astype(np.float32)
+        kernel = quantized(ops.constant(weights), -0.1, 0.1, 255)
+        out = ops.convolution(quantized(out, 0.0, 1.0, 256), kernel, [1, 1], [1, 1], [1, 1], [1, 1])
+        out = ops.relu(out)
+    compiled = openvino.Core().compile_model(
+        openvino.Model([out], [images]),
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
+        },
+    )
+    request = compiled.create_infer_request()
+    array = generator.random((1, CHANNELS, SIDE_PX, SIDE_PX), np.float32)
+    return lambda: request.infer([array], share_inputs=True)

@@ -1,0 +1,81 @@
+"""How long the node takes from its process's start to its first mask, and how much memory it then has."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import rclpy
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.ros.demo.processes import Process, ros_environment
+from rt_segmentation.ros.messages import image_message
+
+RATE_HZ = 10.0
+# So many masks later all buffers are there.
+SETTLED_MASKS = 20
+TIMEOUT_S = 300.0
+
+_MODULE = "rt_segmentation.ros.segmentation_node"
+
+
+@dataclass(frozen=True)
+class StartUp:
+    """One start.
+
+    Attributes:
+        first_mask_s: from the process's start to the first mask's arrival in another process.
+        memory_mb: resident, `SETTLED_MASKS` masks later.
+    """
+
+    first_mask_s: float
+    memory_mb: float
+
+
+def start_node(parameters: Mapping[str, object], size: tuple[int, int], out: Path) -> StartUp:
+    """Start the node beside a camera that is already publishing.
+
+    Args:
+        parameters: the node's.
+        size: (width, height) of the camera's frames [px].
+        out: folder for the node's log.
+
+    Raises:
+        RuntimeError: the node ended, or gave no masks; the message has its last words.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    environment = ros_environment()
+    os.environ.update(environment)
+    rclpy.init()
+    camera = Node("benchmark_camera")
+    arrivals: list[float] = []
+    try:
+        reliable = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+        publisher = camera.create_publisher(Image, "image", reliable)
+        camera.create_subscription(
+            Image, "segmentation_node/label", lambda _: arrivals.append(time.monotonic()), reliable
+        )
+        message = image_message(Header(frame_id="camera"), StreetScene(0, *size).render(0.0)[0], "rgb8")
+
+        def publish() -> None:
+            message.header.stamp = camera.get_clock().now().to_msg()
+            publisher.publish(message)
+
+        camera.create_timer(1 / RATE_HZ, publish)
+        started = time.monotonic()
+        with Process(_MODULE, parameters, environment, out / "startup.log") as node:
+            while len(arrivals) < SETTLED_MASKS:
+                rclpy.spin_once(camera, timeout_sec=0.05)
+                if node.exit_status is not None or time.monotonic() - started > TIMEOUT_S:
+                    raise RuntimeError(f"the node gave no masks; it said: {node.last_words()}")
+            return StartUp(round(arrivals[0] - started, 3), round(node.resident_mb(), 1))
+    finally:
+        camera.destroy_node()
+        rclpy.try_shutdown()

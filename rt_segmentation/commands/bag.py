@@ -1,0 +1,146 @@
+"""`rt_seg bag`: make a bag of images, and look into bags."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from rt_segmentation.bags.errors import BagError
+from rt_segmentation.bags.making import at_most, make_bag
+from rt_segmentation.bags.reading import BagReader
+from rt_segmentation.bags.splits import find_splits
+from rt_segmentation.bags.storage import compression
+from rt_segmentation.bags.writing import BagWriter
+from rt_segmentation.commands.progress import progress
+from rt_segmentation.data.sources import FolderSource, StreetSource, open_source
+
+RATE_HZ = 10.0
+STREET_FRAMES = 100
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run an action of `bag` and print its result.
+
+    Raises:
+        BagError, SourceError: a bag, or what one is made of, cannot be read or written; of `info`, after the
+            other bags were printed.
+    """
+    if arguments.action == "make":
+        _make(arguments)
+        return
+    described, failures = [], []
+    for path in arguments.bags:
+        try:
+            described.append(describe(path))
+        except BagError as error:
+            failures.append(str(error))
+    if arguments.json:
+        print(json.dumps({"bags": described}, indent=2, ensure_ascii=False))
+    else:
+        print("\n\n".join("\n".join(_lines(bag)) for bag in described))
+    if failures:
+        raise BagError("\n".join(failures))
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What is in a bag, read through to its end, as JSON's types.
+
+    Raises:
+        BagError: there is none, or nothing in it can be read.
+    """
+    splits = find_splits(path)
+    with BagReader(path) as reader:
+        counts = {topic.name: 0 for topic in reader.topics}
+        for name in reader.count(counts):
+            counts[name] += 1
+        duration_s = (reader.end_ns - reader.start_ns) / 1e9
+        return {
+            "path": str(path),
+            "files": [file.name for file in splits.files],
+            "bytes": sum(file.stat().st_size for file in splits.files if file.exists()),
+            "compression": compression(splits),
+            "start_ns": reader.start_ns,
+            "duration_s": duration_s,
+            "topics": [
+                {
+                    "name": topic.name,
+                    "type": topic.type,
+                    "promised": topic.count if reader.message_count is not None else None,
+                    "messages": counts[topic.name],
+                    "rate_hz": (counts[topic.name] - 1) / duration_s
+                    if duration_s and counts[topic.name] > 1
+                    else None,
+                }
+                for topic in reader.topics
+            ],
+            "damage": reader.damage,
+            "lost": reader.lost,
+        }
+
+
+def _lines(bag: dict[str, Any]) -> list[str]:
+    began = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(bag["start_ns"] / 1e9))
+    lines = [
+        f"bag       {bag['path']}",
+        f"files     {len(bag['files'])}, {bag['bytes'] / 1e6:.1f} MB, compression: {bag['compression']}",
+        f"recorded  {began} UTC, {bag['duration_s']:.3f} s",
+    ]
+    width = max(len(topic["name"]) for topic in bag["topics"])
+    for topic in bag["topics"]:
+        rate = "" if topic["rate_hz"] is None else f"  {topic['rate_hz']:.2f} Hz"
+        lines.append(
+            f"topic     {topic['name']:{width}}  {topic['type']}  {topic['messages']} messages{rate}"
+        )
+    lines.append(f"damage    {bag['damage'] or 'none'}")
+    return lines
+
+
+def _make(arguments: argparse.Namespace) -> None:
+    rate_hz = _rate_hz(arguments.images) if arguments.rate is None else arguments.rate
+    if not rate_hz > 0:
+        raise BagError(f"--rate is {rate_hz:g}, it must be above 0 [Hz]")
+    skipped: list[str] = []
+    source = open_source(
+        arguments.images, arguments.labels, seed=arguments.seed, rate_hz=rate_hz, on_warning=skipped.append
+    )
+    frames = arguments.frames
+    if frames is None and isinstance(source, StreetSource):
+        # The street has no end.
+        frames = STREET_FRAMES
+    start_s = time.time() if arguments.start_time is None else arguments.start_time
+    expected = frames or (len(source) if isinstance(source, FolderSource) else 0)
+    images = progress(at_most(source, frames), expected) if expected else at_most(source, frames)
+    with BagWriter(arguments.out, overwrite=arguments.overwrite, storage=arguments.storage) as writer:
+        try:
+            count = make_bag(
+                writer,
+                images,
+                arguments.topic,
+                arguments.label_topic,
+                rate_hz,
+                round(start_s * 1e9),
+                arguments.compressed,
+            )
+        except KeyboardInterrupt:
+            raise BagError(f"interrupted; what {arguments.out} has so far can be read") from None
+    for sentence in skipped:
+        print(sentence, file=sys.stderr)
+    print(f"{arguments.out}: {count} images at {rate_hz:g} Hz, {len(skipped)} skipped, from {source.text}")
+
+
+def _rate_hz(images: str) -> float:
+    """A video's own rate, or else `RATE_HZ`."""
+    path = Path(images).expanduser()
+    if not path.is_file():
+        return RATE_HZ
+    capture = cv2.VideoCapture(str(path))
+    try:
+        return float(capture.get(cv2.CAP_PROP_FPS)) or RATE_HZ
+    finally:
+        capture.release()

@@ -1,0 +1,203 @@
+"""`rt_seg benchmark node`: the whole pipeline over DDS, beside its engine alone and beside a plain node."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rt_segmentation.benchmark.engines import Group, time_group
+from rt_segmentation.benchmark.report import environment
+from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.inference.segmenter import width_for
+from rt_segmentation.models import ModelManifest, find_model, write_atomically
+
+if TYPE_CHECKING:
+    from rt_segmentation.benchmark.node import Bench, Run
+
+FIXED_RATES_HZ = (10.0, 30.0, 60.0)
+# The comparison with the plain node: a common camera, and a network size that all networks take unpadded.
+COMPARED_CAMERA, COMPARED_NETWORK, COMPARED_HZ = (1280, 720), (640, 384), 30.0
+COMPARED_ROUNDS = 3
+# Of a search, the fixed rates and the comparison, in all about.
+PLAYS = 16
+# Each time a player is started, finds its subscriber, and ends.
+OVERHEAD_S = 4.0
+SHORTEST_PLAY_S = 3.0
+ENGINE_S = 4.0
+
+
+class BenchmarkError(ValueError):
+    """A machine on which the node cannot be measured."""
+
+
+def run(arguments: argparse.Namespace, sizes: list[tuple[int, int]], say: Callable[[str], None]) -> None:
+    """Measure the node with each model; writes node.json and node.md.
+
+    Args:
+        arguments: of the command line.
+        sizes: (width, height) of the camera's frames [px].
+        say: told what happens.
+
+    Raises:
+        BenchmarkError: there is no ROS 2 here.
+        RuntimeError: a node ended, or gave no masks.
+    """
+    if importlib.util.find_spec("rclpy") is None:
+        raise BenchmarkError("the node needs ROS 2: source an installation, or install rt_segmentation[ros]")
+    from rt_segmentation.benchmark.node import Bench
+
+    plays = len(arguments.models) * PLAYS * len(sizes)
+    seconds = max(SHORTEST_PLAY_S, arguments.minutes * 60 / plays - OVERHEAD_S)
+    chosen = {
+        "engine": (arguments.engines or ["auto"])[0],
+        "precision": (arguments.precisions or ["auto"])[0],
+    }
+    rows: list[dict[str, Any]] = []
+    with Bench(arguments.out / "logs", say) as bench:
+        for model in arguments.models:
+            manifest = find_model(model)
+            for size in sizes:
+                rows += _alone(bench, manifest, model, chosen, size, seconds)
+            if arguments.compare is not None:
+                rows += _beside_plain_node(bench, manifest, model, chosen, seconds)
+    content = {"command": shlex.join(["rt_seg", *sys.argv[1:]]), **environment(), "rows": rows}
+    _write(arguments.out / "node.json", json.dumps(content, indent=2) + "\n")
+    text = to_markdown(content)
+    _write(arguments.out / "node.md", text)
+    print(text)
+
+
+def _alone(
+    bench: Bench,
+    manifest: ModelManifest,
+    model: str,
+    chosen: dict[str, str],
+    size: tuple[int, int],
+    seconds: float,
+) -> list[dict[str, Any]]:
+    """The highest rate and the fixed rates; the engine is timed by itself before and after the search."""
+    from rt_segmentation.benchmark.node import SEGMENTATION, highest_rate
+
+    network = (width_for(Frame((), "rgb8", *size, 0, ""), manifest.height), manifest.height)
+    described = {"node": "rt_segmentation", "model": model, "camera": size, "network": network}
+    with bench.start(SEGMENTATION, {"model": model, **chosen}) as node:
+
+        def play(rate_hz: float) -> Run:
+            return bench.play(SEGMENTATION, node, size, rate_hz, seconds)
+
+        latency_ms = bench.warm_up(SEGMENTATION, node, size)
+        engine_hz = [_engine_hz(manifest, model, chosen, network)]
+        highest = highest_rate(play, 1e3 / latency_ms)
+        engine_hz.append(_engine_hz(manifest, model, chosen, network))
+        mean_hz = sum(engine_hz) / len(engine_hz)
+        ratios = {"engine_hz": round(mean_hz, 2), "engine_ratio": round(highest.output_hz / mean_hz, 3)}
+        rows = [_row(described, "highest", highest, ratios)]
+        return rows + [_row(described, f"{rate:g} Hz", play(rate)) for rate in FIXED_RATES_HZ]
+
+
+def _beside_plain_node(
+    bench: Bench, manifest: ModelManifest, model: str, chosen: dict[str, str], seconds: float
+) -> list[dict[str, Any]]:
+    """Both nodes in turn, so that a noisy machine disturbs both alike; of each its round of median rate."""
+    from rt_segmentation.benchmark.node import PLAIN, SEGMENTATION
+
+    width, height = COMPARED_NETWORK
+    ours = {"model": model, **chosen, "input_width": width, "input_height": height}
+    plain = {"model": model, "width": width, "height": height}
+    with bench.start(SEGMENTATION, ours) as node, bench.start(PLAIN, plain) as plain_node:
+        subjects = ((SEGMENTATION, node), (PLAIN, plain_node))
+        for subject, process in subjects:
+            bench.warm_up(subject, process, COMPARED_CAMERA)
+        rounds = [
+            [
+                bench.play(subject, process, COMPARED_CAMERA, COMPARED_HZ, seconds)
+                for subject, process in subjects
+            ]
+            for _ in range(COMPARED_ROUNDS)
+        ]
+    own, other = (sorted(runs, key=lambda r: r.output_hz)[len(runs) // 2] for runs in zip(*rounds))
+    if not (own.output_hz and other.output_hz):
+        raise RuntimeError("too few masks came to compare the nodes: the machine is too busy")
+    ratios = {
+        "plain_rate_ratio": round(own.output_hz / other.output_hz, 2),
+        "plain_latency_ratio": round(own.latency_p50_ms / other.latency_p50_ms, 3),
+    }
+    described = {"model": model, "camera": COMPARED_CAMERA, "network": COMPARED_NETWORK}
+    name = f"{COMPARED_HZ:g} Hz"
+    return [
+        _row({"node": "rt_segmentation", **described}, name, own, ratios),
+        _row({"node": "plain", **described}, name, other),
+    ]
+
+
+def _engine_hz(
+    manifest: ModelManifest, model: str, chosen: dict[str, str], network: tuple[int, int]
+) -> float:
+    candidate = ((chosen["engine"], chosen["precision"]),)
+    (row,) = time_group(Group(manifest.network, model, *network, candidate), ENGINE_S)
+    if row.fps is None:
+        raise RuntimeError(f"the engine by itself: {row.problem}")
+    return row.fps
+
+
+def _row(
+    described: dict[str, Any], name: str, run: Run, ratios: dict[str, float] | None = None
+) -> dict[str, Any]:
+    measured = {
+        # JSON has no number for the latency of masks that never came.
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in asdict(run).items()
+    }
+    return {**described, "run": name, **measured, **(ratios or {})}
+
+
+def to_markdown(content: dict[str, Any]) -> str:
+    """The runs as a table, the ratios as sentences."""
+    machine = content["machine"]
+    heads = ("node", "model", "camera", "network", "run", "sent [Hz]", "masks [Hz]", "missing")
+    units = ("min [ms]", "p50 [ms]", "p95 [ms]", "max [ms]", "CPU [%]", "memory [MB]")
+    lines = [
+        "# The whole node over DDS",
+        "",
+        f"{machine['cpu']}, {machine['cores']} cores; commit {content['commit']}.",
+        f"Command: `{content['command']}`.",
+        "`highest` is the highest rate found with less than 1 % of the frames missing; latency is from the"
+        " frame's stamp to the mask's arrival in another process; CPU and memory are the node's process's.",
+        "`plain` is a node as tutorials have it: eager PyTorch, conversion by copies, inference in the"
+        " callback.",
+        "",
+        f"| {' | '.join(heads + units)} |",
+        "|" + "---|" * len(heads + units),
+    ]
+    sentences = []
+    for row in content["rows"]:
+        camera, network = (f"{row[key][0]}x{row[key][1]}" for key in ("camera", "network"))
+        numbers = [row[f"latency_{key}_ms"] for key in ("min", "p50", "p95", "max")]
+        cells = [row["node"], row["model"], camera, network, row["run"], f"{row['rate_hz']:.1f}"]
+        cells += [f"{row['output_hz']:.1f}", f"{row['drop_ratio']:.1%}"]
+        cells += ["" if number is None else f"{number:.1f}" for number in numbers]
+        cells += ["" if row[key] is None else f"{row[key]:.0f}" for key in ("cpu_percent", "memory_mb")]
+        lines.append(f"| {' | '.join(cells)} |")
+        if "engine_ratio" in row:
+            sentences.append(
+                f"- {row['model']}, {camera}: the node reaches {row['engine_ratio']:.2f} of the rate of its"
+                f" engine alone at {network}, {row['engine_hz']:.1f} Hz."
+            )
+        if "plain_rate_ratio" in row:
+            sentences.append(
+                f"- {row['model']}, {camera}: {row['plain_rate_ratio']:.1f} x the plain node's rate at"
+                f" {row['plain_latency_ratio']:.2f} of its median latency."
+            )
+    return "\n".join([*lines, "", *sentences]) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, text.encode())

@@ -1,0 +1,95 @@
+"""`rt_seg benchmark startup`: the node's first mask from a warm cache, and its memory."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import shlex
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rt_segmentation.benchmark.report import environment
+from rt_segmentation.inference.engines import EngineUnavailable, installed
+from rt_segmentation.models import find_model, write_atomically
+
+ROUNDS = 3
+
+
+def run(arguments: argparse.Namespace, sizes: Sequence[tuple[int, int]], say: Callable[[str], None]) -> None:
+    """Start the node with each model and engine; writes startup.json and startup.md.
+
+    Args:
+        arguments: of the command line.
+        sizes: (width, height) of the camera's frames [px].
+        say: told what happens.
+
+    Raises:
+        EngineUnavailable: there is no ROS 2 here, or none of the engines asked for.
+        ModelError: there is no such model.
+    """
+    if importlib.util.find_spec("rclpy") is None:
+        raise EngineUnavailable(
+            "the node needs ROS 2: source an installation, or install rt_segmentation[ros]"
+        )
+    from rt_segmentation.benchmark.startup import start_node
+
+    pairs = [
+        (engine, precision)
+        for engine, precision in installed()
+        if engine in (arguments.engines or (engine,)) and precision in (arguments.precisions or (precision,))
+    ]
+    if not pairs:
+        raise EngineUnavailable(f"no engine of {', '.join(arguments.engines) or 'all'} works here")
+    rows: list[dict[str, Any]] = []
+    for model in arguments.models:
+        network = find_model(model).network
+        for width, height in sizes:
+            for engine, precision in pairs:
+                parameters = {"model": model, "engine": engine, "precision": precision}
+                row = {"network": network, **parameters, "width": width, "height": height}
+                logs = arguments.out / "logs"
+                try:
+                    # The first one fills the cache.
+                    runs = [start_node(parameters, (width, height), logs) for _ in range(ROUNDS + 1)][1:]
+                except RuntimeError as error:
+                    rows.append({**row, "first_mask_s": None, "memory_mb": None, "problem": str(error)})
+                    say(f"{model} {engine} {precision}: {error}")
+                    continue
+                row["first_mask_s"] = statistics.median(run.first_mask_s for run in runs)
+                row["memory_mb"] = statistics.median(run.memory_mb for run in runs)
+                rows.append({**row, "problem": ""})
+                say(
+                    f"{model} {engine} {precision}: first mask after {row['first_mask_s']:.2f} s,"
+                    f" {row['memory_mb']:.0f} MB"
+                )
+    content = {"command": shlex.join(["rt_seg", *sys.argv[1:]]), **environment(), "rows": rows}
+    write_atomically(arguments.out / "startup.json", (json.dumps(content, indent=2) + "\n").encode())
+    text = to_markdown(content)
+    write_atomically(arguments.out / "startup.md", text.encode())
+    print(text)
+
+
+def to_markdown(content: dict[str, Any]) -> str:
+    """The starts as a table."""
+    machine = content["machine"]
+    lines = [
+        "# From the node's start to its first mask",
+        "",
+        f"{machine['cpu']}, {machine['cores']} cores; commit {content['commit']}.",
+        f"Command: `{content['command']}`.",
+        "From the start of the node's process to its first mask in another one, with a camera that publishes"
+        f" already, from a warm cache; medians of {ROUNDS} starts. Memory is the node's, resident.",
+        "",
+        "| model | engine | precision | camera | first mask [s] | memory [MB] |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in content["rows"]:
+        camera = f"{row['width']}x{row['height']}"
+        measured = row["problem"] + " | "
+        if not row["problem"]:
+            measured = f"{row['first_mask_s']:.2f} | {row['memory_mb']:.0f}"
+        lines.append(f"| {row['model']} | {row['engine']} | {row['precision']} | {camera} | {measured} |")
+    return "\n".join(lines) + "\n"

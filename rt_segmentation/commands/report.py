@@ -1,0 +1,28 @@
+"""`rt_seg report`: the report of a bag evaluation made again from its JSON, and its verdict."""
+
+from __future__ import annotations
+
+import argparse
+
+from rt_segmentation.evaluation.bag.report import write_report
+from rt_segmentation.evaluation.bag.report.junit import Thresholds, judge
+from rt_segmentation.evaluation.bag.report.reading import read_result
+
+FAILED = 1
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the page and Markdown; the thresholds decide the exit status.
+
+    Raises:
+        ReportError: the file is no result of a bag evaluation, or a threshold is out of range.
+        OSError: a file cannot be read or written.
+        SystemExit: 1 where a threshold is missed.
+    """
+    thresholds = Thresholds(arguments.fail_under_miou, arguments.max_p95_ms, arguments.max_drop_rate)
+    result = read_result(arguments.result)
+    folder = arguments.result.parent
+    for path in write_report(result, arguments.out or folder / "report", folder):
+        print(path)
+    if not judge(result, thresholds, arguments.junit):
+        raise SystemExit(FAILED)

@@ -1,0 +1,1 @@
+"""Models measured on recorded bags: accuracy, speed, and what a robot would have seen."""

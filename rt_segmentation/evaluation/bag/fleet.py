@@ -1,0 +1,132 @@
+"""Many bags by several workers: bags are the unit, a worker that dies costs its bag one more try.
+
+What comes back are the same states of bags that one process would have made, so the result is the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from rt_segmentation.evaluation.bag.job import Job, Models, Settings
+from rt_segmentation.evaluation.bag.one import Progress, evaluate_bag
+from rt_segmentation.evaluation.bag.state import BagState
+
+MAX_TRIES = 2
+POLL_S = 0.2
+
+# Told the bag's number, the frames that are done of it, and whether that is all of it.
+FleetProgress = Callable[[int, int, bool], None]
+
+
+@dataclass(frozen=True)
+class Death:
+    """A worker ended before its bag did; `retry` says whether another one may fare better."""
+
+    reason: str
+    retry: bool = True
+
+
+# What a worker has to say: frames done so far, a finished bag, or nothing ever again.
+Event = int | BagState | Death
+
+
+class Worker:
+    """Loads the models once and evaluates bag after bag.
+
+    Args:
+        settings: of the evaluation.
+        stopped: ends the bag at hand, and those to come, early.
+    """
+
+    def __init__(self, settings: Settings, stopped: threading.Event | None = None) -> None:
+        self._models = Models(settings.models, settings.engine, settings.precision)
+        self._stop = stopped or threading.Event()
+
+    def evaluate(self, job: Job, progress: Progress = lambda _: None) -> BagState:
+        """Evaluate a bag; raises as `evaluate_bag`."""
+        return evaluate_bag(job, self._models, self._stop, progress)
+
+    def stop(self) -> None:
+        """End the bag at hand, and those to come, early."""
+        self._stop.set()
+
+
+class Crew(Protocol):
+    """Workers somewhere, each known by a number."""
+
+    def hire(self) -> int:
+        """Start a worker; returns its number."""
+        ...
+
+    def give(self, worker: int, job: Job) -> None:
+        """Hand a bag to a worker that has none."""
+        ...
+
+    def wait(self, timeout_s: float) -> list[tuple[int, Event]]:
+        """What workers with bags have had to say, waiting at most `timeout_s` for the first of it."""
+        ...
+
+    def stop(self) -> None:
+        """Ask all workers to end their bags early."""
+        ...
+
+    def close(self) -> None:
+        """End all workers."""
+        ...
+
+
+def evaluate_fleet(
+    jobs: Sequence[Job], crew: Crew, size: int, stop: threading.Event, progress: FleetProgress
+) -> dict[int, BagState | str]:
+    """Evaluate bags by a crew of at most `size` workers.
+
+    Returns:
+        By the job's number: its state, or why there is none; without the jobs that `stop` came before.
+    """
+    waiting, working, idle = deque(jobs), dict[int, Job](), list[int]()
+    found: dict[int, BagState | str] = {}
+    tries: Counter[int] = Counter()
+    # Workers that have finished a bag, and have said nothing of the next one yet.
+    between: set[int] = set()
+    stopped = False
+    while waiting or working:
+        if stop.is_set() and not stopped:
+            stopped = True
+            waiting.clear()
+            crew.stop()
+        while waiting and len(working) < size:
+            worker = idle.pop() if idle else crew.hire()
+            working[worker] = waiting.popleft()
+            tries[working[worker].index] += 1
+            crew.give(worker, working[worker])
+        for worker, event in crew.wait(POLL_S):
+            if worker not in working:
+                # It died between two bags.
+                idle = [other for other in idle if other != worker]
+                continue
+            job = working[worker]
+            if isinstance(event, int):
+                between.discard(worker)
+                progress(job.index, event, False)
+                continue
+            del working[worker]
+            if isinstance(event, BagState):
+                found[job.index] = event
+                idle.append(worker)
+                between.add(worker)
+                progress(job.index, event.next_index, True)
+            elif worker in between and event.retry and not stopped:
+                # It was dead before it had this bag, which has cost nobody's life.
+                tries[job.index] -= 1
+                waiting.append(job)
+            elif event.retry and tries[job.index] < MAX_TRIES and not stopped:
+                # What the dead worker had saved is not done again.
+                waiting.append(replace(job, resume=True))
+            else:
+                found[job.index] = event.reason
+                progress(job.index, 0, True)
+    return found

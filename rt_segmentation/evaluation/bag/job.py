@@ -1,0 +1,133 @@
+"""What is to be done with a bag, and the models that do it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rt_segmentation.evaluation.bag.state import BagState
+from rt_segmentation.evaluation.bag.throughput import engine_rate
+from rt_segmentation.evaluation.dataset import EvaluationError
+from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.inference.segmenter import Segmenter
+from rt_segmentation.labels import LabelSet
+from rt_segmentation.models import find_model
+
+THROUGHPUT, REALTIME = "throughput", "realtime"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is the same for all bags of an evaluation.
+
+    Attributes:
+        models: names, or paths of manifests.
+        engine, precision: as for `build_engine`.
+        image_topic: of the images; None for the only one there is.
+        label_topic, labels: ground truth as a topic, or as a folder of PNGs named by stamp.
+        void_ids: ids of the ground truth that are unlabelled, besides those of no class.
+        mode: 'throughput' or 'realtime'.
+        rate: speed of the bag's clock in real time.
+        out: folder for all that is written.
+        write_bag, video: whether to write masks as a bag, overlays as an mp4.
+        max_bins: bins of time kept of each bag.
+    """
+
+    models: tuple[str, ...]
+    out: Path
+    engine: str = "auto"
+    precision: str = "auto"
+    image_topic: str | None = None
+    label_topic: str | None = None
+    labels: Path | None = None
+    void_ids: tuple[int, ...] = ()
+    mode: str = THROUGHPUT
+    rate: float = 1.0
+    write_bag: bool = False
+    video: bool = False
+    max_bins: int = 256
+
+
+@dataclass(frozen=True)
+class Job:
+    """One bag; `resume` goes on where an evaluation that was killed had come to."""
+
+    settings: Settings
+    index: int
+    path: Path
+    resume: bool = False
+
+    @property
+    def stem(self) -> str:
+        """Begins the names of what is written about this bag."""
+        return f"{self.index:04}_{self.path.stem}"
+
+    @property
+    def state_path(self) -> Path:
+        """Where the bag's state is kept."""
+        return self.settings.out / "state" / f"{self.index:04}.json"
+
+    def save(self, state: BagState) -> None:
+        """Keep the bag's state."""
+        state.save(self.state_path, self.asked())
+
+    def asked(self) -> dict[str, Any]:
+        """What a state must be of to be gone on with, as JSON's types."""
+        asked = {key: value for key, value in vars(self.settings).items() if key != "out"}
+        asked.update(models=list(self.settings.models), void_ids=list(self.settings.void_ids))
+        asked.update(labels=None if self.settings.labels is None else str(self.settings.labels))
+        return {"path": str(self.path), **asked}
+
+
+class Models:
+    """Models that are loaded once and run on many bags.
+
+    Args:
+        names: of models, or paths of manifests.
+        engine, precision: as for `build_engine`.
+
+    Attributes:
+        labels: the label set of them all.
+
+    Raises:
+        ModelError, EngineError: a model cannot be run.
+        EvaluationError: two have the same name, or different classes.
+    """
+
+    def __init__(self, names: Sequence[str], engine: str, precision: str) -> None:
+        manifests = [find_model(name) for name in names]
+        self.names = [manifest.name for manifest in manifests]
+        twice = next((name for name in self.names if self.names.count(name) > 1), None)
+        if twice is not None:
+            raise EvaluationError(f"model '{twice}' is given twice; each model can be given once")
+        self.labels: LabelSet = manifests[0].labels()
+        for manifest in manifests[1:]:
+            if manifest.labels().names != self.labels.names:
+                raise EvaluationError(
+                    f"models {self.names[0]} ({manifests[0].label_set}) and {manifest.name}"
+                    f" ({manifest.label_set}) have different classes; evaluate them one by one"
+                )
+        self.segmenters = [Segmenter.build(manifest, engine, precision) for manifest in manifests]
+        self._engines: dict[tuple[int, tuple[int, int], bool], dict[str, Any]] = {}
+
+    def prepare(self, model: int, frame: Frame, confidence: bool) -> dict[str, Any]:
+        """Compile a model's engine for frames of this size and time it, once.
+
+        Returns:
+            What runs: engine, precision, device, input_size and engine_fps.
+        """
+        config = self.segmenters[model].config
+        key = (model, config.network_size(frame), confidence)
+        if key not in self._engines:
+            fps = engine_rate(self.segmenters[model], frame, confidence)
+            engine = config.engine
+            self._engines[key] = {
+                "engine": engine.name,
+                "precision": engine.precision,
+                "device": engine.device,
+                "input_size": list(key[1]),
+                "engine_fps": fps,
+            }
+        return self._engines[key]

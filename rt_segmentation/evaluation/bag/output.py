@@ -1,0 +1,137 @@
+"""What an evaluation writes besides numbers: a bag of masks, and videos of overlays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE
+from rt_segmentation.bags.writing import BagWriter
+from rt_segmentation.evaluation.bag.outcome import Segmented
+from rt_segmentation.imaging.codec import encode_jpeg
+from rt_segmentation.imaging.convert import to_rgb
+from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.render import colorize, overlay
+from rt_segmentation.labels import LabelSet
+
+SPLIT_S = 10.0
+OPACITY = 0.5
+JPEG_FORMAT = "rgb8; jpeg compressed bgr8"
+
+
+class MaskBag:
+    """A bag with the topics of the node for each model, as `/enet_roads/label`, in splits of 10 s.
+
+    Stamps, frame_ids and recorded times are those of the images. Labels and confidence are stored as they
+    are, colours and overlays as JPEG.
+
+    Args:
+        path: the bag's folder.
+        names: of the models.
+        labels: their label set.
+        overwrite, resume: as for `BagWriter`.
+
+    Attributes:
+        written_until_ns: recorded time up to which the bag was written before; None for a new one.
+    """
+
+    def __init__(
+        self, path: Path, names: Sequence[str], labels: LabelSet, overwrite: bool, resume: bool
+    ) -> None:
+        self._writer = BagWriter(path, overwrite=overwrite, resume=resume, split_s=SPLIT_S)
+        self._types = self._writer.types.types
+        self.written_until_ns = self._writer.written_until_ns
+        self._names, self._palette = names, labels.palette()
+
+    def write(self, outcome: Segmented) -> None:
+        """Write a frame's masks; one that the bag has already is left out."""
+        recorded_ns = outcome.source.message.recorded_ns
+        if self.written_until_ns is not None and recorded_ns <= self.written_until_ns:
+            return
+        name, frame, result = self._names[outcome.model], outcome.frame, outcome.result
+        header = self._header(frame)
+        contents = {
+            "label": (IMAGE, self._image(header, result.labels)),
+            "color/compressed": (
+                COMPRESSED_IMAGE,
+                self._jpeg(header, colorize(result.labels, self._palette)),
+            ),
+            "overlay/compressed": (
+                COMPRESSED_IMAGE,
+                self._jpeg(header, overlay(to_rgb(frame), result.labels, self._palette, OPACITY)),
+            ),
+            "latency_ms": (
+                "std_msgs/msg/Float64",
+                self._types["std_msgs/msg/Float64"](outcome.latency_ns / 1e6),
+            ),
+        }
+        if result.confidence is not None:
+            contents["confidence"] = (IMAGE, self._image(header, result.confidence))
+        for topic, (kind, content) in contents.items():
+            self._writer.write(f"/{name}/{topic}", kind, recorded_ns, content)
+
+    def close(self) -> None:
+        """Close the bag; it can be opened then."""
+        self._writer.close()
+
+    def _header(self, frame: Frame) -> Any:
+        sec, nanosec = divmod(frame.stamp_ns, 1_000_000_000)
+        stamp = self._types["builtin_interfaces/msg/Time"](sec=sec, nanosec=nanosec)
+        return self._types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame.frame_id)
+
+    def _image(self, header: Any, pixels: np.ndarray) -> Any:
+        return self._types[IMAGE](
+            header=header,
+            height=pixels.shape[0],
+            width=pixels.shape[1],
+            encoding="mono8",
+            is_bigendian=0,
+            step=pixels.shape[1],
+            data=np.ascontiguousarray(pixels).reshape(-1),
+        )
+
+    def _jpeg(self, header: Any, rgb: np.ndarray) -> Any:
+        data = np.frombuffer(encode_jpeg(rgb), np.uint8)
+        return self._types[COMPRESSED_IMAGE](header=header, format=JPEG_FORMAT, data=data)
+
+
+class OverlayVideo:
+    """An mp4 (MPEG-4 part 2) of overlays, one picture for each mask, at a constant rate.
+
+    Args:
+        path: of the .mp4.
+        labels: for the colours.
+        rate_hz: pictures a second.
+
+    Raises:
+        OSError: the file cannot be written (when the first picture comes).
+    """
+
+    def __init__(self, path: Path, labels: LabelSet, rate_hz: float) -> None:
+        self._path, self._palette, self._rate_hz = path, labels.palette(), rate_hz
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+
+    def write(self, outcome: Segmented) -> None:
+        """Add a picture; its size is that of the first."""
+        frame = outcome.frame
+        picture: np.ndarray = overlay(to_rgb(frame), outcome.result.labels, self._palette, OPACITY)
+        if self._writer is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._size = (frame.width, frame.height)
+            fourcc = cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._path), fourcc, self._rate_hz, self._size)
+            if not self._writer.isOpened():
+                raise OSError(f"video {self._path} cannot be written")
+        if (frame.width, frame.height) != self._size:
+            picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
+        self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.release()

@@ -1,0 +1,33 @@
+"""The result of a bag evaluation for people (a page, Markdown) and for continuous integration (JUnit XML)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rt_segmentation.evaluation.bag.report.markdown import to_markdown
+from rt_segmentation.evaluation.bag.report.page import to_page
+from rt_segmentation.models import write_atomically
+
+
+def write_report(result: Mapping[str, Any], folder: Path, pictures: Path | None = None) -> list[Path]:
+    """Write index.html, one file that needs no other and no network, and report.md.
+
+    Args:
+        result: as evaluation.json has it.
+        folder: where the files go; it is made if it is not there.
+        pictures: the folder that the result's paths of pictures start from; `folder` by default.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ReportError: Jinja2 is not installed.
+        OSError: a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {"index.html": to_page(result, pictures or folder), "report.md": to_markdown(result)}
+    for name, text in contents.items():
+        write_atomically(folder / name, text.encode())
+    return [folder / name for name in contents]

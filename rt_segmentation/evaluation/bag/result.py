@@ -1,0 +1,167 @@
+"""The result of an evaluation as JSON's types, made of the states of its bags."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from rt_segmentation.benchmark.report import environment
+from rt_segmentation.evaluation.bag.compare import compare, draw_mean_ious, interval
+from rt_segmentation.evaluation.bag.durations import covered_s
+from rt_segmentation.evaluation.bag.job import REALTIME, Settings
+from rt_segmentation.evaluation.bag.shown import Shown, worst
+from rt_segmentation.evaluation.bag.state import BagState, ModelState
+from rt_segmentation.evaluation.bag.tally import Counts
+from rt_segmentation.labels import LabelSet
+from rt_segmentation.models import find_model
+
+FORMAT = "rt_segmentation bag evaluation 1"
+MAX_TIMELINE = 400
+ENGINE_KEYS = ("engine", "precision", "device", "input_size")
+
+
+def make_result(
+    settings: Settings, labels: LabelSet, states: Sequence[BagState], command: str
+) -> dict[str, Any]:
+    """Everything that is known, from the states of the bags in the order they were given.
+
+    Args:
+        settings: of the evaluation.
+        labels: the label set of the models.
+        states: of all bags.
+        command: that asked for it.
+    """
+    names = [find_model(model).name for model in settings.models]
+    draws = draw_mean_ious([[s.models[i].timeline for s in states] for i in range(len(names))])
+    models = [_model(i, settings, labels, states) for i in range(len(names))]
+    comparisons: list[dict[str, Any]] = []
+    if draws is not None and all(model["accuracy"] for model in models):
+        for model, own in zip(models, draws):
+            model["accuracy"]["interval"] = interval(own)
+        comparisons = compare(names, [model["accuracy"]["mean_iou"] for model in models], draws)
+    known = environment()
+    python = {"python": known["machine"].pop("python")}
+    return {
+        "format": FORMAT,
+        "partial": not all(state.complete or state.bag["problem"] for state in states),
+        "problems": [problem for state in states for problem in _problems(state)],
+        "mode": settings.mode,
+        "rate": settings.rate,
+        "command": command,
+        "commit": known["commit"],
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "machine": known["machine"],
+        "versions": {**known["versions"], **python},
+        "bags": [{**state.bag, "frames": state.next_index} for state in states],
+        "classes": [{"name": c.name, "color": list(c.color)} for c in labels.classes],
+        "models": models,
+        "comparisons": comparisons,
+    }
+
+
+def _problems(state: BagState) -> list[str]:
+    path, problem = state.bag["path"], state.bag["problem"]
+    problems = [problem, *state.problems] if problem else state.problems
+    return [text if path in text else f"{path}: {text}" for text in problems]
+
+
+def _model(number: int, settings: Settings, labels: LabelSet, states: Sequence[BagState]) -> dict[str, Any]:
+    manifest = find_model(settings.models[number])
+    own = [state.models[number] for state in states]
+    total = Counts(len(labels.classes))
+    for state in own:
+        total.add(state.timeline.total())
+    engines = [state.engine for state in own if state.engine]
+    engine = engines[0] if engines else dict.fromkeys(ENGINE_KEYS)
+    rates = [known["engine_fps"] for known in engines]
+    dropped = total.received - total.segmented
+    return {
+        "name": manifest.name,
+        "network": manifest.network,
+        **{key: engine[key] for key in ENGINE_KEYS},
+        "received": total.received,
+        "segmented": total.segmented,
+        "dropped": dict(total.dropped),
+        "drop_rate": dropped / total.received if total.received else 0.0,
+        "fps": _fps(number, settings, states),
+        "engine_fps": statistics.median(rates) if rates else None,
+        "latency_ms": total.latency.summary(),
+        "inference_ms": total.inference.summary(),
+        "age_ms": total.age.summary(),
+        "latency_histogram": total.latency.histogram(),
+        "accuracy": _accuracy(total, labels),
+        "class_shares": dict(zip(labels.names, total.shares())),
+        "mean_confidence": total.confidence(),
+        "temporal_consistency": total.consistency(),
+        "timeline": _timeline(states, own),
+        "shown": [shown.to_plain() for shown in all_shown(own)],
+    }
+
+
+def all_shown(states: Sequence[ModelState]) -> list[Shown]:
+    """The worst frames of a model on all bags."""
+    return worst([shown for state in states for shown in state.shown])
+
+
+def _accuracy(total: Counts, labels: LabelSet) -> dict[str, Any] | None:
+    if not total.labelled:
+        return None
+    matrix = total.matrix()
+    return {
+        "frames": total.labelled,
+        "mean_iou": matrix.mean_iou(),
+        "interval": None,
+        "class_iou": dict(zip(labels.names, matrix.class_iou().tolist())),
+        "class_average": matrix.class_average(),
+        "global_average": matrix.global_average(),
+        "confusion": matrix.counts.tolist(),
+    }
+
+
+def _fps(number: int, settings: Settings, states: Sequence[BagState]) -> float:
+    """Masks a second while any bag was worked on; models that share a pass share its time by their work."""
+    totals = [[model.timeline.total() for model in state.models] for state in states]
+    work = [sum(bag[i].inference.sum_ns for bag in totals) for i in range(len(settings.models))]
+    if settings.mode == REALTIME:
+        work = [1] * len(work)  # each has had a pass of its own, as long as the others'
+    seconds = covered_s([part for state in states for part in state.intervals])
+    seconds *= work[number] / max(sum(work), 1)
+    return sum(bag[number].segmented for bag in totals) / seconds if seconds else 0.0
+
+
+def _timeline(states: Sequence[BagState], own: Sequence[ModelState]) -> list[dict[str, Any]]:
+    """The bags' bins one after the other; neighbours are merged until there are few enough."""
+    bins: list[tuple[int, float, float, Counts]] = []
+    begin_s = 0.0
+    for number, (state, model) in enumerate(zip(states, own)):
+        width_s = model.timeline.width_ns / 1e9
+        for place, counts in sorted(model.timeline.bins.items()):
+            bins.append((number, begin_s + place * width_s, width_s, counts))
+        begin_s += state.bag["duration_s"]
+    size = math.ceil(len(bins) / MAX_TIMELINE)
+    return [_entry(bins[i : i + size]) for i in range(0, len(bins), size)] if bins else []
+
+
+def _entry(bins: Sequence[tuple[int, float, float, Counts]]) -> dict[str, Any]:
+    bag, begin_s, _, first = bins[0]
+    total = Counts(len(first.confusion))
+    for *_, counts in bins:
+        total.add(counts)
+    latency = total.latency.summary() or {}
+    return {
+        "bag": bag,
+        "t_s": begin_s,
+        "span_s": bins[-1][1] + bins[-1][2] - begin_s,
+        "received": total.received,
+        "segmented": total.segmented,
+        "dropped": total.received - total.segmented,
+        "latency_p50_ms": latency.get("p50"),
+        "latency_max_ms": latency.get("max"),
+        "shares": total.shares(),
+        "confidence": total.confidence(),
+        "consistency": total.consistency(),
+        "mean_iou": total.mean_iou(),
+    }

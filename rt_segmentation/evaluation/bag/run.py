@@ -1,0 +1,145 @@
+"""An evaluation from beginning to end: bags in, the result and all files out."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from rt_segmentation.evaluation.bag.fleet import Crew, FleetProgress, Worker, evaluate_fleet
+from rt_segmentation.evaluation.bag.job import REALTIME, Job, Settings
+from rt_segmentation.evaluation.bag.one import empty_state
+from rt_segmentation.evaluation.bag.result import all_shown, make_result
+from rt_segmentation.evaluation.bag.shown import remove_pictures
+from rt_segmentation.evaluation.bag.state import BagState
+from rt_segmentation.evaluation.dataset import EvaluationError
+from rt_segmentation.labels import LabelSet
+from rt_segmentation.models import find_model
+
+RESULT = "evaluation.json"
+WRITTEN = ("frames", "masks", "videos", "state", "report")
+BINS_IN_ALL, MAX_BINS, MIN_BINS = 4096, 256, 16
+"""Bins of time of all bags together, and of each."""
+
+
+def bins_of_each(bags: int) -> int:
+    """So many bins of time are kept of each bag: the memory does not grow much with their number."""
+    return min(max(BINS_IN_ALL // bags, MIN_BINS), MAX_BINS)
+
+
+def claim_folder(out: Path, overwrite: bool, resume: bool) -> None:
+    """Make the output folder ready: nothing in it is overwritten by accident.
+
+    Raises:
+        EvaluationError: it holds something, and neither `overwrite` nor `resume` is given.
+    """
+    if out.exists() and not out.is_dir():
+        raise EvaluationError(f"--out {out} is a file; it must be a folder")
+    if out.is_dir() and any(out.iterdir()):
+        if not ((out / RESULT).exists() or (out / "state").is_dir()):
+            raise EvaluationError(f"folder {out} holds something else than an evaluation; give another --out")
+        if not (overwrite or resume):
+            raise EvaluationError(
+                f"folder {out} holds an evaluation: give --overwrite, --resume to go on with it, or another"
+                " --out"
+            )
+        if overwrite:
+            for name in WRITTEN:
+                shutil.rmtree(out / name, ignore_errors=True)
+            (out / RESULT).unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def evaluate_bags(
+    paths: Sequence[Path],
+    settings: Settings,
+    command: str,
+    stop: threading.Event,
+    progress: FleetProgress,
+    jobs: int | None = None,
+    ray: str | None = None,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Evaluate bags.
+
+    Args:
+        paths: of the bags.
+        settings: how.
+        command: for the result.
+        stop: ends it early; the result is partial then.
+        progress: told how far each bag is.
+        jobs: processes; with `ray` actors, by default one for each CPU of the cluster.
+        ray: address of a Ray cluster, or 'local'.
+        resume: go on with what an earlier call left in the output folder.
+
+    Returns:
+        The result.
+
+    Raises:
+        EvaluationError: the settings do not go together, or no bag could be read.
+        ModelError, EngineError: a model cannot be run.
+    """
+    fleet = ray is not None or (jobs or 1) > 1
+    if settings.mode == REALTIME and fleet:
+        raise EvaluationError(
+            "real time wants the machine for one bag at a time; leave --jobs and --ray away"
+        )
+    if settings.video and resume:
+        raise EvaluationError(
+            "a video cannot be gone on with; leave --video away, or start anew with --overwrite"
+        )
+    if settings.label_topic is not None and settings.labels is not None:
+        raise EvaluationError("ground truth comes from --label-topic or from --labels, not from both")
+    work = [Job(settings, index, path.resolve(), resume) for index, path in enumerate(paths)]
+    labels = find_model(settings.models[0]).labels()
+    if not fleet:
+        found = _alone(work, stop, progress)
+    else:
+        crew, size = _crew(settings, work, jobs, ray)
+        with closing(crew):
+            found = evaluate_fleet(work, crew, size, stop, progress)
+    states = [_state(job, found.get(job.index), labels) for job in work]
+    problems = [state.bag["problem"] for state in states]
+    if not stop.is_set() and all(problems) and not any(state.next_index for state in states):
+        raise EvaluationError(f"no bag could be read; {work[0].path}: {problems[0]}")
+    for model in range(len(settings.models)):
+        own = [state.models[model] for state in states]
+        kept = all_shown(own)
+        for shown in (one for state in own for one in state.shown if one not in kept):
+            remove_pictures(settings.out, shown)
+    return make_result(settings, labels, states, command)
+
+
+def _alone(work: Sequence[Job], stop: threading.Event, progress: FleetProgress) -> dict[int, BagState | str]:
+    worker = Worker(work[0].settings, stop)
+    found: dict[int, BagState | str] = {}
+    for job in work:
+        if stop.is_set():
+            break
+
+        def told(frames: int, index: int = job.index) -> None:
+            progress(index, frames, False)
+
+        state = worker.evaluate(job, told)
+        found[job.index] = state
+        progress(job.index, state.next_index, True)
+    return found
+
+
+def _crew(settings: Settings, work: Sequence[Job], jobs: int | None, ray: str | None) -> tuple[Crew, int]:
+    if ray is None:
+        from rt_segmentation.evaluation.bag.local_fleet import LocalCrew
+
+        size = min(jobs or 1, len(work))
+        return LocalCrew(settings, size), size
+    from rt_segmentation.evaluation.bag.ray_fleet import RayCrew
+
+    crew = RayCrew(settings, ray)
+    return crew, min(jobs or crew.cpus, len(work))
+
+
+def _state(job: Job, found: BagState | str | None, labels: LabelSet) -> BagState:
+    return found if isinstance(found, BagState) else empty_state(job, len(labels.classes), found)

@@ -1,0 +1,112 @@
+"""What is known of a bag so far; kept on disk, so that an evaluation that was killed can go on."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rt_segmentation.evaluation.bag.shown import Shown
+from rt_segmentation.evaluation.bag.tally import Timeline
+from rt_segmentation.evaluation.dataset import EvaluationError
+from rt_segmentation.imaging.codec import encode_png
+from rt_segmentation.models import write_atomically
+
+
+@dataclass
+class ModelState:
+    """One model on a bag.
+
+    Attributes:
+        timeline: the sums.
+        shown: the worst frames.
+        previous: the labels of the last mask, uint8 (H, W).
+        engine: what ran: engine, precision, device, input_size and engine_fps; empty before the first frame.
+    """
+
+    timeline: Timeline
+    shown: list[Shown] = field(default_factory=list)
+    previous: np.ndarray | None = None
+    engine: dict[str, Any] = field(default_factory=dict)
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON's types."""
+        previous = None if self.previous is None else base64.b64encode(encode_png(self.previous)).decode()
+        shown = [one.to_plain() for one in self.shown]
+        return {
+            "timeline": self.timeline.to_plain(),
+            "shown": shown,
+            "previous": previous,
+            "engine": self.engine,
+        }
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> ModelState:
+        """The inverse of `to_plain`."""
+        previous = None
+        if plain["previous"] is not None:
+            data = np.frombuffer(base64.b64decode(plain["previous"]), np.uint8)
+            previous = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        shown = [Shown(**one) for one in plain["shown"]]
+        return cls(Timeline.from_plain(plain["timeline"]), shown, previous, plain["engine"])
+
+
+@dataclass
+class BagState:
+    """One bag.
+
+    Attributes:
+        bag: path, start_ns, duration_s, image_topic, label_topic, lost and problem, as in the result.
+        models: in the order asked for.
+        until_ns: recorded time of the last frame that is counted; None before the first.
+        next_index: how many image messages are counted.
+        intervals: when it was worked on, as pairs of seconds since the epoch.
+        problems: sentences about frames, the first few.
+        complete: whether the bag's end was reached.
+    """
+
+    bag: dict[str, Any]
+    models: list[ModelState]
+    until_ns: int | None = None
+    next_index: int = 0
+    intervals: list[list[float]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    complete: bool = False
+
+    def save(self, path: Path, asked: dict[str, Any]) -> None:
+        """Write the state; `asked` says of what."""
+        models = [model.to_plain() for model in self.models]
+        content = {"asked": asked, **vars(self), "models": models}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(content).encode())
+
+    @classmethod
+    def load(cls, path: Path, asked: dict[str, Any]) -> BagState | None:
+        """Read a state; None where there is none.
+
+        Raises:
+            EvaluationError: it is of another evaluation, or damaged.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            before = content.pop("asked")
+            models = [ModelState.from_plain(plain) for plain in content.pop("models")]
+            state = cls(models=models, **content)
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError) as error:
+            raise EvaluationError(
+                f"state {path} is damaged ({error!r}); start anew with --overwrite"
+            ) from error
+        for key, value in asked.items():
+            if before.get(key) != value:
+                raise EvaluationError(
+                    f"state {path} is of an evaluation with {key} {before.get(key)}, not {value};"
+                    " resume with the same arguments, or start anew with --overwrite"
+                )
+        return state

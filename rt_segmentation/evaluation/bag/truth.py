@@ -1,0 +1,158 @@
+"""Ground truth for the frames of a bag: label images of a topic, or of a folder of PNGs named by stamp."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from rt_segmentation.bags.frames import to_frame
+from rt_segmentation.bags.reading import Message
+from rt_segmentation.data.dataset import read_labels
+from rt_segmentation.evaluation.dataset import EvaluationError
+from rt_segmentation.labels import IGNORE_ID
+
+KEPT_LABELS = 64
+"""So many label messages wait for their image at most."""
+
+
+class Truth(Protocol):
+    """Finds the label image for a stamp: the exact one, else the nearest within half a frame's period."""
+
+    def offer(self, message: Message) -> None:
+        """Take a message of the label topic, in the bag's order."""
+        ...
+
+    def is_settled(self, stamp_ns: int) -> bool:
+        """Whether no later message could be a better match."""
+        ...
+
+    def find(self, stamp_ns: int) -> np.ndarray | None:
+        """Ids, uint8 (H, W), or None.
+
+        Raises:
+            ValueError: there is one, and it is no label image.
+        """
+        ...
+
+
+class NoTruth:
+    """A bag without ground truth."""
+
+    def offer(self, message: Message) -> None:
+        """There is no label topic."""
+
+    def is_settled(self, stamp_ns: int) -> bool:
+        """Nothing to wait for."""
+        return True
+
+    def find(self, stamp_ns: int) -> np.ndarray | None:
+        """There is none."""
+        return None
+
+
+class TopicTruth:
+    """Label images of a topic.
+
+    Args:
+        half_period_ns: how far the nearest may be [ns].
+    """
+
+    def __init__(self, half_period_ns: int) -> None:
+        self._half_period_ns = half_period_ns
+        self._labels: deque[tuple[int, Message]] = deque(maxlen=KEPT_LABELS)
+        self._latest_ns = -1
+
+    def offer(self, message: Message) -> None:
+        """See `Truth.offer`."""
+        stamp = stamp_ns(message.content)
+        self._labels.append((stamp, message))
+        self._latest_ns = max(self._latest_ns, stamp)
+
+    def is_settled(self, stamp_ns: int) -> bool:
+        """See `Truth.is_settled`."""
+        exact = any(stamp == stamp_ns for stamp, _ in self._labels)
+        return exact or self._latest_ns >= stamp_ns + self._half_period_ns
+
+    def find(self, stamp_ns: int) -> np.ndarray | None:
+        """See `Truth.find`."""
+        distance, message = min(
+            ((abs(stamp - stamp_ns), message) for stamp, message in self._labels),
+            key=lambda pair: pair[0],
+            default=(0, None),
+        )
+        if message is None or distance > self._half_period_ns:
+            return None
+        frame = to_frame(message)
+        if frame.pixel_format != "mono8":
+            raise EvaluationError(
+                f"labels are {frame.pixel_format}; label images are mono8, a class id a pixel"
+            )
+        return frame.planes[0]
+
+
+class FolderTruth:
+    """PNGs of class ids, named by their stamps in ns: ``1700000000000000000.png``.
+
+    Args:
+        folder: of the PNGs.
+        half_period_ns: how far the nearest may be [ns].
+
+    Raises:
+        EvaluationError: there is no such folder, it has no PNGs, or a name is no stamp.
+    """
+
+    def __init__(self, folder: Path, half_period_ns: int) -> None:
+        self._half_period_ns = half_period_ns
+        files = sorted(folder.glob("*.png"))
+        wrong = next((path.name for path in files if not path.stem.isdigit()), None)
+        if not files or wrong is not None:
+            found = f"has '{wrong}'" if wrong else "has no PNGs"
+            raise EvaluationError(
+                f"folder of labels {folder} {found}; it holds label images named by their stamps in ns,"
+                " as 1700000000000000000.png"
+            )
+        self._files = sorted((int(path.stem), path) for path in files)
+        self._stamps = [stamp for stamp, _ in self._files]
+
+    def offer(self, message: Message) -> None:
+        """There is no label topic."""
+
+    def is_settled(self, stamp_ns: int) -> bool:
+        """All files are known from the start."""
+        return True
+
+    def find(self, stamp_ns: int) -> np.ndarray | None:
+        """See `Truth.find`."""
+        place = bisect_left(self._stamps, stamp_ns)
+        near = self._files[max(place - 1, 0) : place + 1]
+        stamp, path = min(near, key=lambda pair: abs(pair[0] - stamp_ns))
+        return read_labels(path) if abs(stamp - stamp_ns) <= self._half_period_ns else None
+
+
+class IdTable:
+    """Makes class ids of stored ids: what is no class is unlabelled (255).
+
+    Args:
+        num_classes: ids below it are classes.
+        void_ids: ids that are unlabelled all the same.
+    """
+
+    def __init__(self, num_classes: int, void_ids: Collection[int] = ()) -> None:
+        self._table = np.full(256, IGNORE_ID, np.uint8)
+        self._table[:num_classes] = np.arange(num_classes)
+        self._table[list(void_ids)] = IGNORE_ID
+
+    def __call__(self, ids: np.ndarray) -> np.ndarray:
+        """Class ids, uint8 (H, W)."""
+        return np.asarray(cv2.LUT(ids, self._table))
+
+
+def stamp_ns(content: Any) -> int:
+    """The stamp of a message's header [ns]."""
+    return int(content.header.stamp.sec) * 1_000_000_000 + int(content.header.stamp.nanosec)

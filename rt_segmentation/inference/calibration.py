@@ -1,0 +1,97 @@
+"""Finds the ranges for int8 on real frames with NNCF; what it finds is used without NNCF (`quantization`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rt_segmentation.inference.engines import EngineError, EngineUnavailable
+from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry
+from rt_segmentation.inference.quantization import QuantizationRanges, Range, ranges_path
+from rt_segmentation.models import ModelManifest, write_atomically
+
+# Pooling with indices and its inverse: a rounding there changes places, and nothing becomes faster.
+_KEPT_TYPES = ["Maximum", "Subtract", "Multiply", "Ceiling", "Clamp"]
+_KEPT_NAMES = [".*/unpool/.*"]
+
+
+def calibrate(manifest: ModelManifest, frames: Sequence[np.ndarray], source: str) -> Path:
+    """Find a model's ranges and write them beside its weights.
+
+    Args:
+        manifest: the model.
+        frames: uint8 (height, width, 3) RGB of the manifest's size; some dozens that show what it will see.
+        source: where they come from, in words, for the file.
+
+    Returns:
+        The file.
+
+    Raises:
+        EngineUnavailable: OpenVINO or NNCF is missing.
+        EngineError: there is no graph of the model, or NNCF fails.
+        OSError: the file cannot be written.
+    """
+    try:
+        import nncf
+        import openvino
+    except ImportError as error:
+        raise EngineUnavailable(
+            f"int8 ranges need the Python package '{error.name}': pip install 'rt_segmentation[int8]'"
+        ) from error
+
+    logging.getLogger("nncf").setLevel(logging.WARNING)
+    entry = graph_entry(manifest, 1, manifest.height, manifest.width)
+    model = openvino.Core().read_model(str(entry.file(LABELS_ONLY)))
+    try:
+        quantized = nncf.quantize(
+            model,
+            nncf.Dataset(frames, lambda frame: frame[np.newaxis]),
+            # Activations have ranges that need not be symmetric: PReLU's are not.
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(frames),
+            ignored_scope=nncf.IgnoredScope(types=_KEPT_TYPES, patterns=_KEPT_NAMES, validate=False),
+            # Corrected biases would be another thing to ship, and labels do not need them.
+            advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
+        )
+    except Exception as error:
+        raise EngineError(f"NNCF cannot quantise model '{manifest.name}': {error}") from error
+    found = {"frames": len(frames), "of": source, "nncf": nncf.__version__}
+    ranges = _read_ranges(model, quantized, manifest.sha256, found)
+    path = ranges_path(manifest)
+    write_atomically(path, ranges.to_json())
+    return path
+
+
+def _read_ranges(model: Any, quantized: Any, sha256: str, found: Mapping[str, Any]) -> QuantizationRanges:
+    outputs, weights = {}, {}
+    for node in model.get_ops():
+        if node.get_output_size() and node.output(0).get_names():
+            outputs[node.get_friendly_name()] = min(node.output(0).get_names())
+        if node.get_type_name() == "Convolution":
+            weights[node.get_friendly_name()] = node.input_value(1).get_node().get_friendly_name()
+    tensors: dict[str, Range] = {}
+    inputs: dict[str, Range] = {}
+    for node in _of_type(quantized, "FakeQuantize"):
+        # NNCF's names: of the node whose output, or whose input, is quantised.
+        target, _, place = node.get_friendly_name().rpartition("/fq_")
+        kind, _, port = place.partition("_")
+        low, high = (float(node.input_value(i).get_node().data.item()) for i in (1, 2))
+        if kind == "input":
+            inputs[f"{weights.get(target) or outputs[target]}:{port}"] = low, high
+        else:
+            tensors[outputs[target]] = low, high
+    # NNCF stores the weights that it quantised in eight bits.
+    convolutions = [
+        weights[node.get_friendly_name()]
+        for node in _of_type(quantized, "Convolution")
+        if node.input_value(1).get_node().get_type_name() != "Constant"
+    ]
+    return QuantizationRanges(tensors, inputs, tuple(sorted(convolutions)), sha256, found)
+
+
+def _of_type(model: Any, name: str) -> Iterable[Any]:
+    return (node for node in model.get_ordered_ops() if node.get_type_name() == name)

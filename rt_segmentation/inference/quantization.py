@@ -1,0 +1,177 @@
+"""int8 without data: the activations' ranges, found once on real frames, put into a graph for OpenVINO.
+
+The file beside the weights names tensors of the exported graph and parameters of the deployed network, which
+both come from the network's modules: they are the same for every input size and for any version of torch.
+Ranges of weights are not in it: they are those of the weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rt_segmentation.inference.engines import EngineError, EngineUnavailable
+from rt_segmentation.models import ModelManifest
+
+if TYPE_CHECKING:
+    import openvino
+
+ACTIVATION_LEVELS = 256
+# Symmetric: -127 to 127.
+WEIGHT_LEVELS = 255
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class QuantizationRanges:
+    """What is computed in int8, and with which ranges.
+
+    Attributes:
+        tensors: range of a tensor for all that read it, by the tensor's name.
+        inputs: range of one operation's input alone, by ``NAME:PORT``; the name is that of a convolution's
+            weights, or of another operation's result.
+        convolutions: names of the weights that are quantised, by output channel.
+        weights_sha256: of the model's weights with which the ranges were found.
+        found: on which frames, with which library.
+    """
+
+    tensors: Mapping[str, Range]
+    inputs: Mapping[str, Range]
+    convolutions: tuple[str, ...]
+    weights_sha256: str
+    found: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        """As it lies beside the weights."""
+        content = {
+            "weights_sha256": self.weights_sha256,
+            "found": dict(self.found),
+            "tensors": {name: list(limits) for name, limits in self.tensors.items()},
+            "inputs": {name: list(limits) for name, limits in self.inputs.items()},
+            "convolutions": list(self.convolutions),
+        }
+        lines = (f" {json.dumps(key)}: {_json_lines(value)}" for key, value in content.items())
+        return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+    @property
+    def digest(self) -> str:
+        """Changes with anything that changes the graph."""
+        return hashlib.sha256(self.to_json()).hexdigest()[:16]
+
+
+def ranges_path(manifest: ModelManifest) -> Path:
+    """Where a model's ranges are: beside its weights, NAME.int8.json."""
+    return manifest.weights_path.with_suffix(".int8.json")
+
+
+def load_ranges(manifest: ModelManifest) -> QuantizationRanges:
+    """Read a model's ranges.
+
+    Raises:
+        EngineUnavailable: it has none.
+        EngineError: the file is damaged, or belongs to other weights.
+    """
+    path = ranges_path(manifest)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        ranges = QuantizationRanges(
+            {name: _range(limits) for name, limits in content["tensors"].items()},
+            {name: _range(limits) for name, limits in content["inputs"].items()},
+            tuple(content["convolutions"]),
+            content["weights_sha256"],
+            content["found"],
+        )
+    except FileNotFoundError:
+        raise EngineUnavailable(
+            f"model '{manifest.name}' has no int8 ranges {path}; {_how(manifest)} finds them"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError(
+            f"int8 ranges {path} cannot be read ({error}); {_how(manifest)} makes them again"
+        ) from error
+    if ranges.weights_sha256 != manifest.sha256:
+        raise EngineError(
+            f"int8 ranges {path} were found with other weights than model '{manifest.name}' has;"
+            f" {_how(manifest)} finds those of its own"
+        )
+    return ranges
+
+
+def quantize(model: openvino.Model, ranges: QuantizationRanges, manifest: ModelManifest) -> None:
+    """Put the ranges into a model's graph, which OpenVINO then computes in int8 wherever they allow it.
+
+    Args:
+        model: read from the exported graph, of any size; changed in place.
+        ranges: of the same model.
+        manifest: for messages.
+
+    Raises:
+        EngineError: the graph lacks something that the ranges name.
+    """
+    from openvino import opset13
+
+    tensors: dict[str, Any] = {}
+    ports: dict[str, Any] = {}
+    for node in model.get_ops():
+        results = {name: output for output in node.outputs() for name in output.get_names()}
+        tensors.update(results)
+        names = list(results)
+        if node.get_type_name() == "Convolution":
+            names = [node.input_value(1).get_node().get_friendly_name()]
+        ports.update({f"{name}:{port.get_index()}": port for name in names for port in node.inputs()})
+    wanted_ports = [*ranges.inputs, *(f"{name}:1" for name in ranges.convolutions)]
+    missing = [name for name in ranges.tensors if name not in tensors]
+    missing += [name for name in wanted_ports if name not in ports]
+    if missing:
+        raise EngineError(
+            f"int8 ranges {ranges_path(manifest)} do not fit the graph: {len(missing)} names are not in it"
+            f" (first '{missing[0]}'); {_how(manifest)} makes them again"
+        )
+
+    def fake_quantize(output: Any, low: Any, high: Any, levels: int) -> Any:
+        limits = np.asarray(low, np.float32), np.asarray(high, np.float32)
+        return opset13.fake_quantize(output, *limits, *limits, levels).output(0)
+
+    for name in ranges.convolutions:
+        port = ports[f"{name}:1"]
+        weights = port.get_source_output()
+        limit = np.abs(tensors[name].get_node().data).max((1, 2, 3), keepdims=True)
+        # A channel of zeros still needs a range.
+        limit = np.maximum(limit, np.finfo(np.float32).tiny)
+        port.replace_source_output(fake_quantize(weights, -limit, limit, WEIGHT_LEVELS))
+    for name, limits in ranges.inputs.items():
+        port = ports[name]
+        port.replace_source_output(fake_quantize(port.get_source_output(), *limits, ACTIVATION_LEVELS))
+    for name, limits in ranges.tensors.items():
+        readers = tensors[name].get_target_inputs()
+        quantized = fake_quantize(tensors[name], *limits, ACTIVATION_LEVELS)
+        for port in readers:
+            port.replace_source_output(quantized)
+
+
+def _range(limits: Any) -> Range:
+    low, high = (float(limit) for limit in limits)
+    if not low < high:
+        raise ValueError(f"range {low} to {high} is empty")
+    return low, high
+
+
+def _how(manifest: ModelManifest) -> str:
+    return f"`rt_seg export --model {manifest.name} --precision int8 --calibrate DATASET`"
+
+
+def _json_lines(value: Any) -> str:
+    """A line for each element: ranges that change show as such in version control."""
+    if not isinstance(value, (dict, list)) or not value:
+        return json.dumps(value)
+    if isinstance(value, dict):
+        lines = [f"  {json.dumps(key)}: {json.dumps(inner)}" for key, inner in value.items()]
+        return "{\n" + ",\n".join(lines) + "\n }"
+    return "[\n" + ",\n".join(f"  {json.dumps(inner)}" for inner in value) + "\n ]"

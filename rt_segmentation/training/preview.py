@@ -1,0 +1,40 @@
+"""What a training will see and how long it will take, before it starts."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+
+from rt_segmentation.imaging.pictures import sheet
+from rt_segmentation.imaging.render import colorize, overlay
+from rt_segmentation.training.run import Training, quieten_lightning
+from rt_segmentation.training.timing import Timing, loading_rate, measure
+
+FRAMES = 8
+OPACITY = 0.5
+
+
+def batch_picture(training: Training) -> np.ndarray:
+    """The first batch's frames as the network sees them, at most 8, uint8 (H, W, 3) RGB."""
+    palette = training.label_set.palette()
+    rows = []
+    for epoch, index in islice(training.training_loader().sampler, FRAMES):
+        sample = training.frames.augmented(epoch, index)
+        labels = colorize(sample.labels, palette)
+        both = overlay(sample.image, sample.labels, palette, OPACITY)
+        rows.append([(sample.name, sample.image), ("labels", labels), ("overlay", both)])
+    return sheet(rows, training.label_set)
+
+
+def time_steps(training: Training) -> tuple[Timing, float]:
+    """Time some steps and validation frames, then the loader alone.
+
+    Returns:
+        The timing, and the frames that the loader alone gives in a second [1/s].
+    """
+    quieten_lightning()
+    timing = measure(
+        training.machine, training.module, training.training_loader(), training.validation_loader()
+    )
+    return timing, loading_rate(training.training_loader())

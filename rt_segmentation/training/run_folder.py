@@ -1,0 +1,83 @@
+"""A run's folder: what was run, where and when, beside what came out of it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rt_segmentation.models import write_atomically
+from rt_segmentation.training.errors import TrainingError
+from rt_segmentation.training.machine import Machine
+from rt_segmentation.training.recipe import Recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one training."""
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """From which the training goes on."""
+        return self.path / "last.ckpt"
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe with all its values."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """A list of what each start of the training ran on."""
+        return self.path / "environment.yaml"
+
+    def check(self, recipe: Recipe, fitted: bool) -> Recipe:
+        """The recipe that the checkpoint is of.
+
+        Args:
+            recipe: what is wanted.
+            fitted: its epochs were fitted to the time, and are those of the first start.
+
+        Raises:
+            TrainingError: it is another one.
+        """
+        stored = load_recipe(self.recipe)
+        if fitted:
+            recipe = replace(recipe, epochs=stored.epochs)
+        differing = [f.name for f in fields(Recipe) if getattr(stored, f.name) != getattr(recipe, f.name)]
+        if differing:
+            raise TrainingError(
+                f"folder {self.path} has a run with another {', '.join(differing)}; give another --out, or"
+                " delete the folder"
+            )
+        return stored
+
+    def begin(self, recipe: Recipe, machine: Machine) -> None:
+        """Write the recipe, and note this start."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write_yaml(self.recipe, _plain(asdict(recipe)))
+        starts = []
+        if self.checkpoint.is_file() and self.environment.is_file():
+            starts = yaml.safe_load(self.environment.read_text(encoding="utf-8"))
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        start = {"started": now, "command": shlex.join(sys.argv), **machine.describe()}
+        _write_yaml(self.environment, [*starts, start])
+
+
+def _write_yaml(path: Path, content: Any) -> None:
+    text = yaml.safe_dump(content, sort_keys=False, width=110, allow_unicode=True)
+    write_atomically(path, text.encode())
+
+
+def _plain(value: Any) -> Any:
+    """The same with lists for tuples, which YAML does not have."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,158 @@
+"""The trained model in a run's folder: the best so far while the training goes on, its score at the end."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning
+import numpy as np
+import torch
+from torch import nn
+
+from rt_segmentation.data.dataset import SegmentationDataset
+from rt_segmentation.evaluation.dataset import evaluate
+from rt_segmentation.evaluation.metrics import ConfusionMatrix
+from rt_segmentation.inference.segmenter import Segmenter
+from rt_segmentation.models import ModelManifest, Score, load_weights, read_manifest, save_model
+from rt_segmentation.networks.complexity import count_gmacs, count_parameters
+from rt_segmentation.training.recipe import Recipe
+
+FLOAT16_ABOVE_BYTES = 25_000_000
+"""Larger weights are stored as float16; the score is then that of the rounded values."""
+
+LABELS_FILE = "labels.yaml"
+"""The user's own label set, copied beside the manifest."""
+
+State = dict[str, torch.Tensor]
+
+
+class Store(Protocol):
+    """Keeps the best weights so far."""
+
+    def write(self, state: State, epoch: int, hours: float) -> None:
+        """Replace them by those of an epoch."""
+
+
+class BestModel(lightning.Callback):
+    """Hands over what a validation has measured, if it is the best so far.
+
+    It stands behind the averaging in the list of callbacks, to see the weights that are measured.
+
+    Args:
+        metric: of the validation; more is better.
+        write: takes the network's state dict and the epoch, from 1.
+    """
+
+    def __init__(self, metric: str, write: Callable[[State, int], None]) -> None:
+        self._metric, self._write = metric, write
+        self._best = -1.0
+        self._measured: State = {}
+
+    def state_dict(self) -> dict[str, float]:
+        """For a checkpoint."""
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """From a checkpoint."""
+        self._best = state_dict["best"]
+
+    def on_validation_epoch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Copy the weights: when the score is known, averaged ones are no longer in the network."""
+        if trainer.is_global_zero:
+            network: Any = pl_module.network
+            state = network.state_dict()
+            self._measured = {key: value.detach().cpu().clone() for key, value in state.items()}
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Write them, if they are the best; without any labelled pixel the last ones are."""
+        value = float(trainer.callback_metrics[self._metric])
+        if not value <= self._best:
+            self._best = value
+            if trainer.is_global_zero:
+                self._write(self._measured, trainer.current_epoch + 1)
+
+
+class ModelStore:
+    """Writes ``FOLDER/NAME.yaml`` and its weights; manifest and weights fit at every moment.
+
+    Args:
+        folder: of the run.
+        recipe: of the run.
+        network: of the recipe.
+        origin: goes into the manifest's `training`.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe, network: nn.Module, origin: dict[str, Any]) -> None:
+        self._folder, self._recipe, self._origin = folder, recipe, origin
+        self._parameters = count_parameters(network)
+        self._gmacs = round(count_gmacs(network, recipe.width, recipe.height), 3)
+
+    def write(self, state: State, epoch: int, hours: float) -> None:
+        """Replace the model by weights of an epoch, without a score yet."""
+        recipe = self._recipe
+        label_set = recipe.label_set
+        if Path(label_set).suffix in (".yaml", ".yml"):
+            shutil.copyfile(label_set, self._folder / LABELS_FILE)
+            label_set = LABELS_FILE
+        manifest = ModelManifest(
+            path=self._folder / f"{recipe.name}.yaml",
+            name=recipe.name,
+            network=recipe.network,
+            label_set=label_set,
+            width=recipe.width,
+            height=recipe.height,
+            # A name of its own: a kill between the two files leaves the model before.
+            weights=f"{recipe.name}.epoch{epoch:04d}.safetensors",
+            sha256="",
+            parameters=self._parameters,
+            gmacs=self._gmacs,
+            license=recipe.data_license,
+            options=recipe.options,
+            mean=recipe.mean,
+            std=recipe.std,
+            aliases=recipe.aliases,
+            training={**self._origin, "epoch": epoch, "hours": round(hours, 2)},
+        )
+        arrays = {
+            key: value.numpy() for key, value in state.items() if not key.endswith("num_batches_tracked")
+        }
+        self._save(manifest, arrays)
+
+    def finish(self, validation: SegmentationDataset, hours: float) -> ModelManifest:
+        """Measure the stored model as `rt_seg evaluate` does, and put the score into its manifest."""
+        recipe = self._recipe
+        stored = read_manifest(self._folder / f"{recipe.name}.yaml")
+        confusion = ConfusionMatrix(len(validation.label_set.classes))
+        for _, frame in evaluate(Segmenter.build(stored, "torch", "fp32"), validation):
+            confusion.add(frame)
+        score = Score(
+            "mean_iou",
+            str(recipe.validation["dataset"]),
+            str(recipe.validation.get("split", "")),
+            round(confusion.mean_iou(), 4),
+            recipe.width,
+            recipe.height,
+        )
+        final = replace(
+            stored,
+            weights=f"{recipe.name}.safetensors",
+            scores=(score,),
+            training={**stored.training, "hours": round(hours, 2)},
+        )
+        return self._save(final, load_weights(stored))
+
+    def _save(self, manifest: ModelManifest, arrays: dict[str, np.ndarray]) -> ModelManifest:
+        arrays = {key: array.astype(np.float32) for key, array in arrays.items()}
+        if sum(array.nbytes for array in arrays.values()) > FLOAT16_ABOVE_BYTES:
+            arrays = {key: array.astype(np.float16) for key, array in arrays.items()}
+        saved = save_model(manifest, arrays)
+        for path in self._folder.glob(f"{manifest.name}.epoch*.safetensors"):
+            if path != saved.weights_path:
+                path.unlink()
+        return saved

@@ -1,0 +1,141 @@
+"""How long a training takes on a machine, from some of its steps."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+import lightning
+from torch.utils.data import DataLoader
+
+from rt_segmentation.training.data import Batch
+from rt_segmentation.training.errors import TrainingError
+from rt_segmentation.training.machine import Machine
+
+WARM_UP = 3
+MEASURED = 12
+LIMIT_S = 60.0
+MAX_VALIDATIONS = 40
+RESERVE = 0.05
+"""Share of the given time that is kept for what no measurement foresees."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a training's parts take.
+
+    Attributes:
+        epoch_s: an epoch's steps, with loading [s].
+        validation_s: a validation [s].
+        step_s: one step, with loading [s].
+    """
+
+    epoch_s: float
+    validation_s: float
+    step_s: float
+
+    def training_s(self, epochs: int) -> float:
+        """A whole training with its validations, and the measurement of the stored model [s]."""
+        validations = epochs // validation_interval(epochs) + 1
+        return epochs * self.epoch_s + validations * self.validation_s
+
+    def epochs_within(self, seconds: float, epochs: int) -> int:
+        """How many epochs can be trained in a time, `epochs` at most.
+
+        Raises:
+            TrainingError: not even one.
+        """
+        for fewer in range(epochs, 0, -1):
+            if self.training_s(fewer) <= seconds * (1 - RESERVE):
+                return fewer
+        raise TrainingError(
+            f"one epoch with its validation takes about {timedelta(seconds=round(self.training_s(1)))} here,"
+            f" and {timedelta(seconds=max(0, round(seconds)))} is left; give --max-hours more"
+        )
+
+
+def validation_interval(epochs: int) -> int:
+    """Epochs from one validation to the next: the last epoch has one, and there are not many more than 40."""
+    return next(n for n in range(max(1, epochs // MAX_VALIDATIONS), 0, -1) if epochs % n == 0)
+
+
+def measure(
+    machine: Machine,
+    module: lightning.LightningModule,
+    training: DataLoader[Batch],
+    validation: DataLoader[Batch],
+) -> Timing:
+    """Train a copy of a module for some steps, and validate some frames; all processes take part.
+
+    Args:
+        machine: runs it.
+        module: stays as it is.
+        training: a loader that is used for nothing else.
+        validation: likewise.
+    """
+    clock = _Clock()
+    trainer = machine.trainer(
+        max_epochs=-1,
+        max_steps=WARM_UP + MEASURED,
+        limit_val_batches=WARM_UP + MEASURED,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        callbacks=[clock],
+    )
+    trial = copy.deepcopy(module)
+    trainer.fit(trial, training)
+    step_s = clock.mean_s()
+    trainer.validate(trial, validation, verbose=False)
+    timing = Timing(len(training) * step_s, len(validation) * clock.mean_s(), step_s)
+    # All processes must come to the same schedule.
+    slowest: Timing = trainer.strategy.broadcast(timing)
+    return slowest
+
+
+def loading_rate(loader: DataLoader[Batch]) -> float:
+    """Frames that a loader gives in a second, with nobody else at work [1/s].
+
+    Batches that its workers prepare ahead are not counted.
+    """
+    ahead = loader.num_workers * (loader.prefetch_factor or 0) + 1
+    batches = _forever(loader)
+    for _ in islice(batches, ahead):
+        pass
+    started, frames = time.perf_counter(), 0
+    for images, *_ in islice(batches, ahead + MEASURED):
+        frames += len(images)
+        if time.perf_counter() - started > LIMIT_S:
+            break
+    return frames / (time.perf_counter() - started)
+
+
+def _forever(loader: DataLoader[Batch]) -> Iterable[Batch]:
+    while True:
+        yield from loader
+
+
+class _Clock(lightning.Callback):
+    """Takes the times between the ends of batches."""
+
+    def __init__(self) -> None:
+        self._ends: list[float] = []
+
+    def mean_s(self) -> float:
+        """Of the batches since it was called last, without the first ones."""
+        ends, self._ends = self._ends, []
+        ends = ends[min(WARM_UP, max(0, len(ends) - 2)) :]
+        return (ends[-1] - ends[0]) / max(1, len(ends) - 1) if ends else 0.0
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        self._ends.append(time.perf_counter())
+        late = len(self._ends) > 2 and self._ends[-1] - self._ends[0] > LIMIT_S
+        trainer.should_stop = trainer.strategy.broadcast(late)
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self._ends.append(time.perf_counter())

@@ -1,0 +1,49 @@
+"""The segmentation node with one more engine, whose frames all take the same time on any machine."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from rt_segmentation.inference.engines import ENGINES
+from rt_segmentation.models import ModelManifest
+
+FRAME_S = 0.19
+
+
+class SleepingEngine:
+    """Sees class 0 everywhere, after some sleep."""
+
+    name, precision, device = "sleeping", "fp32", "none"
+    warnings: tuple[str, ...] = ()
+
+    def __init__(self, manifest: ModelManifest, precision: str, gate: Any = None) -> None:
+        """Nothing to load."""
+
+    @classmethod
+    def precisions(cls) -> tuple[str, ...]:
+        return ("fp32",)
+
+    def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
+        """Nothing to compile."""
+
+    def infer(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        time.sleep(FRAME_S)
+        labels = np.zeros(images.shape[:3], np.uint8)
+        return labels, labels + 255 if confidence else None
+
+
+def main() -> int:
+    """Run the node."""
+    from rt_segmentation.ros.segmentation_node import main as run
+
+    return run()
+
+
+ENGINES["sleeping"] = f"{SleepingEngine.__module__}:SleepingEngine"
+
+if __name__ == "__main__":
+    sys.exit(main())

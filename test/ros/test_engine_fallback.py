@@ -1,0 +1,65 @@
+"""An engine that is refused is replaced, and /diagnostics warn of it for as long as its stand-in runs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
+pytest.importorskip("torch", reason="torch is not installed: no network to run")
+pytest.importorskip("onnx", reason="onnx is not installed: no graph to make")
+pytest.importorskip("openvino", reason="openvino is not installed: no engine to refuse")
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from node_under_test import Feeder, NodeUnderTest  # type: ignore[import-not-found]
+from sensor_msgs.msg import Image
+
+from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.inference.quantization import QuantizationRanges, ranges_path
+from rt_segmentation.inference.tuning import Timing, remember
+from rt_segmentation.models import ModelManifest, read_manifest
+
+WIDTH, HEIGHT = 160, 120
+
+
+@pytest.fixture()
+def badly_quantised(small_model: ModelManifest, tmp_path: Path) -> ModelManifest:
+    """A model whose ranges for int8 leave nothing of the image."""
+    for path in (small_model.path, small_model.weights_path):
+        shutil.copy(path, tmp_path)
+    manifest = read_manifest(tmp_path / small_model.path.name)
+    ranges = QuantizationRanges({"/Add_output_0": (-1e-3, 1e-3)}, {}, (), manifest.sha256)
+    ranges_path(manifest).write_bytes(ranges.to_json())
+    return manifest
+
+
+def test_diagnostics_warn_while_the_stand_in_runs(
+    stage: Any, listen: Any, badly_quantised: ModelManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    remember(badly_quantised, HEIGHT, WIDTH, [Timing("openvino", "int8", 1.0), Timing("torch", "fp32", 2.0)])
+    node = NodeUnderTest(
+        stage.spawn,
+        stage.observer,
+        "/fallback",
+        badly_quantised,
+        {"XDG_CACHE_HOME": str(tmp_path)},
+        engine="auto",
+        precision="auto",
+    )
+    labels = listen(Image, node.topic("label"))
+    feeder = Feeder(node)
+    pixels = StreetScene(3, WIDTH, HEIGHT).render(0.0)[0].tobytes()
+    feeder.publish(Image(width=WIDTH, height=HEIGHT, encoding="rgb8", step=3 * WIDTH, data=pixels))
+    node.spin_until(lambda: bool(labels))
+    sentence = "engine 'openvino' in int8 gives"
+    assert sentence in node.process.output and "2.0 ms, measured here by `rt_seg tune`" in node.process.output
+    for _ in range(2):
+        status = node.fresh_status()
+        assert status.level == DiagnosticStatus.WARN
+        assert sentence in status.message and "97.0% is needed" in status.message
+        assert (node.values()["engine"], node.values()["precision"]) == ("torch", "fp32")
+    feeder.close()

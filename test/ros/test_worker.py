@@ -1,0 +1,144 @@
+"""The worker's threads: what overlaps, what keeps its order, and that every frame is accounted for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
+
+from builtin_interfaces.msg import Time  # type: ignore[import-untyped]
+from rclpy.logging import get_logger
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.inference.segmenter import Segmentation, Segmenter
+from rt_segmentation.ros.messages import image_message
+from rt_segmentation.ros.outputs import Outputs
+from rt_segmentation.ros.worker import Worker
+from rt_segmentation.runtime.statistics import StreamStatistics
+
+PATIENCE_S = 60.0
+LABELS = np.zeros((48, 64), np.uint8)
+
+
+def nothing(number: int) -> None:
+    pass
+
+
+class Pipeline:
+    """A worker between an engine and topics that do what the test says; frames are known by their number."""
+
+    def __init__(self, infer: Callable[[int], None], publish: Callable[[int], None]) -> None:
+        self.statistics = StreamStatistics()
+        self.published: list[int] = []
+
+        def infer_frames(frames: Sequence[Frame], confidence: bool) -> list[Segmentation]:
+            infer(frames[0].stamp_ns // 10**9)
+            return [Segmentation(LABELS, None, LABELS, (64, 48), 0.0, 0.0)]
+
+        def publish_frame(header: Header, *_: Any) -> float:
+            publish(header.stamp.sec)
+            self.published.append(header.stamp.sec)
+            return 1.0
+
+        config = SimpleNamespace(output_resolution="input")
+        segmenter = SimpleNamespace(config=config, infer=infer_frames)
+        outputs = SimpleNamespace(listened=lambda _: False, resize=lambda r: r, publish=publish_frame)
+        parameters = {"output_resolution": "input", "overlay_opacity": 0.5, "jpeg_quality": 90}
+        self.worker = Worker(
+            cast("Segmenter", segmenter),
+            cast("Outputs", outputs),
+            self.statistics,
+            get_logger("worker"),
+            parameters.__getitem__,
+        )
+
+    def hand_over(self, number: int) -> None:
+        header = Header(stamp=Time(sec=number))
+        self.worker.hand_over(cast("Image", image_message(header, LABELS, "mono8")))
+
+
+def test_a_frame_is_published_while_the_next_one_is_inferred() -> None:
+    begun = {number: threading.Event() for number in (1, 2)}
+
+    def publish(number: int) -> None:
+        # The first is not out before the second is at work.
+        assert begun[2].wait(PATIENCE_S)
+
+    pipeline = Pipeline(lambda number: begun[number].set(), publish)
+    pipeline.hand_over(1)
+    assert begun[1].wait(PATIENCE_S)
+    pipeline.hand_over(2)
+    assert begun[2].wait(PATIENCE_S)
+    assert pipeline.worker.stop(None)
+    assert pipeline.published == [1, 2]
+
+
+def test_a_slow_subscriber_makes_no_queue() -> None:
+    begun = {number: threading.Event() for number in range(1, 6)}
+    released = threading.Event()
+
+    def publish(number: int) -> None:
+        assert released.wait(PATIENCE_S)
+
+    pipeline = Pipeline(lambda number: begun[number].set(), publish)
+    for number in (1, 2):
+        pipeline.hand_over(number)
+        assert begun[number].wait(PATIENCE_S)
+    # One is being published and one is inferred: of these only the newest will be.
+    for number in (3, 4, 5):
+        pipeline.hand_over(number)
+    assert not begun[3].is_set()
+    released.set()
+    assert begun[5].wait(PATIENCE_S)
+    assert pipeline.worker.stop(None)
+    assert pipeline.published == [1, 2, 5]
+    now = pipeline.statistics.snapshot()
+    assert (now.received, now.published, now.dropped) == (5, 3, {"replaced": 2})
+
+
+@pytest.mark.parametrize("stage", ["infer", "publish"])
+def test_a_frame_that_fails_is_counted_and_the_next_has_its_turn(stage: str) -> None:
+    done = threading.Event()
+
+    def fail(number: int) -> None:
+        if number == 1:
+            done.set()
+            raise RuntimeError("out of luck")
+
+    pipeline = Pipeline(fail if stage == "infer" else nothing, fail if stage == "publish" else nothing)
+    pipeline.hand_over(1)
+    assert done.wait(PATIENCE_S)
+    done.clear()
+    pipeline.hand_over(2)
+    while pipeline.statistics.snapshot().published == 0:
+        done.wait(0.01)
+    assert pipeline.worker.stop(None)
+    assert pipeline.published == [2]
+    now = pipeline.statistics.snapshot()
+    assert (now.received, now.published, now.dropped) == (2, 1, {"failed": 1})
+
+
+def test_stopping_finishes_what_is_begun_unless_that_takes_too_long() -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    def infer(number: int) -> None:
+        begun.set()
+        assert released.wait(PATIENCE_S)
+
+    pipeline = Pipeline(infer, nothing)
+    pipeline.hand_over(1)
+    assert begun.wait(PATIENCE_S)
+    pipeline.hand_over(2)
+    assert not pipeline.worker.stop(0.05)
+    assert pipeline.statistics.snapshot().dropped == {"deactivated": 1}
+    released.set()
+    assert pipeline.worker.stop(None)
+    assert pipeline.published == [1]

@@ -1,0 +1,134 @@
+"""`rt_seg bag make` and `rt_seg bag info`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to make")
+
+from bag_factory import COUNT, TOPIC, ros1_bag, rosbag2, storage_file
+from rosbags.rosbag1 import Writer as Ros1Writer
+from rosbags.rosbag2 import CompressionMode
+
+from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE, to_frame
+from rt_segmentation.bags.reading import BagReader
+from rt_segmentation.bags.topics import Topic
+from rt_segmentation.cli import main
+from rt_segmentation.data.dataset import read_labels, read_rgb
+from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.imaging.convert import to_rgb
+
+
+def info(capsys: pytest.CaptureFixture[str], *bags: Path) -> list[dict[str, object]]:
+    capsys.readouterr()
+    main(["bag", "info", "--json", *map(str, bags)])
+    found: list[dict[str, object]] = json.loads(capsys.readouterr().out)["bags"]
+    return found
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_bag_of_the_street(tmp_path: Path, storage: str) -> None:
+    out = tmp_path / "street"
+    options = f"--seed 3 --frames 4 --rate 20 --start-time 100 --storage {storage}".split()
+    assert not main(["bag", "make", str(out), "--images", "street", *options])
+
+    with BagReader(out) as reader:
+        assert reader.topics == (Topic("/camera/image", IMAGE, 4), Topic("/camera/label", IMAGE, 4))
+        messages = list(reader.messages(["/camera/image", "/camera/label"]))
+    scene = StreetScene(3)
+    for number, (image, label) in enumerate(zip(messages[::2], messages[1::2])):
+        rgb, labels = scene.render(number / 20)
+        assert image.recorded_ns == label.recorded_ns == 100 * 10**9 + number * 50_000_000
+        assert to_frame(image).stamp_ns == to_frame(label).stamp_ns == image.recorded_ns
+        assert np.array_equal(to_frame(image).planes[0], rgb)
+        assert np.array_equal(to_frame(label).planes[0], labels)
+
+
+def test_a_bag_of_a_folder_skips_what_has_no_labels_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"images/{number}.png"), rng.integers(0, 256, (48, 64, 3), np.uint8))
+        cv2.imwrite(str(tmp_path / f"labels/{number}.png"), rng.integers(0, 11, (48, 64), np.uint8))
+    (tmp_path / "labels/1.png").unlink()
+    make = f"bag make {tmp_path}/bag --images {tmp_path}/images --labels {tmp_path}/labels".split()
+
+    assert not main([*make, "--compressed", "png", "--topic", "/front", "--label-topic", "/truth"])
+
+    said = capsys.readouterr()
+    assert "2 images at 10 Hz, 1 skipped" in said.out
+    assert "1.png" in said.err
+    with BagReader(tmp_path / "bag") as reader:
+        assert reader.topics == (Topic("/front/compressed", COMPRESSED_IMAGE, 2), Topic("/truth", IMAGE, 2))
+        frames = [to_frame(message) for message in reader.messages(["/front/compressed"])]
+    for frame, name in zip(frames, ("0.png", "2.png")):
+        assert np.array_equal(to_rgb(frame), read_rgb(tmp_path / "images" / name))
+
+    # Nothing is overwritten that is not to be.
+    assert main(make) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert not main([*make, "--overwrite"])
+
+
+def test_a_bag_of_a_video_has_its_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (64, 48))
+    for _ in range(6):
+        video.write(np.zeros((48, 64, 3), np.uint8))
+    video.release()
+
+    assert not main(f"bag make {tmp_path}/bag --images {tmp_path}/v.avi".split())
+
+    (bag,) = info(capsys, tmp_path / "bag")
+    assert bag["duration_s"] == 0.2
+    assert bag["topics"] == [
+        {"name": "/camera/image", "type": IMAGE, "promised": 6, "messages": 6, "rate_hz": 25.0}
+    ]
+
+
+def test_info_of_whole_and_damaged_bags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = rosbag2(tmp_path / "whole", compression=CompressionMode.STORAGE)
+    damaged = rosbag2(tmp_path / "damaged", compression=CompressionMode.MESSAGE)
+    file = storage_file(damaged)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    old = ros1_bag(tmp_path / "old.bag", Ros1Writer.CompressionFormat.LZ4)
+
+    bags = info(capsys, whole, damaged, old)
+
+    assert [bag["compression"] for bag in bags] == ["chunk (zstd)", "message (zstd)", "chunk (lz4)"]
+    topic = {"name": TOPIC, "type": IMAGE, "promised": COUNT, "messages": COUNT, "rate_hz": 10.0}
+    assert bags[0]["topics"] == [topic]
+    assert bags[2]["topics"] == [{**topic, "promised": None}]
+    assert (bags[0]["damage"], bags[0]["lost"], bags[0]["files"]) == (None, 0, ["whole.mcap"])
+    assert "broke after its message" in str(bags[1]["damage"])
+    assert 0 < int(str(bags[1]["lost"])) < COUNT
+
+    # One that cannot be read at all does not hide the others.
+    assert main(["bag", "info", str(whole), str(tmp_path / "none")]) == 2
+    said = capsys.readouterr()
+    assert f"{TOPIC}  {IMAGE}  {COUNT} messages  10.00 Hz" in said.out
+    assert "none does not exist" in said.err
+
+
+def test_camvid_comes_back_bit_for_bit(tmp_path: Path, shared_data: Path) -> None:
+    split = shared_data / "camvid" / "val"
+    images, labels = (sorted((split / kind).iterdir()) for kind in ("images", "labels"))
+
+    assert not main(f"bag make {tmp_path}/bag --images {split}/images --labels {split}/labels".split())
+
+    with BagReader(tmp_path / "bag") as reader:
+        for topic, files, load in (
+            ("/camera/image", images, read_rgb),
+            ("/camera/label", labels, read_labels),
+        ):
+            found = [to_frame(message).planes[0] for message in reader.messages([topic])]
+            assert len(found) == len(files) == 101
+            assert all(np.array_equal(pixels, load(file)) for pixels, file in zip(found, files))
+        assert reader.damage is None

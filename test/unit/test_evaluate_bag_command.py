@@ -1,0 +1,192 @@
+"""`rt_seg evaluate-bag` as people and scripts call it: files, exit codes, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read")
+pytest.importorskip("torch", reason="torch is not installed: no network to run")
+pytest.importorskip("jinja2", reason="Jinja2 is not installed: no report")
+
+from street_bags import street_bag, without_timings
+
+from rt_segmentation.bags.reading import BagReader
+from rt_segmentation.cli import main
+from rt_segmentation.evaluation.bag.report.reading import read_result
+from rt_segmentation.models import ModelManifest
+
+LONG_FRAMES = 150
+SECOND_NS = 1_000_000_000
+PATIENCE_S = 120.0
+
+
+def command(bag: Path, model: ModelManifest, out: Path, *more: str) -> list[str]:
+    given = ("--model", str(model.path), "--engine", "torch", "--precision", "fp32", "--out", str(out))
+    return ["evaluate-bag", str(bag), "--image-topic", "camera", "--label-topic", "truth", *given, *more]
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return street_bag(tmp_path_factory.mktemp("bags") / "street", 6)
+
+
+@pytest.fixture(scope="module")
+def long_bag(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Two and a half minutes at 1 Hz: fifteen splits of masks."""
+    return street_bag(tmp_path_factory.mktemp("bags") / "long", LONG_FRAMES, period_ns=SECOND_NS)
+
+
+def test_the_files_and_the_table(
+    bag: Path, small_model: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(command(bag, small_model, out)) == 0
+    result = read_result(out / "evaluation.json")
+    assert result["models"][0]["name"] == "small" and result["bags"][0]["frames"] == 6
+    assert (out / "report" / "index.html").is_file() and (out / "report" / "report.md").is_file()
+    table = capsys.readouterr().out
+    assert "torch fp32" in table and f"{result['models'][0]['accuracy']['mean_iou']:.4f}" in table
+
+
+def test_no_ros_is_needed(bag: Path, small_model: ModelManifest, tmp_path: Path) -> None:
+    arguments = command(bag, small_model, tmp_path / "out")
+    without_ros = f"""
+import sys
+sys.modules["rclpy"] = sys.modules["sensor_msgs"] = None
+from rt_segmentation.cli import main
+sys.exit(main({arguments!r}))
+"""
+    assert subprocess.run([sys.executable, "-c", without_ros]).returncode == 0
+
+
+def test_results_are_overwritten_only_when_that_is_asked_for(
+    bag: Path, small_model: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    assert main(command(bag, small_model, out)) == 0
+    before = (out / "evaluation.json").read_bytes()
+    assert main(command(bag, small_model, out)) == 2
+    assert "holds an evaluation: give --overwrite" in capsys.readouterr().err
+    assert (out / "evaluation.json").read_bytes() == before
+    assert main(command(bag, small_model, out, "--overwrite")) == 0
+    other.mkdir()
+    (other / "frames").write_text("a diary")
+    assert main(command(bag, small_model, other, "--overwrite")) == 2
+    assert "holds something else than an evaluation" in capsys.readouterr().err
+    assert (other / "frames").read_text() == "a diary"
+
+
+def test_thresholds_decide_the_exit_code(bag: Path, small_model: ModelManifest, tmp_path: Path) -> None:
+    junit = tmp_path / "verdict.xml"
+    kept = ("--fail-under-miou", "0.001", "--max-drop-rate", "0", "--junit", str(junit))
+    assert main(command(bag, small_model, tmp_path / "kept", *kept)) == 0
+    assert ElementTree.parse(junit).getroot().find(".//failure") is None
+    missed = ("--fail-under-miou", "0.999")
+    with pytest.raises(SystemExit) as ended:
+        main(command(bag, small_model, tmp_path / "missed", *missed))
+    assert ended.value.code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--rate", "0"), "--rate is 0; it must be above 0"),
+        (("--model", "nobody"), "unknown model 'nobody'"),
+        (("--label-topic", "lies"), "the bag has no topic lies"),
+    ],
+)
+def test_bad_arguments_end_with_a_sentence(
+    bag: Path,
+    small_model: ModelManifest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    sentence: str,
+) -> None:
+    assert main(command(bag, small_model, tmp_path / "out", *arguments)) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_without_a_topic_the_candidates_are_named(
+    bag: Path, small_model: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    assert main(["evaluate-bag", str(bag), "--model", str(small_model.path), "--out", out]) == 2
+    error = capsys.readouterr().err
+    assert "several image topics" in error and "camera" in error and "truth" in error
+
+
+class Evaluation:
+    """The command in a process of its own, once it has saved its state for the first time."""
+
+    def __init__(self, arguments: list[str], out: Path) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rt_segmentation.cli", *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        deadline = time.monotonic() + PATIENCE_S
+        while not (out / "state" / "0000.json").is_file():
+            assert self.process.poll() is None and time.monotonic() < deadline, self.process.communicate()[0]
+            time.sleep(0.005)
+
+    def end(self, number: signal.Signals) -> int:
+        """Send a signal; returns the exit code."""
+        self.process.send_signal(number)
+        self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode
+
+
+@pytest.fixture(scope="module")
+def whole(long_bag: Path, small_model: ModelManifest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The result of an evaluation that nobody disturbed."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    assert main(command(long_bag, small_model, out)) == 0
+    return without_timings(json.loads((out / "evaluation.json").read_text()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_partial_result_and_whole_files(
+    long_bag: Path, small_model: ModelManifest, tmp_path: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "out"
+    evaluation = Evaluation(command(long_bag, small_model, out, "--write-bag"), out)
+    assert evaluation.end(number) == 128 + number
+    result = read_result(out / "evaluation.json")
+    frames = result["bags"][0]["frames"]
+    assert result["partial"] and 10 <= frames < LONG_FRAMES
+    assert (out / "report" / "index.html").is_file()
+    with BagReader(out / "masks" / "0000_long") as reader:
+        assert {topic.count for topic in reader.topics} == {frames}
+
+
+def test_what_was_killed_goes_on_and_ends_as_if_nothing_had_been(
+    long_bag: Path, small_model: ModelManifest, tmp_path: Path, whole: dict[str, Any]
+) -> None:
+    out = tmp_path / "out"
+    arguments = command(long_bag, small_model, out, "--write-bag")
+    assert Evaluation(arguments, out).end(signal.SIGKILL) == -signal.SIGKILL
+    assert not (out / "evaluation.json").exists()
+    masks = out / "masks" / "0000_long"
+    with BagReader(masks) as reader:
+        saved = list(reader.messages({"/small/label"}))
+        assert reader.damage is None and 10 <= len(saved) < LONG_FRAMES
+    assert main([*arguments, "--resume"]) == 0
+    assert without_timings(json.loads((out / "evaluation.json").read_text())) == whole
+    with BagReader(masks) as reader:
+        assert {topic.count for topic in reader.topics} == {LONG_FRAMES}
+        stamps = [message.recorded_ns for message in reader.messages({"/small/label"})]
+    assert stamps == sorted(set(stamps)) and len(stamps) == LONG_FRAMES

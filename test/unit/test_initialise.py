@@ -1,0 +1,274 @@
+"""What a training starts from: models, encoders, foreign checkpoints; and an encoder's own training."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from rt_segmentation.data.augment import Augmentation
+from rt_segmentation.data.class_folders import ClassFolders
+from rt_segmentation.data.dataset import DatasetError
+from rt_segmentation.labels import load_label_set
+from rt_segmentation.models import ModelError, ModelManifest, find_model, save_model
+from rt_segmentation.networks import build_network
+from rt_segmentation.training.classification import EncoderClassifier, train_classifier
+from rt_segmentation.training.encoders import encoder_tensors, write_encoder
+from rt_segmentation.training.errors import TrainingError
+from rt_segmentation.training.initialise import find_start, initialise
+from rt_segmentation.training.machine import Machine
+from rt_segmentation.training.recipe import Optimizer, Recipe, Schedule, load_recipe
+
+
+def recipe_for(network: str, label_set: str = "camvid11", **options: Any) -> Recipe:
+    return replace(
+        load_recipe("enet_camvid"), name="r", network=network, label_set=label_set, options=options
+    )
+
+
+def build(recipe: Recipe) -> nn.Module:
+    return build_network(recipe.network, len(load_label_set(recipe.label_set).classes), **recipe.options)
+
+
+def store(folder: Path, recipe: Recipe, name: str = "first") -> tuple[ModelManifest, dict[str, torch.Tensor]]:
+    """A model with random weights for a recipe."""
+    state = {k: v for k, v in build(recipe).state_dict().items() if not k.endswith("num_batches_tracked")}
+    manifest = ModelManifest(
+        path=folder / f"{name}.yaml",
+        name=name,
+        network=recipe.network,
+        label_set=recipe.label_set,
+        width=64,
+        height=64,
+        weights=f"{name}.safetensors",
+        sha256="",
+        parameters=0,
+        gmacs=0.0,
+        license="none",
+        options=recipe.options,
+    )
+    return save_model(manifest, {key: value.numpy() for key, value in state.items()}), state
+
+
+def loaded(network: nn.Module, state: dict[str, torch.Tensor], before: dict[str, torch.Tensor]) -> set[str]:
+    """Names of the tensors that are the given ones; all others must be as before."""
+    after = network.state_dict()
+    same = {k for k, v in state.items() if k in after and torch.equal(after[k], v)}
+    # Batch norms that were never trained are equal in any two networks.
+    assert all(torch.equal(after[key], before[key]) for key in set(after) - same)
+    return {key for key in same if not torch.equal(state[key], before[key])}
+
+
+def run(recipe: Recipe, start: ModelManifest | Path, state: dict[str, torch.Tensor]) -> tuple[str, set[str]]:
+    torch.manual_seed(7)
+    network = build(recipe)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    # All that a network begins with at random must differ from what it starts from.
+    sentence = initialise(network, recipe, start)
+    return sentence, loaded(network, state, before)
+
+
+def random_parts(recipe: Recipe) -> set[str]:
+    """Names of tensors that are random in a new network."""
+    torch.manual_seed(1)
+    first = build(recipe).state_dict()
+    return {key for key, value in build(recipe).state_dict().items() if not torch.equal(value, first[key])}
+
+
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [("linknet", {}), ("enet", {}), ("enet_encoder", {}), ("lednet", {"decoder": "heavy"})],
+)
+def test_a_model_of_the_same_network_gives_all(tmp_path: Path, network: str, options: dict[str, Any]) -> None:
+    recipe = recipe_for(network, **options)
+    manifest, state = store(tmp_path, recipe)
+    sentence, names = run(recipe, manifest, state)
+    assert names == random_parts(recipe)
+    assert sentence == f"starts from model 'first': all {len(state)} tensors"
+
+
+@pytest.mark.parametrize(
+    ("network", "label_set", "last"),
+    [
+        ("linknet", "cityscapes19", {"classifier"}),
+        ("enet", "cityscapes19", {"classifier"}),
+        ("enet", "other11", {"classifier"}),
+        ("lednet", "cityscapes19", {"encoder.classifier", "apn.global_branch", "apn.middle"}),
+    ],
+)
+def test_other_classes_leave_the_layers_that_depend_on_them(
+    tmp_path: Path, network: str, label_set: str, last: set[str]
+) -> None:
+    if label_set == "other11":
+        classes = "".join(f"  - {{id: {i}, name: thing {i}, color: [{i}, 0, 0]}}\n" for i in range(11))
+        path = tmp_path / "other11.yaml"
+        path.write_text(f"name: other11\nclasses:\n{classes}")
+        label_set = str(path)
+    manifest, state = store(tmp_path, recipe_for(network))
+    recipe = recipe_for(network, label_set)
+    sentence, names = run(recipe, manifest, state)
+    left = random_parts(recipe) - names
+    assert {key for key in left if not key.startswith(tuple(last))} == set()
+    assert {name for name in last if any(key.startswith(name) for key in left)} == last
+    assert "classes are others (camvid11)" in sentence
+    assert "keep their random start" in sentence
+
+
+def test_enets_encoder_gives_the_second_stage_its_encoder(tmp_path: Path) -> None:
+    manifest, state = store(tmp_path, recipe_for("enet_encoder", "cityscapes19"))
+    recipe = recipe_for("enet")
+    sentence, names = run(recipe, manifest, state)
+    assert names == {key for key in random_parts(recipe) if key.startswith("encoder.")}
+    assert "the encoder of model 'first'" in sentence
+    assert "(in up4, stage4, up5, stage5, classifier)" in sentence
+
+
+def test_torchvisions_resnet18_gives_linknet_its_encoder(tmp_path: Path) -> None:
+    recipe = recipe_for("linknet")
+    state = {k: v for k, v in build(recipe).state_dict().items() if k.startswith(("conv1", "bn1", "layer"))}
+    torch.save({**state, "fc.weight": torch.ones(1000, 512), "fc.bias": torch.ones(1000)}, tmp_path / "r.pth")
+    sentence, names = run(recipe, find_start(tmp_path / "r.pth", tmp_path), state)
+    assert names == {k for k in random_parts(recipe) if k.startswith(("conv1", "bn1", "layer"))}
+    assert "the encoder in r.pth" in sentence
+    with pytest.raises(ModelError, match=r"r\.pth is for linknet .*, lednet is wanted"):
+        initialise(build(recipe_for("lednet")), recipe_for("lednet"), tmp_path / "r.pth")
+
+
+def test_what_does_not_fit_is_refused_and_loads_nothing(tmp_path: Path) -> None:
+    manifest, _ = store(tmp_path, recipe_for("lednet"))
+    for recipe in (recipe_for("enet"), recipe_for("lednet", decoder="heavy")):
+        network = build(recipe)
+        before = {key: value.clone() for key, value in network.state_dict().items()}
+        with pytest.raises(ModelError, match=r"'first' is lednet \{\}, recipe 'r' wants "):
+            initialise(network, recipe, manifest)
+        assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    linknet = recipe_for("linknet")
+    encoder = tmp_path / "e.safetensors"
+    write_encoder(encoder, "lednet", build(recipe_for("lednet")).state_dict(), {})
+    with pytest.raises(ModelError, match="unknown source"):
+        initialise(build(linknet), linknet, encoder)
+    with pytest.raises(ModelError, match="'enet' has no encoder to train or to load alone"):
+        initialise(build(recipe_for("enet")), recipe_for("enet"), encoder)
+    save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, encoder)
+    with pytest.raises(ModelError, match=r"encoder in e\.safetensors do not fit the network: 99 .* missing"):
+        initialise(build(linknet), linknet, encoder)
+    manifest.weights_path.write_bytes(b"x")
+    with pytest.raises(ModelError, match="sha256"):
+        initialise(build(recipe_for("lednet")), recipe_for("lednet"), manifest)
+
+
+def test_a_start_is_found_by_name_and_path(tmp_path: Path) -> None:
+    manifest, _ = store(tmp_path, recipe_for("enet"), "enet_camvid")
+    assert find_start("enet_camvid", tmp_path) == manifest
+    assert find_start(manifest.path, tmp_path / "elsewhere") == manifest
+    assert find_start("enet_camvid", tmp_path / "elsewhere") == find_model("enet_camvid")
+    write_encoder(tmp_path / "e.safetensors", "lednet", build(recipe_for("lednet")).state_dict(), {})
+    assert find_start("e", tmp_path) == tmp_path / "e.safetensors"
+    with pytest.raises(ModelError, match="unknown model 'nothing'"):
+        find_start("nothing", tmp_path)
+    with pytest.raises(ModelError, match="there is no file"):
+        find_start("nothing.pth", tmp_path)
+
+
+def make_classes(root: Path, split: str, classes: dict[str, int]) -> None:
+    """Images of 40x48 that are red, or green, or blue, with noise."""
+    rng = np.random.default_rng(len(split))
+    for channel, (name, count) in enumerate(classes.items()):
+        (root / split / name).mkdir(parents=True)
+        for i in range(count):
+            image = rng.integers(0, 80, (40, 48, 3)).astype(np.uint8)
+            image[..., 2 - channel] += 150
+            cv2.imwrite(str(root / split / name / f"{i}.png"), image)
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    make_classes(tmp_path, "train", {"b": 2, "a": 1})
+    images = ClassFolders(tmp_path, "train")
+    assert images.classes == ("a", "b")
+    assert [images[i][1] for i in range(len(images))] == [0, 1, 1]
+    # Class a's images are green, here as RGB.
+    assert images[0][0].shape == (40, 48, 3)
+    assert images[0][0].mean((0, 1)).argmax() == 1
+    (tmp_path / "train" / "c").mkdir()
+    with pytest.raises(DatasetError, match="classes without images: c"):
+        ClassFolders(tmp_path, "train")
+    with pytest.raises(DatasetError, match="has 0 class folders"):
+        ClassFolders(tmp_path / "train", "a")
+    with pytest.raises(DatasetError, match="does not exist"):
+        ClassFolders(tmp_path, "val")
+
+
+def classifier_recipe() -> Recipe:
+    return replace(
+        load_recipe("lednet_imagenet"),
+        name="tiny_encoder",
+        width=32,
+        height=32,
+        augmentation=Augmentation(32, 32, 1, 1.2, True),
+        epochs=8,
+        batch_size=4,
+        optimizer=Optimizer("adam", 0.003),
+        schedule=Schedule("cosine"),
+    )
+
+
+def test_an_encoder_learns_classes_and_starts_a_segmentation(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        make_classes(tmp_path / "data", split, {"red": 6, "green": 6})
+    machine = Machine.here("fp32", workers=0)
+    path = train_classifier(classifier_recipe(), tmp_path / "data", tmp_path / "out", machine)
+    assert path == find_start("tiny_encoder", tmp_path / "out" / "tiny_encoder")
+    rows = list(csv.DictReader((path.parent / "log.csv").read_text().splitlines()))
+    losses = [float(row["loss"]) for row in rows if row["loss"]]
+    assert len(losses) == 8 * 3
+    assert np.mean(losses[-3:]) < 0.5 < np.mean(losses[:3])
+    with safe_open(path, "pt") as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        about = file.metadata()
+    assert (about["network"], about["recipe"], about["classes"]) == ("lednet", "tiny_encoder", "2")
+    assert 1 <= int(about["epoch"]) <= 8
+    recipe = recipe_for("lednet", decoder="heavy")
+    sentence, names = run(recipe, path, state)
+    assert "the encoder in tiny_encoder.safetensors" in sentence
+    # Running statistics too have been learned.
+    assert names == set(state)
+    assert names >= {key for key in random_parts(recipe) if key.startswith("encoder.layers.")}
+
+
+@pytest.mark.parametrize(("network", "channels"), [("lednet", 128), ("linknet", 512)])
+def test_a_classifier_is_the_encoder_and_a_linear_layer(network: str, channels: int) -> None:
+    module = EncoderClassifier(replace(classifier_recipe(), network=network), 3, 1)
+    assert module.classifier.weight.shape == (3, channels)
+    logits = module(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
+    logits.sum().backward()
+    assert logits.shape == (2, 3)
+    parameters = dict(module.network.named_parameters())
+    trained = {key for key, value in parameters.items() if value.grad is not None}
+    assert trained == set(encoder_tensors(network, parameters))
+
+
+def test_a_classifier_says_what_is_wrong(tmp_path: Path) -> None:
+    make_classes(tmp_path, "train", {"red": 1, "green": 1})
+    make_classes(tmp_path, "val", {"red": 1, "blue": 1})
+    machine = Machine.here("fp32", workers=0)
+    with pytest.raises(DatasetError, match="not the same classes, as 'blue'"):
+        train_classifier(classifier_recipe(), tmp_path, tmp_path, machine)
+    same = replace(classifier_recipe(), validation={"dataset": "class_folders", "split": "train"})
+    with pytest.raises(TrainingError, match="has 4 images: there must be as many to train on, not 2"):
+        train_classifier(same, tmp_path, tmp_path, machine)
+    with pytest.raises(
+        ModelError, match="'enet' has no encoder to train or to load alone; linknet, lednet have"
+    ):
+        train_classifier(replace(same, network="enet", batch_size=2), tmp_path, tmp_path, machine)

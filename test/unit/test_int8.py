@@ -1,0 +1,162 @@
+"""int8: ranges found once on real frames are enough, at any size, without the data and without NNCF."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("openvino")
+
+import openvino
+
+from rt_segmentation.commands import engines as command
+from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.inference.engines import EngineError, EngineUnavailable, _defaults, build_engine
+from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry
+from rt_segmentation.inference.engines.openvino_engine import OpenVINOEngine
+from rt_segmentation.inference.parity import Gate
+from rt_segmentation.inference.quantization import load_ranges, quantize, ranges_path
+from rt_segmentation.models import ModelManifest, find_model, list_models, read_manifest
+
+HEIGHT, WIDTH = 120, 160
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def calibrated(
+    small_model: ModelManifest, cache_home: None, tmp_path_factory: pytest.TempPathFactory
+) -> ModelManifest:
+    """A copy of the small model with ranges, found by the command on a folder of streets."""
+    pytest.importorskip("nncf")
+    folder = tmp_path_factory.mktemp("calibrated")
+    for path in (small_model.path, small_model.weights_path):
+        shutil.copy(path, folder)
+    manifest = read_manifest(folder / small_model.path.name)
+    images = folder / "images"
+    images.mkdir()
+    for seed in range(4):
+        cv2.imwrite(str(images / f"{seed}.png"), street(seed)[..., ::-1])
+    command._calibrate(
+        manifest, argparse.Namespace(calibrate=None, calibrate_images=images, calibrate_frames=3)
+    )
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def shipped() -> ModelManifest:
+    return find_model("enet")
+
+
+@pytest.fixture()
+def copied(calibrated: ModelManifest, tmp_path: Path) -> ModelManifest:
+    """A copy whose ranges a test may change."""
+    for path in (calibrated.path, calibrated.weights_path, ranges_path(calibrated)):
+        shutil.copy(path, tmp_path)
+    return read_manifest(tmp_path / calibrated.path.name)
+
+
+def street(seed: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    return StreetScene(seed, width, height).render(0.0)[0]
+
+
+def read_graph(manifest: ModelManifest) -> openvino.Model:
+    """Of a size that no manifest has, padded for every network."""
+    return openvino.Core().read_model(str(graph_entry(manifest, 1, 75, 100).file(LABELS_ONLY)))
+
+
+def rewrite(manifest: ModelManifest, **changes: Any) -> None:
+    path = ranges_path(manifest)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_the_file_is_small_and_says_where_it_comes_from(calibrated: ModelManifest) -> None:
+    ranges = load_ranges(calibrated)
+    assert ranges.weights_sha256 == calibrated.sha256 and ranges.found["frames"] == 3
+    assert len(ranges.convolutions) > 50
+    assert all(name.endswith(".weight") for name in ranges.convolutions)
+    assert ranges_path(calibrated).stat().st_size < 40_000
+
+
+@pytest.mark.parametrize(("width", "height"), [(WIDTH, HEIGHT), (150, 110)], ids=["fits", "padded"])
+def test_labels_are_almost_torchs_at_any_size_without_nncf(
+    shipped: ModelManifest, monkeypatch: pytest.MonkeyPatch, width: int, height: int
+) -> None:
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    frame = street(9, width, height)[None]
+    # Frames that are so small have more edges than those of the default threshold.
+    labels, confidence = build_engine(shipped, "openvino", "int8", Gate(int8=0.93)).infer(frame, True)
+    expected, probability = build_engine(shipped, "torch", "fp32").infer(frame, True)
+    assert 0.93 < (labels == expected).mean() < 1
+    assert confidence is not None and probability is not None
+    assert np.abs(confidence.astype(int) - probability).mean() < 8
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors have kernels of other names")
+def test_what_is_quantised_is_computed_in_int8(shipped: ModelManifest) -> None:
+    model = read_graph(shipped)
+    quantize(model, load_ranges(shipped), shipped)
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    kernels = [i["primitiveType"].astype(str) for i in infos if i["layerType"].astype(str) == "Convolution"]
+    assert len(kernels) > 50 and all(kernel.endswith("_I8") for kernel in kernels)
+
+
+def test_ranges_that_change_are_judged_again(copied: ModelManifest) -> None:
+    build_engine(copied, "openvino", "int8", Gate(int8=0.0)).prepare(1, HEIGHT, WIDTH)
+    tensors = json.loads(ranges_path(copied).read_text())["tensors"]
+    rewrite(copied, tensors={name: [-1e-3, 1e-3] for name in tensors})
+    engine = build_engine(copied, "openvino", "int8")
+    with pytest.raises(EngineError, match=r"engine 'openvino' in int8 gives .* 97\.0% is needed"):
+        engine.prepare(1, HEIGHT, WIDTH)
+
+
+def test_a_model_without_ranges_says_how_to_find_them(small_model: ModelManifest) -> None:
+    with pytest.raises(EngineUnavailable, match=r"no int8 ranges .*small\.int8\.json; `rt_seg export"):
+        build_engine(small_model, "openvino", "int8")
+
+
+def test_ranges_of_other_weights_are_refused(copied: ModelManifest) -> None:
+    with pytest.raises(EngineError, match="found with other weights than model 'small' has"):
+        load_ranges(replace(copied, sha256="0" * 64))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"tensors": {}}', '{"tensors": {"a": [1, 1]}}'])
+def test_damaged_ranges_are_one_sentence(copied: ModelManifest, content: str) -> None:
+    ranges_path(copied).write_text(content)
+    with pytest.raises(EngineError, match=r"int8 ranges .*small\.int8\.json cannot be read"):
+        load_ranges(copied)
+
+
+def test_ranges_of_another_graph_are_one_sentence(copied: ModelManifest) -> None:
+    rewrite(copied, tensors={"/no/such_output_0": [0.0, 1.0]})
+    with pytest.raises(EngineError, match=r"do not fit the graph: 1 names are not in it \(first '/no/such"):
+        quantize(read_graph(copied), load_ranges(copied), copied)
+
+
+def test_auto_never_means_int8_without_measurements() -> None:
+    assert "int8" in OpenVINOEngine.precisions()
+    assert ("openvino", "int8") not in list(_defaults(("openvino",), "auto"))
+
+
+@pytest.mark.parametrize("manifest", list_models(), ids=lambda manifest: manifest.name)
+def test_shipped_models_have_ranges_that_fit(manifest: ModelManifest) -> None:
+    quantize(read_graph(manifest), load_ranges(manifest), manifest)

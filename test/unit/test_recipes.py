@@ -1,0 +1,275 @@
+"""Recipes: those that come with the package, what a wrong one says, and what is made of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("torch")
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+
+from rt_segmentation.data.registry import DATASETS
+from rt_segmentation.labels import load_label_set
+from rt_segmentation.networks import build_network
+from rt_segmentation.training.optimizers import build_optimizer, configure, factor
+from rt_segmentation.training.recipe import (
+    Optimizer,
+    RecipeError,
+    Schedule,
+    load_recipe,
+    recipe_names,
+)
+
+RECIPE: dict[str, Any] = {
+    "name": "tiny",
+    "source": "a test",
+    "network": "enet",
+    "label_set": "camvid11",
+    "train": [{"dataset": "street", "split": "train"}],
+    "validation": {"dataset": "street", "split": "val"},
+    "width": 96,
+    "height": 64,
+    "augmentation": {"width": 64, "height": 64},
+    "epochs": 4,
+    "batch_size": 4,
+    "optimizer": {"name": "adamw", "learning_rate": 0.001, "weight_decay": 0.01},
+    "schedule": {"name": "poly", "power": 0.9},
+    "data_license": "none",
+}
+
+
+def write(folder: Path, content: dict[str, Any], name: str = "tiny") -> Path:
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_reads_and_its_network_builds(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name.replace("ablations/", "ablation_")
+    assert recipe.source and recipe.data_license
+    assert not any(part.get("split") in ("val", "test") for part in recipe.train)
+    classes = 1
+    if recipe.task == "segmentation":
+        classes = len(load_label_set(recipe.label_set).classes)
+        for part in (*recipe.train, recipe.validation):
+            assert part["dataset"] in DATASETS
+            possible = DATASETS[part["dataset"]].label_sets
+            assert not possible or recipe.label_set in possible
+    with torch.device("meta"):
+        network = build_network(recipe.network, classes, **recipe.options)
+    build_optimizer(recipe.optimizer, network)
+
+
+def test_what_a_recipe_starts_from_is_a_recipe_of_its_network() -> None:
+    by_name = {load_recipe(name).name: load_recipe(name) for name in recipe_names()}
+    starting = [recipe for recipe in by_name.values() if recipe.init_from]
+    assert len(starting) >= 6
+    for recipe in starting:
+        first = by_name[recipe.init_from]
+        assert recipe.network.split("_")[0] == first.network.split("_")[0]
+        if first.task == "segmentation":
+            assert recipe.label_set == first.label_set
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer", "rate", "decay", "batch", "size"),
+    [
+        ("linknet_cityscapes", "rmsprop", 5e-4, 0, 10, (1024, 512)),
+        ("linknet_camvid_paper", "rmsprop", 5e-4, 0, 8, (768, 576)),
+        ("enet_camvid_encoder", "adam", 5e-4, 2e-4, 10, (480, 360)),
+        ("enet_camvid_paper", "adam", 5e-4, 2e-4, 10, (480, 360)),
+        ("lednet_cityscapes", "adam", 5e-4, 1e-4, 5, (1024, 512)),
+    ],
+)
+def test_the_papers_numbers(
+    name: str, optimizer: str, rate: float, decay: float, batch: int, size: tuple[int, int]
+) -> None:
+    recipe = load_recipe(name)
+    assert (recipe.optimizer.name, recipe.optimizer.learning_rate) == (optimizer, rate)
+    assert (recipe.optimizer.weight_decay, recipe.batch_size) == (decay, batch)
+    assert (recipe.width, recipe.height) == size == (recipe.augmentation.width, recipe.augmentation.height)
+    assert recipe.augmentation.fit
+    assert recipe.augmentation.min_scale == recipe.augmentation.max_scale == 1
+    assert recipe.loss.class_weights.how == "log"
+    assert recipe.loss.class_weights.c == (1.10 if "lednet" in name else 1.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epoch": 2}, "unknown key 'epoch'; there are name, source"),
+        ({"batch_size": None}, "'batch_size' is None, it must be an integer"),
+        ({"batch_size": 0}, "'batch_size' is 0, it must be 1 or more"),
+        ({"epochs": True}, "'epochs' is True, it must be an integer"),
+        ({"epochs": 2.5}, "'epochs' is 2.5, it must be an integer"),
+        ({"name": 3}, "'name' is 3, it must be a text"),
+        ({"train": {"dataset": "street"}}, "'train' is .* must be a list"),
+        ({"train": ["street"]}, r"'train\[0\]' is 'street', it must be a mapping"),
+        ({"mean": [0.5, 0.5]}, "'mean' has 2 entries, it must have 3"),
+        ({"mean": [0.5, 0.5, "a"]}, r"'mean\[2\]' is 'a', it must be a number"),
+        ({"std": [0.5, 0.5, 0]}, "'std' must have three numbers above 0"),
+        ({"ema": 1}, "'ema' is 1.0, it must be from 0 to below 1"),
+        ({"label_set": ""}, "segmentation needs the key 'label_set'"),
+        ({"task": "classification"}, "classification has none"),
+        ({"task": "detection"}, "'task' is 'detection', it must be one of segmentation, classification"),
+        ({"augmentation": {"size": 3}}, "unknown key 'augmentation.size'"),
+        ({"augmentation": {"max_scale": 0.5}}, "augmentation: .*min_scale <= max_scale"),
+        ({"augmentation": {"shear_deg": 90}}, "augmentation: .*below 90"),
+        ({"optimizer": "adam"}, "'optimizer' is 'adam', it must be a mapping"),
+        ({"optimizer": {"name": "lamb"}}, "'optimizer.name' is 'lamb', it must be one of adamw, adam"),
+        (
+            {"optimizer": {"learning_rate": "5e-4"}},
+            "'optimizer.learning_rate' is '5e-4', it must be a number",
+        ),
+        ({"optimizer": {"learning_rate": 0}}, "optimizer: learning_rate must be above 0"),
+        ({"optimizer": {"momentum": 0.9}}, "optimizer: adamw has no momentum"),
+        ({"optimizer": {"name": "sgd", "betas": [0.9, 0.99]}}, "optimizer: sgd has no betas"),
+        ({"schedule": {"name": "step"}}, "schedule: step has no power"),
+        ({"schedule": {"power": None}}, "schedule: poly needs power"),
+        ({"schedule": {"warmup": 1}}, "schedule: warmup is 1.0"),
+        ({"loss": {"class_weights": {"how": "inverse"}}}, "'loss.class_weights.how' is 'inverse'"),
+        ({"loss": {"class_weights": {"c": 1}}}, "loss.class_weights: c is 1.0, it must be above 1"),
+        ({"loss": {"cross_entropy": 0}}, "loss: one of cross_entropy, dice and lovasz"),
+        ({"loss": {"ohem": 0}}, "loss: .*ohem above 0"),
+    ],
+    ids=str,
+)
+def test_a_wrong_recipe_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    base, path = (
+        write(tmp_path, RECIPE, "good"),
+        write(tmp_path, {"base": "good.yaml", "name": "x", **change}),
+    )
+    load_recipe(base)
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_keys_and_files_are_named(tmp_path: Path) -> None:
+    for key in ("name", "batch_size"):
+        path = write(tmp_path, {k: v for k, v in RECIPE.items() if k != key})
+        with pytest.raises(RecipeError, match=f"key '{key}' is missing; required are name, source"):
+            load_recipe(path)
+    with pytest.raises(
+        RecipeError, match=r"unknown recipe 'nowhere'; there are ablations/enet, .*enet_camvid"
+    ):
+        load_recipe("nowhere")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_recipe(tmp_path / "nowhere.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(RecipeError, match="is not a mapping"):
+        load_recipe(tmp_path / "list.yaml")
+
+
+def test_a_base_is_merged(tmp_path: Path) -> None:
+    write(tmp_path, {**RECIPE, "aliases": ["t"], "options": {}}, "first")
+    second = {
+        "base": "first.yaml",
+        "name": "second",
+        "optimizer": {"learning_rate": 0.5},
+        "network": "lednet",
+    }
+    write(tmp_path, second, "second")
+    third = {"base": "second.yaml", "name": "third", "train": [{"dataset": "camvid", "split": "train"}]}
+    recipe = load_recipe(write(tmp_path, third, "third"))
+    assert (recipe.name, recipe.aliases, recipe.network) == ("third", (), "lednet")
+    assert recipe.optimizer == Optimizer("adamw", 0.5, 0.01)
+    assert recipe.train == ({"dataset": "camvid", "split": "train"},)
+    write(tmp_path, {"base": "enet_camvid", "name": "ours"}, "named")
+    assert load_recipe(tmp_path / "named.yaml").epochs == load_recipe("enet_camvid").epochs
+    write(tmp_path, {**second, "base": "third.yaml"}, "second")
+    with pytest.raises(RecipeError, match="is based on it"):
+        load_recipe(tmp_path / "third.yaml")
+
+
+STEPS, EPOCHS = 200, 40
+
+
+def rates(scheduler: Any, optimizer: torch.optim.Optimizer) -> list[float]:
+    found = []
+    for _ in range(STEPS):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def torchs(schedule: Schedule, optimizer: torch.optim.Optimizer) -> Any:
+    if schedule.name == "one_cycle":
+        return lr_scheduler.OneCycleLR(
+            optimizer,
+            1.0,
+            STEPS + 1,
+            pct_start=(schedule.warmup * STEPS + 1) / (STEPS + 1),
+            cycle_momentum=False,
+            final_div_factor=1e12,
+        )
+    if schedule.name == "poly":
+        assert schedule.power is not None
+        return lr_scheduler.PolynomialLR(optimizer, STEPS, schedule.power)
+    if schedule.name == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    if schedule.name == "step":
+        assert schedule.every_epochs is not None and schedule.decay is not None
+        return lr_scheduler.StepLR(optimizer, schedule.every_epochs * STEPS // EPOCHS, schedule.decay)
+    return lr_scheduler.ConstantLR(optimizer, 1.0)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Schedule("one_cycle", warmup=0.25),
+        Schedule("poly", power=0.9),
+        Schedule("cosine"),
+        Schedule("step", every_epochs=15, decay=0.1),
+        Schedule("constant"),
+    ],
+    ids=lambda schedule: str(schedule.name),
+)
+def test_schedules_are_torchs(schedule: Schedule) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 1.0)
+    expected = rates(torchs(schedule, optimizer), optimizer)
+    assert [factor(schedule, step, STEPS, EPOCHS) for step in range(STEPS)] == pytest.approx(
+        expected, abs=1e-9
+    )
+
+
+def test_a_warm_up_rises_on_a_line_and_the_end_stays() -> None:
+    schedule = Schedule("poly", warmup=0.1, power=1.0)
+    assert [factor(schedule, step, 100, 1) for step in (0, 5, 10, 55)] == pytest.approx([0.04, 0.52, 1, 0.5])
+    for name in ("one_cycle", "cosine"):
+        assert factor(Schedule(name), 150, 100, 1) == pytest.approx(0)
+    assert factor(schedule, 150, 100, 1) == 0
+
+
+def test_an_optimiser_is_the_recipes(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.PReLU(4))
+    configured = configure(load_recipe(write(tmp_path, RECIPE)), network, 100)
+    optimizer = configured["optimizer"]
+    assert type(optimizer) is torch.optim.AdamW
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0]
+    assert [len(group["params"]) for group in optimizer.param_groups] == [1, 4]
+    for _ in range(50):
+        optimizer.step()
+        configured["lr_scheduler"]["scheduler"].step()
+    assert configured["lr_scheduler"]["interval"] == "step"
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001 * 0.5**0.9)
+
+    network[1].requires_grad_(False)
+    all_decay = build_optimizer(Optimizer("adam", 1e-3, 0.1, decay_all=True, betas=(0.8, 0.9)), network)
+    assert type(all_decay) is torch.optim.Adam
+    assert [group["weight_decay"] for group in all_decay.param_groups] == [0.1, 0.1]
+    assert all_decay.param_groups[0]["betas"] == (0.8, 0.9)
+    assert [len(group["params"]) for group in all_decay.param_groups] == [1, 2]
+    for name, kind in (("rmsprop", torch.optim.RMSprop), ("sgd", torch.optim.SGD)):
+        made = build_optimizer(Optimizer(name, 0.1, momentum=0.7), network)  # type: ignore[arg-type]
+        assert type(made) is kind
+        assert made.param_groups[0]["momentum"] == 0.7

@@ -1,0 +1,149 @@
+"""Order and shares of the batches, what is kept in memory, and the schedule that fits a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")
+
+from rt_segmentation.data.augment import Augmentation  # noqa: E402
+from rt_segmentation.data.dataset import Sample  # noqa: E402
+from rt_segmentation.data.street_dataset import Street  # noqa: E402
+from rt_segmentation.training.data import (  # noqa: E402
+    EpochSampler,
+    ResumableLoader,
+    Share,
+    ShareSampler,
+    TrainingSet,
+    ValidationSet,
+)
+from rt_segmentation.training.errors import TrainingError  # noqa: E402
+from rt_segmentation.training.timing import Timing, loading_rate, validation_interval  # noqa: E402
+
+CROP = Augmentation(width=48, height=32)
+
+
+def street(frames: int, seed: int = 1000) -> Street:
+    return Street(frames, 1, seed, 64, 48)
+
+
+def epoch(sampler: EpochSampler, number: int) -> list[tuple[int, int]]:
+    sampler.set_epoch(number)
+    return list(sampler)
+
+
+def test_an_epochs_order_is_a_function_of_seed_and_epoch() -> None:
+    first = epoch(EpochSampler(10, 1, 3), 5)
+    assert first == epoch(EpochSampler(10, 1, 3), 5)
+    assert first != epoch(EpochSampler(10, 2, 3), 5)
+    indices = [index for _, index in first]
+    assert len(indices) == 9
+    assert len(set(indices)) == 9
+    assert indices != [index for _, index in epoch(EpochSampler(10, 1, 3), 6)]
+    assert {number for number, _ in first} == {5}
+
+
+def test_processes_share_each_batch() -> None:
+    whole = epoch(EpochSampler(19, 1, 6), 2)
+    parts = [epoch(EpochSampler(19, 1, 6, Share(rank, 3)), 2) for rank in range(3)]
+    assert all(len(part) == len(EpochSampler(19, 1, 6, Share(0, 3))) == 6 for part in parts)
+    for batch in range(3):
+        together = [key for part in parts for key in part[2 * batch : 2 * batch + 2]]
+        assert together == whole[6 * batch : 6 * batch + 6]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7])
+def test_no_frame_is_validated_twice(frames: int) -> None:
+    shares = [list(ShareSampler(frames, Share(rank, 2))) for rank in range(2)]
+    assert sorted(shares[0] + shares[1]) == list(range(frames))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_goes_on_where_another_was(workers: int) -> None:
+    frames = TrainingSet([street(9)], CROP, seed=1)
+
+    def loader() -> ResumableLoader:
+        return ResumableLoader(frames, 2, sampler=EpochSampler(9, 1, 2), num_workers=workers)
+
+    first = loader()
+    batches = [batch[2].tolist() for batch in first]
+    assert len(batches) == 4
+    stopped = iter(first)
+    next(stopped), next(stopped)
+    state = first.state_dict()
+    second = loader()
+    second.load_state_dict(state)
+    assert [batch[2].tolist() for batch in second] == batches[2:]
+    assert second.state_dict() == {"batches": 4}
+    assert [batch[2].tolist() for batch in second] == batches, "only the first epoch is shortened"
+
+
+class Counted:
+    """A data set that knows how often it was read."""
+
+    def __init__(self, dataset: Street) -> None:
+        self.dataset, self.reads = dataset, 0
+        self.label_set = dataset.label_set
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        self.reads += 1
+        return self.dataset[index]
+
+
+def test_what_does_not_fit_into_memory_is_read_each_time() -> None:
+    frame_bytes = 64 * 48 * 4
+    kept, read = Counted(street(3)), Counted(street(4, 2000))
+    frames = TrainingSet([kept, read], CROP, seed=1, memory_bytes=4 * frame_bytes)
+    assert len(frames) == 7
+    before = kept.reads, read.reads
+    for number in (0, 1):
+        for index in range(7):
+            frames[number, index]
+    assert (kept.reads, read.reads) == (before[0], before[1] + 8)
+    names = [frames.frame(index).name for index in range(7)]
+    assert names == [f"street{seed}_000" for seed in (1000, 1001, 1002, 2000, 2001, 2002, 2003)]
+
+
+def test_classes_are_counted_as_they_are_in_the_frames() -> None:
+    dataset = street(3)
+    counts = TrainingSet([dataset], CROP, seed=1, memory_bytes=0).count_classes(11, workers=0)
+    labels = np.stack([dataset[index].labels for index in range(3)])
+    assert counts.pixels.tolist() == [int((labels == c).sum()) for c in range(11)]
+
+
+def test_validation_sees_what_the_network_will() -> None:
+    image, labels, index = ValidationSet(street(2), 96)[1]
+    assert image.shape == (3, 96, 128)
+    assert labels.shape == (48, 64)
+    assert index == 1
+
+
+def test_loading_rate_counts_frames() -> None:
+    loader: Any = ResumableLoader(
+        TrainingSet([street(4)], CROP, seed=1), 2, sampler=EpochSampler(4, 1, 2), num_workers=0
+    )
+    assert loading_rate(loader) > 0
+
+
+def test_the_last_epoch_is_validated_and_not_too_many() -> None:
+    for epochs in range(1, 400):
+        interval = validation_interval(epochs)
+        assert epochs % interval == 0
+        assert epochs < 40 or interval <= epochs // 40
+    assert validation_interval(120) == 3
+
+
+def test_the_schedule_fits_the_time() -> None:
+    timing = Timing(epoch_s=100, validation_s=10, step_s=1)
+    epochs = timing.epochs_within(3600, 300)
+    assert timing.training_s(epochs) <= 3600 * 0.95 < timing.training_s(epochs + 1)
+    assert timing.epochs_within(3600, 5) == 5, "never more than the recipe's"
+    with pytest.raises(TrainingError, match="one epoch with its validation takes about 0:02:00"):
+        timing.epochs_within(100, 5)

@@ -1,0 +1,191 @@
+"""What was measured on this machine decides what `auto` means; the rest is a default order."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rt_segmentation.benchmark import engines as benchmark
+from rt_segmentation.benchmark.engines import Group, Row
+from rt_segmentation.commands import engines as command
+from rt_segmentation.inference import cache, engines, tuning
+from rt_segmentation.inference.engines import EngineError, EngineUnavailable, build_engine
+from rt_segmentation.inference.parity import Gate
+from rt_segmentation.inference.tuning import Timing, recall, remember
+from rt_segmentation.models import ModelManifest
+
+HEIGHT, WIDTH = 120, 160
+TIMINGS = (
+    Timing("torch", "fp32", 30.0),
+    Timing("onnxruntime", "fp32", 10.0),
+    Timing("openvino", "int8", 20.0),
+)
+
+
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(engines, "_NVIDIA", ())
+    yield
+
+
+def test_measurements_come_back_fastest_first(small_model: ModelManifest) -> None:
+    assert recall(small_model, HEIGHT, WIDTH).timings == ()
+    remember(small_model, HEIGHT, WIDTH, TIMINGS)
+    record = recall(small_model, HEIGHT, WIDTH)
+    assert [timing.engine for timing in record.timings] == ["onnxruntime", "openvino", "torch"]
+    assert record.describe(record.timings[0]) == f"10.0 ms, measured here by `rt_seg tune` on {record.date}"
+    remember(small_model, HEIGHT, WIDTH, TIMINGS[:1])
+    assert recall(small_model, HEIGHT, WIDTH).timings == TIMINGS[:1]
+
+
+def test_they_are_of_one_model_size_and_machine(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember(small_model, HEIGHT, WIDTH, TIMINGS)
+    assert recall(small_model, WIDTH, HEIGHT).timings == ()
+    assert recall(replace(small_model, sha256="0" * 64), HEIGHT, WIDTH).timings == ()
+    monkeypatch.setattr(tuning, "machine", lambda: "another machine")
+    assert recall(small_model, HEIGHT, WIDTH).timings == ()
+
+
+def test_they_are_of_one_set_of_libraries(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember(small_model, HEIGHT, WIDTH, TIMINGS)
+    monkeypatch.setattr(tuning, "_versions", lambda: {"openvino": "999"})
+    assert recall(small_model, HEIGHT, WIDTH).timings == ()
+
+
+class Fake:
+    """An engine of a name that is said to have all precisions; int8 lacks something."""
+
+    device = "here"
+    warnings: tuple[str, ...] = ()
+
+    def __init__(self, name: str, precision: str, gate: Gate) -> None:
+        if precision == "int8":
+            raise EngineUnavailable("the model has no int8 ranges")
+        self.name, self.precision, self._gate = name, precision, gate
+
+    def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
+        refusal = None if self.name == "torch" else self._gate.refusal(self.name, self.precision, 0.999)
+        if refusal:
+            raise EngineError(refusal)
+
+    def infer(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        self.prepare(*images.shape[:3])
+        return images[..., 0], None
+
+
+class FakeClass:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, manifest: ModelManifest, precision: str, gate: Gate) -> Fake:
+        return Fake(self._name, precision, gate)
+
+    def precisions(self) -> tuple[str, ...]:
+        return ("bf16", "fp32", "int8") if self._name == "openvino" else ("fp32",)
+
+
+@pytest.fixture()
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_engine_class", FakeClass)
+
+
+def test_auto_takes_the_fastest_at_its_size_and_says_why(
+    small_model: ModelManifest, fakes: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    remember(small_model, HEIGHT, WIDTH, [Timing("openvino", "fp32", 20.0), Timing("torch", "fp32", 10.0)])
+    engine = build_engine(small_model)
+    assert (engine.name, engine.precision) == ("openvino", "bf16")
+    assert caplog.messages[-1] == "engine 'openvino' in bf16 on here: default order"
+    for _ in range(2):
+        engine.infer(np.zeros((1, HEIGHT, WIDTH, 3), np.uint8), False)
+        assert engine.name == "torch" and engine.warnings == ()
+    (_, said) = caplog.messages
+    assert said.startswith("engine 'torch' in fp32 on here: 10.0 ms, measured here by `rt_seg tune` on 20")
+    engine.infer(np.zeros((1, 64, 64, 3), np.uint8), False)
+    assert (engine.name, engine.precision) == ("openvino", "bf16")
+
+
+def test_what_is_asked_for_by_name_stays(small_model: ModelManifest, fakes: None) -> None:
+    remember(small_model, HEIGHT, WIDTH, [Timing("openvino", "fp32", 5.0), Timing("torch", "fp32", 1.0)])
+    for asked, used in (("openvino", "auto"), ("openvino", "fp32")), (("auto", "fp32"), ("torch", "fp32")):
+        engine = build_engine(small_model, *asked)
+        engine.prepare(1, HEIGHT, WIDTH)
+        assert (engine.name, engine.precision) == used
+
+
+def test_a_winner_that_cannot_be_used_is_warned_of(small_model: ModelManifest, fakes: None) -> None:
+    remember(small_model, HEIGHT, WIDTH, [Timing("openvino", "int8", 1.0), Timing("torch", "fp32", 2.0)])
+    engine = build_engine(small_model)
+    engine.prepare(1, HEIGHT, WIDTH)
+    assert engine.name == "torch" and engine.warnings == ("the model has no int8 ranges",)
+
+
+def test_a_winner_is_judged_with_the_users_threshold(small_model: ModelManifest, fakes: None) -> None:
+    remember(
+        small_model, HEIGHT, WIDTH, [Timing("onnxruntime", "fp32", 1.0), Timing("openvino", "fp32", 2.0)]
+    )
+    engine = build_engine(small_model, gate=Gate(fp32=1.01, half=1.01))
+    engine.prepare(1, HEIGHT, WIDTH)
+    assert engine.name == "torch"
+    refused = [sentence.split(" gives ")[0] for sentence in engine.warnings]
+    assert refused == [
+        "engine 'onnxruntime' in fp32",
+        "engine 'openvino' in fp32",
+        "engine 'openvino' in bf16",
+    ]
+
+
+def test_the_command(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def timed(group: Group, seconds: float, report: Callable[[str], None]) -> list[Row]:
+        rows = [Row(group.network, group.model, group.width, group.height, *c) for c in group.candidates]
+        for place, row in enumerate(rows):
+            row.median_ms = 50.0 - place
+        rows[-1].median_ms, rows[-1].problem = None, "it gives other labels"
+        return rows
+
+    monkeypatch.setattr(benchmark, "time_group", timed)
+    monkeypatch.setattr(command, "installed", lambda: [("torch", "fp32"), ("openvino", "bf16"), ("x", "y")])
+    arguments = argparse.Namespace(
+        model=str(small_model.path), size=["160x120", "64x48"], seconds=1.0, json=False
+    )
+    command.tune(arguments)
+    out = capsys.readouterr().out
+    assert "small 160x120" in out and "x y" in out and "refused: it gives other labels" in out
+    assert recall(small_model, 120, 160).timings == (
+        Timing("openvino", "bf16", 49.0),
+        Timing("torch", "fp32", 50.0),
+    )
+    assert recall(small_model, 48, 64).timings
+    command.run_cache(argparse.Namespace(action="list", json=False))
+    assert "fastest: openvino bf16, 49.0 ms" in capsys.readouterr().out
+    arguments.json = True
+    command.tune(arguments)
+    (first, _) = json.loads(capsys.readouterr().out)
+    assert first["timings"][0]["engine"] == "openvino" and first["refused"] == {
+        "x y": "it gives other labels"
+    }
+    monkeypatch.setattr(command, "installed", lambda: [("x", "y")])
+    with pytest.raises(EngineError, match="no engine works here: it gives other labels"):
+        command.tune(arguments)
+    assert len([entry for entry in cache.entries() if entry.key["kind"] == "tuned"]) == 2
+
+
+@pytest.mark.parametrize("text", ["640", "640x", "x360", "640x36o", "-1x5"])
+def test_a_bad_size_is_one_sentence(text: str) -> None:
+    with pytest.raises(EngineError, match=f"size '{text}' should be WIDTHxHEIGHT, as 640x360"):
+        command.parse_size(text)
