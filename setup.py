@@ -53,8 +53,8 @@ setup(
         "onnxruntime": ["onnxruntime>=1.17"],
         "export": ["onnx>=1.15", "torch>=2.1"],
         "int8": ["nncf>=2.14", "openvino>=2024.0"],
-        "bags": ["jinja2>=3.0", "rosbags>=0.10"],
-        "fleet": ["jinja2>=3.0", "ray>=2.9", "rosbags>=0.10"],
+        "bags": ["jinja2>=3.0", "rosbags>=0.11"],
+        "fleet": ["jinja2>=3.0", "ray>=2.9", "rosbags>=0.11"],
         "train": ["lightning>=2.6", "matplotlib>=3.5", "tensorboard>=2.11", "torch>=2.1"],
         "ros": [
             f"{name}; {ROS_WHEELS}"

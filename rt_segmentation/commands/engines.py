@@ -15,7 +15,7 @@ import numpy as np
 
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.inference import cache
-from rt_segmentation.inference.engines import EngineError, build_engine, installed
+from rt_segmentation.inference.engines import Engine, EngineError, build_engine, installed
 from rt_segmentation.inference.parity import images_in, read_frame, resize_frame, spread
 from rt_segmentation.inference.tuning import Timing, remember
 from rt_segmentation.models import ModelManifest, find_model
@@ -32,10 +32,8 @@ def export(arguments: argparse.Namespace) -> None:
     from rt_segmentation.inference.engines.export import WITH_CONFIDENCE, graph_entry
 
     manifest = find_model(arguments.model)
-    if arguments.calibrate or arguments.calibrate_images:
-        _calibrate(manifest, arguments)
     width, height = arguments.width or manifest.width, arguments.height or manifest.height
-    engine = build_engine(manifest, arguments.engine, arguments.precision)
+    engine = _build(manifest, arguments, width, height)
     engine.prepare(arguments.batch, height, width)
     print(
         f"{manifest.name} {width}x{height}, batch {arguments.batch}:"
@@ -50,28 +48,42 @@ def export(arguments: argparse.Namespace) -> None:
         print(f"{arguments.out / WITH_CONFIDENCE}: uint8 images (N, H, W, 3) RGB to labels and confidence")
 
 
-def _calibrate(manifest: ModelManifest, arguments: argparse.Namespace) -> None:
+def _build(manifest: ModelManifest, arguments: argparse.Namespace, width: int, height: int) -> Engine:
+    """The engine; with frames for calibration, one that is calibrated on them."""
+    if not (arguments.calibrate or arguments.calibrate_images):
+        return build_engine(manifest, arguments.engine, arguments.precision)
+    if arguments.engine == "torch2trt":
+        from rt_segmentation.inference.engines.torch2trt_engine import Torch2TRTEngine
+
+        # TensorRT finds ranges for each size anew, while it builds.
+        frames, _ = _calibration_frames(manifest, arguments, width, height)
+        return Torch2TRTEngine(manifest, arguments.precision, calibration=frames)
     from rt_segmentation.inference.calibration import calibrate
 
-    count, size = arguments.calibrate_frames, (manifest.height, manifest.width)
-    if arguments.calibrate_images is not None:
-        files = spread(images_in(arguments.calibrate_images), count)
-        frames = [read_frame(path, *size) for path in progress(files, len(files))]
-        source = "a folder of images"
-    else:
-        frames = _dataset_frames(manifest, arguments.calibrate, arguments.data_root, count)
-        source = f"{arguments.calibrate} train"
+    frames, source = _calibration_frames(manifest, arguments, manifest.width, manifest.height)
     path = calibrate(manifest, frames, source)
     print(f"{path}: int8 ranges of {manifest.name}, found on {len(frames)} frames of {source}")
+    return build_engine(manifest, arguments.engine, arguments.precision)
 
 
-def _dataset_frames(manifest: ModelManifest, name: str, root: Path | None, count: int) -> list[np.ndarray]:
+def _calibration_frames(
+    manifest: ModelManifest, arguments: argparse.Namespace, width: int, height: int
+) -> tuple[list[np.ndarray], str]:
+    """Frames uint8 (height, width, 3) RGB, and where they come from, in words."""
+    count = arguments.calibrate_frames
+    if arguments.calibrate_images is not None:
+        files = spread(images_in(arguments.calibrate_images), count)
+        return [read_frame(p, height, width) for p in progress(files, len(files))], "a folder of images"
+    images = _dataset_images(manifest, arguments.calibrate, arguments.data_root, count)
+    return [resize_frame(image, height, width) for image in images], f"{arguments.calibrate} train"
+
+
+def _dataset_images(manifest: ModelManifest, name: str, root: Path | None, count: int) -> list[np.ndarray]:
     from rt_segmentation.data.registry import open_dataset, options_for
 
     dataset = open_dataset(name, root, "train", options_for(name, manifest.labels()), complete=False)
     indices = spread(range(len(dataset)), count)
-    images = (dataset[index].image for index in progress(indices, len(indices)))
-    return [resize_frame(image, manifest.height, manifest.width) for image in images]
+    return [dataset[index].image for index in progress(indices, len(indices))]
 
 
 def tune(arguments: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from rt_segmentation.commands.options import to_json
 from rt_segmentation.evaluation.bag.job import Settings
 from rt_segmentation.evaluation.bag.report import write_report
-from rt_segmentation.evaluation.bag.report.junit import Thresholds, check, passed, write_junit
+from rt_segmentation.evaluation.bag.report.junit import Thresholds, judge
 from rt_segmentation.evaluation.bag.run import RESULT, bins_of_each, claim_folder, evaluate_bags
 from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.models import write_atomically
@@ -90,9 +90,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 def _judge(arguments: argparse.Namespace, result: Mapping[str, Any]) -> bool:
     """Whether all thresholds are kept; those who ask for a verdict want whole bags for it."""
     thresholds = Thresholds(arguments.fail_under_miou, arguments.max_p95_ms, arguments.max_drop_rate)
-    if arguments.junit is not None:
-        return write_junit(result, thresholds, arguments.junit)
-    return thresholds == Thresholds() or passed(check(result, thresholds))
+    return judge(result, thresholds, arguments.junit)
 
 
 def print_table(result: Mapping[str, Any]) -> None:

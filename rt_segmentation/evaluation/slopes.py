@@ -57,7 +57,7 @@ def draw(found: list[Slopes], title: str, path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    depth = np.arange(1, len(found) + 1)
+    depth = range(1, len(found) + 1)
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.fill_between(

@@ -93,8 +93,10 @@ class SegmentationNode(LifecycleNode):
             manifest = find_model(self._value("model"))
             frames = self._value("parity.frames")
             gate = Gate(
-                *(self._value(f"parity.{name}") for name in ("fp32", "half", "int8")),
-                frames=Path(frames).expanduser() if frames else None,
+                self._value("parity.fp32"),
+                self._value("parity.half"),
+                self._value("parity.int8"),
+                Path(frames).expanduser() if frames else None,
             )
             segmenter = Segmenter.build(
                 manifest,

@@ -29,6 +29,7 @@ class BandEngine:
     """Bands of classes from left to right, whatever the image shows."""
 
     name, precision, device = "bands", "fp32", "stub"
+    warnings = ()
 
     def __init__(self, num_classes: int) -> None:
         self._num_classes = num_classes

@@ -31,6 +31,7 @@ def test_slopes_are_the_weights_of_all_prelus_from_first_to_last() -> None:
 def test_command_draws_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "slopes.png"
     assert main(["models", "slopes", "enet", "--out", str(picture)]) == 0
-    assert np.ptp(cv2.imread(str(picture))) > 100
+    drawn = cv2.imread(str(picture))
+    assert drawn is not None and np.ptp(drawn) > 100
     assert main(["models", "slopes", "lednet", "--out", str(tmp_path / "none.png")]) == 2
     assert "which has no PReLU" in capsys.readouterr().err
