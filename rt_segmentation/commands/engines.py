@@ -58,12 +58,17 @@ def _build(manifest: ModelManifest, arguments: argparse.Namespace, width: int, h
         # TensorRT finds ranges for each size anew, while it builds.
         frames, _ = _calibration_frames(manifest, arguments, width, height)
         return Torch2TRTEngine(manifest, arguments.precision, calibration=frames)
+    write_ranges(manifest, arguments)
+    return build_engine(manifest, arguments.engine, arguments.precision)
+
+
+def write_ranges(manifest: ModelManifest, arguments: argparse.Namespace) -> None:
+    """Find a model's int8 ranges on the frames that are asked for, and write them beside its weights."""
     from rt_segmentation.inference.calibration import calibrate
 
     frames, source = _calibration_frames(manifest, arguments, manifest.width, manifest.height)
     path = calibrate(manifest, frames, source)
     print(f"{path}: int8 ranges of {manifest.name}, found on {len(frames)} frames of {source}")
-    return build_engine(manifest, arguments.engine, arguments.precision)
 
 
 def _calibration_frames(

@@ -55,7 +55,7 @@ def calibrated(
     images.mkdir()
     for seed in range(4):
         cv2.imwrite(str(images / f"{seed}.png"), street(seed)[..., ::-1])
-    command._calibrate(
+    command.write_ranges(
         manifest, argparse.Namespace(calibrate=None, calibrate_images=images, calibrate_frames=3)
     )
     return manifest
