@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
-import numpy as np
-
+from rt_segmentation.bags import messages
 from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE
 from rt_segmentation.bags.writing import BagWriter
 from rt_segmentation.data.sources import SourceImage
-from rt_segmentation.imaging.codec import encode_jpeg, encode_png
 
 FRAME_ID = "camera"
-FORMATS = {"jpeg": "rgb8; jpeg compressed bgr8", "png": "rgb8; png compressed bgr8"}
-ENCODERS: dict[str, Callable[[np.ndarray], bytes]] = {"jpeg": encode_jpeg, "png": encode_png}
 
 
 def make_bag(
@@ -47,17 +42,14 @@ def make_bag(
     count = 0
     for image in images:
         stamp_ns = start_ns + round(count * 1e9 / rate_hz)
+        header = messages.header(writer.types, stamp_ns, FRAME_ID)
         if compressed is None:
-            writer.write(topic, IMAGE, stamp_ns, _image(writer, image.rgb, stamp_ns))
+            writer.write(topic, IMAGE, stamp_ns, messages.image(writer.types, header, image.rgb))
         else:
-            content = writer.types.types[COMPRESSED_IMAGE](
-                header=_header(writer, stamp_ns),
-                format=FORMATS[compressed],
-                data=np.frombuffer(ENCODERS[compressed](image.rgb), np.uint8),
-            )
+            content = messages.compressed_image(writer.types, header, image.rgb, compressed)
             writer.write(f"{topic}/compressed", COMPRESSED_IMAGE, stamp_ns, content)
         if image.labels is not None:
-            writer.write(label_topic, IMAGE, stamp_ns, _image(writer, image.labels, stamp_ns))
+            writer.write(label_topic, IMAGE, stamp_ns, messages.image(writer.types, header, image.labels))
         count += 1
     return count
 
@@ -65,21 +57,3 @@ def make_bag(
 def at_most(images: Iterable[SourceImage], frames: int | None) -> Iterable[SourceImage]:
     """The first frames of a source; all of them for None."""
     return images if frames is None else itertools.islice(images, frames)
-
-
-def _header(writer: BagWriter, stamp_ns: int) -> Any:
-    types = writer.types.types
-    time = types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 1_000_000_000))
-    return types["std_msgs/msg/Header"](stamp=time, frame_id=FRAME_ID)
-
-
-def _image(writer: BagWriter, pixels: np.ndarray, stamp_ns: int) -> Any:
-    return writer.types.types[IMAGE](
-        header=_header(writer, stamp_ns),
-        height=pixels.shape[0],
-        width=pixels.shape[1],
-        encoding="mono8" if pixels.ndim == 2 else "rgb8",
-        is_bigendian=0,
-        step=pixels.nbytes // pixels.shape[0],
-        data=np.ascontiguousarray(pixels).reshape(-1),
-    )

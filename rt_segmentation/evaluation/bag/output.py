@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
+from rt_segmentation.bags import messages
 from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE
 from rt_segmentation.bags.writing import BagWriter
 from rt_segmentation.evaluation.bag.outcome import Segmented
-from rt_segmentation.imaging.codec import encode_jpeg
 from rt_segmentation.imaging.convert import to_rgb
-from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.render import colorize, overlay
 from rt_segmentation.labels import LabelSet
 
 SPLIT_S = 10.0
 OPACITY = 0.5
-JPEG_FORMAT = "rgb8; jpeg compressed bgr8"
 
 
 class MaskBag:
@@ -43,7 +40,7 @@ class MaskBag:
         self, path: Path, names: Sequence[str], labels: LabelSet, overwrite: bool, resume: bool
     ) -> None:
         self._writer = BagWriter(path, overwrite=overwrite, resume=resume, split_s=SPLIT_S)
-        self._types = self._writer.types.types
+        self._types = self._writer.types
         self.written_until_ns = self._writer.written_until_ns
         self._names, self._palette = names, labels.palette()
 
@@ -53,50 +50,24 @@ class MaskBag:
         if self.written_until_ns is not None and recorded_ns <= self.written_until_ns:
             return
         name, frame, result = self._names[outcome.model], outcome.frame, outcome.result
-        header = self._header(frame)
+        header = messages.header(self._types, frame.stamp_ns, frame.frame_id)
+        color = colorize(result.labels, self._palette)
+        covered = overlay(to_rgb(frame), result.labels, self._palette, OPACITY)
+        latency = self._types.types["std_msgs/msg/Float64"](outcome.latency_ns / 1e6)
         contents = {
-            "label": (IMAGE, self._image(header, result.labels)),
-            "color/compressed": (
-                COMPRESSED_IMAGE,
-                self._jpeg(header, colorize(result.labels, self._palette)),
-            ),
-            "overlay/compressed": (
-                COMPRESSED_IMAGE,
-                self._jpeg(header, overlay(to_rgb(frame), result.labels, self._palette, OPACITY)),
-            ),
-            "latency_ms": (
-                "std_msgs/msg/Float64",
-                self._types["std_msgs/msg/Float64"](outcome.latency_ns / 1e6),
-            ),
+            "label": (IMAGE, messages.image(self._types, header, result.labels)),
+            "color/compressed": (COMPRESSED_IMAGE, messages.compressed_image(self._types, header, color)),
+            "overlay/compressed": (COMPRESSED_IMAGE, messages.compressed_image(self._types, header, covered)),
+            "latency_ms": ("std_msgs/msg/Float64", latency),
         }
         if result.confidence is not None:
-            contents["confidence"] = (IMAGE, self._image(header, result.confidence))
+            contents["confidence"] = (IMAGE, messages.image(self._types, header, result.confidence))
         for topic, (kind, content) in contents.items():
             self._writer.write(f"/{name}/{topic}", kind, recorded_ns, content)
 
     def close(self) -> None:
         """Close the bag; it can be opened then."""
         self._writer.close()
-
-    def _header(self, frame: Frame) -> Any:
-        sec, nanosec = divmod(frame.stamp_ns, 1_000_000_000)
-        stamp = self._types["builtin_interfaces/msg/Time"](sec=sec, nanosec=nanosec)
-        return self._types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame.frame_id)
-
-    def _image(self, header: Any, pixels: np.ndarray) -> Any:
-        return self._types[IMAGE](
-            header=header,
-            height=pixels.shape[0],
-            width=pixels.shape[1],
-            encoding="mono8",
-            is_bigendian=0,
-            step=pixels.shape[1],
-            data=np.ascontiguousarray(pixels).reshape(-1),
-        )
-
-    def _jpeg(self, header: Any, rgb: np.ndarray) -> Any:
-        data = np.frombuffer(encode_jpeg(rgb), np.uint8)
-        return self._types[COMPRESSED_IMAGE](header=header, format=JPEG_FORMAT, data=data)
 
 
 class OverlayVideo:
