@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+# Before torch is imported, here and in all processes of the tests: with another number of threads sums take
+# another order, and the last bit of a score may differ; and on a busy machine threads wait for one another.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 if TYPE_CHECKING:
     from rt_segmentation.models import ModelManifest
 

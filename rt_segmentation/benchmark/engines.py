@@ -199,7 +199,7 @@ def put_beside_peaks(
             continue
         row.gops = round(2 * gmacs(row) / row.median_ms * 1e3, 1)
         peak = peaks.get((row.engine, row.precision))
-        row.peak_share = None if peak is None else round(row.gops / peak, 3)
+        row.peak_share = None if peak is None else float(f"{row.gops / peak:.3g}")
 
 
 def _summarise(row: Row, durations_ms: list[float]) -> None:

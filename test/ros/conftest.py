@@ -58,8 +58,6 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, domain_id: int, folder: Pat
         "FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA",
         "PYTHONPATH": os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH")))),
         "PYTHONUNBUFFERED": "1",
-        # On a busy machine threads that wait for one another take many times as long as one alone.
-        "OMP_NUM_THREADS": "1",
     }
     # ROS 2 from PyPI sets none; a sourced installation has its own.
     settings["AMENT_PREFIX_PATH"] = os.environ.get("AMENT_PREFIX_PATH") or sys.prefix

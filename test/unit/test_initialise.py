@@ -173,7 +173,7 @@ def test_a_start_is_found_by_name_and_path(tmp_path: Path) -> None:
     manifest, _ = store(tmp_path, recipe_for("enet"), "enet_camvid")
     assert find_start("enet_camvid", tmp_path) == manifest
     assert find_start(manifest.path, tmp_path / "elsewhere") == manifest
-    assert find_start("enet_camvid", tmp_path / "elsewhere") == find_model("enet_camvid")
+    assert find_start("enet_roads", tmp_path / "elsewhere") == find_model("enet_roads")
     write_encoder(tmp_path / "e.safetensors", "lednet", build(recipe_for("lednet")).state_dict(), {})
     assert find_start("e", tmp_path) == tmp_path / "e.safetensors"
     with pytest.raises(ModelError, match="unknown model 'nothing'"):
