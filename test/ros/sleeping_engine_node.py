@@ -37,13 +37,12 @@ class SleepingEngine:
 
 
 def main() -> int:
-    """Run the node."""
+    """Run the node with the engine among its own, before its parameters name their choices."""
+    ENGINES[SleepingEngine.name] = f"{SleepingEngine.__module__}:SleepingEngine"
     from rt_segmentation.ros.segmentation_node import main as run
 
     return run()
 
-
-ENGINES["sleeping"] = f"{SleepingEngine.__module__}:SleepingEngine"
 
 if __name__ == "__main__":
     sys.exit(main())
