@@ -65,12 +65,6 @@ def write_recipe(folder: Path, **changes: Any) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
-
-
 def here(workers: int = 0) -> Machine:
     return Machine.here("fp32", workers)
 
@@ -113,7 +107,8 @@ def test_a_run_leaves_a_model_and_all_that_tells_of_it(tmp_path: Path) -> None:
 
 def test_killed_in_mid_epoch_it_comes_to_the_same_weights(tmp_path: Path) -> None:
     """Dropout, augmentation, averaging and two workers; the kill leaves a process no chance to save."""
-    path = write_recipe(tmp_path, ema=0.9)
+    epoch = 16
+    path = write_recipe(tmp_path, ema=0.9, train=[street(4, 1000, epoch)])
     command = [sys.executable, "-m", "rt_segmentation.cli", "train", str(path), "--workers", "2"]
     command += ["--precision", "fp32", "--checkpoint-s", "0", "--out"]
     whole, broken = tmp_path / "whole" / "tiny", tmp_path / "broken" / "tiny"
@@ -122,23 +117,23 @@ def test_killed_in_mid_epoch_it_comes_to_the_same_weights(tmp_path: Path) -> Non
     killed = subprocess.Popen([*command, str(broken.parent)], start_new_session=True)
     deadline = time.monotonic() + 300
     step = 0
-    while step not in (4, 5):
+    while step <= epoch:
         assert killed.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
         if (broken / "last.ckpt").is_file():
             step = load_checkpoint(broken)["global_step"]
-            assert step < 6, "it was past the middle of the second epoch before anybody looked"
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    assert 3 < load_checkpoint(broken)["global_step"] < 6
+    step = load_checkpoint(broken)["global_step"]
+    assert epoch < step < 2 * epoch, "it was past the second epoch before it could be killed"
     # What there is of a model is whole.
     assert load_weights(read_manifest(broken / "tiny.yaml"))
 
     subprocess.run([*command, str(broken.parent)], check=True)
     assert uninterrupted.wait() == 0
     expected, resumed = load_checkpoint(whole), load_checkpoint(broken)
-    assert expected["global_step"] == resumed["global_step"] == 6
+    assert expected["global_step"] == resumed["global_step"] == 2 * epoch
     for part in ("state_dict", "current_model_state"):  # averaged weights, and the optimiser's
         assert expected[part].keys() == resumed[part].keys()
         differing = [
