@@ -120,6 +120,15 @@ def test_without_truth_there_is_confidence_and_the_least_confident_come_first(
     assert all(shown["truth"] is None for shown in model["shown"])
 
 
+def test_the_topic_that_is_not_the_labels_is_the_images(
+    bag: Path, small_model: ModelManifest, tmp_path: Path
+) -> None:
+    (described,) = evaluate([bag], settings(small_model, tmp_path / "out", image_topic=None))["bags"]
+    assert (described["image_topic"], described["label_topic"]) == ("camera", "truth")
+    with pytest.raises(EvaluationError, match="several image topics, give one by name: camera"):
+        evaluate([bag], settings(small_model, tmp_path / "none", image_topic=None, label_topic=None))
+
+
 @pytest.mark.parametrize("shift_ns", [0, PERIOD_NS * 4 // 10, -PERIOD_NS * 4 // 10])
 def test_labels_belong_to_the_frame_with_the_nearest_stamp(
     small_model: ModelManifest, matrices: list[ConfusionMatrix], tmp_path: Path, shift_ns: int

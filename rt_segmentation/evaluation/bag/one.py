@@ -84,13 +84,13 @@ class _Evaluation:
         self._stop, self._reader, self._state = stop, reader, state
         # Where an earlier run had come to.
         self._counted_ns, self._next_index = state.until_ns, state.next_index
-        self._image = choose_topic(
-            reader.topics, self._settings.image_topic, (IMAGE, COMPRESSED_IMAGE), "image"
-        )
+        kinds = (IMAGE, COMPRESSED_IMAGE)
         self._labels: str | None = None
         if self._settings.label_topic is not None:
             asked = self._settings.label_topic
-            self._labels = choose_topic(reader.topics, asked, (IMAGE, COMPRESSED_IMAGE), "label").name
+            self._labels = choose_topic(reader.topics, asked, kinds, "label").name
+        images = [topic for topic in reader.topics if topic.name != self._labels]
+        self._image = choose_topic(images, self._settings.image_topic, kinds, "image")
         span_ns = reader.end_ns - reader.start_ns
         self._period_ns = span_ns // max(self._image.count - 1, 1) or DEFAULT_PERIOD_NS
         state.bag.update(
