@@ -6,7 +6,6 @@ import os
 import platform
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import lightning
@@ -15,15 +14,13 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
+from rt_segmentation import cpu
 from rt_segmentation.provenance import commit
 from rt_segmentation.training.data import Share
 from rt_segmentation.training.errors import TrainingError
 
 LIGHTNING_PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 PACKAGES = ("torch", "lightning", "numpy", "opencv-python-headless", "safetensors")
-
-# The names that Linux gives to a CPU's bfloat16 arithmetic, on x86 and on Arm; without, torch emulates it.
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 @dataclass(frozen=True)
@@ -123,11 +120,7 @@ def _processes() -> tuple[Share, int]:
 def _has_bf16(gpu: bool) -> bool:
     if gpu:
         return torch.cuda.get_device_capability() >= (8, 0)
-    try:
-        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-    except OSError:
-        return False
-    return bool(words & _BF16_FLAGS)
+    return cpu.has_bf16()
 
 
 def _version(package: str) -> str:

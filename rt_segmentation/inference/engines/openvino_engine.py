@@ -9,14 +9,11 @@ from pathlib import Path
 import numpy as np
 import openvino
 
+from rt_segmentation import cpu
 from rt_segmentation.inference.engines.cached import CachedEngine, Runner
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.inference.quantization import load_ranges, quantize
 from rt_segmentation.models import ModelManifest
-
-# The names that Linux gives to bfloat16 arithmetic, on x86 and on Arm. OpenVINO's own list of what a CPU can
-# do counts emulation, which is slower than float32.
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 @cache
@@ -25,11 +22,7 @@ def _core() -> openvino.Core:
 
 
 def _has_bf16() -> bool:
-    try:
-        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-    except OSError:
-        return False
-    return bool(words & _BF16_FLAGS) and "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return cpu.has_bf16() and "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVINOEngine(CachedEngine):
