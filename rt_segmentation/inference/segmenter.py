@@ -107,6 +107,7 @@ class Segmenter:
         input_size: tuple[int, int] = (0, 0),
         output_resolution: str = "input",
         gate: Gate | None = None,
+        parallel: int = 1,
     ) -> Segmenter:
         """Build engine and segmenter for a model; see `build_engine` and `SegmenterConfig` for the arguments.
 
@@ -114,8 +115,12 @@ class Segmenter:
             EngineError, ModelError: the engine cannot be built, or the model cannot be loaded.
         """
         labels = manifest.labels()
-        built = build_engine(manifest, engine, precision, gate)
+        built = build_engine(manifest, engine, precision, gate, parallel)
         return cls(SegmenterConfig(manifest, labels, built, input_size, output_resolution))
+
+    def sharing(self) -> Segmenter:
+        """Another segmenter with the same engine, for another thread."""
+        return Segmenter(self.config)
 
     def prepare(self) -> None:
         """Have the engine ready for the first frame where the network's size does not depend on it.

@@ -105,6 +105,7 @@ class SegmentationNode(LifecycleNode):
                 (self._value("input_width"), self._value("input_height")),
                 self._value("output_resolution"),
                 gate,
+                self._value("parallel_frames"),
             )
             segmenter.prepare()
         except (ModelError, EngineError, ParityError) as error:
@@ -123,8 +124,13 @@ class SegmentationNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker; the next look at the graph subscribes to the camera."""
         assert self._segmenter is not None and self._outputs is not None
+        others = range(1, self._value("parallel_frames"))
         self._worker = Worker(
-            self._segmenter, self._outputs, self._statistics, self.get_logger(), self._value
+            [self._segmenter, *(self._segmenter.sharing() for _ in others)],
+            self._outputs,
+            self._statistics,
+            self.get_logger(),
+            self._value,
         )
         self._watch()
         image = self.resolve_topic_name("image")

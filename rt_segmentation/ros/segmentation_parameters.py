@@ -34,6 +34,15 @@ PARAMETERS = (
         read_only=True,
     ),
     Parameter(
+        "parallel_frames",
+        1,
+        "Frames that the engine works at at once. 1 gives each mask soonest; one for each core of a busy CPU"
+        " gives the most masks a second, each of them later (engines openvino and onnxruntime).",
+        minimum=1,
+        maximum=64,
+        read_only=True,
+    ),
+    Parameter(
         "input_width",
         0,
         "Width at which the network sees an image; 0 keeps the camera's aspect ratio at input_height.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
@@ -37,29 +37,40 @@ class _Segmented(NamedTuple):
 class Worker:
     """Takes the newest camera message, segments it and publishes the results, until it is stopped.
 
-    Three things go on at once: the executor receives an image, the engine works at the newest one before, and
-    the masks of the one before that are rendered and published.
+    At once the executor receives an image, the engine works at the newest ones before, one for each
+    segmenter, and the masks of the one before those are rendered and published.
 
     Args:
-        segmenter, outputs, statistics, logger: what a frame passes through.
+        segmenters: each with a thread of its own.
+        outputs, statistics, logger: what a frame passes through.
         parameter: gives a parameter's current value by name.
     """
 
     def __init__(
         self,
-        segmenter: Segmenter,
+        segmenters: Sequence[Segmenter],
         outputs: Outputs,
         statistics: StreamStatistics,
         logger: RcutilsLogger,
         parameter: Callable[[str], Any],
     ) -> None:
-        self._segmenter, self._outputs, self._statistics = segmenter, outputs, statistics
+        self._outputs, self._statistics = outputs, statistics
         self._logger, self._parameter = logger, parameter
         self._slot: NewestSlot[tuple[float, ImageMessage]] = NewestSlot()
         self._stopping = threading.Event()
         self._abandoned = False
-        self._thread = threading.Thread(target=self._run, name="segmentation", daemon=True)
-        self._thread.start()
+        # Whoever has it takes the next frame, and the handover of the one before it to wait for.
+        self._taking = threading.Lock()
+        self._last_handover: Future[None] = Future()
+        self._last_handover.set_result(None)
+        self._publishing = ThreadPoolExecutor(1, "publishing")
+        self._published: Future[None] | None = None
+        self._threads = [
+            threading.Thread(target=self._run, args=(segmenter,), name="segmentation", daemon=True)
+            for segmenter in segmenters
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def hand_over(self, message: ImageMessage) -> None:
         """Give the worker a message; one that it has not begun is dropped for it."""
@@ -79,24 +90,35 @@ class Worker:
         self._stopping.set()
         if self._slot.close() is not None:
             self._statistics.frame_dropped("deactivated")
-        self._thread.join(timeout_s)
-        self._abandoned = self._thread.is_alive()
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        self._abandoned = any(thread.is_alive() for thread in self._threads)
+        if not self._abandoned:
+            self._publishing.shutdown()
         return not self._abandoned
 
-    def _run(self) -> None:
-        # A frame is published while the engine works at the next one; that one is handed over when the first
-        # is out, so masks keep their order and none waits behind more than one other.
-        with ThreadPoolExecutor(1, "publishing") as publishing:
-            published: Future[None] | None = None
-            while not self._stopping.is_set():
+    def _run(self, segmenter: Segmenter) -> None:
+        # A frame is published while the engine works at the next ones; each is handed over when the one
+        # before it is out, so masks keep their order and none waits behind more than one other.
+        while not self._stopping.is_set():
+            with self._taking:
                 taken = self._slot.take(POLL_S)
                 if taken is None:
                     continue
-                segmented = self._guarded(self._segment, *taken)
-                if published is not None:
-                    published.result()
-                if segmented is not None:
-                    published = publishing.submit(self._guarded, self._publish, segmented)
+                before, handover = self._last_handover, Future[None]()
+                self._last_handover = handover
+            segmented = self._guarded(self._segment, segmenter, *taken)
+            before.result()
+            self._wait_for_publishing()
+            if segmented is not None:
+                self._published = self._publishing.submit(self._guarded, self._publish, segmented)
+            handover.set_result(None)
+        self._wait_for_publishing()
+
+    def _wait_for_publishing(self) -> None:
+        if self._published is not None:
+            self._published.result()
 
     def _guarded(self, step: Callable[..., T], *arguments: Any) -> T | None:
         """Take a step for a frame; one that fails is counted, said, and the next frame has its turn."""
@@ -113,14 +135,14 @@ class Worker:
                 self._logger.error(sentence, throttle_duration_sec=1.0)
         return None
 
-    def _segment(self, arrived: float, message: ImageMessage) -> _Segmented:
+    def _segment(self, segmenter: Segmenter, arrived: float, message: ImageMessage) -> _Segmented:
         started = time.perf_counter()
         frame = to_frame(message)
         decoded = time.perf_counter()
         resolution = self._parameter("output_resolution")
-        if resolution != self._segmenter.config.output_resolution:
-            self._segmenter.config = replace(self._segmenter.config, output_resolution=resolution)
-        (result,) = self._segmenter.infer([frame], self._outputs.listened("confidence"))
+        if resolution != segmenter.config.output_resolution:
+            segmenter.config = replace(segmenter.config, output_resolution=resolution)
+        (result,) = segmenter.infer([frame], self._outputs.listened("confidence"))
         stages_ms = {
             "waiting": (started - arrived) * 1e3,
             "decoding": (decoded - started) * 1e3,

@@ -20,7 +20,7 @@ class SleepingEngine:
     name, precision, device = "sleeping", "fp32", "none"
     warnings: tuple[str, ...] = ()
 
-    def __init__(self, manifest: ModelManifest, precision: str, gate: Any = None) -> None:
+    def __init__(self, manifest: ModelManifest, precision: str, gate: Any = None, parallel: int = 1) -> None:
         """Nothing to load."""
 
     @classmethod

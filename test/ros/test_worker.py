@@ -35,7 +35,9 @@ def nothing(number: int) -> None:
 class Pipeline:
     """A worker between an engine and topics that do what the test says; frames are known by their number."""
 
-    def __init__(self, infer: Callable[[int], None], publish: Callable[[int], None]) -> None:
+    def __init__(
+        self, infer: Callable[[int], None], publish: Callable[[int], None], parallel: int = 1
+    ) -> None:
         self.statistics = StreamStatistics()
         self.published: list[int] = []
 
@@ -53,7 +55,7 @@ class Pipeline:
         outputs = SimpleNamespace(listened=lambda _: False, resize=lambda r: r, publish=publish_frame)
         parameters = {"output_resolution": "input", "overlay_opacity": 0.5, "jpeg_quality": 90}
         self.worker = Worker(
-            cast("Segmenter", segmenter),
+            [cast("Segmenter", segmenter)] * parallel,
             cast("Outputs", outputs),
             self.statistics,
             get_logger("worker"),
@@ -142,3 +144,45 @@ def test_stopping_finishes_what_is_begun_unless_that_takes_too_long() -> None:
     released.set()
     assert pipeline.worker.stop(None)
     assert pipeline.published == [1]
+
+
+def test_frames_inferred_at_once_are_published_in_their_order() -> None:
+    begun = {number: threading.Event() for number in (1, 2, 3)}
+    released = {number: threading.Event() for number in (1, 2, 3)}
+
+    def infer(number: int) -> None:
+        begun[number].set()
+        assert released[number].wait(PATIENCE_S)
+
+    pipeline = Pipeline(infer, nothing, parallel=2)
+    for number in (1, 2):
+        pipeline.hand_over(number)
+        assert begun[number].wait(PATIENCE_S)
+    # Both segmenters are busy: the third frame waits, and would be replaced by a fourth.
+    pipeline.hand_over(3)
+    released[2].set()
+    assert not begun[3].wait(0.1)
+    assert pipeline.published == []
+    released[1].set()
+    assert begun[3].wait(PATIENCE_S)
+    released[3].set()
+    assert pipeline.worker.stop(None)
+    assert pipeline.published == [1, 2, 3]
+
+
+def test_of_frames_inferred_at_once_one_that_fails_holds_up_no_other() -> None:
+    begun = {number: threading.Event() for number in (1, 2)}
+
+    def infer(number: int) -> None:
+        begun[number].set()
+        assert begun[2].wait(PATIENCE_S)
+        if number == 1:
+            raise RuntimeError("out of luck")
+
+    pipeline = Pipeline(infer, nothing, parallel=2)
+    for number in (1, 2):
+        pipeline.hand_over(number)
+        assert begun[number].wait(PATIENCE_S)
+    assert pipeline.worker.stop(None)
+    assert pipeline.published == [2]
+    assert pipeline.statistics.snapshot().dropped == {"failed": 1}

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from rt_segmentation.evaluation.bag.job import Job, Models, Settings
+from rt_segmentation.evaluation.bag.job import THROUGHPUT, Job, Models, Settings
 from rt_segmentation.evaluation.bag.one import Progress, evaluate_bag
 from rt_segmentation.evaluation.bag.state import BagState
+from rt_segmentation.evaluation.bag.throughput import frames_at_once
 
 MAX_TRIES = 2
 POLL_S = 0.2
@@ -43,7 +44,8 @@ class Worker:
     """
 
     def __init__(self, settings: Settings, stopped: threading.Event | None = None) -> None:
-        self._models = Models(settings.models, settings.engine, settings.precision)
+        parallel = frames_at_once() if settings.mode == THROUGHPUT else 1
+        self._models = Models(settings.models, settings.engine, settings.precision, parallel)
         self._stop = stopped or threading.Event()
 
     def evaluate(self, job: Job, progress: Progress = lambda _: None) -> BagState:

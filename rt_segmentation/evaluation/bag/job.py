@@ -87,8 +87,10 @@ class Models:
     Args:
         names: of models, or paths of manifests.
         engine, precision: as for `build_engine`.
+        parallel: frames that are segmented at once.
 
     Attributes:
+        lanes: the segmenters of all models, once for each of these frames.
         labels: the label set of them all.
 
     Raises:
@@ -96,7 +98,7 @@ class Models:
         EvaluationError: two have the same name, or different classes.
     """
 
-    def __init__(self, names: Sequence[str], engine: str, precision: str) -> None:
+    def __init__(self, names: Sequence[str], engine: str, precision: str, parallel: int = 1) -> None:
         manifests = [find_model(name) for name in names]
         self.names = [manifest.name for manifest in manifests]
         twice = next((name for name in self.names if self.names.count(name) > 1), None)
@@ -109,7 +111,8 @@ class Models:
                     f"models {self.names[0]} ({manifests[0].label_set}) and {manifest.name}"
                     f" ({manifest.label_set}) have different classes; evaluate them one by one"
                 )
-        self.segmenters = [Segmenter.build(manifest, engine, precision) for manifest in manifests]
+        built = [Segmenter.build(manifest, engine, precision, parallel=parallel) for manifest in manifests]
+        self.lanes = [built, *([s.sharing() for s in built] for _ in range(1, parallel))]
         self._engines: dict[tuple[int, tuple[int, int], bool], dict[str, Any]] = {}
 
     def prepare(self, model: int, frame: Frame, confidence: bool) -> dict[str, Any]:
@@ -118,10 +121,11 @@ class Models:
         Returns:
             What runs: engine, precision, device, input_size and engine_fps.
         """
-        config = self.segmenters[model].config
+        segmenters = [lane[model] for lane in self.lanes]
+        config = segmenters[0].config
         key = (model, config.network_size(frame), confidence)
         if key not in self._engines:
-            fps = engine_rate(self.segmenters[model], frame, confidence)
+            fps = engine_rate(segmenters, frame, confidence)
             engine = config.engine
             self._engines[key] = {
                 "engine": engine.name,

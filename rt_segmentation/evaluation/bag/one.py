@@ -168,9 +168,9 @@ class _Evaluation:
         if self._settings.mode == THROUGHPUT:
             counted_ns = self._counted_ns
             from_ns = None if counted_ns is None or written_ns is None else min(counted_ns, written_ns)
-            yield from run_all(self._frames(from_ns), self._models.segmenters, self._stop)
+            yield from run_all(self._frames(from_ns), self._models.lanes, self._stop)
             return
-        for number, segmenter in enumerate(self._models.segmenters):
+        for number, segmenter in enumerate(self._models.lanes[0]):
             # In real time each model has the machine to itself, as on the robot.
             replay = Replay(segmenter, number, self._settings.rate, self._stop)
             yield from replay.run(self._frames(None))

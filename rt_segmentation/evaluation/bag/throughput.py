@@ -1,12 +1,16 @@
-"""Every frame of a bag, as fast as it goes: reading and decoding in one thread, networks in another."""
+"""Every frame of a bag, as fast as it goes: reading in one thread, networks in others."""
 
 from __future__ import annotations
 
+import os
 import statistics
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 from rt_segmentation.bags.frames import to_frame
 from rt_segmentation.evaluation.bag.frames import BagFrame, ahead
@@ -15,8 +19,10 @@ from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.segmenter import Segmenter
 
-DECODED_AHEAD = 4
+READ_AHEAD = 4
 MASKS_AHEAD = 2
+MAX_AT_ONCE = 4
+"""More streams of an engine take memory and give little."""
 WARM_UP_FRAMES = 2
 TIMED_FRAMES = 10
 TIMED_S = 1.0
@@ -54,35 +60,67 @@ def segment(model: int, segmenter: Segmenter, decoded: Decoded, confidence: bool
     return Segmented(model, decoded.source, decoded.frame, result, latency_ns)
 
 
+def frames_at_once() -> int:
+    """How many frames are segmented at once: with a core for each, none waits for the other's threads."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MAX_AT_ONCE)
+
+
 def run_all(
-    frames: Iterable[BagFrame], segmenters: Sequence[Segmenter], stop: threading.Event
+    frames: Iterable[BagFrame], lanes: Sequence[Sequence[Segmenter]], stop: threading.Event
 ) -> Iterator[Outcome]:
     """Segment every frame by every model, decoding it once.
 
     Args:
         frames: of a bag.
-        segmenters: of the models.
+        lanes: the segmenters of all models, once for each frame that is worked at at once.
         stop: ends it early.
 
     Yields:
         What became of each frame, for each model, in the bag's order.
     """
-    decoded = ahead((decode(frame) for frame in frames), DECODED_AHEAD, stop)
-    outcomes = (
-        segment(model, segmenter, one, confidence=True)
-        for one in decoded
-        for model, segmenter in enumerate(segmenters)
-    )
-    yield from ahead(outcomes, MASKS_AHEAD, stop)
+    free: SimpleQueue[Sequence[Segmenter]] = SimpleQueue()
+    for lane in lanes:
+        free.put(lane)
+
+    def work(source: BagFrame) -> list[Outcome]:
+        lane = free.get()
+        try:
+            decoded = decode(source)
+            return [segment(model, segmenter, decoded, True) for model, segmenter in enumerate(lane)]
+        finally:
+            free.put(lane)
+
+    with ThreadPoolExecutor(len(lanes), "segmentation") as pool:
+        begun: deque[Future[list[Outcome]]] = deque()
+        for source in ahead(frames, READ_AHEAD, stop):
+            begun.append(pool.submit(work, source))
+            if len(begun) > len(lanes) + MASKS_AHEAD:
+                yield from begun.popleft().result()
+        while begun and not stop.is_set():
+            yield from begun.popleft().result()
 
 
-def engine_rate(segmenter: Segmenter, frame: Frame, confidence: bool) -> float:
-    """What the engine does alone, on one frame again and again [1/s]; compiles it first."""
-    durations_ms: list[float] = []
+def engine_rate(segmenters: Sequence[Segmenter], frame: Frame, confidence: bool) -> float:
+    """What an engine does alone, on one frame again and again [1/s]; compiles it first.
+
+    Args:
+        segmenters: that share the engine, one for each frame that it works at at once.
+        frame: any of the size to measure.
+        confidence: whether to compute it.
+    """
     for _ in range(WARM_UP_FRAMES):
-        segmenter.segment([frame], confidence)
-    started = time.perf_counter()
-    while len(durations_ms) < TIMED_FRAMES and (not durations_ms or time.perf_counter() - started < TIMED_S):
-        (result,) = segmenter.segment([frame], confidence)
-        durations_ms.append(result.inference_ms)
-    return 1e3 / statistics.median(durations_ms)
+        segmenters[0].segment([frame], confidence)
+
+    def rate(segmenter: Segmenter) -> float:
+        durations_ms: list[float] = []
+        started = time.perf_counter()
+        while not durations_ms or (
+            len(durations_ms) < TIMED_FRAMES and time.perf_counter() - started < TIMED_S
+        ):
+            (result,) = segmenter.segment([frame], confidence)
+            durations_ms.append(result.inference_ms)
+        return 1e3 / statistics.median(durations_ms)
+
+    with ThreadPoolExecutor(len(segmenters)) as pool:
+        return sum(pool.map(rate, segmenters))

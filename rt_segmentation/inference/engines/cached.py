@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ from rt_segmentation.models import ModelManifest, load_weights
 _T = TypeVar("_T")
 
 Runner = Callable[[np.ndarray], "list[np.ndarray]"]
-"""From uint8 (N, H, W, 3) to the graph's outputs, in arrays that are the caller's."""
+"""From uint8 (N, H, W, 3) to the graph's outputs, in arrays that are the caller's; any thread may call it."""
 
 
 class CachedEngine(ABC):
@@ -39,6 +40,7 @@ class CachedEngine(ABC):
         manifest: the model.
         precision: one of `precisions()`.
         gate: what its labels must reach.
+        parallel: batches that it works at at once.
 
     Raises:
         EngineUnavailable: the precision is not offered here, or no graph can be made.
@@ -48,7 +50,9 @@ class CachedEngine(ABC):
     name: str
     warnings: tuple[str, ...] = ()
 
-    def __init__(self, manifest: ModelManifest, precision: str, gate: Gate | None = None) -> None:
+    def __init__(
+        self, manifest: ModelManifest, precision: str, gate: Gate | None = None, parallel: int = 1
+    ) -> None:
         offered = self.precisions()
         if precision not in offered:
             raise EngineUnavailable(
@@ -60,7 +64,9 @@ class CachedEngine(ABC):
         check_exportable(manifest)
         self._manifest = manifest
         self._gate = gate or Gate()
+        self._parallel = parallel
         self._runners: dict[tuple[int, int, int, bool], Runner] = {}
+        self._compiling = threading.Lock()
 
     @property
     @abstractmethod
@@ -83,7 +89,11 @@ class CachedEngine(ABC):
     def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
         """See `Engine.prepare`."""
         key = (batch, height, width, confidence)
-        if key not in self._runners:
+        if key in self._runners:
+            return
+        with self._compiling:
+            if key in self._runners:
+                return
             graph = graph_entry(self._manifest, batch, height, width)
             self._pass_gate(graph, batch)
             self._runners[key] = self._attempt(lambda: self._compile(_file(graph, confidence)))

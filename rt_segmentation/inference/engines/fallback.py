@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -65,6 +66,7 @@ class FallbackEngine:
         self._engines: dict[tuple[str, str], Engine | None] = {}
         self._default: tuple[Engine, str] | None = None
         self._chosen: dict[tuple[int, int], Engine] = {}
+        self._choosing = threading.RLock()
         self._engine, reason = self._next_default()
         self._announce(reason)
 
@@ -84,6 +86,14 @@ class FallbackEngine:
 
     def _attempt(self, height: int, width: int, call: Callable[[Engine], _T]) -> _T:
         while True:
+            engine = self._choose(height, width)
+            try:
+                return call(engine)
+            except EngineError as error:
+                self._reject(engine, error)
+
+    def _choose(self, height: int, width: int) -> Engine:
+        with self._choosing:
             engine = self._chosen.get((height, width))
             if engine is None:
                 engine, reason = self._fastest(height, width) or self._next_default()
@@ -91,10 +101,7 @@ class FallbackEngine:
                 if engine is not self._engine:
                     self._engine = engine
                     self._announce(reason)
-            try:
-                return call(engine)
-            except EngineError as error:
-                self._reject(engine, error)
+            return engine
 
     def _fastest(self, height: int, width: int) -> tuple[Engine, str] | None:
         for candidate in self._measured(height, width):
@@ -125,11 +132,15 @@ class FallbackEngine:
         return self._engines[key]
 
     def _reject(self, engine: Engine, error: EngineError) -> None:
-        self._note(error, not isinstance(error, EngineUnavailable))
-        self._engines = {key: None if e is engine else e for key, e in self._engines.items()}
-        self._chosen = {size: e for size, e in self._chosen.items() if e is not engine}
-        if self._default is not None and self._default[0] is engine:
-            self._default = None
+        with self._choosing:
+            # Another thread's frame may have met the same end.
+            if engine not in self._engines.values():
+                return
+            self._note(error, not isinstance(error, EngineUnavailable))
+            self._engines = {key: None if e is engine else e for key, e in self._engines.items()}
+            self._chosen = {size: e for size, e in self._chosen.items() if e is not engine}
+            if self._default is not None and self._default[0] is engine:
+                self._default = None
 
     def _note(self, error: EngineError, warn: bool) -> None:
         self._problems.append(str(error))

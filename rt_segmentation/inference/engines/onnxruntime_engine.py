@@ -38,7 +38,7 @@ def _providers(precision: str) -> list[str | tuple[str, dict[str, Any]]]:
 
 
 class ONNXRuntimeEngine(CachedEngine):
-    """fp32, with all cores where it runs on the CPU; with TensorRT fp16 as well.
+    """fp32, where it runs on the CPU with all cores that `parallel` frames share; with TensorRT fp16 as well.
 
     Bytes go in and come out, so that there is nothing to gain from buffers bound to the GPU.
     """
@@ -61,7 +61,7 @@ class ONNXRuntimeEngine(CachedEngine):
 
     def _compile(self, graph: Path) -> Runner:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = max(1, len(os.sched_getaffinity(0)) // self._parallel)
         # Errors come as exceptions; what it merely warns about is for its developers.
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(str(graph), options, providers=_providers(self.precision))

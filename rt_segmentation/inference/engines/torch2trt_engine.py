@@ -44,6 +44,7 @@ class Torch2TRTEngine(TorchEngine):
         manifest: the model.
         precision: 'fp16' (also for 'auto'), 'fp32' or 'int8'.
         gate: what its labels must reach.
+        parallel: of no use here, it works at one batch at a time.
         calibration: frames for int8, uint8 (height, width, 3) RGB of the size that is prepared. Without them
             those in the gate's folder; an engine that is in the cache needs none.
 
@@ -60,9 +61,10 @@ class Torch2TRTEngine(TorchEngine):
         manifest: ModelManifest,
         precision: str = "auto",
         gate: Gate | None = None,
+        parallel: int = 1,
         calibration: Sequence[np.ndarray] = (),
     ) -> None:
-        super().__init__(manifest, precision, gate)
+        super().__init__(manifest, precision, gate, parallel)
         self._dla_core = dla_core()
         if self._dla_core is not None:
             if self.precision == "fp32":

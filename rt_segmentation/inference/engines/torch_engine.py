@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import threading
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class TorchEngine:
         manifest: the model.
         precision: one of `offered()`; 'auto' is fp16 on CUDA and fp32 on the CPU.
         gate: what its labels must reach.
+        parallel: of no use here, it works at one batch at a time.
 
     Raises:
         EngineUnavailable: the precision is not offered here.
@@ -62,7 +64,13 @@ class TorchEngine:
     name = "torch"
     warnings: tuple[str, ...] = ()
 
-    def __init__(self, manifest: ModelManifest, precision: str = "auto", gate: Gate | None = None) -> None:
+    def __init__(
+        self,
+        manifest: ModelManifest,
+        precision: str = "auto",
+        gate: Gate | None = None,
+        parallel: int = 1,
+    ) -> None:
         cuda = torch.cuda.is_available()
         offered = self.offered()
         precision = offered[0] if precision == "auto" else precision
@@ -78,6 +86,7 @@ class TorchEngine:
         self._gate = gate or Gate()
         self._network = load_network(manifest)
         self._runners: dict[tuple[int, int, int, bool], Runner] = {}
+        self._at_work = threading.RLock()
 
     @classmethod
     def offered(cls) -> tuple[str, ...]:
@@ -95,25 +104,27 @@ class TorchEngine:
     def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
         """See `Engine.prepare`."""
         key = (batch, height, width, confidence)
-        if key in self._runners:
-            return
-        try:
-            runner = self._make_runner(*key)
-        except (RuntimeError, ValueError) as error:
-            raise self._failure(error) from error
-        # In fp32 on the CPU it is what others are compared with, but for the rounding of folded weights.
-        if self._cuda or self.precision != "fp32":
-            self._pass_gate(runner, batch, height, width)
-        self._runners[key] = runner
+        with self._at_work:
+            if key in self._runners:
+                return
+            try:
+                runner = self._make_runner(*key)
+            except (RuntimeError, ValueError) as error:
+                raise self._failure(error) from error
+            # In fp32 on the CPU it is what others are compared with, but for the rounding of folded weights.
+            if self._cuda or self.precision != "fp32":
+                self._pass_gate(runner, batch, height, width)
+            self._runners[key] = runner
 
     def infer(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """See `Engine.infer`."""
         batch, height, width = images.shape[:3]
-        self.prepare(batch, height, width, confidence)
-        try:
-            labels, *rest = self._runners[batch, height, width, confidence](images)
-        except RuntimeError as error:
-            raise self._failure(error) from error
+        with self._at_work:
+            self.prepare(batch, height, width, confidence)
+            try:
+                labels, *rest = self._runners[batch, height, width, confidence](images)
+            except RuntimeError as error:
+                raise self._failure(error) from error
         return labels, rest[0] if rest else None
 
     def _make_runner(self, batch: int, height: int, width: int, confidence: bool) -> Runner:
