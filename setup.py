@@ -71,7 +71,14 @@ setup(
             )
         ],
         # launch_testing does not work with pytest 9; the packaging test builds a wheel.
-        "test": ["mypy>=1.8", "pytest>=6.2,<9", "ruff>=0.9", "setuptools>=70.1", "types-PyYAML"],
+        "test": [
+            "mcap-ros2-support>=0.5",
+            "mypy>=1.8",
+            "pytest>=6.2,<9",
+            "ruff>=0.9",
+            "setuptools>=70.1",
+            "types-PyYAML",
+        ],
     },
     entry_points={
         "console_scripts": [

@@ -1,4 +1,4 @@
-"""Bags evaluated from their files to the result: accuracy, truth, drops, faults, masks, interruptions."""
+"""Bags evaluated from their files to the result: accuracy, truth, drops, faults, interruptions."""
 
 from __future__ import annotations
 
@@ -271,33 +271,6 @@ def test_worst_frames_are_bounded_and_nothing_else_stays_on_disk(
     assert scores == sorted(scores)
     everything = sorted(entry["mean_iou"] for entry in model["timeline"])
     assert scores == pytest.approx(everything[:24])
-
-
-def test_the_mask_bag_holds_the_masks_under_the_stamps_of_their_images(
-    bag: Path, small_model: ModelManifest, masks: list[np.ndarray], tmp_path: Path
-) -> None:
-    evaluate([bag], settings(small_model, tmp_path, write_bag=True, video=True))
-    with BagReader(tmp_path / "masks" / "0000_street") as reader:
-        topics = {topic.name: (topic.type.rpartition("/")[2], topic.count) for topic in reader.topics}
-        found = list(reader.messages({"/small/label"}))
-        overlays = list(reader.messages({"/small/overlay/compressed"}))
-    assert topics == {
-        "/small/label": ("Image", FRAMES),
-        "/small/confidence": ("Image", FRAMES),
-        "/small/color/compressed": ("CompressedImage", FRAMES),
-        "/small/overlay/compressed": ("CompressedImage", FRAMES),
-        "/small/latency_ms": ("Float64", FRAMES),
-    }
-    for i, message in enumerate(found):
-        stamp = message.content.header.stamp
-        assert stamp.sec * 10**9 + stamp.nanosec == BEGIN_NS + i * PERIOD_NS
-        assert message.recorded_ns == BEGIN_NS + i * PERIOD_NS + 1_000_000
-        assert message.content.header.frame_id == "camera" and message.content.encoding == "mono8"
-        np.testing.assert_array_equal(message.content.data.reshape(120, 160), masks[i])
-    assert cv2.imdecode(overlays[0].content.data, cv2.IMREAD_COLOR) is not None
-    video = cv2.VideoCapture(str(tmp_path / "videos" / "0000_street_small.mp4"))
-    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == FRAMES
-    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(10, abs=0.2)
 
 
 def stop_after(frames: int, stop: threading.Event) -> Callable[[int, int, bool], None]:
