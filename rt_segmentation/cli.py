@@ -240,6 +240,13 @@ def _add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     benchmark.add_argument("--precisions", nargs="+", default=[], help="precisions (default: all there are)")
     benchmark.add_argument("--compare", choices=("eager",), help="put each beside plain eager PyTorch, fp32")
     benchmark.add_argument("--data-root", type=Path, help="CamVid's folder, to measure the mean IoU lost")
+    benchmark.add_argument(
+        "--parallel",
+        type=int,
+        nargs="+",
+        default=[1],
+        help="the node's parallel_frames, one after the other (default 1)",
+    )
     benchmark.add_argument("--minutes", type=float, default=10.0, help="of timing in all (default 10)")
     benchmark.add_argument(
         "--out", type=Path, default=Path("benchmark"), help="folder for JSON and Markdown (default benchmark)"

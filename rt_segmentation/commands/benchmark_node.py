@@ -54,20 +54,22 @@ def run(arguments: argparse.Namespace, sizes: list[tuple[int, int]], say: Callab
         raise BenchmarkError("the node needs ROS 2: source an installation, or install rt_segmentation[ros]")
     from rt_segmentation.benchmark.node import Bench
 
-    plays = len(arguments.models) * PLAYS * len(sizes)
+    plays = len(arguments.models) * len(arguments.parallel) * PLAYS * len(sizes)
     seconds = max(SHORTEST_PLAY_S, arguments.minutes * 60 / plays - OVERHEAD_S)
-    chosen = {
-        "engine": (arguments.engines or ["auto"])[0],
-        "precision": (arguments.precisions or ["auto"])[0],
-    }
+    engine, precision = (arguments.engines or ["auto"])[0], (arguments.precisions or ["auto"])[0]
+    settings: list[dict[str, Any]] = [
+        {"engine": engine, "precision": precision, "parallel_frames": parallel}
+        for parallel in arguments.parallel
+    ]
     rows: list[dict[str, Any]] = []
     with Bench(arguments.out / "logs", say) as bench:
         for model in arguments.models:
             manifest = find_model(model)
-            for size in sizes:
-                rows += _alone(bench, manifest, model, chosen, size, seconds)
-            if arguments.compare is not None:
-                rows += _beside_plain_node(bench, manifest, model, chosen, seconds)
+            for chosen in settings:
+                for size in sizes:
+                    rows += _alone(bench, manifest, model, chosen, size, seconds)
+                if arguments.compare is not None:
+                    rows += _beside_plain_node(bench, manifest, model, chosen, seconds)
     content = {"command": shlex.join(["rt_seg", *sys.argv[1:]]), **environment(), "rows": rows}
     _write(arguments.out / "node.json", json.dumps(content, indent=2) + "\n")
     text = to_markdown(content)
@@ -79,15 +81,24 @@ def _alone(
     bench: Bench,
     manifest: ModelManifest,
     model: str,
-    chosen: dict[str, str],
+    chosen: dict[str, Any],
     size: tuple[int, int],
     seconds: float,
 ) -> list[dict[str, Any]]:
-    """The highest rate and the fixed rates; the engine is timed by itself before and after the search."""
+    """The highest rate and the fixed rates.
+
+    The engine is timed by itself before and after the search, at one frame at a time.
+    """
     from rt_segmentation.benchmark.node import SEGMENTATION, highest_rate
 
     network = (width_for(Frame((), "rgb8", *size, 0, ""), manifest.height), manifest.height)
-    described = {"node": "rt_segmentation", "model": model, "camera": size, "network": network}
+    described = {
+        "node": "rt_segmentation",
+        "model": model,
+        "parallel_frames": chosen["parallel_frames"],
+        "camera": size,
+        "network": network,
+    }
     with bench.start(SEGMENTATION, {"model": model, **chosen}) as node:
 
         def play(rate_hz: float) -> Run:
@@ -104,7 +115,7 @@ def _alone(
 
 
 def _beside_plain_node(
-    bench: Bench, manifest: ModelManifest, model: str, chosen: dict[str, str], seconds: float
+    bench: Bench, manifest: ModelManifest, model: str, chosen: dict[str, Any], seconds: float
 ) -> list[dict[str, Any]]:
     """Both nodes in turn, so that a noisy machine disturbs both alike; of each its round of median rate."""
     from rt_segmentation.benchmark.node import PLAIN, SEGMENTATION
@@ -132,14 +143,15 @@ def _beside_plain_node(
     }
     described = {"model": model, "camera": COMPARED_CAMERA, "network": COMPARED_NETWORK}
     name = f"{COMPARED_HZ:g} Hz"
+    parallel = chosen["parallel_frames"]
     return [
-        _row({"node": "rt_segmentation", **described}, name, own, ratios),
-        _row({"node": "plain", **described}, name, other),
+        _row({"node": "rt_segmentation", "parallel_frames": parallel, **described}, name, own, ratios),
+        _row({"node": "plain", "parallel_frames": 1, **described}, name, other),
     ]
 
 
 def _engine_hz(
-    manifest: ModelManifest, model: str, chosen: dict[str, str], network: tuple[int, int]
+    manifest: ModelManifest, model: str, chosen: dict[str, Any], network: tuple[int, int]
 ) -> float:
     candidate = ((chosen["engine"], chosen["precision"]),)
     (row,) = time_group(Group(manifest.network, model, *network, candidate), ENGINE_S)
@@ -162,7 +174,7 @@ def _row(
 def to_markdown(content: dict[str, Any]) -> str:
     """The runs as a table, the ratios as sentences."""
     machine = content["machine"]
-    heads = ("node", "model", "camera", "network", "run", "sent [Hz]", "masks [Hz]", "missing")
+    heads = ("node", "model", "at once", "camera", "network", "run", "sent [Hz]", "masks [Hz]", "missing")
     units = ("min [ms]", "p50 [ms]", "p95 [ms]", "max [ms]", "CPU [%]", "memory [MB]")
     lines = [
         "# The whole node over DDS",
@@ -173,6 +185,7 @@ def to_markdown(content: dict[str, Any]) -> str:
         " frame's stamp to the mask's arrival in another process; CPU and memory are the node's process's.",
         "`plain` is a node as tutorials have it: eager PyTorch, conversion by copies, inference in the"
         " callback.",
+        "`at once` is the node's `parallel_frames`; the engine alone works at one frame at a time.",
         "",
         f"| {' | '.join(heads + units)} |",
         "|" + "---|" * len(heads + units),
@@ -181,19 +194,21 @@ def to_markdown(content: dict[str, Any]) -> str:
     for row in content["rows"]:
         camera, network = (f"{row[key][0]}x{row[key][1]}" for key in ("camera", "network"))
         numbers = [row[f"latency_{key}_ms"] for key in ("min", "p50", "p95", "max")]
-        cells = [row["node"], row["model"], camera, network, row["run"], f"{row['rate_hz']:.1f}"]
+        cells = [row["node"], row["model"], str(row["parallel_frames"]), camera, network, row["run"]]
+        cells.append(f"{row['rate_hz']:.1f}")
         cells += [f"{row['output_hz']:.1f}", f"{row['drop_ratio']:.1%}"]
         cells += ["" if number is None else f"{number:.1f}" for number in numbers]
         cells += ["" if row[key] is None else f"{row[key]:.0f}" for key in ("cpu_percent", "memory_mb")]
         lines.append(f"| {' | '.join(cells)} |")
+        subject = f"- {row['model']}, {camera}, {row['parallel_frames']} at once:"
         if "engine_ratio" in row:
             sentences.append(
-                f"- {row['model']}, {camera}: the node reaches {row['engine_ratio']:.2f} of the rate of its"
-                f" engine alone at {network}, {row['engine_hz']:.1f} Hz."
+                f"{subject} the node reaches {row['engine_ratio']:.2f} of the rate of its engine alone at"
+                f" {network}, {row['engine_hz']:.1f} Hz."
             )
         if "plain_rate_ratio" in row:
             sentences.append(
-                f"- {row['model']}, {camera}: {row['plain_rate_ratio']:.1f} x the plain node's rate at"
+                f"{subject} {row['plain_rate_ratio']:.1f} x the plain node's rate at"
                 f" {row['plain_latency_ratio']:.2f} of its median latency."
             )
     return "\n".join([*lines, "", *sentences]) + "\n"
