@@ -1,4 +1,4 @@
-"""Data sets and augmentation."""
+"""Data sets."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rt_segmentation.data.augment import Augmentation
 from rt_segmentation.data.camvid import CamVid
-from rt_segmentation.data.dataset import DatasetError, Sample
+from rt_segmentation.data.dataset import DatasetError
 from rt_segmentation.data.street_dataset import DEMO_SEED, TRAINING_SEED, Street
 
 
@@ -65,39 +64,3 @@ def test_street_is_the_same_each_time() -> None:
     np.testing.assert_array_equal(first.labels, second.labels)
     with pytest.raises(IndexError):
         Street(2, 2, 5, 96, 64)[4]
-
-
-def test_augmentation_moves_image_and_labels_together() -> None:
-    # Each class has a gray of its own: after any scale, crop and mirror the two must still agree.
-    rng = np.random.default_rng(3)
-    blocks = rng.integers(0, 8, (6, 8)).astype(np.uint8)
-    labels = blocks.repeat(16, 0).repeat(16, 1)
-    image = (labels * 30)[..., None].repeat(3, 2)
-    augment = Augmentation(64, 48, brightness=0, contrast=0, saturation=0)
-    for seed in range(20):
-        out = augment(Sample(image, labels, "x"), np.random.default_rng(seed))
-        assert out.image.shape == (48, 64, 3)
-        inside = out.labels != 255
-        assert inside.mean() > 0.5
-        difference = np.abs(out.image[..., 0].astype(int) - out.labels.astype(int) * 30)[inside]
-        # Bilinear colours differ from nearest labels on the blocks' edges alone.
-        assert (difference <= 1).mean() > 0.75
-
-
-def test_augmentation_is_a_function_of_its_generator() -> None:
-    sample = Street(1, 1, 9, 96, 64)[0]
-    augment = Augmentation(48, 32)
-    first, second = (augment(sample, np.random.default_rng(4)) for _ in range(2))
-    np.testing.assert_array_equal(first.image, second.image)
-    np.testing.assert_array_equal(first.labels, second.labels)
-    other = augment(sample, np.random.default_rng(5))
-    assert not np.array_equal(first.image, other.image)
-
-
-def test_augmentation_scales_and_mirrors_exactly() -> None:
-    labels = np.zeros((32, 32), np.uint8)
-    labels[:, :16] = 1
-    sample = Sample(np.zeros((32, 32, 3), np.uint8), labels, "x")
-    same = Augmentation(32, 32, min_scale=1.0, max_scale=1.0)
-    seen = {same(sample, np.random.default_rng(seed)).labels[0, 0] for seed in range(10)}
-    assert seen == {0, 1}, "both the frame and its mirror image must come"
