@@ -8,7 +8,9 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from rt_segmentation.models import ModelError, ModelManifest
 
 HEIGHT, WIDTH = 120, 160
 CACHED = ("openvino", "onnxruntime")
+PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,6 +72,28 @@ def test_labels_and_confidence_are_torchs(
     assert none is None and (alone != kept).any()
     np.testing.assert_array_equal(labels, kept)
     np.testing.assert_array_equal(engine.infer(frames[:batch], False)[0], kept)
+
+
+@pytest.mark.parametrize("name", (*CACHED, "torch"))
+def test_frames_of_several_threads_do_not_mix(
+    name: str, small_model: ModelManifest, frames: np.ndarray
+) -> None:
+    pytest.importorskip(name)
+    singles = [np.ascontiguousarray(frames[i : i + 1]) for i in (0, 1)]
+    one = build_engine(small_model, name, "fp32")
+    expected = [one.infer(single, True) for single in singles]
+    # Its first frames, which compile it, come at once as well.
+    engine = build_engine(small_model, name, "fp32", parallel=2)
+    together = threading.Barrier(4)
+
+    def infer_often(number: int) -> None:
+        together.wait(PATIENCE_S)
+        for _ in range(20):
+            for found, wanted in zip(engine.infer(singles[number % 2], True), expected[number % 2]):
+                np.testing.assert_array_equal(found, wanted)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(infer_often, range(4)))
 
 
 @pytest.mark.parametrize("name", CACHED)

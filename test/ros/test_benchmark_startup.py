@@ -1,0 +1,48 @@
+"""`rt_seg benchmark startup`: real starts of the node, and what is said of one that does not start."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
+
+from rt_segmentation.commands.benchmark_startup import to_markdown
+from rt_segmentation.models import ModelManifest
+
+PATIENCE_S = 300.0
+
+
+def test_starts_are_timed_from_the_process_to_the_mask(
+    ros_environment: None, small_model: ModelManifest, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch", reason="torch is not installed: no network to run")
+    command = [sys.executable, "-m", "rt_segmentation.cli", "benchmark", "startup", "--out", str(tmp_path)]
+    command += ["--models", str(small_model.path), "--engines", "torch", "--sizes", "160x120"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "startup.json").read_text())
+    (row,) = content["rows"]
+    assert (row["network"], row["engine"], row["precision"]) == (small_model.network, "torch", "fp32")
+    assert (row["width"], row["height"], row["problem"]) == (160, 120, "")
+    # A Python process with PyTorch and ROS 2 is not there in an instant, nor for nothing.
+    assert row["first_mask_s"] > 0.3
+    assert row["memory_mb"] > 50
+    assert (tmp_path / "startup.md").read_text() == to_markdown(content) == done.stdout.rstrip("\n") + "\n"
+
+
+def test_a_start_that_failed_keeps_its_reason_in_the_table() -> None:
+    row: dict[str, Any] = {"model": "enet", "engine": "torch", "precision": "fp32", "width": 64, "height": 48}
+    failed = {**row, "first_mask_s": None, "memory_mb": None, "problem": "out of luck"}
+    content = {
+        "machine": {"cpu": "a CPU", "cores": 2},
+        "commit": "abc",
+        "command": "rt_seg",
+        "rows": [failed],
+    }
+    assert "| enet | torch | fp32 | 64x48 | out of luck |  |" in to_markdown(content).splitlines()
