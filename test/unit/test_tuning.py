@@ -89,7 +89,7 @@ class FakeClass:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __call__(self, manifest: ModelManifest, precision: str, gate: Gate) -> Fake:
+    def __call__(self, manifest: ModelManifest, precision: str, gate: Gate, parallel: int) -> Fake:
         return Fake(self._name, precision, gate)
 
     def precisions(self) -> tuple[str, ...]:
