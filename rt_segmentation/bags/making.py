@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 
 from rt_segmentation.bags import messages
@@ -52,8 +51,3 @@ def make_bag(
             writer.write(label_topic, IMAGE, stamp_ns, messages.image(writer.types, header, image.labels))
         count += 1
     return count
-
-
-def at_most(images: Iterable[SourceImage], frames: int | None) -> Iterable[SourceImage]:
-    """The first frames of a source; all of them for None."""
-    return images if frames is None else itertools.islice(images, frames)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import cv2
 
 from rt_segmentation.bags.errors import BagError
-from rt_segmentation.bags.making import at_most, make_bag
+from rt_segmentation.bags.making import make_bag
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.bags.splits import find_splits
 from rt_segmentation.bags.storage import compression
@@ -115,7 +116,8 @@ def _make(arguments: argparse.Namespace) -> None:
         frames = STREET_FRAMES
     start_s = time.time() if arguments.start_time is None else arguments.start_time
     expected = frames or (len(source) if isinstance(source, FolderSource) else 0)
-    images = progress(at_most(source, frames), expected) if expected else at_most(source, frames)
+    first = itertools.islice(source, frames)
+    images = progress(first, expected) if expected else first
     with BagWriter(arguments.out, overwrite=arguments.overwrite, storage=arguments.storage) as writer:
         try:
             count = make_bag(

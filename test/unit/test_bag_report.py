@@ -1,19 +1,15 @@
-"""The report of a bag evaluation: the page, Markdown, JUnit XML, and the command that makes them again."""
+"""The report of a bag evaluation: the page, Markdown, and the command that makes them again."""
 
 from __future__ import annotations
 
 import copy
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
-from html import unescape
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 from bag_result import make_result
@@ -21,7 +17,6 @@ from bag_result import make_result
 from rt_segmentation import cli
 from rt_segmentation.evaluation.bag.report import write_report
 from rt_segmentation.evaluation.bag.report.errors import ReportError
-from rt_segmentation.evaluation.bag.report.junit import Thresholds, write_junit
 from rt_segmentation.evaluation.bag.report.page import to_page
 from rt_segmentation.evaluation.bag.report.pictures import TOTAL_BYTES
 from rt_segmentation.evaluation.bag.report.reading import read_result
@@ -294,55 +289,6 @@ def test_verdict_says_whether_the_model_keeps_up(
     assert said in "".join("".join(clause) for clause in verdict(result["models"][0], result))
 
 
-def cases(path: Path) -> dict[tuple[str, str], str | None]:
-    """The failure of each case of a JUnit file, by suite and name."""
-    suites = ElementTree.parse(path).getroot()
-    found = {}
-    for suite in suites:
-        failures = [case.find("failure") for case in suite]
-        assert suite.get("tests") == str(len(suite))
-        assert suite.get("failures") == str(sum(failure is not None for failure in failures))
-        for case, failure in zip(suite, failures):
-            found[suite.get("name", ""), case.get("name", "")] = (
-                None if failure is None else failure.get("message")
-            )
-    return found
-
-
-def test_junit_has_a_case_for_each_threshold_and_bag(result: dict[str, Any], tmp_path: Path) -> None:
-    p95 = [model["latency_ms"]["p95"] for model in result["models"]]
-    between = sum(p95) / 2
-    assert not write_junit(result, Thresholds(0.1, between, 0.9), tmp_path / "junit.xml")
-    found = cases(tmp_path / "junit.xml")
-    assert {model for model, _ in found} == {"enet_roads", "lednet_camvid"} and len(found) == 10
-    assert [key for key, failure in found.items() if failure] == [
-        ("lednet_camvid", f"95th percentile of latency [ms] at most {between:g}")
-    ]
-    assert write_junit(result, Thresholds(0.1, max(p95), 0.9), tmp_path / "junit.xml")
-
-
-def test_junit_fails_for_bag_problems_and_writes_xml_of_any_text(
-    result: dict[str, Any], tmp_path: Path
-) -> None:
-    result["bags"][0]["problem"] = "message 3 is broken: \x00<"
-    assert not write_junit(result, Thresholds(), tmp_path / "junit.xml")
-    assert "message 3 is broken: ?<" in cases(tmp_path / "junit.xml").values()
-
-
-def test_a_threshold_on_what_was_not_measured_fails(result: dict[str, Any], tmp_path: Path) -> None:
-    result["models"][0]["accuracy"] = None
-    result["models"][1]["accuracy"]["mean_iou"] = float("nan")
-    assert not write_junit(result, Thresholds(min_miou=0.0), tmp_path / "junit.xml")
-    failures = [failure for failure in cases(tmp_path / "junit.xml").values() if failure]
-    assert failures == ["the mean IoU was not measured; it must be at least 0"] * 2
-
-
-@pytest.mark.parametrize("wrong", [{"min_miou": 50.0}, {"max_drop_rate": -0.1}, {"max_p95_ms": float("nan")}])
-def test_thresholds_out_of_range_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ReportError, match="it must be"):
-        Thresholds(**wrong)
-
-
 def test_command_makes_the_report_again(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     folder, result = made
     file = folder / "evaluation.json"
@@ -370,108 +316,3 @@ def test_a_file_that_is_no_result_is_refused(tmp_path: Path, content: str, said:
     path.write_text(content)
     with pytest.raises(ReportError, match=said):
         read_result(path)
-
-
-def test_colours_have_contrast_in_both_modes() -> None:
-    """WCAG 2.1 AA: 4.5 to 1 for text, also on the darkest cell of a matrix; 3 to 1 for lines and bars."""
-    from rt_segmentation.evaluation.bag.report.page import TEMPLATES
-
-    style = (TEMPLATES / "style.css").read_text()
-    strength = dict(zip(("wrong", "right"), re.findall(r"var\(--share, 0\) \* ([\d.]+)", style)))
-    for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL):
-        colors = {
-            name: [int(value[i : i + 2], 16) for i in (0, 2, 4)]
-            for name, value in re.findall(r"--(\w+): #(\w{6})", block)
-        }
-        for text in ("ink", "muted", "accent", "bad"):
-            assert contrast(colors[text], colors["paper"]) >= 4.5, text
-        assert contrast(colors["ink"], colors["note"]) >= 4.5
-        assert contrast(colors["ink"], colors["panel"]) >= 4.5
-        for line in ("accent", "second", "third", "bad"):
-            assert contrast(colors[line], colors["paper"]) >= 3, line
-        for name, alpha in strength.items():
-            tint = re.search(rf"--{name}: (\d+) (\d+) (\d+)", block)
-            assert tint is not None
-            cell = [
-                float(alpha) * int(t) + (1 - float(alpha)) * p for t, p in zip(tint.groups(), colors["paper"])
-            ]
-            assert contrast(colors["ink"], cell) >= 4.5, name
-
-
-def contrast(one: list[int], other: list[Any]) -> float:
-    low, high = sorted(luminance(color) for color in (one, other))
-    return (high + 0.05) / (low + 0.05)
-
-
-def luminance(color: list[Any]) -> float:
-    linear = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color]
-    return float(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
-
-
-# Runs in the page, inside a frame 360 px wide, and leaves what it found for --dump-dom.
-PROBE = """
-const errors = [];
-addEventListener("error", (event) => errors.push(event.message));
-addEventListener("securitypolicyviolation", (event) => errors.push(event.violatedDirective));
-addEventListener("load", () => {
-  const strip = document.querySelector(".strip");
-  const shown = () => [...strip.querySelectorAll("figure")].findIndex((f) => f.offsetWidth > 0);
-  const press = (target, key) =>
-    target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
-  const seen = [shown()];
-  strip.querySelector(".next").click(); seen.push(shown());
-  press(strip.querySelector(".frames"), "ArrowRight"); seen.push(shown());
-  press(strip.querySelector(".frames"), "ArrowRight"); seen.push(shown());
-  const slider = strip.querySelector("input[type=range]");
-  slider.value = 1; slider.dispatchEvent(new Event("input")); seen.push(shown());
-  const overlay = strip.querySelector(".overlay");
-  const views = [getComputedStyle(overlay).visibility];
-  strip.querySelector("[value=image]").click();
-  views.push(getComputedStyle(overlay).visibility);
-  strip.querySelector("[value=truth]").click();
-  views.push(getComputedStyle(strip.querySelector(".truth")).visibility);
-  const cell = document.querySelector(".matrix td");
-  cell.focus();
-  press(cell, "ArrowRight");
-  const broken = [...document.images].filter((image) => image.naturalWidth === 0).length;
-  parent.postMessage(JSON.stringify({
-    errors, seen, views, broken, width: innerWidth, wide: document.documentElement.scrollWidth,
-    spoken: slider.getAttribute("aria-valuetext"),
-    readout: document.querySelector(".readout").textContent,
-    second: document.activeElement === document.querySelectorAll(".matrix td")[1],
-  }), "*");
-});
-"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("Chromium is not installed: the page is checked by its structure alone")
-    return found
-
-
-def test_page_in_a_browser(page: Callable[[], str], chromium: str, tmp_path: Path) -> None:
-    """On a phone's width: no errors, no sideways scrolling, and slider, views and matrix work."""
-    (tmp_path / "page.html").write_text(page().replace("<script>", f"<script>{PROBE}", 1))
-    (tmp_path / "phone.html").write_text(
-        "<script>onmessage = (event) => document.querySelector('p').textContent = event.data</script>"
-        "<p></p><iframe src='page.html' style='width:360px;height:800px;border:0'></iframe>"
-    )
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    done = subprocess.run(
-        [chromium, *options, "--virtual-time-budget=20000", "--dump-dom", f"file://{tmp_path}/phone.html"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    answer = re.search(r"<p>(\{.*?\})</p>", done.stdout, re.DOTALL)
-    assert answer is not None, done.stdout[:2000] + done.stderr[-2000:]
-    found = json.loads(unescape(answer[1]))
-    assert found["errors"] == [] and found["broken"] == 0
-    assert found["width"] == 360 and found["wide"] <= 360
-    assert found["seen"] == [0, 1, 2, 2, 0]
-    assert found["views"] == ["visible", "hidden", "visible"]
-    assert found["spoken"].startswith("1 of 3")
-    assert found["second"] and found["readout"].startswith("Sky as Building")
