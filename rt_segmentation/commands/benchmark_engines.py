@@ -156,7 +156,7 @@ def _measure_losses(
         key = (model, engine, precision)
         if key not in scores:
             say(f"{model} {engine} {precision}: mean IoU on CamVid val")
-            confusion = ConfusionMatrix(len(dataset.label_set.classes))
+            confusion = ConfusionMatrix(len(dataset.label_set.classes), dataset.ignored_ids)
             for _, frame in evaluate(Segmenter.build(models[model], engine, precision), dataset):
                 confusion.add(frame)
             scores[key] = confusion.mean_iou()

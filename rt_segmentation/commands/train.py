@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
                 f"recipe '{wanted.name}' trains an encoder alone, which takes neither --dry-run, --init-from,"
                 " --max-hours nor --compile"
             )
-        encoder = train_classifier(wanted, arguments.data_root, arguments.out, here)
+        encoder = train_classifier(wanted, arguments.data_root, arguments.out, here, arguments.checkpoint_s)
         if here.share.rank == 0:
             print(encoder)
         return

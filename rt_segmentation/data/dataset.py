@@ -33,6 +33,10 @@ class SegmentationDataset(Protocol):
 
     label_set: LabelSet
 
+    @property
+    def ignored_ids(self) -> frozenset[int]:
+        """Classes that evaluation leaves out, as if they were unlabelled."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...

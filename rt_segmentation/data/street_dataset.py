@@ -31,6 +31,7 @@ class Street:
         self, scenes: int, frames_per_scene: int, first_seed: int, width: int = 480, height: int = 360
     ) -> None:
         self.label_set = load_label_set("camvid11")
+        self.ignored_ids: frozenset[int] = frozenset()
         self._length = scenes * frames_per_scene
         self._frames_per_scene = frames_per_scene
         self._first_seed = first_seed

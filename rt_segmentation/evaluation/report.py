@@ -23,7 +23,7 @@ class Report:
     def __init__(self, dataset: SegmentationDataset) -> None:
         self._dataset = dataset
         self._labels = dataset.label_set
-        self._ignored: frozenset[int] = getattr(dataset, "ignored_ids", frozenset())
+        self._ignored = dataset.ignored_ids
         self.confusion = ConfusionMatrix(len(self._labels.classes), self._ignored)
         self._dice = ImageDice(len(self._labels.classes))
         self.frame_scores: list[float] = []

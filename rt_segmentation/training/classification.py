@@ -24,10 +24,11 @@ from rt_segmentation.training.machine import Machine
 from rt_segmentation.training.module import seed_everything_for_step
 from rt_segmentation.training.optimizers import configure
 from rt_segmentation.training.recipe import Recipe
-from rt_segmentation.training.run import fit, quieten_lightning
+from rt_segmentation.training.run import CHECKPOINT_S, fit, quieten_lightning
 from rt_segmentation.training.run_folder import RunFolder
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Images uint8 (N, 3, H, W), classes int64 (N,), indices of the images int64 (N,)."""
 
 METRIC = "accuracy"
 
@@ -35,17 +36,25 @@ VALIDATION_SCALE = 256 / 224
 """Shorter side of a validation image over the side of the crop from its middle (He et al., 2015)."""
 
 
-def train_classifier(recipe: Recipe, data_root: Path | None, out: Path, machine: Machine) -> Path:
+def train_classifier(
+    recipe: Recipe,
+    data_root: Path | None,
+    out: Path,
+    machine: Machine,
+    checkpoint_s: float = CHECKPOINT_S,
+) -> Path:
     """Train a network's encoder on ``DATA_ROOT/SPLIT/CLASS/`` and write it to ``OUT/NAME/NAME.safetensors``.
 
-    The file has the epoch of the best accuracy, and says how it came about in its metadata. A killed training
-    goes on from its last checkpoint.
+    The file has the epoch of the best accuracy, and says how it came about in its metadata. Until the
+    training has ended it is called ``NAME.best.safetensors``. A killed training goes on from its last
+    checkpoint.
 
     Args:
         recipe: with the task 'classification'; of its data sets the splits are used.
         data_root: folder of the splits.
         out: where the run's folder goes.
         machine: what to train on; with several processes each calls this.
+        checkpoint_s: time between two checkpoints within an epoch.
 
     Returns:
         The file, which `initialise` takes.
@@ -72,13 +81,19 @@ def train_classifier(recipe: Recipe, data_root: Path | None, out: Path, machine:
         )
     module = EncoderClassifier(recipe, len(training.classes), len(training) // recipe.batch_size)
     folder = RunFolder(out / recipe.name)
+    path = folder.path / f"{recipe.name}.safetensors"
     if folder.checkpoint.is_file():
         folder.check(recipe, fitted=False)
+    else:
+        folder.refuse_ended([path.name])
     if machine.share.rank == 0:
         folder.begin(recipe, machine)
-    store = EncoderStore(folder.path / f"{recipe.name}.safetensors", module, machine)
-    fit(module, recipe, machine, folder, _loaders(training, validation, recipe, machine), METRIC, store)
-    return store.path
+    store = EncoderStore(path.with_suffix(".best.safetensors"), module, machine)
+    loaders = _loaders(training, validation, recipe, machine)
+    fit(module, recipe, machine, folder, loaders, METRIC, store, checkpoint_s)
+    if machine.share.rank == 0 and store.path.is_file():
+        store.path.replace(path)
+    return path
 
 
 class EncoderClassifier(lightning.LightningModule):
@@ -120,18 +135,21 @@ class EncoderClassifier(lightning.LightningModule):
         Raises:
             TrainingError: it is not a finite number.
         """
-        images, classes = batch
+        images, classes, indices = batch
         loss = F.cross_entropy(self(images), classes, label_smoothing=self.recipe.loss.label_smoothing)
         if not torch.isfinite(loss):
+            loader: Any = self.trainer.train_dataloader
+            names = ", ".join(str(loader.dataset.path(index)) for index in indices.tolist())
             raise TrainingError(
-                f"the loss is {loss.item()} at step {self.global_step}; lower the recipe's learning_rate"
+                f"the loss is {loss.item()} at step {self.global_step} (epoch {self.current_epoch + 1}), with"
+                f" the images {names}; look at these images, or lower the recipe's learning_rate"
             )
         self.log("loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log the share of images whose class has the largest logit."""
-        images, classes = batch
+        images, classes, _ = batch
         right = (self(images).argmax(1) == classes).float().mean()
         self.log(METRIC, right, prog_bar=True, batch_size=len(classes), sync_dist=True)
 
@@ -190,12 +208,16 @@ class AugmentedImages(Dataset[Any]):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
+    def path(self, index: int) -> Path:
+        """The file of an image."""
+        return self._images.files[index][0]
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int, int]:
         epoch, index = key
         image, class_index = self._images[index]
         sample = Sample(image, np.zeros(image.shape[:2], np.uint8), "")
         view = self._augmentation(sample, np.random.default_rng((self._seed, epoch, index)))
-        return _to_tensor(view.image), class_index
+        return _to_tensor(view.image), class_index, index
 
 
 class CenteredImages(Dataset[Any]):
@@ -207,12 +229,12 @@ class CenteredImages(Dataset[Any]):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
         image, class_index = self._images[index]
         scale = VALIDATION_SCALE * max(self._width / image.shape[1], self._height / image.shape[0])
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         left, top = (image.shape[1] - self._width) // 2, (image.shape[0] - self._height) // 2
-        return _to_tensor(image[top : top + self._height, left : left + self._width]), class_index
+        return _to_tensor(image[top : top + self._height, left : left + self._width]), class_index, index
 
 
 def _to_tensor(image: np.ndarray) -> torch.Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rt_segmentation.data import registry
 from rt_segmentation.data.augment import Augmentation
-from rt_segmentation.data.dataset import DatasetError, Sample, SegmentationDataset
+from rt_segmentation.data.dataset import DatasetError, Sample, SegmentationDataset, name_some
 from rt_segmentation.data.statistics import ClassCounts
 from rt_segmentation.imaging.convert import to_rgb
 from rt_segmentation.imaging.frame import Frame
@@ -81,7 +82,7 @@ class TrainingSet(Dataset[Any]):
             size = _decoded_bytes(part)
             if size <= memory_bytes:
                 memory_bytes -= size
-                self._parts.append([part[index] for index in range(len(part))])
+                self._parts.append(_read_all(part))
             else:
                 self._parts.append(part)
         self._ends = np.cumsum([len(part) for part in self._parts])
@@ -103,33 +104,77 @@ class TrainingSet(Dataset[Any]):
         return self._augmentation(self.frame(index), np.random.default_rng((self._seed, epoch, index)))
 
     def count_classes(self, num_classes: int, workers: int) -> ClassCounts:
-        """Count the classes' pixels in the frames as they are, with so many processes."""
+        """Count the classes' pixels in the frames as they are, with so many processes.
+
+        Raises:
+            DatasetError: some frames are wrong; all are named.
+        """
         kept = all(isinstance(part, list) for part in self._parts)
-        counts = ClassCounts(num_classes)
-        for labels in DataLoader(_Labels(self), batch_size=None, num_workers=0 if kept else workers):
+        return _count(_Labels(self.frame, len(self)), num_classes, 0 if kept else workers)
+
+
+def count_classes(dataset: SegmentationDataset, workers: int) -> ClassCounts:
+    """Count the classes' pixels of a data set with so many processes.
+
+    Raises:
+        DatasetError: some frames are wrong; all are named.
+    """
+    return _count(_Labels(dataset.__getitem__, len(dataset)), len(dataset.label_set.classes), workers)
+
+
+def _count(frames: _Labels, num_classes: int, workers: int) -> ClassCounts:
+    counts, problems = ClassCounts(num_classes), []
+    for labels in DataLoader(frames, batch_size=None, num_workers=workers):
+        if isinstance(labels, str):
+            problems.append(labels)
+        else:
             counts.add_labels(labels.numpy())
-        return counts
+    _raise_if_any(problems)
+    return counts
 
 
-class _Labels(Dataset[torch.Tensor]):
-    """The labels alone, as they are, uint8 (H, W)."""
+def _read_all(dataset: SegmentationDataset) -> list[Sample]:
+    samples, problems = [], []
+    for index in range(len(dataset)):
+        try:
+            samples.append(dataset[index])
+        except DatasetError as error:
+            problems.append(str(error))
+    _raise_if_any(problems)
+    return samples
 
-    def __init__(self, frames: TrainingSet) -> None:
-        self._frames = frames
+
+def _raise_if_any(problems: list[str]) -> None:
+    if problems:
+        raise DatasetError(name_some(problems, "; "))
+
+
+class _Labels(Dataset[Any]):
+    """The labels alone, as they are, uint8 (H, W); or what is wrong with the frame.
+
+    An exception would come out of a worker's process with its traceback as the message.
+    """
+
+    def __init__(self, read: Callable[[int], Sample], length: int) -> None:
+        self._read, self._length = read, length
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return self._length
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(self._frames.frame(index).labels)
+    def __getitem__(self, index: int) -> torch.Tensor | str:
+        try:
+            return torch.from_numpy(self._read(index).labels)
+        except DatasetError as error:
+            return str(error)
 
 
 def _decoded_bytes(dataset: SegmentationDataset) -> int:
-    """Memory of a data set's frames, if all are as large as the first."""
-    if not len(dataset):
-        return 0
-    sample = dataset[0]
-    return len(dataset) * (sample.image.nbytes + sample.labels.nbytes)
+    """Memory of a data set's frames, if all are as large as the first that can be read."""
+    for index in range(len(dataset)):
+        with suppress(DatasetError):
+            sample = dataset[index]
+            return len(dataset) * (sample.image.nbytes + sample.labels.nbytes)
+    return 0
 
 
 class ValidationSet(Dataset[Any]):

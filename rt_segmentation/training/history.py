@@ -59,9 +59,12 @@ class History(lightning.Callback):
         """Start the clock."""
         self._started = time.monotonic()
 
-    def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any
+    ) -> None:
         """Take the learning rate, before the schedule goes on."""
         self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        pl_module.log("learning_rate", self._rate)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Take the loss, and write now and then."""

@@ -31,7 +31,7 @@ def find_start(name_or_path: str | Path, trained: Path) -> ModelManifest | Path:
         trained: the folder that a training of that name writes its result into.
 
     Raises:
-        ModelError: there is none.
+        ModelError: there is none, or the training of that name has not ended.
     """
     path = Path(name_or_path).expanduser()
     if path.suffix not in ("", ".yaml", ".yml"):
@@ -40,7 +40,13 @@ def find_start(name_or_path: str | Path, trained: Path) -> ModelManifest | Path:
         raise ModelError(f"there is no file {path} to start the training from")
     beside = trained / f"{name_or_path}.yaml"
     if beside.is_file():
-        return read_manifest(beside)
+        manifest = read_manifest(beside)
+        if not manifest.scores:
+            raise ModelError(
+                f"the training of '{name_or_path}' in {trained} has not ended; let it end, or start from what"
+                f" it has so far with --init-from {beside}"
+            )
+        return manifest
     encoder = beside.with_suffix(".safetensors")
     return encoder if encoder.is_file() else find_model(name_or_path)
 

@@ -26,6 +26,7 @@ class SegmentationModule(lightning.LightningModule):
     Args:
         recipe: names the network, and how it is trained.
         class_names: of the labels.
+        ignored_ids: classes that the validation leaves out.
         loss: of the recipe.
         epoch_steps: steps of an epoch.
     """
@@ -36,7 +37,12 @@ class SegmentationModule(lightning.LightningModule):
     allow_zero_length_dataloader_with_multiple_devices = True
 
     def __init__(
-        self, recipe: Recipe, class_names: tuple[str, ...], loss: SegmentationLoss, epoch_steps: int
+        self,
+        recipe: Recipe,
+        class_names: tuple[str, ...],
+        ignored_ids: frozenset[int],
+        loss: SegmentationLoss,
+        epoch_steps: int,
     ) -> None:
         super().__init__()
         self._epoch_steps = epoch_steps
@@ -46,7 +52,7 @@ class SegmentationModule(lightning.LightningModule):
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.register_buffer("mean", torch.tensor(recipe.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(recipe.std).view(1, 3, 1, 1))
-        self._confusion = ConfusionMatrix(len(class_names))
+        self._confusion = ConfusionMatrix(len(class_names), ignored_ids)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 images (N, 3, H, W) to logits (N, classes, H, W)."""

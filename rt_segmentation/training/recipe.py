@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -183,6 +183,14 @@ class Recipe:
             raise ValueError(f"'ema' is {self.ema}, it must be from 0 to below 1, as 0.999")
         if min(self.std) <= 0:
             raise ValueError("'std' must have three numbers above 0")
+
+    def fitted(self, epochs: int) -> Recipe:
+        """The same in fewer epochs; a schedule that counts epochs keeps its shape."""
+        every = self.schedule.every_epochs
+        if every is None:
+            return replace(self, epochs=epochs)
+        every = max(1, round(every * epochs / self.epochs))
+        return replace(self, epochs=epochs, schedule=replace(self.schedule, every_epochs=every))
 
 
 def recipe_names() -> list[str]:

@@ -27,6 +27,7 @@ from rt_segmentation.training.data import (
     ResumableLoader,
     TrainingSet,
     ValidationSet,
+    count_classes,
     open_dataset,
     training_loader,
     validation_loader,
@@ -41,7 +42,7 @@ from rt_segmentation.training.progress import progress
 from rt_segmentation.training.recipe import Recipe
 from rt_segmentation.training.run_folder import RunFolder
 from rt_segmentation.training.store import BestModel, ModelStore, Store
-from rt_segmentation.training.timing import measure, validation_interval
+from rt_segmentation.training.timing import measure, of_first_process, validation_interval
 
 METRIC = "mean_iou"
 CHECKPOINT_S = 120.0
@@ -76,7 +77,8 @@ class Training:
 
         Raises:
             RecipeError, DatasetError: the recipe or the data are wrong.
-            TrainingError: the batch cannot be divided among the processes, or has more frames than there are.
+            TrainingError: the batch cannot be divided among the processes, or has more frames than there are;
+                there is nothing to validate on.
         """
         if recipe.batch_size % machine.share.world:
             raise TrainingError(
@@ -94,15 +96,26 @@ class Training:
                 f" {recipe.batch_size}; give the recipe a smaller batch_size"
             )
         counts = frames.count_classes(len(label_set.classes), machine.workers)
+        validation = open_dataset(recipe.validation, data_root, label_set)
+        # What is wrong with them is said now, and not after the first epochs.
+        if not count_classes(validation, machine.workers).pixels.any():
+            raise TrainingError(
+                f"the frames that recipe '{recipe.name}' validates on ({recipe.validation}) have no labelled"
+                " pixel; give it a split with labels"
+            )
         return cls(
             recipe,
             machine,
             label_set,
             frames,
-            open_dataset(recipe.validation, data_root, label_set),
+            validation,
             counts,
             SegmentationModule(
-                recipe, label_set.names, build_loss(recipe, counts), len(frames) // recipe.batch_size
+                recipe,
+                label_set.names,
+                validation.ignored_ids,
+                build_loss(recipe, counts),
+                len(frames) // recipe.batch_size,
             ),
         )
 
@@ -156,6 +169,8 @@ def train(
     resumes = folder.checkpoint.is_file()
     if resumes:
         recipe = folder.check(recipe, fitted=max_hours is not None)
+    else:
+        folder.refuse_ended([f"{recipe.name}.yaml"])
     training = Training.prepare(recipe, data_root, machine)
     module = training.module
     if recipe.init_from and not resumes:
@@ -167,9 +182,9 @@ def train(
         module.network.compile()
     if max_hours is not None and not resumes:
         timing = measure(machine, module, training.training_loader(), training.validation_loader())
-        left_s = max_hours * 3600 - (time.monotonic() - started)
+        left_s = max_hours * 3600 - of_first_process(time.monotonic() - started)
         epochs = timing.epochs_within(left_s, recipe.epochs)
-        recipe = module.recipe = replace(recipe, epochs=epochs)
+        recipe = module.recipe = recipe.fitted(epochs)
         if first:
             print(f"{epochs} epochs take about {timedelta(seconds=round(timing.training_s(epochs)))}")
     if first:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class RunFolder:
         """
         stored = load_recipe(self.recipe)
         if fitted:
-            recipe = replace(recipe, epochs=stored.epochs)
+            recipe = recipe.fitted(stored.epochs)
         differing = [f.name for f in fields(Recipe) if getattr(stored, f.name) != getattr(recipe, f.name)]
         if differing:
             raise TrainingError(
@@ -58,6 +59,22 @@ class RunFolder:
                 " delete the folder"
             )
         return stored
+
+    def refuse_ended(self, results: Sequence[str]) -> None:
+        """Make sure that a training that starts anew replaces no result.
+
+        Args:
+            results: names of the files that a training writes here.
+
+        Raises:
+            TrainingError: there is one of them.
+        """
+        for name in results:
+            if (self.path / name).exists():
+                raise TrainingError(
+                    f"folder {self.path} has a result, {name}, and no {self.checkpoint.name} to go on from;"
+                    " give another --out, or delete the folder"
+                )
 
     def begin(self, recipe: Recipe, machine: Machine) -> None:
         """Write the recipe, and note this start."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,14 @@ from rt_segmentation.data.dataset import SegmentationDataset
 from rt_segmentation.evaluation.dataset import evaluate
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.inference.segmenter import Segmenter
-from rt_segmentation.models import ModelManifest, Score, load_weights, read_manifest, save_model
+from rt_segmentation.models import (
+    ModelManifest,
+    Score,
+    load_weights,
+    read_manifest,
+    save_model,
+    write_atomically,
+)
 from rt_segmentation.networks.complexity import count_gmacs, count_parameters
 from rt_segmentation.training.recipe import Recipe
 
@@ -92,13 +98,16 @@ class ModelStore:
         self._folder, self._recipe, self._origin = folder, recipe, origin
         self._parameters = count_parameters(network)
         self._gmacs = round(count_gmacs(network, recipe.width, recipe.height), 3)
+        own_labels = Path(recipe.label_set).suffix in (".yaml", ".yml")
+        # Now: the user may change or move the file while the training goes on.
+        self._labels = Path(recipe.label_set).read_bytes() if own_labels else None
 
     def write(self, state: State, epoch: int, hours: float) -> None:
         """Replace the model by weights of an epoch, without a score yet."""
         recipe = self._recipe
         label_set = recipe.label_set
-        if Path(label_set).suffix in (".yaml", ".yml"):
-            shutil.copyfile(label_set, self._folder / LABELS_FILE)
+        if self._labels is not None:
+            write_atomically(self._folder / LABELS_FILE, self._labels)
             label_set = LABELS_FILE
         manifest = ModelManifest(
             path=self._folder / f"{recipe.name}.yaml",
@@ -128,7 +137,7 @@ class ModelStore:
         """Measure the stored model as `rt_seg evaluate` does, and put the score into its manifest."""
         recipe = self._recipe
         stored = read_manifest(self._folder / f"{recipe.name}.yaml")
-        confusion = ConfusionMatrix(len(validation.label_set.classes))
+        confusion = ConfusionMatrix(len(validation.label_set.classes), validation.ignored_ids)
         for _, frame in evaluate(Segmenter.build(stored, "torch", "fp32"), validation):
             confusion.add(frame)
         score = Score(

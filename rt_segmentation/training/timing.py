@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 import lightning
+import torch
 from torch.utils.data import DataLoader
 
 from rt_segmentation.training.data import Batch
@@ -96,6 +97,15 @@ def measure(
     # All processes must come to the same schedule.
     slowest: Timing = trainer.strategy.broadcast(timing)
     return slowest
+
+
+def of_first_process(value: float) -> float:
+    """The value that the first of the processes has, for all to come to the same schedule."""
+    if not torch.distributed.is_initialized():
+        return value
+    values = [value]
+    torch.distributed.broadcast_object_list(values)
+    return values[0]
 
 
 def loading_rate(loader: DataLoader[Batch]) -> float:

@@ -37,7 +37,7 @@ def make_result(
         truth: whether there is ground truth.
     """
     label_set = load_label_set(labels)
-    names = ["enet_roads", "lednet_camvid", *(f"linknet_variant_{i}" for i in range(models))][:models]
+    names = ["enet_town", "lednet_camvid", *(f"linknet_variant_{i}" for i in range(models))][:models]
     made = [_model(name, i, label_set, folder, bins, shown, size, truth) for i, name in enumerate(names)]
     return {
         "format": "rt_segmentation bag evaluation 1",

@@ -39,7 +39,7 @@ def test_junit_has_a_case_for_each_threshold_and_bag(result: dict[str, Any], tmp
     between = sum(p95) / 2
     assert not write_junit(result, Thresholds(0.1, between, 0.9), tmp_path / "junit.xml")
     found = cases(tmp_path / "junit.xml")
-    assert {model for model, _ in found} == {"enet_roads", "lednet_camvid"} and len(found) == 10
+    assert {model for model, _ in found} == {"enet_town", "lednet_camvid"} and len(found) == 10
     assert [key for key, failure in found.items() if failure] == [
         ("lednet_camvid", f"95th percentile of latency [ms] at most {between:g}")
     ]

@@ -123,6 +123,7 @@ def test_frames_to_show_are_ordered_by_score() -> None:
 
 class _Labels:
     label_set = load_label_set("camvid11")
+    ignored_ids: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return 0

@@ -22,7 +22,7 @@ from rt_segmentation.data.augment import Augmentation
 from rt_segmentation.data.class_folders import ClassFolders
 from rt_segmentation.data.dataset import DatasetError
 from rt_segmentation.labels import load_label_set
-from rt_segmentation.models import ModelError, ModelManifest, find_model, save_model
+from rt_segmentation.models import ModelError, ModelManifest, Score, find_model, load_weights, save_model
 from rt_segmentation.networks import build_network
 from rt_segmentation.training.classification import EncoderClassifier, train_classifier
 from rt_segmentation.training.encoders import encoder_tensors, write_encoder
@@ -171,9 +171,13 @@ def test_what_does_not_fit_is_refused_and_loads_nothing(tmp_path: Path) -> None:
 
 def test_a_start_is_found_by_name_and_path(tmp_path: Path) -> None:
     manifest, _ = store(tmp_path, recipe_for("enet"), "enet_camvid")
+    with pytest.raises(ModelError, match=r"the training of 'enet_camvid' in .* has not ended"):
+        find_start("enet_camvid", tmp_path)
+    scored = replace(manifest, scores=(Score("mean_iou", "camvid", "val", 0.5, 480, 360),))
+    manifest = save_model(scored, load_weights(manifest))
     assert find_start("enet_camvid", tmp_path) == manifest
     assert find_start(manifest.path, tmp_path / "elsewhere") == manifest
-    assert find_start("enet_roads", tmp_path / "elsewhere") == find_model("enet_roads")
+    assert find_start("enet_town", tmp_path / "elsewhere") == find_model("enet_town")
     write_encoder(tmp_path / "e.safetensors", "lednet", build(recipe_for("lednet")).state_dict(), {})
     assert find_start("e", tmp_path) == tmp_path / "e.safetensors"
     with pytest.raises(ModelError, match="unknown model 'nothing'"):
@@ -230,6 +234,7 @@ def test_an_encoder_learns_classes_and_starts_a_segmentation(tmp_path: Path) -> 
     machine = Machine.here("fp32", workers=0)
     path = train_classifier(classifier_recipe(), tmp_path / "data", tmp_path / "out", machine)
     assert path == find_start("tiny_encoder", tmp_path / "out" / "tiny_encoder")
+    assert [file.name for file in path.parent.glob("*.safetensors")] == ["tiny_encoder.safetensors"]
     rows = list(csv.DictReader((path.parent / "log.csv").read_text().splitlines()))
     losses = [float(row["loss"]) for row in rows if row["loss"]]
     assert len(losses) == 8 * 3
@@ -257,6 +262,17 @@ def test_a_classifier_is_the_encoder_and_a_linear_layer(network: str, channels: 
     parameters = dict(module.network.named_parameters())
     trained = {key for key, value in parameters.items() if value.grad is not None}
     assert trained == set(encoder_tensors(network, parameters))
+
+
+def test_a_classifiers_loss_that_is_not_a_number_names_the_images(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        make_classes(tmp_path, split, {"red": 3, "green": 3})
+    recipe = replace(classifier_recipe(), optimizer=Optimizer("adam", 1e30), schedule=Schedule("constant"))
+    with pytest.raises(
+        TrainingError, match=r"nan at step \d+ .* with the images /.*\.png; look at"
+    ) as caught:
+        train_classifier(recipe, tmp_path, tmp_path / "out", Machine.here("fp32", workers=0))
+    assert str(caught.value).count(".png") == recipe.batch_size
 
 
 def test_a_classifier_says_what_is_wrong(tmp_path: Path) -> None:

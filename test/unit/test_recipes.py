@@ -273,3 +273,13 @@ def test_an_optimiser_is_the_recipes(tmp_path: Path) -> None:
         made = build_optimizer(Optimizer(name, 0.1, momentum=0.7), network)  # type: ignore[arg-type]
         assert type(made) is kind
         assert made.param_groups[0]["momentum"] == 0.7
+
+
+def test_a_shortened_training_keeps_the_shape_of_its_schedule() -> None:
+    recipe = load_recipe("enet_camvid_encoder")
+    short = recipe.fitted(30)
+    assert (recipe.epochs, recipe.schedule.every_epochs) == (300, 100)
+    for done in (0.0, 0.3, 0.34, 0.7, 0.99):
+        whole = factor(recipe.schedule, int(done * 3000), 3000, recipe.epochs)
+        assert factor(short.schedule, int(done * 3000), 3000, short.epochs) == whole
+    assert load_recipe("lednet_camvid").fitted(3).schedule == load_recipe("lednet_camvid").schedule

@@ -99,10 +99,16 @@ def test_a_run_leaves_a_model_and_all_that_tells_of_it(tmp_path: Path) -> None:
     assert list((run / "tensorboard").glob("events*"))
     assert [path.name for path in run.glob("*.safetensors")] == ["tiny.safetensors"]
 
+    (events,) = (run / "tensorboard").glob("events*")
+    assert b"learning_rate" in events.read_bytes()
+
     # Called again it trains nothing and says the same; with another recipe it refuses.
     assert train(recipe, None, tmp_path / "out", here()) == manifest
     with pytest.raises(TrainingError, match="another seed"):
         train(load_recipe(write_recipe(tmp_path, ema=0.9, seed=7)), None, tmp_path / "out", here())
+    (run / "last.ckpt").unlink()
+    with pytest.raises(TrainingError, match=r"has a result, tiny.yaml, and no last.ckpt to go on from"):
+        train(recipe, None, tmp_path / "out", here())
 
 
 def test_killed_in_mid_epoch_it_comes_to_the_same_weights(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ class Counted:
 
     def __init__(self, dataset: Street) -> None:
         self.dataset, self.reads = dataset, 0
-        self.label_set = dataset.label_set
+        self.label_set, self.ignored_ids = dataset.label_set, dataset.ignored_ids
 
     def __len__(self) -> int:
         return len(self.dataset)

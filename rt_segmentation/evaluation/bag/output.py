@@ -21,7 +21,7 @@ OPACITY = 0.5
 
 
 class MaskBag:
-    """A bag with the topics of the node for each model, as `/enet_roads/label`, in splits of 10 s.
+    """A bag with the topics of the node for each model, as `/enet_town/label`, in splits of 10 s.
 
     Stamps, frame_ids and recorded times are those of the images. Labels and confidence are stored as they
     are, colours and overlays as JPEG.

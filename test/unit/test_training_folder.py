@@ -1,0 +1,104 @@
+"""Training on a user's own folder: a label set of theirs with a void class, and labels that are wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from dataset_layouts import blocks, image, write
+
+pytest.importorskip("torch")
+pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")
+
+from rt_segmentation import cli
+from rt_segmentation.models import read_manifest
+
+LABEL_SET = {
+    "name": "site",
+    "classes": [
+        {"id": 0, "name": "floor", "color": [10, 20, 30], "category": "flat"},
+        {"id": 1, "name": "rack", "color": [200, 0, 0], "category": "object"},
+        {"id": 2, "name": "nothing", "color": [0, 0, 0], "category": "void"},
+    ],
+}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """A recipe of one epoch; the frames have all three classes."""
+    for split, count in (("train", 4), ("val", 3)):
+        for seed in range(count):
+            write(tmp_path / "site" / split / "images" / f"{split}{seed}.png", image(seed))
+            write(tmp_path / "site" / split / "labels" / f"{split}{seed}.png", blocks(seed, [0, 1, 2]))
+    labels = tmp_path / "labels.yaml"
+    labels.write_text(yaml.safe_dump(LABEL_SET))
+    content = {
+        "name": "tiny",
+        "source": "a test",
+        "network": "enet",
+        "label_set": str(labels),
+        "train": [{"dataset": "folder", "split": "train"}],
+        "validation": {"dataset": "folder", "split": "val"},
+        "width": 64,
+        "height": 48,
+        "augmentation": {"width": 64, "height": 48},
+        "epochs": 1,
+        "batch_size": 2,
+        "optimizer": {"name": "adamw", "learning_rate": 0.001, "weight_decay": 0.01},
+        "schedule": {"name": "one_cycle", "warmup": 0.2},
+        "data_license": "none",
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def train(recipe: Path, workers: int) -> int:
+    root = recipe.parent
+    folders = ["--data-root", str(root / "site"), "--out", str(root / "out")]
+    return cli.main(["train", str(recipe), *folders, "--workers", str(workers), "--precision", "fp32"])
+
+
+def test_a_void_class_has_no_part_in_the_score(recipe: Path) -> None:
+    assert train(recipe, 0) == 0
+    model = recipe.parent / "out" / "tiny" / "tiny.yaml"
+    # The model brings its label set along.
+    (recipe.parent / "labels.yaml").unlink()
+    answer = recipe.parent / "scores.json"
+    command = ["evaluate", "--model", str(model), "--dataset", "folder", "--split", "val"]
+    command += ["--option", f"label_set={model.parent / 'labels.yaml'}"]
+    command += ["--data-root", str(recipe.parent / "site"), "--engine", "torch", "--precision", "fp32"]
+    assert cli.main([*command, "--json", str(answer)]) == 0
+    expected = json.loads(answer.read_text())
+    assert set(expected["class_iou"]) == {"floor", "rack"}
+    (score,) = read_manifest(model).scores
+    assert score.value == pytest.approx(expected["mean_iou"], abs=6e-5)
+    rows = (model.parent / "log.csv").read_text().splitlines()
+    validated = dict(zip(rows[0].split(","), rows[-1].split(",")))
+    assert float(validated["mean_iou"]) == pytest.approx(expected["mean_iou"], abs=1e-3)
+    assert "iou/nothing" not in validated
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_all_wrong_labels_are_named_before_anything_is_trained(
+    recipe: Path, split: str, workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = recipe.parent / "site" / split / "labels"
+    for number in (0, 2):
+        write(labels / f"{split}{number}.png", np.full((48, 64), 7, np.uint8))
+    assert train(recipe, workers) == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert said.count("has id 7 (3072 pixels); its ids are 0 to 2, 255") == 2
+    assert f"{split}0.png" in said and f"{split}2.png" in said
+    assert not (recipe.parent / "out").exists()
+
+
+def test_frames_without_labels_cannot_validate(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (recipe.parent / "site" / "val" / "labels").iterdir():
+        write(path, np.full((48, 64), 255, np.uint8))
+    assert train(recipe, 0) == 2
+    assert "have no labelled pixel; give it a split with labels" in capsys.readouterr().err
