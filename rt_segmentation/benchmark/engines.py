@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,7 +60,7 @@ class Row:
 
 
 class _Candidate:
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: Row, parallel: int = 1) -> None:
         self.row = row
         self.durations_ms: list[float] = []
         self.gops = 0.0
@@ -76,27 +77,34 @@ class _Candidate:
             "precision": row.precision,
             "width": row.width,
             "height": row.height,
+            "parallel": parallel,
         }
         answer = self._ask(described)
-        row.problem = answer.get("error", "")
         self.gops = answer.get("gops", 0.0)
 
     def run(self, frames: int) -> list[float]:
-        durations: list[float] = self._ask({"frames": frames})["ms"]
+        """Durations [ms]; none, and a problem in the row, if it fails or its process dies."""
+        if self.row.problem:
+            return []
+        durations: list[float] = self._ask({"frames": frames}).get("ms", [])
         return durations
 
     def close(self) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         if not self.row.problem:
-            self.row.peak_memory_mb = round(self._answer()["peak_memory_mb"], 1)
+            self.row.peak_memory_mb = self._answer().get("peak_memory_mb")
         self._process.wait()
 
     def _ask(self, content: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(content) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(content) + "\n")
+            self._process.stdin.flush()
+        answer = self._answer()
+        self.row.problem = answer.get("error", "")
+        return answer
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -109,13 +117,18 @@ class _Candidate:
 
 @dataclass(frozen=True)
 class Group:
-    """The candidates of one network and size; they take turns, so that a noisy machine disturbs all alike."""
+    """The candidates of one network and size; they take turns, so that a noisy machine disturbs all alike.
+
+    With `parallel` above 1 an engine segments so many frames side by side, and a frame's duration is the time
+    by their number: the rate counts, not the latency.
+    """
 
     network: str
     model: str
     width: int
     height: int
     candidates: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    parallel: int = 1
 
 
 def time_group(group: Group, seconds: float, report: Callable[[str], None] = lambda _: None) -> list[Row]:
@@ -134,25 +147,23 @@ def time_group(group: Group, seconds: float, report: Callable[[str], None] = lam
     candidates = []
     for row in rows:
         report(f"{row.network} {row.width}x{row.height} {row.engine} {row.precision}: building")
-        candidate = _Candidate(row)
-        if row.problem:
-            report(f"{row.engine} {row.precision}: {row.problem}")
-            candidate.close()
-        else:
-            candidate.run(WARM_UP_FRAMES)
-            candidates.append(candidate)
+        candidates.append(_Candidate(row, group.parallel))
+        candidates[-1].run(WARM_UP_FRAMES)
     deadline = time.monotonic() + seconds
     rounds = 0
-    while candidates and (rounds < 3 or time.monotonic() < deadline):
+    while any(not row.problem for row in rows) and (rounds < 3 or time.monotonic() < deadline):
         for candidate in candidates:
-            typical = np.median(candidate.durations_ms) if candidate.durations_ms else candidate.run(1)[0]
-            frames = max(1, min(200, round(ROUND_S * 1e3 / float(typical))))
+            typical = candidate.durations_ms or candidate.run(1) or [ROUND_S * 1e3]
+            frames = max(1, min(200, round(ROUND_S * 1e3 / float(np.median(typical)))))
             candidate.durations_ms += candidate.run(frames)
         rounds += 1
         report(f"{group.network} {group.width}x{group.height}: round {rounds}")
     for candidate in candidates:
-        _summarise(candidate.row, candidate.durations_ms)
         candidate.close()
+        if candidate.row.problem:
+            report(f"{candidate.row.engine} {candidate.row.precision}: {candidate.row.problem}")
+        else:
+            _summarise(candidate.row, candidate.durations_ms)
     eager = next((row.median_ms for row in rows if row.engine == EAGER), None)
     for row in rows:
         if eager is not None and row.median_ms is not None:
@@ -173,11 +184,11 @@ def measure_peaks(
     peaks = {}
     for engine, precision in candidates:
         candidate = _Candidate(Row(PEAK, PEAK, 0, 0, engine, precision))
-        if not candidate.row.problem:
-            candidate.run(WARM_UP_FRAMES)
-            deadline = time.monotonic() + seconds
-            while not candidate.durations_ms or time.monotonic() < deadline:
-                candidate.durations_ms += candidate.run(1)
+        candidate.run(WARM_UP_FRAMES)
+        deadline = time.monotonic() + seconds
+        while not candidate.row.problem and (not candidate.durations_ms or time.monotonic() < deadline):
+            candidate.durations_ms += candidate.run(1)
+        if candidate.durations_ms:
             peaks[engine, precision] = candidate.gops / min(candidate.durations_ms) * 1e3
             report(f"{engine} {precision}: peak {peaks[engine, precision]:.0f} GOPS")
         candidate.close()

@@ -1,7 +1,8 @@
 """One candidate of a benchmark in a process of its own, so that its memory is its own.
 
 Reads one JSON object a line from stdin and answers each with one on stdout: ``{"frames": n}`` is answered
-with ``{"ms": [n durations]}``, and the end of stdin with ``{"peak_memory_mb": x}``.
+with ``{"ms": [n durations]}``, or with ``{"error": why}`` as the last answer; and the end of stdin with
+``{"peak_memory_mb": x}``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,17 @@ EAGER = "eager"
 
 
 def make_candidate(
-    model: str, engine: str, precision: str, width: int, height: int
+    model: str, engine: str, precision: str, width: int, height: int, parallel: int
 ) -> tuple[Callable[[], None], float]:
     """Something that segments one frame each time it is called, or that measures the engine's peak.
+
+    Args:
+        model: name or manifest; `PEAK` for the peak.
+        engine: `EAGER` is the yardstick.
+        precision: of the engine.
+        width: of the frame [px].
+        height: of the frame [px].
+        parallel: how many threads will call it at once.
 
     Returns:
         It, and how many operations a call has in 1e9: of the convolutions, 2 for a multiply-add.
@@ -42,7 +52,7 @@ def make_candidate(
         return _eager(manifest, frame), 0.0
     from rt_segmentation.inference.engines import build_engine
 
-    built = build_engine(manifest, engine, precision)
+    built = build_engine(manifest, engine, precision, parallel=parallel)
 
     def segment() -> None:
         built.infer(frame, False)
@@ -79,20 +89,37 @@ def main() -> int:
         return 0
     _answer({"gops": gops})
     for line in sys.stdin:
-        durations_ms = []
-        for _ in range(int(json.loads(line)["frames"])):
-            started = time.perf_counter()
-            segment()
-            durations_ms.append((time.perf_counter() - started) * 1e3)
+        frames = int(json.loads(line)["frames"])
+        try:
+            durations_ms = _time(segment, frames, described["parallel"])
+        except (ValueError, RuntimeError, MemoryError) as error:
+            _answer({"error": str(error) or type(error).__name__})
+            return 0
         _answer({"ms": durations_ms})
     _answer({"peak_memory_mb": _peak_memory_mb()})
     return 0
 
 
+def _time(segment: Callable[[], None], frames: int, parallel: int) -> list[float]:
+    """Duration of each frame [ms]; of frames side by side, the mean time between two that are ready."""
+    if parallel > 1:
+        with ThreadPoolExecutor(parallel) as pool:
+            started = time.perf_counter()
+            for _ in pool.map(lambda _: segment(), range(frames)):
+                pass
+            return [(time.perf_counter() - started) * 1e3 / frames] * frames
+    durations_ms = []
+    for _ in range(frames):
+        started = time.perf_counter()
+        segment()
+        durations_ms.append((time.perf_counter() - started) * 1e3)
+    return durations_ms
+
+
 def _peak_memory_mb() -> float:
     # Not ru_maxrss: that begins with what the parent had when it forked.
     status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    return round(int(status.partition("VmHWM:")[2].split()[0]) / 1024, 1)
 
 
 def _answer(content: dict[str, Any]) -> None:

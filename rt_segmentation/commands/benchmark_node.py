@@ -87,7 +87,8 @@ def _alone(
 ) -> list[dict[str, Any]]:
     """The highest rate and the fixed rates.
 
-    The engine is timed by itself before and after the search, at one frame at a time.
+    The engine is timed by itself before and after the search: at one frame at a time, and at as many as the
+    node has at once.
     """
     from rt_segmentation.benchmark.node import SEGMENTATION, highest_rate
 
@@ -105,11 +106,15 @@ def _alone(
             return bench.play(SEGMENTATION, node, size, rate_hz, seconds)
 
         latency_ms = bench.warm_up(SEGMENTATION, node, size)
-        engine_hz = [_engine_hz(manifest, model, chosen, network)]
+        prefixes = {1: "engine"}
+        prefixes.setdefault(chosen["parallel_frames"], "engine_parallel")
+        before = {n: _engine_hz(manifest, model, chosen, network, n) for n in prefixes}
         highest = highest_rate(play, 1e3 / latency_ms)
-        engine_hz.append(_engine_hz(manifest, model, chosen, network))
-        mean_hz = sum(engine_hz) / len(engine_hz)
-        ratios = {"engine_hz": round(mean_hz, 2), "engine_ratio": round(highest.output_hz / mean_hz, 3)}
+        ratios = {}
+        for n, prefix in prefixes.items():
+            mean_hz = (before[n] + _engine_hz(manifest, model, chosen, network, n)) / 2
+            ratios[f"{prefix}_hz"] = round(mean_hz, 2)
+            ratios[f"{prefix}_ratio"] = round(highest.output_hz / mean_hz, 3)
         rows = [_row(described, "highest", highest, ratios)]
         return rows + [_row(described, f"{rate:g} Hz", play(rate)) for rate in FIXED_RATES_HZ]
 
@@ -151,10 +156,10 @@ def _beside_plain_node(
 
 
 def _engine_hz(
-    manifest: ModelManifest, model: str, chosen: dict[str, Any], network: tuple[int, int]
+    manifest: ModelManifest, model: str, chosen: dict[str, Any], network: tuple[int, int], parallel: int
 ) -> float:
     candidate = ((chosen["engine"], chosen["precision"]),)
-    (row,) = time_group(Group(manifest.network, model, *network, candidate), ENGINE_S)
+    (row,) = time_group(Group(manifest.network, model, *network, candidate, parallel), ENGINE_S)
     if row.fps is None:
         raise RuntimeError(f"the engine by itself: {row.problem}")
     return row.fps
@@ -185,7 +190,7 @@ def to_markdown(content: dict[str, Any]) -> str:
         " frame's stamp to the mask's arrival in another process; CPU and memory are the node's process's.",
         "`plain` is a node as tutorials have it: eager PyTorch, conversion by copies, inference in the"
         " callback.",
-        "`at once` is the node's `parallel_frames`; the engine alone works at one frame at a time.",
+        "`at once` is the node's `parallel_frames`.",
         "",
         f"| {' | '.join(heads + units)} |",
         "|" + "---|" * len(heads + units),
@@ -204,7 +209,13 @@ def to_markdown(content: dict[str, Any]) -> str:
         if "engine_ratio" in row:
             sentences.append(
                 f"{subject} the node reaches {row['engine_ratio']:.2f} of the rate of its engine alone at"
-                f" {network}, {row['engine_hz']:.1f} Hz."
+                f" {network}, {row['engine_hz']:.1f} Hz"
+                + (
+                    f" at one frame at a time, and {row['engine_parallel_ratio']:.2f} of"
+                    f" {row['engine_parallel_hz']:.1f} Hz at {row['parallel_frames']}."
+                    if "engine_parallel_hz" in row
+                    else "."
+                )
             )
         if "plain_rate_ratio" in row:
             sentences.append(

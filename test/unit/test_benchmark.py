@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +49,26 @@ def test_what_cannot_be_built_is_said(tmp_path: Path) -> None:
     (failed,) = time_group(group, 0.1)
     assert "none.yaml does not exist" in failed.problem and failed.median_ms is None
     assert "none.yaml does not exist" in to_markdown(to_json([failed], [], {}, "x"))
+
+
+def test_a_candidate_that_dies_leaves_the_others_their_numbers(small_model: ModelManifest) -> None:
+    children = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/children")
+
+    def kill(message: str) -> None:
+        if message.endswith("round 1"):
+            os.kill(int(children.read_text().split()[-1]), signal.SIGKILL)
+
+    candidates = (("torch", "fp32"), ("eager", "fp32"))
+    group = Group("enet", str(small_model.path), 64, 48, candidates)
+    kept, killed = time_group(group, 0.1, kill)
+    assert kept.median_ms is not None and kept.peak_memory_mb is not None and not kept.problem
+    assert killed.median_ms is None and killed.problem == "the candidate's process ended with status -9"
+
+
+def test_frames_side_by_side_are_timed_by_their_rate(small_model: ModelManifest) -> None:
+    group = Group("enet", str(small_model.path), 64, 48, (("torch", "fp32"),), parallel=2)
+    (timed,) = time_group(group, 0.1)
+    assert timed.fps is not None and timed.frames > 2 and not timed.problem
 
 
 def test_rows_stand_beside_the_engines_peak() -> None:
