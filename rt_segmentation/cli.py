@@ -223,7 +223,7 @@ def _add_engines(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     benchmark = commands.add_parser("benchmark", help="time engines, or the whole node, on this machine")
-    benchmark.add_argument("subject", choices=("engines", "node", "startup"), help="what to time")
+    benchmark.add_argument("subject", choices=("engines", "messages", "node", "startup"), help="what to time")
     benchmark.add_argument(
         "--models",
         nargs="+",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from rt_segmentation.commands import benchmark_engines, benchmark_node, benchmark_startup
+from rt_segmentation.commands import benchmark_engines, benchmark_messages, benchmark_node, benchmark_startup
 
 DEFAULT_SIZE = "640x360"
 
@@ -15,7 +15,7 @@ class BenchmarkError(ValueError):
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure engines, the node, or its start.
+    """Measure engines, the node, its start, or its messages.
 
     Raises:
         BenchmarkError: a size is not WIDTHxHEIGHT.
@@ -27,6 +27,8 @@ def run(arguments: argparse.Namespace) -> None:
         benchmark_engines.run(arguments, sizes, _say)
     elif arguments.subject == "startup":
         benchmark_startup.run(arguments, sizes or [_size(DEFAULT_SIZE)], _say)
+    elif arguments.subject == "messages":
+        benchmark_messages.run(arguments, sizes or [_size(DEFAULT_SIZE)], _say)
     else:
         benchmark_node.run(arguments, sizes or [_size(DEFAULT_SIZE)], _say)
 

@@ -1,0 +1,34 @@
+"""`rt_seg benchmark messages`: real messages, each way measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
+
+PATIENCE_S = 120.0
+
+
+def test_each_way_is_measured_and_told(ros_environment: None, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "rt_segmentation.cli", "benchmark", "messages", "--out", str(tmp_path)]
+    command += ["--sizes", "64x48", "1280x720"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "messages.json").read_text())["rows"]
+    assert [(row["width"], row["encoding"]) for row in rows] == [
+        (64, "mono8"),
+        (64, "rgb8"),
+        (1280, "mono8"),
+        (1280, "rgb8"),
+    ]
+    small, large = rows[0]["median_ms"], rows[3]["median_ms"]
+    assert all(value > 0 for value in large.values())
+    # 900 times the bytes cannot cost the same.
+    assert all(large[way] > small[way] for way in ("assign_bytes", "frombytes", "reused", "serialize"))
+    page = (tmp_path / "messages.md").read_text()
+    assert page.count("| 1280x720 |") == 2 and f"{large['publish_cdr']:.3f}" in page
