@@ -23,7 +23,7 @@ from rt_segmentation.ros.image_input import ImageInput, ImageMessage
 from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.outputs import OUTPUT_QOS, Outputs
 from rt_segmentation.ros.parameters import declare, refuse_unknown
-from rt_segmentation.ros.process import StartError, run_node
+from rt_segmentation.ros.process import StartError, interrupted, run_node
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS
 from rt_segmentation.ros.worker import Worker
 from rt_segmentation.runtime.statistics import StreamStatistics
@@ -85,7 +85,8 @@ class SegmentationNode(LifecycleNode):
 
     def close(self) -> bool:
         """Stop working; returns whether the frame at hand could be finished in time."""
-        return self._stop_working(STOP_TIMEOUT_S)
+        self._input.close()
+        return self._worker is None or self._worker.stop(STOP_TIMEOUT_S)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and make the topics."""
@@ -222,11 +223,16 @@ class SegmentationNode(LifecycleNode):
         header = Header(stamp=self.get_clock().now().to_msg())
         self._diagnostics.publish(array_message(header, status))
 
-    def _stop_working(self, timeout_s: float | None = None) -> bool:
-        """Without a limit the frame at hand comes to its end: until then segmenter and outputs are in use."""
+    def _stop_working(self) -> None:
+        """Wait for the frame at hand, which uses segmenter and outputs; but not if the process is to end."""
         self._input.close()
-        worker, self._worker = self._worker, None
-        return worker is None or worker.stop(timeout_s)
+        if self._worker is None:
+            return
+        if self._worker.stop(None, interrupted):
+            self._worker = None
+        else:
+            # It stays, so that `close` knows of its threads.
+            self.get_logger().warning("interrupted while a frame was at work: the node ends without its mask")
 
     def _release(self) -> None:
         if self._info_subscription is not None:

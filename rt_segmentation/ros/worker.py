@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -78,11 +79,12 @@ class Worker:
         if self._slot.put((time.perf_counter(), message)) is not None:
             self._statistics.frame_dropped("replaced")
 
-    def stop(self, timeout_s: float | None) -> bool:
-        """Finish the frames at hand and end.
+    def stop(self, timeout_s: float | None, hurried: Callable[[], bool] = lambda: False) -> bool:
+        """Finish the frames at hand and end; may be called again.
 
         Args:
             timeout_s: how long to wait for that [s]; None without a limit.
+            hurried: asked meanwhile; when it is true nothing is waited for any more.
 
         Returns:
             Whether it has ended; if not, its results may find their topics gone, and that is no error.
@@ -90,9 +92,10 @@ class Worker:
         self._stopping.set()
         if self._slot.close() is not None:
             self._statistics.frame_dropped("deactivated")
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            while thread.is_alive() and not hurried() and (left_s := deadline - time.monotonic()) > 0:
+                thread.join(min(left_s, POLL_S))
         self._abandoned = any(thread.is_alive() for thread in self._threads)
         if not self._abandoned:
             self._publishing.shutdown()

@@ -66,7 +66,9 @@ def test_a_gate_that_cannot_be_asked_refuses(
     cv2.imwrite(str(image), frames[0])
     engine = TorchEngine(small_model, "bf16", Gate(frames=image.parent))
     image.unlink()
-    with pytest.raises(EngineError, match="'torch' in bf16 cannot be made ready for 160x90: .*has no images"):
+    with pytest.raises(
+        EngineError, match=r"'torch' in bf16 cannot be made ready for 160x90: .*has no images"
+    ):
         engine.infer(frames, False)
 
 
