@@ -18,7 +18,7 @@ from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.inference.parity import Gate, ParityError
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.models import ModelError, find_model
-from rt_segmentation.ros.diagnostics import Limits, array_message, problems, status_message
+from rt_segmentation.ros.diagnostics import Limits, array_message, engine_problem, problems, status_message
 from rt_segmentation.ros.image_input import ImageInput, ImageMessage
 from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.outputs import OUTPUT_QOS, Outputs
@@ -109,7 +109,9 @@ class SegmentationNode(LifecycleNode):
                 self._value("parallel_frames"),
             )
             segmenter.prepare()
-        except (ModelError, EngineError, ParityError) as error:
+        except EngineError as error:
+            return self._refuse(engine_problem(error, self._value("engine"), self._value("precision")))
+        except (ModelError, ParityError) as error:
             return self._refuse(str(error))
         # An engine can fail in ways of its own, and rclpy swallows what a transition raises.
         except Exception as error:
@@ -215,6 +217,8 @@ class SegmentationNode(LifecycleNode):
                     )
                 )
                 trouble += problems(now, before, self._input.topic, self._input.subscribed_s, limits)
+                if now.dropped.get("failed", 0) > before.dropped.get("failed", 0):
+                    trouble.append(self._worker.failure)
             else:
                 facts["state"] = "active, nobody listens"
         status = status_message(

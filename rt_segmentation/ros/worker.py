@@ -15,7 +15,9 @@ from std_msgs.msg import Header
 
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.inference.segmenter import Segmentation, Segmenter
+from rt_segmentation.ros.diagnostics import engine_problem
 from rt_segmentation.ros.image_input import ImageMessage
 from rt_segmentation.ros.messages import to_frame
 from rt_segmentation.ros.outputs import Outputs
@@ -45,6 +47,9 @@ class Worker:
         segmenters: each with a thread of its own.
         outputs, statistics, logger: what a frame passes through.
         parameter: gives a parameter's current value by name.
+
+    Attributes:
+        failure: why the last of the frames that failed did, in a sentence.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Worker:
         logger: RcutilsLogger,
         parameter: Callable[[str], Any],
     ) -> None:
+        self.failure = ""
         self._outputs, self._statistics = outputs, statistics
         self._logger, self._parameter = logger, parameter
         self._slot: NewestSlot[tuple[float, ImageMessage]] = NewestSlot()
@@ -130,13 +136,18 @@ class Worker:
         except ImageError as error:
             self._statistics.frame_dropped(error.reason)
             self._logger.error(str(error), throttle_duration_sec=1.0)
+        except EngineError as error:
+            self._failed(engine_problem(error, self._parameter("engine"), self._parameter("precision")))
         # An engine can fail in ways of its own, and the next frame may be fine: the robot needs the node.
         except Exception as error:
-            self._statistics.frame_dropped("failed")
-            if not self._abandoned:
-                sentence = f"a frame could not be segmented: {type(error).__name__}: {error}"
-                self._logger.error(sentence, throttle_duration_sec=1.0)
+            self._failed(f"{type(error).__name__}: {error}")
         return None
+
+    def _failed(self, why: str) -> None:
+        self.failure = f"a frame could not be segmented: {why}"
+        self._statistics.frame_dropped("failed")
+        if not self._abandoned:
+            self._logger.error(self.failure, throttle_duration_sec=1.0)
 
     def _segment(self, segmenter: Segmenter, arrived: float, message: ImageMessage) -> _Segmented:
         started = time.perf_counter()
