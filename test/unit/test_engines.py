@@ -308,6 +308,7 @@ def test_the_commands(
             out=tmp_path / "out",
             calibrate=None,
             calibrate_images=None,
+            calibrate_bag=None,
         )
     )
     assert "small 160x120, batch 1: engine onnxruntime in fp32" in capsys.readouterr().out
