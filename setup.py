@@ -55,7 +55,8 @@ setup(
         "int8": ["nncf>=2.14", "openvino>=2024.0"],
         "bags": ["jinja2>=3.0", "rosbags>=0.11"],
         "fleet": ["jinja2>=3.0", "ray>=2.9", "rosbags>=0.11"],
-        "train": ["lightning>=2.6", "matplotlib>=3.5", "tensorboard>=2.11", "torch>=2.1"],
+        # Below torch 2.4 Adam's fused step is CUDA's alone.
+        "train": ["lightning>=2.6", "matplotlib>=3.5", "tensorboard>=2.11", "torch>=2.4"],
         "ros": [
             f"{name}; {ROS_WHEELS}"
             for name in (

@@ -194,13 +194,18 @@ def _add_engines(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument("--engine", default="auto", help="what executes the model (default auto)")
     export.add_argument("--precision", default="auto", help="arithmetic of the engine (default auto)")
     export.add_argument("--out", type=Path, help="a folder for the graph as ONNX and its weights")
-    export.add_argument(
+    calibration = export.add_mutually_exclusive_group()
+    calibration.add_argument(
         "--calibrate", metavar="DATASET", help="first find int8 ranges on the train split of a data set"
     )
     export.add_argument("--data-root", type=Path, help="the data set's folder")
-    export.add_argument(
+    calibration.add_argument(
         "--calibrate-images", type=Path, metavar="FOLDER", help="first find int8 ranges on a folder of images"
     )
+    calibration.add_argument(
+        "--calibrate-bag", type=Path, metavar="BAG", help="first find int8 ranges on a recorded bag's images"
+    )
+    export.add_argument("--image-topic", metavar="T", help="of the bag (default: the only one there is)")
     export.add_argument(
         "--calibrate-frames", type=int, default=100, help="so many, evenly spread (default 100)"
     )

@@ -13,7 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from rt_segmentation.bags.errors import BagError
+from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE, to_frame
+from rt_segmentation.bags.reading import BagReader
+from rt_segmentation.bags.topics import choose_topic
 from rt_segmentation.commands.progress import progress
+from rt_segmentation.imaging.convert import to_rgb
+from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.engines import Engine, EngineError, build_engine, installed
 from rt_segmentation.inference.parity import images_in, read_frame, resize_frame, spread
@@ -27,7 +33,7 @@ def export(arguments: argparse.Namespace) -> None:
 
     Raises:
         EngineError, ModelError: it cannot be built; the message says why.
-        DatasetError, ParityError: the frames for calibration are not as they should be.
+        DatasetError, ParityError, BagError: the frames for calibration are not as they should be.
     """
     from rt_segmentation.inference.engines.export import WITH_CONFIDENCE, graph_entry
 
@@ -50,7 +56,7 @@ def export(arguments: argparse.Namespace) -> None:
 
 def _build(manifest: ModelManifest, arguments: argparse.Namespace, width: int, height: int) -> Engine:
     """The engine; with frames for calibration, one that is calibrated on them."""
-    if not (arguments.calibrate or arguments.calibrate_images):
+    if not (arguments.calibrate or arguments.calibrate_images or arguments.calibrate_bag):
         return build_engine(manifest, arguments.engine, arguments.precision)
     if arguments.engine == "torch2trt":
         from rt_segmentation.inference.engines.torch2trt_engine import Torch2TRTEngine
@@ -79,8 +85,48 @@ def _calibration_frames(
     if arguments.calibrate_images is not None:
         files = spread(images_in(arguments.calibrate_images), count)
         return [read_frame(p, height, width) for p in progress(files, len(files))], "a folder of images"
+    if arguments.calibrate_bag is not None:
+        found = bag_frames(arguments.calibrate_bag, arguments.image_topic, count, height, width)
+        return found, "a bag"
     images = _dataset_images(manifest, arguments.calibrate, arguments.data_root, count)
     return [resize_frame(image, height, width) for image in images], f"{arguments.calibrate} train"
+
+
+def bag_frames(path: Path, topic: str | None, count: int, height: int, width: int) -> list[np.ndarray]:
+    """Some of a bag's images, evenly spread; no others are decoded, and for a damaged one comes the next.
+
+    Args:
+        path: of the bag.
+        topic: of the images; None for the only one there is.
+        count: how many, less where the bag has less.
+        height: of the result [px].
+        width: of the result [px].
+
+    Returns:
+        uint8 (height, width, 3) RGB.
+
+    Raises:
+        BagError: the bag cannot be read, has no such topic or several, or none of its images can be decoded.
+    """
+    frames: list[np.ndarray] = []
+    problem = "there are no messages"
+    with BagReader(path) as reader:
+        chosen = choose_topic(reader.topics, topic, (IMAGE, COMPRESSED_IMAGE), "image")
+        wanted = set(spread(range(chosen.count), count))
+        due = 0
+        for number, message in enumerate(progress(reader.messages([chosen.name]), chosen.count)):
+            due += number in wanted
+            if not due:
+                continue
+            try:
+                frames.append(to_rgb(to_frame(message), (width, height)))
+            except ImageError as error:
+                problem = str(error)
+            else:
+                due -= 1
+    if not frames:
+        raise BagError(f"bag {path}: no image of {chosen.name} can be decoded: {problem}")
+    return frames
 
 
 def _dataset_images(manifest: ModelManifest, name: str, root: Path | None, count: int) -> list[np.ndarray]:

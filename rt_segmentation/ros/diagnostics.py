@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
+from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.runtime.statistics import Snapshot
 
 
@@ -56,6 +57,19 @@ def problems(now: Snapshot, before: Snapshot, topic: str, subscribed_s: float, l
         if new and reason != "replaced":
             found.append(f"{new} images dropped: {reason}")
     return found
+
+
+def engine_problem(error: EngineError, engine: str, precision: str) -> str:
+    """What an engine says that cannot be used, and what to set where nothing may stand in for it.
+
+    Args:
+        error: its own.
+        engine: the node's parameter.
+        precision: the node's parameter.
+    """
+    if "auto" in (engine, precision):
+        return str(error)
+    return f"{error}; it was asked for by name: with `engine` or `precision` auto another one takes its place"
 
 
 def status_message(

@@ -17,6 +17,9 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+# Of the process, as signals are.
+_stopped = threading.Event()
+
 
 class StartError(ValueError):
     """A node that cannot start; the message is one sentence that says why."""
@@ -45,6 +48,11 @@ class ProcessNode(Protocol):
 
 class _InterruptedAtStart(BaseException):
     """A signal came while the node was being made; it may be in the middle of a long import or build."""
+
+
+def interrupted() -> bool:
+    """Whether SIGINT or SIGTERM came since the node was started: a callback that waits must return then."""
+    return _stopped.is_set()
 
 
 def run_node(name: str, make_node: Callable[[], ProcessNode], argv: Sequence[str] | None = None) -> int:
@@ -79,11 +87,11 @@ def run_node(name: str, make_node: Callable[[], ProcessNode], argv: Sequence[str
 
 
 def _run(make_node: Callable[[], ProcessNode], argv: list[str]) -> bool:
-    stopped = threading.Event()
+    _stopped.clear()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         # Python drops an exception that is raised inside a finaliser: the loop below must know all the same.
-        stopped.set()
+        _stopped.set()
         raise _InterruptedAtStart
 
     # Not rclpy's own handlers, which shut the context down under the last messages.
@@ -99,8 +107,8 @@ def _run(make_node: Callable[[], ProcessNode], argv: list[str]) -> bool:
     threads_ended = False
     try:
         node.start()
-        _on_signals(lambda *_: stopped.set())
-        while not (node.finished or stopped.is_set()):
+        _on_signals(lambda *_: _stopped.set())
+        while not (node.finished or interrupted()):
             executor.spin_once(timeout_sec=0.1)
     finally:
         _on_signals(signal.SIG_IGN)

@@ -18,12 +18,12 @@ from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.inference.parity import Gate, ParityError
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.models import ModelError, find_model
-from rt_segmentation.ros.diagnostics import Limits, array_message, problems, status_message
+from rt_segmentation.ros.diagnostics import Limits, array_message, engine_problem, problems, status_message
 from rt_segmentation.ros.image_input import ImageInput, ImageMessage
 from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.outputs import OUTPUT_QOS, Outputs
 from rt_segmentation.ros.parameters import declare, refuse_unknown
-from rt_segmentation.ros.process import StartError, run_node
+from rt_segmentation.ros.process import StartError, interrupted, run_node
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS
 from rt_segmentation.ros.worker import Worker
 from rt_segmentation.runtime.statistics import StreamStatistics
@@ -85,7 +85,8 @@ class SegmentationNode(LifecycleNode):
 
     def close(self) -> bool:
         """Stop working; returns whether the frame at hand could be finished in time."""
-        return self._stop_working(STOP_TIMEOUT_S)
+        self._input.close()
+        return self._worker is None or self._worker.stop(STOP_TIMEOUT_S)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and make the topics."""
@@ -108,7 +109,9 @@ class SegmentationNode(LifecycleNode):
                 self._value("parallel_frames"),
             )
             segmenter.prepare()
-        except (ModelError, EngineError, ParityError) as error:
+        except EngineError as error:
+            return self._refuse(engine_problem(error, self._value("engine"), self._value("precision")))
+        except (ModelError, ParityError) as error:
             return self._refuse(str(error))
         # An engine can fail in ways of its own, and rclpy swallows what a transition raises.
         except Exception as error:
@@ -214,6 +217,8 @@ class SegmentationNode(LifecycleNode):
                     )
                 )
                 trouble += problems(now, before, self._input.topic, self._input.subscribed_s, limits)
+                if now.dropped.get("failed", 0) > before.dropped.get("failed", 0):
+                    trouble.append(self._worker.failure)
             else:
                 facts["state"] = "active, nobody listens"
         status = status_message(
@@ -222,11 +227,16 @@ class SegmentationNode(LifecycleNode):
         header = Header(stamp=self.get_clock().now().to_msg())
         self._diagnostics.publish(array_message(header, status))
 
-    def _stop_working(self, timeout_s: float | None = None) -> bool:
-        """Without a limit the frame at hand comes to its end: until then segmenter and outputs are in use."""
+    def _stop_working(self) -> None:
+        """Wait for the frame at hand, which uses segmenter and outputs; but not if the process is to end."""
         self._input.close()
-        worker, self._worker = self._worker, None
-        return worker is None or worker.stop(timeout_s)
+        if self._worker is None:
+            return
+        if self._worker.stop(None, interrupted):
+            self._worker = None
+        else:
+            # It stays, so that `close` knows of its threads.
+            self.get_logger().warning("interrupted while a frame was at work: the node ends without its mask")
 
     def _release(self) -> None:
         if self._info_subscription is not None:

@@ -67,7 +67,8 @@ PARAMETERS = (
             f"parity.{name}",
             float(getattr(Gate, name)),
             f"Smallest share of pixels to which an engine in {precision} gives the label that PyTorch in fp32"
-            " gives them; below it the next engine is taken, and diagnostics warn.",
+            " gives them. Below it the next engine is taken where `engine` or `precision` is auto, else every"
+            " frame is dropped; diagnostics warn.",
             minimum=0.0,
             maximum=1.0,
             read_only=True,

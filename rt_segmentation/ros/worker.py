@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,9 @@ from std_msgs.msg import Header
 
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.inference.segmenter import Segmentation, Segmenter
+from rt_segmentation.ros.diagnostics import engine_problem
 from rt_segmentation.ros.image_input import ImageMessage
 from rt_segmentation.ros.messages import to_frame
 from rt_segmentation.ros.outputs import Outputs
@@ -44,6 +47,9 @@ class Worker:
         segmenters: each with a thread of its own.
         outputs, statistics, logger: what a frame passes through.
         parameter: gives a parameter's current value by name.
+
+    Attributes:
+        failure: why the last of the frames that failed did, in a sentence.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class Worker:
         logger: RcutilsLogger,
         parameter: Callable[[str], Any],
     ) -> None:
+        self.failure = ""
         self._outputs, self._statistics = outputs, statistics
         self._logger, self._parameter = logger, parameter
         self._slot: NewestSlot[tuple[float, ImageMessage]] = NewestSlot()
@@ -78,11 +85,12 @@ class Worker:
         if self._slot.put((time.perf_counter(), message)) is not None:
             self._statistics.frame_dropped("replaced")
 
-    def stop(self, timeout_s: float | None) -> bool:
-        """Finish the frames at hand and end.
+    def stop(self, timeout_s: float | None, hurried: Callable[[], bool] = lambda: False) -> bool:
+        """Finish the frames at hand and end; may be called again.
 
         Args:
             timeout_s: how long to wait for that [s]; None without a limit.
+            hurried: asked meanwhile; when it is true nothing is waited for any more.
 
         Returns:
             Whether it has ended; if not, its results may find their topics gone, and that is no error.
@@ -90,9 +98,10 @@ class Worker:
         self._stopping.set()
         if self._slot.close() is not None:
             self._statistics.frame_dropped("deactivated")
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            while thread.is_alive() and not hurried() and (left_s := deadline - time.monotonic()) > 0:
+                thread.join(min(left_s, POLL_S))
         self._abandoned = any(thread.is_alive() for thread in self._threads)
         if not self._abandoned:
             self._publishing.shutdown()
@@ -127,13 +136,18 @@ class Worker:
         except ImageError as error:
             self._statistics.frame_dropped(error.reason)
             self._logger.error(str(error), throttle_duration_sec=1.0)
+        except EngineError as error:
+            self._failed(engine_problem(error, self._parameter("engine"), self._parameter("precision")))
         # An engine can fail in ways of its own, and the next frame may be fine: the robot needs the node.
         except Exception as error:
-            self._statistics.frame_dropped("failed")
-            if not self._abandoned:
-                sentence = f"a frame could not be segmented: {type(error).__name__}: {error}"
-                self._logger.error(sentence, throttle_duration_sec=1.0)
+            self._failed(f"{type(error).__name__}: {error}")
         return None
+
+    def _failed(self, why: str) -> None:
+        self.failure = f"a frame could not be segmented: {why}"
+        self._statistics.frame_dropped("failed")
+        if not self._abandoned:
+            self._logger.error(self.failure, throttle_duration_sec=1.0)
 
     def _segment(self, segmenter: Segmenter, arrived: float, message: ImageMessage) -> _Segmented:
         started = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,34 @@ def badly_quantised(small_model: ModelManifest, tmp_path: Path) -> ModelManifest
     ranges = QuantizationRanges({"/Add_output_0": (-1e-3, 1e-3)}, {}, (), manifest.sha256)
     ranges_path(manifest).write_bytes(ranges.to_json())
     return manifest
+
+
+def test_what_is_named_and_refused_is_not_replaced_and_says_so(
+    stage: Any, listen: Any, badly_quantised: ModelManifest, tmp_path: Path
+) -> None:
+    node = NodeUnderTest(
+        stage.spawn,
+        stage.observer,
+        "/named",
+        badly_quantised,
+        {"XDG_CACHE_HOME": str(tmp_path)},
+        engine="openvino",
+        precision="int8",
+    )
+    labels = listen(Image, node.topic("label"))
+    feeder = Feeder(node)
+    pixels = StreetScene(3, WIDTH, HEIGHT).render(0.0)[0].tobytes()
+    feeder.publish(Image(width=WIDTH, height=HEIGHT, encoding="rgb8", step=3 * WIDTH, data=pixels))
+    node.spin_until(lambda: node.count("frames dropped: failed") == 1)
+    (told,) = (status for status in node.statuses if "failed" in status.message)
+    assert told.level == DiagnosticStatus.WARN
+    for text in (told.message, node.process.output):
+        assert re.search(
+            r"engine 'openvino' in int8 gives \d+\.\d+% .* 97\.0% is needed; it was asked for", text
+        )
+        assert "with `engine` or `precision` auto another one takes its place" in text
+    assert not labels
+    feeder.close()
 
 
 def test_diagnostics_warn_while_the_stand_in_runs(

@@ -17,6 +17,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
 from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from node_under_test import ENGINE, NODE, Feeder, NodeUnderTest, ros_args  # type: ignore[import-not-found]
 from sensor_msgs.msg import Image
 
@@ -138,6 +139,37 @@ def test_node_answers_and_reports_while_it_infers_and_finishes_before_it_is_deac
     assert "Traceback" not in node.process.output
     assert "[ERROR]" not in node.process.output
     feeder.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("transition", ["DEACTIVATE", "ACTIVE_SHUTDOWN"])
+def test_a_signal_ends_it_while_a_transition_waits_for_an_engine_that_hangs(
+    spawn: Any,
+    observer: Any,
+    small_model: ModelManifest,
+    tmp_path: Path,
+    number: signal.Signals,
+    transition: str,
+) -> None:
+    environment = {"RELEASE": str(tmp_path / "never"), "PYTHONPATH": with_folder(Path(__file__).parent)}
+    node = NodeUnderTest(spawn, observer, "/hung", small_model, environment, module="held_engine_node")
+    observer.subscribe(Image, node.topic("label"), 5)
+    feeder = Feeder(node)
+    feeder.publish(image())
+    node.spin_until(lambda: node.count("frames received") == 1)
+    client = observer.node.create_client(ChangeState, f"{node.name}/change_state")
+    node.spin_until(client.service_is_ready)
+    request = ChangeState.Request()
+    request.transition.id = getattr(Transition, f"TRANSITION_{transition}")
+    answer = client.call_async(request)
+    # It waits for the frame.
+    node.spin_for(2.0)
+    assert node.process.is_running() and not answer.done()
+    node.process.send(number)
+    # Launch sends SIGTERM after five seconds and SIGKILL after ten.
+    assert node.process.finish(5.0) == 0
+    assert "interrupted while a frame was at work: the node ends without its mask" in node.process.output
+    assert "Traceback" not in node.process.output
 
 
 def test_lifecycle_manager_takes_the_node_through_all_states(

@@ -6,13 +6,16 @@ import argparse
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -20,6 +23,7 @@ from rt_segmentation.commands import engines as command
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference import cache, engines
 from rt_segmentation.inference.engines import Engine, EngineError, EngineUnavailable, build_engine
+from rt_segmentation.inference.engines.export import graph_key
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelError, ModelManifest
 
@@ -191,6 +195,55 @@ def test_auto_takes_the_next_engine_and_says_why(
     assert engine.name == "torch"
 
 
+def block_the_lock(manifest: ModelManifest, images: Path, patched: pytest.MonkeyPatch) -> None:
+    (cache.cache_root() / f".{graph_key(manifest, 1, HEIGHT, WIDTH).folder_name}.lock").mkdir()
+
+
+def break_the_exporter(manifest: ModelManifest, images: Path, patched: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def export(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no such operator\nand a long story")
+
+    patched.setattr(torch.onnx, "export", export)
+
+
+def remove_the_images(manifest: ModelManifest, images: Path, patched: pytest.MonkeyPatch) -> None:
+    (images / "street.png").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        (block_the_lock, r"Is a directory: '.*\.lock'"),
+        (break_the_exporter, "no such operator"),
+        (remove_the_images, "has no images"),
+    ],
+)
+def test_whatever_keeps_engines_from_getting_ready_torch_takes_over(
+    damage: Callable[[ModelManifest, Path, pytest.MonkeyPatch], None],
+    cause: str,
+    small_model: ModelManifest,
+    frames: np.ndarray,
+    expected: tuple[np.ndarray, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in CACHED:
+        pytest.importorskip(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(engines, "_NVIDIA", ())
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "street.png"), frames[0])
+    engine = build_engine(small_model, precision="fp32", gate=Gate(frames=tmp_path / "images"))
+    damage(small_model, tmp_path / "images", monkeypatch)
+    np.testing.assert_array_equal(engine.infer(frames[:1], False)[0], expected[0][:1])
+    assert engine.name == "torch" and len(engine.warnings) == 2
+    for name, sentence in zip(CACHED, engine.warnings):
+        start = f"engine '{name}' in fp32 cannot be made ready for {WIDTH}x{HEIGHT}: "
+        assert re.fullmatch(f"{start}.*{cause}.*", sentence), sentence
+
+
 def test_auto_skips_what_is_not_installed(
     small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -255,6 +308,7 @@ def test_the_commands(
             out=tmp_path / "out",
             calibrate=None,
             calibrate_images=None,
+            calibrate_bag=None,
         )
     )
     assert "small 160x120, batch 1: engine onnxruntime in fp32" in capsys.readouterr().out

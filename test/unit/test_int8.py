@@ -56,7 +56,8 @@ def calibrated(
     for seed in range(4):
         cv2.imwrite(str(images / f"{seed}.png"), street(seed)[..., ::-1])
     command.write_ranges(
-        manifest, argparse.Namespace(calibrate=None, calibrate_images=images, calibrate_frames=3)
+        manifest,
+        argparse.Namespace(calibrate=None, calibrate_images=images, calibrate_bag=None, calibrate_frames=3),
     )
     return manifest
 
@@ -86,6 +87,24 @@ def read_graph(manifest: ModelManifest) -> openvino.Model:
 def rewrite(manifest: ModelManifest, **changes: Any) -> None:
     path = ranges_path(manifest)
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_ranges_are_found_on_a_bag(
+    copied: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rosbags")
+    from street_bags import street_bag
+
+    before = load_ranges(copied)
+    bag = street_bag(tmp_path / "bag", 4)
+    arguments = argparse.Namespace(
+        calibrate=None, calibrate_images=None, calibrate_bag=bag, image_topic="camera", calibrate_frames=2
+    )
+    command.write_ranges(copied, arguments)
+    ranges = load_ranges(copied)
+    assert (ranges.found["frames"], ranges.found["of"]) == (2, "a bag")
+    assert ranges.tensors.keys() == before.tensors.keys() and ranges.digest != before.digest
+    assert "found on 2 frames of a bag" in capsys.readouterr().out
 
 
 def test_the_file_is_small_and_says_where_it_comes_from(calibrated: ModelManifest) -> None:

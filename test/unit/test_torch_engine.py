@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -55,6 +56,20 @@ def test_half_precision_passes_the_gate_or_is_refused(small_model: ModelManifest
     assert verdict.data["passed"] and 0.5 < verdict.data["agreement"] < 1
     with pytest.raises(EngineError, match=r"engine 'torch' in bf16 gives .* 100\.0% is needed"):
         TorchEngine(small_model, "bf16", Gate(half=1.0)).infer(frames, False)
+
+
+def test_a_gate_that_cannot_be_asked_refuses(
+    small_model: ModelManifest, frames: np.ndarray, tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    image = tmp_path / "images" / "street.png"
+    cv2.imwrite(str(image), frames[0])
+    engine = TorchEngine(small_model, "bf16", Gate(frames=image.parent))
+    image.unlink()
+    with pytest.raises(
+        EngineError, match=r"'torch' in bf16 cannot be made ready for 160x90: .*has no images"
+    ):
+        engine.infer(frames, False)
 
 
 def test_a_precision_that_is_not_there_is_refused(small_model: ModelManifest) -> None:

@@ -133,8 +133,7 @@ def build_engine(
             if t.engine in names and precision in ("auto", t.precision)
         ]
 
-    defaults = (Candidate(*pair, "default order") for pair in _defaults(names, precision))
-    return FallbackEngine(defaults, build, measured)
+    return FallbackEngine(lambda: (Candidate(*pair) for pair in _defaults(names, precision)), build, measured)
 
 
 def auto_order() -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from rt_segmentation.inference.engines.export import (
     graph_entry,
     reference,
 )
+from rt_segmentation.inference.engines.failures import preparing
 from rt_segmentation.inference.engines.gate import pass_gate
 from rt_segmentation.inference.parity import Gate, agreement
 from rt_segmentation.models import ModelManifest, load_weights
@@ -91,7 +92,7 @@ class CachedEngine(ABC):
         key = (batch, height, width, confidence)
         if key in self._runners:
             return
-        with self._compiling:
+        with self._compiling, preparing(self.name, self.precision, height, width):
             if key in self._runners:
                 return
             graph = graph_entry(self._manifest, batch, height, width)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import chain
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,6 +17,14 @@ from rt_segmentation.inference.engines import Engine, EngineError, EngineUnavail
 logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+
+RETRY_S = 30.0
+"""What failed for want of memory or disk may work later; to compile costs seconds, which no frame should."""
+
+_Key = tuple[str, str]
+"""Engine and precision."""
+_Size = tuple[int, int]
+"""Height and width [px]."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +42,31 @@ class Candidate:
     reason: str = "default order"
 
 
+class _Refusal(NamedTuple):
+    """Why an engine is not used, and whether that is more than a library that is not installed."""
+
+    sentence: str
+    warn: bool
+
+
+class _Exhausted(NamedTuple):
+    """When the last candidate for a size was refused [s, monotonic], and what to tell its frames."""
+
+    since: float
+    sentence: str
+
+
 class FallbackEngine:
-    """Tries engines in order; one that fails is never tried again, and the log says why.
+    """Tries engines in order; the log says why one is refused.
+
+    An engine that fails for frames of a size is not used for that size any more, for others it is. Where none
+    is left for a size its frames fail at once, until after `RETRY_S` all are tried again.
 
     `name`, `precision` and `device` are those of the engine in use, which may change with the first frames of
     a new size: engines are compiled and judged then, and measurements are of one size.
 
     Args:
-        candidates: in the default order.
+        candidates: gives them in the default order, at each call from the first.
         build: makes an engine.
         measured: those that were timed here for frames of a height and width, the fastest first.
 
@@ -53,106 +80,124 @@ class FallbackEngine:
 
     def __init__(
         self,
-        candidates: Iterable[Candidate],
+        candidates: Callable[[], Iterable[Candidate]],
         build: Callable[[str, str], Engine],
         measured: Callable[[int, int], Sequence[Candidate]] = lambda height, width: (),
     ) -> None:
-        self._candidates = iter(candidates)
+        self._candidates = candidates
         self._build = build
         self._measured = measured
-        self._problems: list[str] = []
-        self._warnings: list[str] = []
-        # None is one that failed.
-        self._engines: dict[tuple[str, str], Engine | None] = {}
-        self._default: tuple[Engine, str] | None = None
-        self._chosen: dict[tuple[int, int], Engine] = {}
+        self._engines: dict[_Key, Engine] = {}
+        self._unbuilt: dict[_Key, _Refusal] = {}
+        self._refused: dict[_Size, dict[_Key, _Refusal]] = {}
+        self._exhausted: dict[_Size, _Exhausted] = {}
+        self._chosen: dict[_Size, Engine] = {}
         self._choosing = threading.RLock()
-        self._engine, reason = self._next_default()
-        self._announce(reason)
+        self._engine, reason = self._first((), {})
+        self._announce(reason, {})
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Why engines that were to be used are not."""
-        return (*self._warnings, *self._engine.warnings)
+        with self._choosing:
+            refusals = [r for some in (self._unbuilt, *self._refused.values()) for r in some.values()]
+        # Of several sizes one reason may be the same.
+        return (*dict.fromkeys(r.sentence for r in refusals if r.warn), *self._engine.warnings)
 
     def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
         """See `Engine.prepare`."""
-        self._attempt(height, width, lambda engine: engine.prepare(batch, height, width, confidence))
+        self._attempt((height, width), lambda engine: engine.prepare(batch, height, width, confidence))
 
     def infer(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """See `Engine.infer`."""
         height, width = images.shape[1:3]
-        return self._attempt(height, width, lambda engine: engine.infer(images, confidence))
+        return self._attempt((height, width), lambda engine: engine.infer(images, confidence))
 
-    def _attempt(self, height: int, width: int, call: Callable[[Engine], _T]) -> _T:
+    def _attempt(self, size: _Size, call: Callable[[Engine], _T]) -> _T:
         while True:
-            engine = self._choose(height, width)
+            engine = self._choose(size)
             try:
                 return call(engine)
             except EngineError as error:
-                self._reject(engine, error)
+                self._refuse(size, engine, error)
 
-    def _choose(self, height: int, width: int) -> Engine:
+    def _choose(self, size: _Size) -> Engine:
         with self._choosing:
-            engine = self._chosen.get((height, width))
-            if engine is None:
-                engine, reason = self._fastest(height, width) or self._next_default()
-                self._chosen[height, width] = engine
-                if engine is not self._engine:
-                    self._engine = engine
-                    self._announce(reason)
+            engine = self._chosen.get(size)
+            if engine is not None:
+                return engine
+            self._start_again_when_due(size)
+            refused = self._refused.get(size, {})
+            try:
+                engine, reason = self._first(self._measured(*size), refused)
+            except EngineError as error:
+                sentence = f"{error}; all are tried again after {RETRY_S:.0f} s"
+                self._exhausted[size] = _Exhausted(time.monotonic(), sentence)
+                raise EngineError(sentence) from error
+            self._chosen[size] = engine
+            if engine is not self._engine:
+                self._engine = engine
+                self._announce(reason, refused)
             return engine
 
-    def _fastest(self, height: int, width: int) -> tuple[Engine, str] | None:
-        for candidate in self._measured(height, width):
-            engine = self._get(candidate, promised=True)
+    def _start_again_when_due(self, size: _Size) -> None:
+        exhausted = self._exhausted.get(size)
+        if exhausted is None:
+            return
+        if time.monotonic() - exhausted.since < RETRY_S:
+            raise EngineError(exhausted.sentence)
+        logger.info("no engine worked for frames of %dx%d: all are tried again", size[1], size[0])
+        del self._exhausted[size]
+        self._refused.pop(size, None)
+        self._unbuilt.clear()
+
+    def _first(self, measured: Sequence[Candidate], refused: dict[_Key, _Refusal]) -> tuple[Engine, str]:
+        """The first that can be built of those that are not refused, and the reason of its place."""
+        for candidate in chain(measured, self._candidates()):
+            key = (candidate.engine, candidate.precision)
+            if key in refused:
+                continue
+            # What is not installed was not promised; an engine that fails is worth a look.
+            engine = self._get(key, promised=candidate in measured)
             if engine is not None:
                 return engine, candidate.reason
-        return None
+        raise EngineError("no engine works here: " + _reasons(self._unbuilt, refused))
 
-    def _next_default(self) -> tuple[Engine, str]:
-        while self._default is None:
-            candidate = next(self._candidates, None)
-            if candidate is None:
-                raise EngineError("no engine works here: " + "; ".join(self._problems))
-            # What is not installed was not promised; an engine that fails is worth a look.
-            engine = self._get(candidate, promised=False)
-            if engine is not None:
-                self._default = engine, candidate.reason
-        return self._default
-
-    def _get(self, candidate: Candidate, promised: bool) -> Engine | None:
-        key = (candidate.engine, candidate.precision)
+    def _get(self, key: _Key, promised: bool) -> Engine | None:
+        if key in self._unbuilt:
+            return None
         if key not in self._engines:
             try:
                 self._engines[key] = self._build(*key)
             except EngineError as error:
-                self._engines[key] = None
-                self._note(error, promised or not isinstance(error, EngineUnavailable))
-        return self._engines[key]
+                self._unbuilt[key] = _note(error, promised)
+        return self._engines.get(key)
 
-    def _reject(self, engine: Engine, error: EngineError) -> None:
+    def _refuse(self, size: _Size, engine: Engine, error: EngineError) -> None:
         with self._choosing:
             # Another thread's frame may have met the same end.
-            if engine not in self._engines.values():
+            if self._chosen.get(size) is not engine:
                 return
-            self._note(error, not isinstance(error, EngineUnavailable))
-            self._engines = {key: None if e is engine else e for key, e in self._engines.items()}
-            self._chosen = {size: e for size, e in self._chosen.items() if e is not engine}
-            if self._default is not None and self._default[0] is engine:
-                self._default = None
+            del self._chosen[size]
+            (key,) = (key for key, built in self._engines.items() if built is engine)
+            self._refused.setdefault(size, {})[key] = _note(error, promised=False)
 
-    def _note(self, error: EngineError, warn: bool) -> None:
-        self._problems.append(str(error))
-        if warn:
-            self._warnings.append(str(error))
-        logger.log(logging.WARNING if warn else logging.INFO, "%s; the next engine is tried", error)
-
-    def _announce(self, reason: str) -> None:
+    def _announce(self, reason: str, refused: dict[_Key, _Refusal]) -> None:
         self.name, self.precision, self.device = (
             self._engine.name,
             self._engine.precision,
             self._engine.device,
         )
-        others = f"; not used: {'; '.join(self._problems)}" if self._problems else ""
+        reasons = _reasons(self._unbuilt, refused)
+        others = f"; not used: {reasons}" if reasons else ""
         logger.info("engine '%s' in %s on %s: %s%s", self.name, self.precision, self.device, reason, others)
+
+
+def _note(error: EngineError, promised: bool) -> _Refusal:
+    refusal = _Refusal(str(error), promised or not isinstance(error, EngineUnavailable))
+    logger.log(logging.WARNING if refusal.warn else logging.INFO, "%s; the next engine is tried", error)
+    return refusal
+
+
+def _reasons(*refusals: dict[_Key, _Refusal]) -> str:
+    return "; ".join(refusal.sentence for some in refusals for refusal in some.values())

@@ -15,6 +15,7 @@ from rt_segmentation.inference.cache import CacheKey
 from rt_segmentation.inference.deploy import deploy
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable
 from rt_segmentation.inference.engines.export import model_identity, reference
+from rt_segmentation.inference.engines.failures import preparing
 from rt_segmentation.inference.engines.gate import pass_gate
 from rt_segmentation.inference.engines.torch_runner import CudaRunner, Runner, TorchGraph, cpu_runner
 from rt_segmentation.inference.parity import Gate, agreement
@@ -104,13 +105,10 @@ class TorchEngine:
     def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
         """See `Engine.prepare`."""
         key = (batch, height, width, confidence)
-        with self._at_work:
+        with self._at_work, preparing(self.name, self.precision, height, width):
             if key in self._runners:
                 return
-            try:
-                runner = self._make_runner(*key)
-            except (RuntimeError, ValueError) as error:
-                raise self._failure(error) from error
+            runner = self._make_runner(*key)
             # In fp32 on the CPU it is what others are compared with, but for the rounding of folded weights.
             if self._cuda or self.precision != "fp32":
                 self._pass_gate(runner, batch, height, width)
@@ -121,10 +119,12 @@ class TorchEngine:
         batch, height, width = images.shape[:3]
         with self._at_work:
             self.prepare(batch, height, width, confidence)
+            runner = self._runners[batch, height, width, confidence]
             try:
-                labels, *rest = self._runners[batch, height, width, confidence](images)
+                labels, *rest = runner(images)
             except RuntimeError as error:
-                raise self._failure(error) from error
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise EngineError(f"engine '{self.name}' in {self.precision} failed: {reason}") from error
         return labels, rest[0] if rest else None
 
     def _make_runner(self, batch: int, height: int, width: int, confidence: bool) -> Runner:
@@ -156,9 +156,3 @@ class TorchEngine:
             return agreement(lambda images: runner(images)[0], frames, labels, batch)
 
         pass_gate(self._key(batch, height, width), self.precision, self._gate, measure)
-
-    def _failure(self, error: Exception) -> EngineError:
-        if isinstance(error, EngineError):
-            return error
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return EngineError(f"engine '{self.name}' in {self.precision} failed: {reason}")

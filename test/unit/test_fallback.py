@@ -1,0 +1,115 @@
+"""What the automatic choice of an engine survives: failures that pass, and those of one size alone."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from rt_segmentation.inference.engines import EngineError, fallback
+from rt_segmentation.inference.engines.fallback import Candidate, FallbackEngine
+
+SMALL, LARGE = np.zeros((1, 32, 64, 3), np.uint8), np.zeros((1, 64, 128, 3), np.uint8)
+
+
+class Fragile:
+    """An engine that cannot be compiled for some widths for now."""
+
+    device = "here"
+    warnings: tuple[str, ...] = ()
+
+    def __init__(self, name: str, precision: str) -> None:
+        self.name, self.precision = name, precision
+        self.failing: set[int] = set()
+        self.compiled: list[int] = []
+        self._ready: set[int] = set()
+
+    def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
+        if width in self._ready:
+            return
+        self.compiled.append(width)
+        if width in self.failing:
+            raise EngineError(f"engine '{self.name}' has no memory")
+        self._ready.add(width)
+
+    def infer(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        self.prepare(*images.shape[:3])
+        return images[..., 0], None
+
+
+class Pair:
+    """Two such engines in an order; `builds` fails where `broken` has the name."""
+
+    def __init__(self) -> None:
+        self.first, self.second = Fragile("first", "fp32"), Fragile("second", "fp32")
+        self.broken: set[str] = set()
+        self.engine = FallbackEngine(
+            lambda: (Candidate(name, "fp32") for name in ("first", "second")), self._build
+        )
+
+    def _build(self, name: str, precision: str) -> Fragile:
+        if name in self.broken:
+            raise EngineError(f"engine '{name}' cannot be read")
+        return {"first": self.first, "second": self.second}[name]
+
+
+@pytest.fixture()
+def pair() -> Pair:
+    return Pair()
+
+
+def test_a_failure_at_one_size_is_of_that_size(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    pair.first.failing = {128}
+    pair.engine.infer(SMALL, False)
+    pair.engine.infer(LARGE, False)
+    assert pair.engine.name == "second" and pair.second.compiled == [128]
+    (warned,) = (record for record in caplog.records if record.levelno == logging.WARNING)
+    assert "engine 'first' has no memory" in warned.getMessage()
+    assert pair.engine.warnings == ("engine 'first' has no memory",)
+    pair.engine.infer(SMALL, False)
+    pair.engine.prepare(1, 16, 32)
+    assert pair.engine.name == "first"
+    assert pair.first.compiled == [64, 128, 32] and pair.second.compiled == [128]
+
+
+def test_where_none_is_left_frames_fail_at_once_and_later_all_are_tried_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.engine.infer(SMALL, False)
+    pair.first.failing = pair.second.failing = {128}
+    for _ in range(3):
+        with pytest.raises(EngineError, match=r"'first' has no memory; .*'second' has no memory; .* 30 s"):
+            pair.engine.infer(LARGE, False)
+    assert pair.first.compiled == [64, 128] and pair.second.compiled == [128]
+    assert [sentence.split()[1] for sentence in pair.engine.warnings] == ["'first'", "'second'"]
+    # What ran goes on running.
+    pair.engine.infer(SMALL, False)
+    monkeypatch.setattr(fallback, "RETRY_S", 0.0)
+    pair.first.failing = set()
+    pair.engine.infer(LARGE, False)
+    assert pair.engine.name == "first" and pair.first.compiled == [64, 128, 128]
+    assert not pair.engine.warnings
+
+
+def test_one_that_could_not_be_built_is_tried_again_as_well(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.first.failing = {128}
+    pair.broken = {"second"}
+    with pytest.raises(EngineError, match="'second' cannot be read"):
+        pair.engine.infer(LARGE, False)
+    monkeypatch.setattr(fallback, "RETRY_S", 0.0)
+    pair.broken = set()
+    pair.engine.infer(LARGE, False)
+    assert pair.engine.name == "second"
+    assert pair.engine.warnings == ("engine 'first' has no memory",)
+
+
+def test_a_stand_in_stays(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fallback, "RETRY_S", 0.0)
+    pair.first.failing = {128}
+    for _ in range(3):
+        pair.engine.infer(LARGE, False)
+    # To compile the first again would hold frames up that the second is good for.
+    assert pair.engine.name == "second" and pair.first.compiled == [128]
