@@ -63,7 +63,8 @@ def evaluate_bag(job: Job, models: Models, stop: threading.Event, progress: Prog
             state.bag["problem"] = reader.damage
         except BagError as error:
             state.bag["problem"] = str(error)
-        job.save(state)
+        if state.next_index:
+            job.save(state)
     return state
 
 

@@ -85,7 +85,7 @@ def _model(number: int, settings: Settings, labels: LabelSet, states: Sequence[B
         "received": total.received,
         "segmented": total.segmented,
         "dropped": dict(total.dropped),
-        "drop_rate": dropped / total.received if total.received else 0.0,
+        "drop_rate": dropped / total.received if total.received else None,
         "fps": _fps(number, settings, states),
         "engine_fps": statistics.median(rates) if rates else None,
         "latency_ms": total.latency.summary(),

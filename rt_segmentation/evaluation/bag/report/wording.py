@@ -115,6 +115,8 @@ def _latency(model: Mapping[str, Any]) -> CLAUSE:
 
 def _drops(model: Mapping[str, Any], result: Mapping[str, Any]) -> CLAUSE:
     dropped = sum(model["dropped"].values())
+    if not model["received"]:
+        return "", "no frame came", ""
     if result["mode"] == "realtime":
         if not dropped:
             return "", "no frame dropped", ": it kept up"
