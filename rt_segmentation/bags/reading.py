@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -66,7 +66,9 @@ class BagReader:
     def __exit__(self, *_: object) -> None:
         """Nothing stays open between two calls of `messages`."""
 
-    def messages(self, topics: Collection[str], after_ns: int | None = None) -> Iterator[Message]:
+    def messages(
+        self, topics: Collection[str], after_ns: int | None = None
+    ) -> Generator[Message, None, None]:
         """The messages of some topics in the order recorded, each deserialised when it is its turn.
 
         What cannot be read is left out, and `damage` and `lost` say so afterwards.
