@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from itertools import pairwise
 from statistics import median
@@ -52,7 +52,8 @@ def evaluate_bag(job: Job, models: Models, stop: threading.Event, progress: Prog
         The state; a bag that cannot be read has its reason in `bag['problem']`.
 
     Raises:
-        EvaluationError: the folder of labels, or the state to go on from, is not as it should be.
+        EvaluationError: the folder of labels, or the state to go on from, is not as it should be, or masks
+            cannot be written.
     """
     known = BagState.load(job.state_path, job.asked()) if job.resume else None
     if known is not None and (known.complete or job.settings.mode == THROUGHPUT):
@@ -194,15 +195,29 @@ class _Evaluation:
                     f"the bag was read up to {replay.late_ns / 1e6:.0f} ms too late for real time:"
                     f" latencies of {self._models.names[number]} are too long by as much"
                 )
+            if replay.held_up_ns > LATE_MS * 1e6:
+                self._state.problems.append(
+                    f"counting and writing the masks of {self._models.names[number]} held the model up for"
+                    f" {replay.held_up_ns / 1e9:.2f} s in all: a robot would have dropped fewer frames"
+                )
 
     def _frames(self, from_ns: int | None) -> Generator[BagFrame, None, None]:
         topics = {self._image.name} | ({self._labels} if self._labels is not None else set())
-        after_ns = None if from_ns is None else from_ns - LABELS_BEFORE_NS
-        messages = self._reader.messages(topics, after_ns)
+        messages: Iterator[Message] = self._reader.messages(topics)
+        if from_ns is not None:
+            messages = self._after(messages, from_ns - LABELS_BEFORE_NS)
         truth = self._truth()
         for frame in with_truth(messages, self._image.name, truth, self._counted_ns, self._next_index):
             if from_ns is None or frame.message.recorded_ns > from_ns:
                 yield frame
+
+    def _after(self, messages: Iterator[Message], after_ns: int) -> Iterator[Message]:
+        """Those after a time; the others are read all the same, for the reader to know what is damaged."""
+        for message in messages:
+            if self._stop.is_set():
+                return
+            if message.recorded_ns > after_ns:
+                yield message
 
     def _truth(self) -> Truth:
         if self._labels is not None:
@@ -243,6 +258,7 @@ class _Keeper:
             self._interval[1] = time.time()
             self._job.save(self._state)
             self._saved_ns = recorded_ns
+        self._state.from_ns = min(recorded_ns, self._state.from_ns or recorded_ns)
         self._state.until_ns = max(recorded_ns, self._state.until_ns or recorded_ns)
         self._state.next_index = max(self._state.next_index, outcome.source.index + 1)
 
