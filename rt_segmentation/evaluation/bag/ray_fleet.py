@@ -111,5 +111,6 @@ class RayCrew:
         except errors.RayError as error:
             # One that is only out of reach would keep its CPU, and go on writing.
             self._ray.kill(self._actors[worker])
-            # The lines before are where it was, the last one is why.
-            return Death(f"its worker died: {str(error).strip().splitlines()[-1].strip()}")
+            # An actor's error ends with why, after where it was; others begin with it, before advice.
+            lines = str(error).strip().splitlines()
+            return Death(f"its worker died: {lines[-1 if isinstance(error, errors.RayActorError) else 0]}")
