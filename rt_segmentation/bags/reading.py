@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -66,20 +66,19 @@ class BagReader:
     def __exit__(self, *_: object) -> None:
         """Nothing stays open between two calls of `messages`."""
 
-    def messages(self, topics: Collection[str], after_ns: int | None = None) -> Iterator[Message]:
+    def messages(self, topics: Collection[str]) -> Generator[Message, None, None]:
         """The messages of some topics in the order recorded, each deserialised when it is its turn.
 
         What cannot be read is left out, and `damage` and `lost` say so afterwards.
 
         Args:
             topics: names, as in `topics`.
-            after_ns: leave out what was recorded up to this time [ns].
 
         Raises:
             BagError: a topic's type is none that this package knows.
         """
         count = damaged = first_damaged = 0
-        for ros1, (topic, kind, recorded_ns, data) in self._records(topics, after_ns):
+        for ros1, (topic, kind, recorded_ns, data) in self._records(topics):
             content = self._deserialise(kind, data, ros1)
             if content is None:
                 damaged += 1
@@ -94,25 +93,24 @@ class BagReader:
 
     def count(self, topics: Collection[str]) -> Iterator[str]:
         """The topic of each message, read and not deserialised, whatever its type; then as `messages`."""
-        for _, record in self._records(topics, None):
+        for _, record in self._records(topics):
             yield record[0]
 
-    def _records(self, topics: Collection[str], after_ns: int | None) -> Iterator[tuple[bool, Record]]:
+    def _records(self, topics: Collection[str]) -> Iterator[tuple[bool, Record]]:
         """Whether of ROS 1, and the record; sets `damage` and `lost` at the end."""
         self.damage, self.lost = None, None
         problems = [self._splits.problem] if self._splits.problem else []
-        start_ns = None if after_ns is None else after_ns + 1
         count = 0
         for file in self._splits.files:
             try:
-                with decompressed(file) as plain, closing(records(plain, topics, start_ns)) as found:
+                with decompressed(file) as plain, closing(records(plain, topics)) as found:
                     for record in found:
                         count += 1
                         yield plain.suffix == ".bag", record
             except (Broken, OSError) as error:
                 problems.append(f"{file.name} {error}")
         promised = sum(topic.count for topic in self.topics if topic.name in topics)
-        if self.message_count is not None and after_ns is None:
+        if self.message_count is not None:
             self.lost = max(promised - count, 0)
         if problems or self.lost:
             if self.lost is not None:

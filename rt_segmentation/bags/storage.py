@@ -54,8 +54,8 @@ def summarise(path: Path) -> Summary:
     return Summary(tuple(Topic(name, kind, count) for (name, kind), count in sorted(counts.items())), span)
 
 
-def records(path: Path, topics: Collection[str], start_ns: int | None) -> Generator[Record, None, None]:
-    """The messages of some topics, by recorded time from `start_ns` on.
+def records(path: Path, topics: Collection[str]) -> Generator[Record, None, None]:
+    """The messages of some topics, by recorded time.
 
     Raises:
         Broken: at the end, if something is damaged, after all that could be read.
@@ -66,7 +66,7 @@ def records(path: Path, topics: Collection[str], start_ns: int | None) -> Genera
         with _open(path) as reader:
             wanted = [c for c in reader.connections if c.topic in topics]
             if wanted:
-                for connection, recorded_ns, data in reader.messages(wanted, start=start_ns):
+                for connection, recorded_ns, data in reader.messages(wanted):
                     yield connection.topic, connection.msgtype, recorded_ns, bytes(data)
                     last_topics = {connection.topic} | (last_topics if recorded_ns == last_ns else set())
                     last_ns = recorded_ns
@@ -78,7 +78,7 @@ def records(path: Path, topics: Collection[str], start_ns: int | None) -> Genera
         for record in salvaged:
             topic, _, recorded_ns, _ = record
             known = recorded_ns < last_ns or (recorded_ns == last_ns and topic in last_topics)
-            if not known and (start_ns is None or recorded_ns >= start_ns):
+            if not known:
                 yield record
     if not _has_log(path):
         raise Broken(f"has a damaged index ({reason}) and was read from front to back")

@@ -84,7 +84,8 @@ class BagWriter:
             BagError: it cannot be written; the disk is full, say.
         """
         try:
-            if self._writer is not None and recorded_ns - self._begin_ns >= self._split_ns:
+            # Who goes back in time begins a split as well: it would hold more than its share otherwise.
+            if self._writer is not None and not 0 <= recorded_ns - self._begin_ns < self._split_ns:
                 self._close_split()
             if self._writer is None:
                 self._open_split(recorded_ns)

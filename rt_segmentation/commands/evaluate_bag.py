@@ -16,7 +16,7 @@ from rt_segmentation.commands.options import to_json
 from rt_segmentation.evaluation.bag.job import Settings
 from rt_segmentation.evaluation.bag.report import write_report
 from rt_segmentation.evaluation.bag.report.junit import Thresholds, judge
-from rt_segmentation.evaluation.bag.run import RESULT, bins_of_each, claim_folder, evaluate_bags
+from rt_segmentation.evaluation.bag.run import RESULT, bins_of_each, evaluate_bags
 from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.models import write_atomically
 
@@ -29,10 +29,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises:
         EvaluationError, BagError, ModelError, EngineError: see `evaluate_bags`.
+        ReportError: a threshold is out of range.
         SystemExit: 1 where a threshold is missed, 130 or 143 where a signal ended it early.
     """
     settings = _settings(arguments)
-    claim_folder(settings.out, arguments.overwrite, arguments.resume)
+    thresholds = Thresholds(arguments.fail_under_miou, arguments.max_p95_ms, arguments.max_drop_rate)
     stop, got = threading.Event(), list[int]()
 
     def on_signal(number: int, _: FrameType | None) -> None:
@@ -52,12 +53,13 @@ def run(arguments: argparse.Namespace) -> None:
             arguments.jobs,
             arguments.ray,
             arguments.resume,
+            arguments.overwrite,
         )
         write_atomically(settings.out / RESULT, to_json(result))
         write_report(result, settings.out / "report", settings.out)
         print_table(result)
         print(f"\n{settings.out / RESULT}\n{settings.out / 'report' / 'index.html'}")
-        passed = _judge(arguments, result)
+        passed = judge(result, thresholds, arguments.junit)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -85,12 +87,6 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         video=arguments.video,
         max_bins=bins_of_each(len(arguments.bags)),
     )
-
-
-def _judge(arguments: argparse.Namespace, result: Mapping[str, Any]) -> bool:
-    """Whether all thresholds are kept; those who ask for a verdict want whole bags for it."""
-    thresholds = Thresholds(arguments.fail_under_miou, arguments.max_p95_ms, arguments.max_drop_rate)
-    return judge(result, thresholds, arguments.junit)
 
 
 def print_table(result: Mapping[str, Any]) -> None:
@@ -125,7 +121,7 @@ def _row(model: Mapping[str, Any]) -> tuple[str, ...]:
         model["name"],
         f"{model['engine']} {model['precision']}" if model["engine"] else "-",
         str(model["received"]),
-        f"{model['drop_rate']:.1%}",
+        "-" if model["drop_rate"] is None else f"{model['drop_rate']:.1%}",
         f"{model['fps']:.1f}",
         f"{latency['p50']:.1f}" if latency else "-",
         f"{latency['p95']:.1f}" if latency else "-",

@@ -84,11 +84,11 @@ def storage_file(folder: Path) -> Path:
     return file
 
 
-def read(path: Path, after_ns: int | None = None) -> tuple[list[int], BagReader]:
+def read(path: Path) -> tuple[list[int], BagReader]:
     """Numbers of the images of a bag in the order they come, each compared with what was written."""
     with BagReader(path) as reader:
         numbers = []
-        for message in reader.messages([TOPIC], after_ns):
+        for message in reader.messages([TOPIC]):
             frame = to_frame(message)
             number = (message.recorded_ns - BEGIN_NS) // PERIOD_NS
             assert frame.stamp_ns == message.recorded_ns and frame.frame_id == "camera"

@@ -67,6 +67,7 @@ def make_result(
                 "start_ns": 1_700_000_000_000_000_000,
                 "duration_s": bins * 0.5,
                 "frames": bins * 5,
+                "frames_span_s": (bins * 5 - 1) / 10,
                 "image_topic": "/front/image",
                 "label_topic": "/front/label" if truth else None,
                 "lost": None,

@@ -43,7 +43,6 @@ def test_a_rosbag2_folder(tmp_path: Path, storage: StoragePlugin, compression: C
     assert reader.message_count == COUNT
     assert reader.topics == (Topic(TOPIC, IMAGE, COUNT),)
     assert (reader.start_ns, reader.end_ns) == (stamp(0), stamp(COUNT - 1))
-    assert read(bag, after_ns=stamp(10))[0] == ALL[11:]
 
 
 @pytest.mark.parametrize("storage", list(StoragePlugin))
@@ -72,7 +71,6 @@ def test_a_bag_of_ros_1(tmp_path: Path, compression: Ros1Writer.CompressionForma
     assert reader.damage is None
     assert reader.topics == (Topic(TOPIC, IMAGE, COUNT),)
     assert (reader.start_ns, reader.end_ns) == (stamp(0), stamp(COUNT - 1))
-    assert read(bag, after_ns=stamp(10))[0] == ALL[11:]
 
 
 def test_compressed_images(tmp_path: Path) -> None:

@@ -63,6 +63,18 @@ def test_no_split_is_longer_than_asked_and_one_moment_is_not_torn_apart(tmp_path
     assert all(file["duration"]["nanoseconds"] <= 0.5e9 and file["message_count"] == 10 for file in files)
 
 
+def test_no_split_holds_a_bag_twice_that_is_written_twice(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag", split_s=0.5) as writer:
+        for topic in ("/left", "/right"):
+            for number in ALL[:12]:
+                writer.write(topic, IMAGE, stamp(number), image(ROS2, number))
+
+    files = metadata(tmp_path / "bag")["files"]
+    assert isinstance(files, list)
+    assert [file["message_count"] for file in files] == [5, 5, 2] * 2
+    assert all(file["duration"]["nanoseconds"] <= 0.5e9 for file in files)
+
+
 def test_metadata_have_the_fields_that_rosbags_writes_in_version_8(tmp_path: Path) -> None:
     with BagWriter(tmp_path / "bag", split_s=1.0) as ours:
         write(ours, ALL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from street_bags import street_bag, without_timings
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.cli import main
 from rt_segmentation.evaluation.bag.report.reading import read_result
+from rt_segmentation.evaluation.bag.run import claim_folder
+from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.models import ModelManifest
 
 LONG_FRAMES = 150
@@ -86,6 +89,45 @@ def test_results_are_overwritten_only_when_that_is_asked_for(
     assert (other / "frames").read_text() == "a diary"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--model", "nobody"), "unknown model 'nobody'"),
+        (("--engine", "steam"), "steam"),
+        (("--fail-under-miou", "60"), "the threshold on the mean IoU is 60; it must be from 0 to 1"),
+        (("--labels", "nowhere"), "from --label-topic or from --labels, not from both"),
+        (("--jobs", "-1"), "--jobs is -1; it must be at least 1"),
+        (("--jobs", "0", "--ray", "local"), "--jobs is 0; it must be at least 1"),
+    ],
+)
+def test_bad_arguments_replace_nothing(
+    bag: Path,
+    small_model: ModelManifest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    sentence: str,
+) -> None:
+    out = tmp_path / "out"
+    (out / "state").mkdir(parents=True)
+    (out / "evaluation.json").write_text("the last one")
+    assert main(command(bag, small_model, out, "--overwrite", *arguments)) == 2
+    assert sentence in capsys.readouterr().err
+    assert (out / "evaluation.json").read_text() == "the last one"
+
+
+def test_what_was_killed_before_its_first_save_is_gone_on_with_or_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for options in ({"overwrite": False, "resume": True}, {"overwrite": True, "resume": False}):
+        claim_folder(out, overwrite=False, resume=False)
+        (out / "frames" / "small").mkdir(parents=True)
+        (out / "frames" / "small" / "0000_000000.jpg").touch()
+        with pytest.raises(EvaluationError, match="holds an evaluation: give --overwrite, --resume"):
+            claim_folder(out, overwrite=False, resume=False)
+        claim_folder(out, **options)
+        shutil.rmtree(out)
+
+
 def test_thresholds_decide_the_exit_code(bag: Path, small_model: ModelManifest, tmp_path: Path) -> None:
     junit = tmp_path / "verdict.xml"
     kept = ("--fail-under-miou", "0.001", "--max-drop-rate", "0", "--junit", str(junit))
@@ -124,6 +166,8 @@ def test_without_a_topic_the_candidates_are_named(
     assert main(["evaluate-bag", str(bag), "--model", str(small_model.path), "--out", out]) == 2
     error = capsys.readouterr().err
     assert "several image topics" in error and "camera" in error and "truth" in error
+    # The corrected command finds nothing in its way.
+    assert main(command(bag, small_model, Path(out))) == 0
 
 
 class Evaluation:

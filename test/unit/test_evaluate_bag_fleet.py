@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
 from street_bags import settings, street_bag, without_timings
 
-from rt_segmentation.evaluation.bag.fleet import Death, Event, evaluate_fleet
+from rt_segmentation.evaluation.bag.fleet import Crew, Death, Event, Failure, evaluate_fleet
 from rt_segmentation.evaluation.bag.job import Job
 from rt_segmentation.evaluation.bag.one import empty_state
+from rt_segmentation.evaluation.bag.ray_fleet import RayCrew
 from rt_segmentation.evaluation.bag.run import evaluate_bags
+from rt_segmentation.evaluation.bag.state import BagState
 from rt_segmentation.models import ModelManifest
 
 
@@ -154,9 +157,27 @@ def test_a_worker_that_dies_between_two_bags_costs_neither_a_try(small_model: Mo
 
 def test_workers_are_kept_for_the_next_bag(small_model: ModelManifest) -> None:
     work = jobs(small_model, 6)
-    crew = ScriptedCrew({job.index: [empty_state(job, 11)] for job in work})
-    assert len(evaluate_fleet(work, crew, 2, threading.Event(), Told())) == 6
+    script: dict[int, list[Event]] = {job.index: [empty_state(job, 11)] for job in work}
+    crew = ScriptedCrew({**script, 1: [Failure("no labels")], 4: [0, Failure("no labels")]})
+    found = evaluate_fleet(work, crew, 2, threading.Event(), Told())
+    assert len(found) == 6 and found[1] == found[4] == "no labels"
     assert crew.hired == 2
+
+
+def test_a_bag_with_a_video_is_begun_anew_by_its_second_worker(small_model: ModelManifest) -> None:
+    job = Job(settings(small_model, Path("out"), video=True), 0, Path("bag_0"))
+    crew = ScriptedCrew({0: [0, Death("its worker died of signal 9"), 0, empty_state(job, 11)]})
+    evaluate_fleet([job], crew, 1, threading.Event(), Told())
+    assert crew.given == [(0, False), (0, False)]
+
+
+def test_a_worker_that_a_stop_ends_before_it_could_listen_leaves_its_bag_undone(
+    small_model: ModelManifest,
+) -> None:
+    work, stop = jobs(small_model, 3), threading.Event()
+    state = empty_state(work[0], 11)
+    crew = ScriptedCrew({0: [1, state], 1: [Death("its worker died of signal 15")]})
+    assert evaluate_fleet(work, crew, 2, stop, lambda *_: stop.set()) == {0: state}
 
 
 def test_a_stop_begins_no_more_bags_and_waits_for_those_at_hand(small_model: ModelManifest) -> None:
@@ -190,6 +211,38 @@ def test_a_fleet_that_is_stopped_gives_back_what_it_has(
     assert without_timings(whole) == alone
 
 
+def said(crew: Crew, worker: int) -> list[Event]:
+    """What a worker says until its bag is over."""
+    events: list[Event] = []
+    while not events or isinstance(events[-1], int):
+        events += [event for number, event in crew.wait(1.0) if number == worker]
+    return events
+
+
+def test_a_worker_of_ray_outlives_a_bag_that_fails_and_tells_when_it_begins(
+    bags: list[Path], small_model: ModelManifest, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="ray is not installed: no cluster")
+    chosen = settings(small_model, tmp_path)
+    broken = Job(chosen, 0, bags[0], resume=True)
+    broken.state_path.parent.mkdir()
+    broken.state_path.write_text("no state")
+    with closing(RayCrew(chosen, "local")) as crew:
+        worker = crew.hire()
+        crew.give(worker, broken)
+        (*_, failure) = said(crew, worker)
+        assert isinstance(failure, Failure) and "0000.json is damaged" in failure.reason
+        crew.give(worker, Job(chosen, 1, bags[1]))
+        begun, done = said(crew, worker)
+        assert begun == 0 and isinstance(done, BagState) and done.complete
+        (process,) = ray_workers()
+        os.kill(process, signal.SIGKILL)
+        crew.give(worker, Job(chosen, 2, bags[2]))
+        # Without a word of this bag, and so not by its fault.
+        (death,) = said(crew, worker)
+        assert isinstance(death, Death) and death.retry
+
+
 def ray_workers() -> list[int]:
     """Process ids of this process's descendants that evaluate for Ray."""
     parents, titles = {}, {}
@@ -204,7 +257,7 @@ def ray_workers() -> list[int]:
         above = process
         while above in parents and above != os.getpid():
             above = parents[above]
-        if above == os.getpid() and title.startswith("ray::Worker.evaluate"):
+        if above == os.getpid() and title.startswith("ray::Worker"):
             found.append(process)
     return found
 
@@ -216,7 +269,7 @@ class RayKiller(Told):
 
     def __call__(self, bag: int, frames: int, finished: bool) -> None:
         super().__call__(bag, frames, finished)
-        if not self.killed:
+        if finished and not self.killed:
             for process in ray_workers():
                 os.kill(process, signal.SIGKILL)
                 self.killed += 1

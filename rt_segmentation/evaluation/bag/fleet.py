@@ -31,8 +31,15 @@ class Death:
     retry: bool = True
 
 
-# What a worker has to say: frames done so far, a finished bag, or nothing ever again.
-Event = int | BagState | Death
+@dataclass(frozen=True)
+class Failure:
+    """A bag cannot be evaluated; its worker lives, and can take the next one."""
+
+    reason: str
+
+
+# What a worker has to say: frames done so far, a finished bag, one that failed, or nothing ever again.
+Event = int | BagState | Failure | Death
 
 
 class Worker:
@@ -41,10 +48,13 @@ class Worker:
     Args:
         settings: of the evaluation.
         stopped: ends the bag at hand, and those to come, early.
+        parallel: frames that are segmented at once in throughput mode; by default by the cores.
     """
 
-    def __init__(self, settings: Settings, stopped: threading.Event | None = None) -> None:
-        parallel = frames_at_once() if settings.mode == THROUGHPUT else 1
+    def __init__(
+        self, settings: Settings, stopped: threading.Event | None = None, parallel: int | None = None
+    ) -> None:
+        parallel = (parallel or frames_at_once()) if settings.mode == THROUGHPUT else 1
         self._models = Models(settings.models, settings.engine, settings.precision, parallel)
         self._stop = stopped or threading.Event()
 
@@ -69,7 +79,10 @@ class Crew(Protocol):
         ...
 
     def wait(self, timeout_s: float) -> list[tuple[int, Event]]:
-        """What workers with bags have had to say, waiting at most `timeout_s` for the first of it."""
+        """What workers have had to say, waiting at most `timeout_s` for the first of it.
+
+        The first event about a bag is the frames done, 0 or more, unless the worker was dead before.
+        """
         ...
 
     def stop(self) -> None:
@@ -116,18 +129,21 @@ def evaluate_fleet(
                 progress(job.index, event, False)
                 continue
             del working[worker]
-            if isinstance(event, BagState):
-                found[job.index] = event
+            if not isinstance(event, Death):
+                found[job.index] = event.reason if isinstance(event, Failure) else event
                 idle.append(worker)
                 between.add(worker)
-                progress(job.index, event.next_index, True)
-            elif worker in between and event.retry and not stopped:
+                progress(job.index, 0 if isinstance(event, Failure) else event.next_index, True)
+            elif event.retry and stop.is_set():
+                # That is how a worker ends which has not loaded its models yet.
+                continue
+            elif worker in between and event.retry:
                 # It was dead before it had this bag, which has cost nobody's life.
                 tries[job.index] -= 1
                 waiting.append(job)
-            elif event.retry and tries[job.index] < MAX_TRIES and not stopped:
-                # What the dead worker had saved is not done again.
-                waiting.append(replace(job, resume=True))
+            elif event.retry and tries[job.index] < MAX_TRIES:
+                # What the dead worker had saved is not done again, but half a video cannot be gone on with.
+                waiting.append(replace(job, resume=not job.settings.video))
             else:
                 found[job.index] = event.reason
                 progress(job.index, 0, True)

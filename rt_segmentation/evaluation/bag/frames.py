@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -87,23 +88,31 @@ def _pair(index: int, message: Message, truth: Truth) -> BagFrame:
         return BagFrame(index, message, None, str(error))
 
 
-def ahead(items: Iterable[T], depth: int, stop: threading.Event) -> Generator[T, None, None]:
+def ahead(
+    items: Iterable[T], depth: int, stop: threading.Event, waited: Callable[[int], None] = lambda _: None
+) -> Generator[T, None, None]:
     """Pass items on, made by a thread of their own that is at most `depth` items ahead.
 
     Args:
         items: an exception that it raises is raised here.
         depth: of the queue.
         stop: ends both sides; so does closing this generator.
+        waited: told how long an item had to wait for a place in the queue, if it had to [ns].
     """
     handed: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(depth)
     closed = threading.Event()
 
     def put(entry: tuple[T] | BaseException | None) -> None:
+        try:
+            return handed.put_nowait(entry)
+        except queue.Full:
+            began_ns = time.perf_counter_ns()
         while not (closed.is_set() or stop.is_set()):
             try:
-                return handed.put(entry, timeout=POLL_S)
+                handed.put(entry, timeout=POLL_S)
             except queue.Full:
                 continue
+            return waited(time.perf_counter_ns() - began_ns)
 
     def make() -> None:
         try:

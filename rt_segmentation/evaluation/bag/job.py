@@ -13,7 +13,7 @@ from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.labels import LabelSet
-from rt_segmentation.models import find_model
+from rt_segmentation.models import ModelManifest, find_model
 
 THROUGHPUT, REALTIME = "throughput", "realtime"
 
@@ -81,6 +81,27 @@ class Job:
         return {"path": str(self.path), **asked}
 
 
+def find_models(names: Sequence[str]) -> list[ModelManifest]:
+    """Models that can be evaluated together, by names or paths of manifests.
+
+    Raises:
+        ModelError: there is no such model.
+        EvaluationError: two have the same name, or different classes.
+    """
+    manifests = [find_model(name) for name in names]
+    found = [manifest.name for manifest in manifests]
+    twice = next((name for name in found if found.count(name) > 1), None)
+    if twice is not None:
+        raise EvaluationError(f"model '{twice}' is given twice; each model can be given once")
+    for manifest in manifests[1:]:
+        if manifest.labels().names != manifests[0].labels().names:
+            raise EvaluationError(
+                f"models {found[0]} ({manifests[0].label_set}) and {manifest.name}"
+                f" ({manifest.label_set}) have different classes; evaluate them one by one"
+            )
+    return manifests
+
+
 class Models:
     """Models that are loaded once and run on many bags.
 
@@ -95,22 +116,13 @@ class Models:
 
     Raises:
         ModelError, EngineError: a model cannot be run.
-        EvaluationError: two have the same name, or different classes.
+        EvaluationError: as `find_models`.
     """
 
     def __init__(self, names: Sequence[str], engine: str, precision: str, parallel: int = 1) -> None:
-        manifests = [find_model(name) for name in names]
+        manifests = find_models(names)
         self.names = [manifest.name for manifest in manifests]
-        twice = next((name for name in self.names if self.names.count(name) > 1), None)
-        if twice is not None:
-            raise EvaluationError(f"model '{twice}' is given twice; each model can be given once")
         self.labels: LabelSet = manifests[0].labels()
-        for manifest in manifests[1:]:
-            if manifest.labels().names != self.labels.names:
-                raise EvaluationError(
-                    f"models {self.names[0]} ({manifests[0].label_set}) and {manifest.name}"
-                    f" ({manifest.label_set}) have different classes; evaluate them one by one"
-                )
         built = [Segmenter.build(manifest, engine, precision, parallel=parallel) for manifest in manifests]
         self.lanes = [built, *([s.sharing() for s in built] for _ in range(1, parallel))]
         self._engines: dict[tuple[int, tuple[int, int], bool], dict[str, Any]] = {}

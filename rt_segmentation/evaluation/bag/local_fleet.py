@@ -9,7 +9,7 @@ import signal
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from rt_segmentation.evaluation.bag.fleet import Death, Event, Worker
+from rt_segmentation.evaluation.bag.fleet import Death, Event, Failure, Worker
 from rt_segmentation.evaluation.bag.job import Job, Settings
 
 PROGRESS_FRAMES = 10
@@ -99,7 +99,7 @@ def _serve(pipe: Connection, settings: Settings, place: int, places: int) -> Non
             try:
                 pipe.send(worker.evaluate(job, progress))
             except Exception as error:
-                pipe.send(Death(f"{type(error).__name__}: {error}", retry=False))
+                pipe.send(Failure(f"{type(error).__name__}: {error}"))
     except EOFError:
         return
     except Exception as error:

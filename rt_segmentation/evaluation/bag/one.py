@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
+from itertools import pairwise
+from statistics import median
 
 from rt_segmentation.bags.errors import BagError
-from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE
-from rt_segmentation.bags.reading import BagReader
+from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE, to_frame
+from rt_segmentation.bags.reading import BagReader, Message
 from rt_segmentation.bags.topics import choose_topic
 from rt_segmentation.evaluation.bag.frames import BagFrame, with_truth
 from rt_segmentation.evaluation.bag.job import THROUGHPUT, Job, Models
@@ -19,14 +21,17 @@ from rt_segmentation.evaluation.bag.realtime import Replay
 from rt_segmentation.evaluation.bag.recorder import Recorder
 from rt_segmentation.evaluation.bag.state import BagState, ModelState
 from rt_segmentation.evaluation.bag.tally import Timeline
-from rt_segmentation.evaluation.bag.throughput import decode, run_all
-from rt_segmentation.evaluation.bag.truth import FolderTruth, NoTruth, TopicTruth, Truth
+from rt_segmentation.evaluation.bag.throughput import run_all
+from rt_segmentation.evaluation.bag.truth import FolderTruth, NoTruth, TopicTruth, Truth, stamp_ns
 from rt_segmentation.imaging.errors import ImageError
+from rt_segmentation.imaging.frame import Frame
 
 SAVE_NS = 10_000_000_000
 """The state is saved each time so much of the bag has gone by [ns]."""
 LABELS_BEFORE_NS = 2_000_000_000
 """Where an evaluation goes on, labels recorded so long before are read again [ns]."""
+PERIOD_FRAMES = 32
+"""The images' period is the median gap between the stamps of so many, the bag's first ones."""
 DEFAULT_PERIOD_NS = 33_333_333
 LATE_MS = 10.0
 """A reader that is later than this with a frame disturbs what is measured."""
@@ -47,7 +52,8 @@ def evaluate_bag(job: Job, models: Models, stop: threading.Event, progress: Prog
         The state; a bag that cannot be read has its reason in `bag['problem']`.
 
     Raises:
-        EvaluationError: the folder of labels, or the state to go on from, is not as it should be.
+        EvaluationError: the folder of labels, or the state to go on from, is not as it should be, or masks
+            cannot be written.
     """
     known = BagState.load(job.state_path, job.asked()) if job.resume else None
     if known is not None and (known.complete or job.settings.mode == THROUGHPUT):
@@ -63,7 +69,8 @@ def evaluate_bag(job: Job, models: Models, stop: threading.Event, progress: Prog
             state.bag["problem"] = reader.damage
         except BagError as error:
             state.bag["problem"] = str(error)
-        job.save(state)
+        if state.next_index:
+            job.save(state)
     return state
 
 
@@ -91,22 +98,21 @@ class _Evaluation:
             self._labels = choose_topic(reader.topics, asked, kinds, "label").name
         images = [topic for topic in reader.topics if topic.name != self._labels]
         self._image = choose_topic(images, self._settings.image_topic, kinds, "image")
-        span_ns = reader.end_ns - reader.start_ns
-        self._period_ns = span_ns // max(self._image.count - 1, 1) or DEFAULT_PERIOD_NS
         state.bag.update(
             start_ns=reader.start_ns,
-            duration_s=span_ns / 1e9,
+            duration_s=(reader.end_ns - reader.start_ns) / 1e9,
             image_topic=self._image.name,
             label_topic=self._labels,
         )
+        self._period_ns = DEFAULT_PERIOD_NS
 
     def run(self, progress: Progress) -> None:
         """Evaluate what the state does not have yet."""
+        self._prepare()
         with ExitStack() as stack:
             masks = self._mask_bag(stack)
             videos = self._videos(stack)
             written_ns = masks.written_until_ns if masks is not None else self._counted_ns
-            self._prepare()
             recorder = Recorder(
                 self._state,
                 self._models.names,
@@ -156,13 +162,23 @@ class _Evaluation:
         return videos
 
     def _prepare(self) -> None:
-        confidence = self._settings.mode == THROUGHPUT
-        with closing(self._frames(None)) as frames:
-            decoded = (decode(source).frame for source in frames)
-            first = next((frame for frame in decoded if not isinstance(frame, ImageError)), None)
+        """Look at the bag's first images: their period, and a size that the engines are made ready for."""
+        first: Frame | None = None
+        stamps: list[int] = []
+        with closing(self._reader.messages({self._image.name})) as images:
+            for message in images:
+                if len(stamps) < PERIOD_FRAMES:
+                    stamps.append(stamp_ns(message.content))
+                if first is None:
+                    first = _decoded(message)
+                if first is not None and len(stamps) == PERIOD_FRAMES:
+                    break
         if first is not None:
             for number, model in enumerate(self._state.models):
-                model.engine = self._models.prepare(number, first, confidence)
+                model.engine = self._models.prepare(number, first, self._settings.mode == THROUGHPUT)
+        # Not the bag's duration by the number of images: other topics and pauses are in that.
+        gaps = [after - before for before, after in pairwise(sorted(stamps))]
+        self._period_ns = round(median(gaps or [0])) or DEFAULT_PERIOD_NS
 
     def _outcomes(self, written_ns: int | None) -> Generator[Outcome, None, None]:
         if self._settings.mode == THROUGHPUT:
@@ -179,15 +195,29 @@ class _Evaluation:
                     f"the bag was read up to {replay.late_ns / 1e6:.0f} ms too late for real time:"
                     f" latencies of {self._models.names[number]} are too long by as much"
                 )
+            if replay.held_up_ns > LATE_MS * 1e6:
+                self._state.problems.append(
+                    f"counting and writing the masks of {self._models.names[number]} held the model up for"
+                    f" {replay.held_up_ns / 1e9:.2f} s in all: a robot would have dropped fewer frames"
+                )
 
     def _frames(self, from_ns: int | None) -> Generator[BagFrame, None, None]:
         topics = {self._image.name} | ({self._labels} if self._labels is not None else set())
-        after_ns = None if from_ns is None else from_ns - LABELS_BEFORE_NS
-        messages = self._reader.messages(topics, after_ns)
+        messages: Iterator[Message] = self._reader.messages(topics)
+        if from_ns is not None:
+            messages = self._after(messages, from_ns - LABELS_BEFORE_NS)
         truth = self._truth()
         for frame in with_truth(messages, self._image.name, truth, self._counted_ns, self._next_index):
             if from_ns is None or frame.message.recorded_ns > from_ns:
                 yield frame
+
+    def _after(self, messages: Iterator[Message], after_ns: int) -> Iterator[Message]:
+        """Those after a time; the others are read all the same, for the reader to know what is damaged."""
+        for message in messages:
+            if self._stop.is_set():
+                return
+            if message.recorded_ns > after_ns:
+                yield message
 
     def _truth(self) -> Truth:
         if self._labels is not None:
@@ -195,6 +225,13 @@ class _Evaluation:
         if self._settings.labels is not None:
             return FolderTruth(self._settings.labels, self._period_ns // 2)
         return NoTruth()
+
+
+def _decoded(message: Message) -> Frame | None:
+    try:
+        return to_frame(message)
+    except ImageError:
+        return None
 
 
 class _Keeper:
@@ -221,6 +258,7 @@ class _Keeper:
             self._interval[1] = time.time()
             self._job.save(self._state)
             self._saved_ns = recorded_ns
+        self._state.from_ns = min(recorded_ns, self._state.from_ns or recorded_ns)
         self._state.until_ns = max(recorded_ns, self._state.until_ns or recorded_ns)
         self._state.next_index = max(self._state.next_index, outcome.source.index + 1)
 

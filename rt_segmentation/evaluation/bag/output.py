@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from rt_segmentation.bags import messages
+from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE
 from rt_segmentation.bags.writing import BagWriter
 from rt_segmentation.evaluation.bag.outcome import Segmented
+from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.imaging.convert import to_rgb
 from rt_segmentation.imaging.render import colorize, overlay
 from rt_segmentation.labels import LabelSet
 
 SPLIT_S = 10.0
 OPACITY = 0.5
+
+
+@contextmanager
+def _not_the_input() -> Iterator[None]:
+    """A bag that cannot be written ends the evaluation, one that cannot be read only its own part of it."""
+    try:
+        yield
+    except BagError as error:
+        raise EvaluationError(str(error)) from error
 
 
 class MaskBag:
@@ -34,8 +46,12 @@ class MaskBag:
 
     Attributes:
         written_until_ns: recorded time up to which the bag was written before; None for a new one.
+
+    Raises:
+        EvaluationError: the bag cannot be written; `write` and `close` raise it as well.
     """
 
+    @_not_the_input()
     def __init__(
         self, path: Path, names: Sequence[str], labels: LabelSet, overwrite: bool, resume: bool
     ) -> None:
@@ -44,6 +60,7 @@ class MaskBag:
         self.written_until_ns = self._writer.written_until_ns
         self._names, self._palette = names, labels.palette()
 
+    @_not_the_input()
     def write(self, outcome: Segmented) -> None:
         """Write a frame's masks; one that the bag has already is left out."""
         recorded_ns = outcome.source.message.recorded_ns
@@ -65,6 +82,7 @@ class MaskBag:
         for topic, (kind, content) in contents.items():
             self._writer.write(f"/{name}/{topic}", kind, recorded_ns, content)
 
+    @_not_the_input()
     def close(self) -> None:
         """Close the bag; it can be opened then."""
         self._writer.close()

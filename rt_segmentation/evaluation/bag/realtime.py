@@ -31,6 +31,7 @@ class Replay:
 
     Attributes:
         late_ns: by how much the reader handed over a frame too late, at worst [ns].
+        held_up_ns: how long the model waited for those who use the outcomes [ns].
     """
 
     def __init__(self, segmenter: Segmenter, model: int, rate: float, stop: threading.Event) -> None:
@@ -40,7 +41,7 @@ class Replay:
         self._replaced: deque[BagFrame] = deque()
         self._fed, self._closing = threading.Event(), threading.Event()
         self._error: BaseException | None = None
-        self.late_ns = 0
+        self.late_ns = self.held_up_ns = 0
 
     def run(self, frames: Iterable[BagFrame]) -> Iterator[Outcome]:
         """Play the frames.
@@ -48,7 +49,10 @@ class Replay:
         Yields:
             What became of each, soon after it is known.
         """
-        yield from ahead(self._work(frames), MASKS_AHEAD, self._stop)
+        yield from ahead(self._work(frames), MASKS_AHEAD, self._stop, self._wait)
+
+    def _wait(self, waited_ns: int) -> None:
+        self.held_up_ns += waited_ns
 
     def _work(self, frames: Iterable[BagFrame]) -> Iterator[Outcome]:
         feeder = threading.Thread(target=self._feed, args=(frames,), daemon=True)

@@ -55,7 +55,10 @@ def make_result(
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "machine": known["machine"],
         "versions": {**known["versions"], **python},
-        "bags": [{**state.bag, "frames": state.next_index} for state in states],
+        "bags": [
+            {**state.bag, "frames": state.next_index, "frames_span_s": state.span_ns / 1e9}
+            for state in states
+        ],
         "classes": [{"name": c.name, "color": list(c.color)} for c in labels.classes],
         "models": models,
         "comparisons": comparisons,
@@ -85,7 +88,7 @@ def _model(number: int, settings: Settings, labels: LabelSet, states: Sequence[B
         "received": total.received,
         "segmented": total.segmented,
         "dropped": dict(total.dropped),
-        "drop_rate": dropped / total.received if total.received else 0.0,
+        "drop_rate": dropped / total.received if total.received else None,
         "fps": _fps(number, settings, states),
         "engine_fps": statistics.median(rates) if rates else None,
         "latency_ms": total.latency.summary(),

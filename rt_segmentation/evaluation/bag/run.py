@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from rt_segmentation.evaluation.bag.fleet import Crew, FleetProgress, Worker, evaluate_fleet
-from rt_segmentation.evaluation.bag.job import REALTIME, Job, Settings
+from rt_segmentation.evaluation.bag.job import REALTIME, Job, Settings, find_models
 from rt_segmentation.evaluation.bag.one import empty_state
 from rt_segmentation.evaluation.bag.result import all_shown, make_result
 from rt_segmentation.evaluation.bag.shown import remove_pictures
 from rt_segmentation.evaluation.bag.state import BagState
+from rt_segmentation.evaluation.bag.truth import label_files
 from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.labels import LabelSet
-from rt_segmentation.models import find_model
 
 RESULT = "evaluation.json"
 WRITTEN = ("frames", "masks", "videos", "state", "report")
@@ -33,12 +33,14 @@ def bins_of_each(bags: int) -> int:
 def claim_folder(out: Path, overwrite: bool, resume: bool) -> None:
     """Make the output folder ready: nothing in it is overwritten by accident.
 
+    Its folder `state` tells from now on that it is an evaluation's; one without any file is as good as new.
+
     Raises:
         EvaluationError: it holds something, and neither `overwrite` nor `resume` is given.
     """
     if out.exists() and not out.is_dir():
         raise EvaluationError(f"--out {out} is a file; it must be a folder")
-    if out.is_dir() and any(out.iterdir()):
+    if any(path.is_file() for path in out.rglob("*")):
         if not ((out / RESULT).exists() or (out / "state").is_dir()):
             raise EvaluationError(f"folder {out} holds something else than an evaluation; give another --out")
         if not (overwrite or resume):
@@ -50,7 +52,7 @@ def claim_folder(out: Path, overwrite: bool, resume: bool) -> None:
             for name in WRITTEN:
                 shutil.rmtree(out / name, ignore_errors=True)
             (out / RESULT).unlink(missing_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
+    (out / "state").mkdir(parents=True, exist_ok=True)
 
 
 def evaluate_bags(
@@ -62,8 +64,9 @@ def evaluate_bags(
     jobs: int | None = None,
     ray: str | None = None,
     resume: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Evaluate bags.
+    """Evaluate bags; what is in the output folder is touched only after models and settings are checked.
 
     Args:
         paths: of the bags.
@@ -74,30 +77,24 @@ def evaluate_bags(
         jobs: processes; with `ray` actors, by default one for each CPU of the cluster.
         ray: address of a Ray cluster, or 'local'.
         resume: go on with what an earlier call left in the output folder.
+        overwrite: replace it.
 
     Returns:
         The result.
 
     Raises:
-        EvaluationError: the settings do not go together, or no bag could be read.
+        EvaluationError: the settings do not go together, the output folder holds something, or no bag could
+            be read.
         ModelError, EngineError: a model cannot be run.
     """
-    fleet = ray is not None or (jobs or 1) > 1
-    if settings.mode == REALTIME and fleet:
-        raise EvaluationError(
-            "real time wants the machine for one bag at a time; leave --jobs and --ray away"
-        )
-    if settings.video and resume:
-        raise EvaluationError(
-            "a video cannot be gone on with; leave --video away, or start anew with --overwrite"
-        )
-    if settings.label_topic is not None and settings.labels is not None:
-        raise EvaluationError("ground truth comes from --label-topic or from --labels, not from both")
+    labels = _check(settings, jobs, ray, resume)
     work = [Job(settings, index, path.resolve(), resume) for index, path in enumerate(paths)]
-    labels = find_model(settings.models[0]).labels()
-    if not fleet:
-        found = _alone(work, stop, progress)
+    if ray is None and (jobs or 1) == 1:
+        worker = Worker(settings, stop)
+        claim_folder(settings.out, overwrite, resume)
+        found = _alone(worker, work, stop, progress)
     else:
+        claim_folder(settings.out, overwrite, resume)
         crew, size = _crew(settings, work, jobs, ray)
         with closing(crew):
             found = evaluate_fleet(work, crew, size, stop, progress)
@@ -113,8 +110,28 @@ def evaluate_bags(
     return make_result(settings, labels, states, command)
 
 
-def _alone(work: Sequence[Job], stop: threading.Event, progress: FleetProgress) -> dict[int, BagState | str]:
-    worker = Worker(work[0].settings, stop)
+def _check(settings: Settings, jobs: int | None, ray: str | None, resume: bool) -> LabelSet:
+    """Refuse what cannot work; returns the label set of the models."""
+    if jobs is not None and jobs < 1:
+        raise EvaluationError(f"--jobs is {jobs}; it must be at least 1")
+    if settings.mode == REALTIME and (ray is not None or (jobs or 1) > 1):
+        raise EvaluationError(
+            "real time wants the machine for one bag at a time; leave --jobs and --ray away"
+        )
+    if settings.video and resume:
+        raise EvaluationError(
+            "a video cannot be gone on with; leave --video away, or start anew with --overwrite"
+        )
+    if settings.label_topic is not None and settings.labels is not None:
+        raise EvaluationError("ground truth comes from --label-topic or from --labels, not from both")
+    if settings.labels is not None:
+        label_files(settings.labels)
+    return find_models(settings.models)[0].labels()
+
+
+def _alone(
+    worker: Worker, work: Sequence[Job], stop: threading.Event, progress: FleetProgress
+) -> dict[int, BagState | str]:
     found: dict[int, BagState | str] = {}
     for job in work:
         if stop.is_set():

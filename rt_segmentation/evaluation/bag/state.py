@@ -63,7 +63,7 @@ class BagState:
     Attributes:
         bag: path, start_ns, duration_s, image_topic, label_topic, lost and problem, as in the result.
         models: in the order asked for.
-        until_ns: recorded time of the last frame that is counted; None before the first.
+        from_ns, until_ns: recorded times of the first and last frame that are counted; None before the first.
         next_index: how many image messages are counted.
         intervals: when it was worked on, as pairs of seconds since the epoch.
         problems: sentences about frames, the first few.
@@ -72,11 +72,17 @@ class BagState:
 
     bag: dict[str, Any]
     models: list[ModelState]
+    from_ns: int | None = None
     until_ns: int | None = None
     next_index: int = 0
     intervals: list[list[float]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     complete: bool = False
+
+    @property
+    def span_ns(self) -> int:
+        """From the first frame that is counted to the last one [ns]."""
+        return 0 if self.from_ns is None or self.until_ns is None else self.until_ns - self.from_ns
 
     def save(self, path: Path, asked: dict[str, Any]) -> None:
         """Write the state; `asked` says of what."""

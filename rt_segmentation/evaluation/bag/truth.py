@@ -104,20 +104,12 @@ class FolderTruth:
         half_period_ns: how far the nearest may be [ns].
 
     Raises:
-        EvaluationError: there is no such folder, it has no PNGs, or a name is no stamp.
+        EvaluationError: as `label_files`.
     """
 
     def __init__(self, folder: Path, half_period_ns: int) -> None:
         self._half_period_ns = half_period_ns
-        files = sorted(folder.glob("*.png"))
-        wrong = next((path.name for path in files if not path.stem.isdigit()), None)
-        if not files or wrong is not None:
-            found = f"has '{wrong}'" if wrong else "has no PNGs"
-            raise EvaluationError(
-                f"folder of labels {folder} {found}; it holds label images named by their stamps in ns,"
-                " as 1700000000000000000.png"
-            )
-        self._files = sorted((int(path.stem), path) for path in files)
+        self._files = label_files(folder)
         self._stamps = [stamp for stamp, _ in self._files]
 
     def offer(self, message: Message) -> None:
@@ -133,6 +125,23 @@ class FolderTruth:
         near = self._files[max(place - 1, 0) : place + 1]
         stamp, path = min(near, key=lambda pair: abs(pair[0] - stamp_ns))
         return read_labels(path) if abs(stamp - stamp_ns) <= self._half_period_ns else None
+
+
+def label_files(folder: Path) -> list[tuple[int, Path]]:
+    """The PNGs of a folder of labels with their stamps [ns], by stamp.
+
+    Raises:
+        EvaluationError: there is no such folder, it has no PNGs, or a name is no stamp.
+    """
+    files = sorted(folder.glob("*.png"))
+    wrong = next((path.name for path in files if not path.stem.isdigit()), None)
+    if not files or wrong is not None:
+        found = f"has '{wrong}'" if wrong else "has no PNGs"
+        raise EvaluationError(
+            f"folder of labels {folder} {found}; it holds label images named by their stamps in ns,"
+            " as 1700000000000000000.png"
+        )
+    return sorted((int(path.stem), path) for path in files)
 
 
 class IdTable:

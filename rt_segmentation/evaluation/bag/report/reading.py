@@ -24,7 +24,7 @@ PARTS: dict[str, type | tuple[type, ...]] = {
     "comparisons": list,
 }
 KEYS = {
-    "bags": "path duration_s frames image_topic label_topic lost problem",
+    "bags": "path duration_s frames frames_span_s image_topic label_topic lost problem",
     "classes": "name color",
     "models": "name network engine precision device input_size received segmented dropped drop_rate fps"
     " engine_fps latency_ms inference_ms latency_histogram accuracy class_shares mean_confidence"

@@ -115,6 +115,8 @@ def _latency(model: Mapping[str, Any]) -> CLAUSE:
 
 def _drops(model: Mapping[str, Any], result: Mapping[str, Any]) -> CLAUSE:
     dropped = sum(model["dropped"].values())
+    if not model["received"]:
+        return "", "no frame came", ""
     if result["mode"] == "realtime":
         if not dropped:
             return "", "no frame dropped", ": it kept up"
@@ -127,9 +129,9 @@ def _drops(model: Mapping[str, Any], result: Mapping[str, Any]) -> CLAUSE:
 
 
 def recorded_fps(bags: Sequence[Mapping[str, Any]]) -> float | None:
-    """Frames a second of the recording [Hz]; None where it has no duration."""
-    duration_s = sum(bag["duration_s"] for bag in bags)
-    return sum(bag["frames"] for bag in bags) / duration_s if duration_s > 0 else None
+    """Frames a second of the recording [Hz], of those that were read; None without two of them."""
+    span_s = sum(bag["frames_span_s"] for bag in bags)
+    return sum(max(bag["frames"] - 1, 0) for bag in bags) / span_s if span_s > 0 else None
 
 
 def difference(comparison: Mapping[str, Any]) -> str:

@@ -1,0 +1,126 @@
+"""Bags and disks that are not as they should be: what the result says of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read")
+pytest.importorskip("torch", reason="torch is not installed: no network to run")
+
+from rosbags.rosbag2 import StoragePlugin, Writer
+from street_bags import (
+    BEGIN_NS,
+    IMAGE,
+    PERIOD_NS,
+    TYPES,
+    image,
+    settings,
+    street,
+    street_bag,
+    without_timings,
+    write_bag,
+)
+
+from rt_segmentation.bags.errors import BagError
+from rt_segmentation.bags.writing import BagWriter
+from rt_segmentation.evaluation.bag.job import Settings
+from rt_segmentation.evaluation.bag.recorder import Recorder
+from rt_segmentation.evaluation.bag.report.junit import Thresholds, judge
+from rt_segmentation.evaluation.bag.report.wording import recorded_fps, verdict
+from rt_segmentation.evaluation.bag.run import evaluate_bags
+from rt_segmentation.evaluation.dataset import EvaluationError
+from rt_segmentation.models import ModelManifest
+
+
+def evaluate(path: Path, chosen: Settings, **changes: Any) -> dict[str, Any]:
+    given = {"stop": threading.Event(), "progress": lambda *_: None, **changes}
+    return evaluate_bags([path], chosen, "rt_seg evaluate-bag", **given)
+
+
+def test_the_images_period_is_theirs_whatever_else_the_bag_holds(
+    small_model: ModelManifest, tmp_path: Path
+) -> None:
+    rgb, labels = street(0)
+    stamps = [BEGIN_NS + i * PERIOD_NS for i in range(4)]
+    late = BEGIN_NS + 600 * 10**9
+    messages = [("camera", stamp, image(rgb, stamp)) for stamp in stamps]
+    # Labels two periods away are another frame's; a message after ten minutes is no image.
+    messages += [("truth", stamps[-1], image(labels, stamps[-1] + 2 * PERIOD_NS))]
+    path = write_bag(tmp_path / "bag", [*messages, ("other", late, image(labels, late))])
+    result = evaluate(path, settings(small_model, tmp_path / "out", video=True))
+    assert result["models"][0]["accuracy"] is None
+    video = cv2.VideoCapture(str(tmp_path / "out" / "videos" / "0000_bag_small.mp4"))
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(10, abs=0.2)
+    assert recorded_fps(result["bags"]) == pytest.approx(10)
+
+
+def test_what_was_damaged_before_an_interruption_is_told_after_it(
+    small_model: ModelManifest, tmp_path: Path
+) -> None:
+    with Writer(tmp_path / "bag", version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection("camera", IMAGE, typestore=TYPES)
+        for i in range(40):
+            stamp = BEGIN_NS + i * 10 * PERIOD_NS
+            data = TYPES.serialize_cdr(image(street(i % 4)[0], stamp), IMAGE)
+            writer.write(connection, stamp, b"no image" if i == 1 else data)
+    (file,) = (tmp_path / "bag").glob("*.mcap")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 8 // 10])
+    chosen = settings(small_model, tmp_path / "out", label_topic=None)
+    whole = evaluate(tmp_path / "bag", replace(chosen, out=tmp_path / "whole"))
+    assert "of 40 messages are lost" in whole["problems"][0] and "1 of" in whole["problems"][0]
+
+    stop = threading.Event()
+    # At a frame a second: labels of the 2 s before are looked at again, the damaged message is before these.
+    partial = evaluate(
+        tmp_path / "bag", chosen, stop=stop, progress=lambda _, done, __: stop.set() if done > 5 else None
+    )
+    assert partial["partial"] and partial["problems"] == []
+    assert without_timings(evaluate(tmp_path / "bag", chosen, resume=True)) == without_timings(whole)
+
+
+def test_masks_that_cannot_be_written_are_no_damage_of_the_bag(
+    small_model: ModelManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = street_bag(tmp_path / "bag", 4)
+
+    def full(*_: Any) -> None:
+        raise BagError("bag masks cannot be written: No space left on device")
+
+    monkeypatch.setattr(BagWriter, "write", full)
+    with pytest.raises(EvaluationError, match="No space left on device"):
+        evaluate(path, settings(small_model, tmp_path / "out", write_bag=True))
+
+
+def test_a_model_that_is_held_up_by_counting_is_told_in_real_time(
+    small_model: ModelManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = street_bag(tmp_path / "bag", 8, period_ns=PERIOD_NS // 2)
+    chosen = settings(small_model, tmp_path / "out", mode="realtime")
+    assert not any("held the model up" in problem for problem in evaluate(path, chosen)["problems"])
+    add = Recorder.add
+
+    def slowly(*arguments: Any) -> None:
+        time.sleep(0.1)
+        add(*arguments)
+
+    monkeypatch.setattr(Recorder, "add", slowly)
+    monkeypatch.setattr("rt_segmentation.evaluation.bag.realtime.MASKS_AHEAD", 1)
+    problems = evaluate(path, replace(chosen, out=tmp_path / "slow"))["problems"]
+    assert any("counting and writing the masks of small held the model up" in text for text in problems)
+
+
+def test_a_bag_without_images_has_no_drop_rate(small_model: ModelManifest, tmp_path: Path) -> None:
+    with Writer(tmp_path / "bag", version=8) as writer:
+        writer.add_connection("camera", IMAGE, typestore=TYPES)
+    chosen = settings(small_model, tmp_path / "out", label_topic=None, mode="realtime")
+    result = evaluate(tmp_path / "bag", chosen)
+    (model,) = result["models"]
+    assert model["drop_rate"] is None and not judge(result, Thresholds(max_drop_rate=0.5), None)
+    assert "no frame came" in "".join("".join(clause) for clause in verdict(model, result))
