@@ -41,6 +41,11 @@ class LabelSet:
         """Class names by id."""
         return tuple(c.name for c in self.classes)
 
+    @property
+    def void_ids(self) -> frozenset[int]:
+        """Classes of category 'void', which evaluation leaves out as if they were unlabelled."""
+        return frozenset(c.id for c in self.classes if c.category == "void")
+
     def palette(self) -> np.ndarray:
         """Colours by id, uint8 (256, 3) RGB; ids without a class are black."""
         palette = np.zeros((256, 3), np.uint8)

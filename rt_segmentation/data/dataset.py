@@ -229,7 +229,7 @@ class FileDataset:
     @property
     def ignored_ids(self) -> frozenset[int]:
         """Classes that evaluation leaves out, as if they were unlabelled: those of category 'void'."""
-        return frozenset(c.id for c in self.label_set.classes if c.category == "void")
+        return self.label_set.void_ids
 
     @property
     def has_labels(self) -> bool:

@@ -27,7 +27,7 @@ class Recorder:
         state: of the bag.
         names: of the models.
         labels: their label set.
-        void_ids: as in `Settings`.
+        void_ids: as in `Settings`, beside the label set's own.
         number: of the bag.
         out: the output folder.
     """
@@ -43,7 +43,7 @@ class Recorder:
     ) -> None:
         self._state, self._number = state, number
         self._num_classes = len(labels.classes)
-        self._ids = IdTable(self._num_classes, void_ids)
+        self._ids = IdTable(self._num_classes, labels.void_ids.union(void_ids))
         self._galleries = [
             Gallery(out, f"frames/{name}", labels.palette(), model.shown)
             for name, model in zip(names, state.models)
@@ -84,7 +84,8 @@ class Recorder:
         truth = self._truth(outcome.source, result.labels.shape)
         if truth is not None:
             matrix = ConfusionMatrix(self._num_classes)
-            matrix.update(truth, result.labels)
+            # A mask with a void class where there is another one is wrong, and no class's false positive.
+            matrix.update(truth, self._ids(result.labels))
             counts.confusion, counts.labelled = matrix.counts, 1
         self._galleries[outcome.model].offer(
             (self._number, outcome.source.index, time_ns / 1e9),
