@@ -14,8 +14,8 @@ from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry
 from rt_segmentation.inference.quantization import QuantizationRanges, Range, ranges_path
 from rt_segmentation.models import ModelManifest, write_atomically
 
-# Pooling with indices and its inverse: a rounding there changes places, and nothing becomes faster. And the sums
-# of LEDNet's units: their maps are rearranged as they are, and to convert them costs more than it spares.
+# Pooling with indices and its inverse: a rounding there changes places, and nothing becomes faster. And the
+# sums of LEDNet's units: their maps are rearranged as they are; to convert them costs more than it spares.
 _KEPT_TYPES = ["Maximum", "Subtract", "Multiply", "Ceiling", "Clamp"]
 _KEPT_NAMES = [".*/unpool/.*", r".*/encoder\.[0-9]+/Add.*"]
 
