@@ -10,17 +10,23 @@ from pathlib import Path
 
 
 def commit() -> str:
-    """The source tree's commit, '-dirty' if changed since; 'unknown' without git or outside a repository."""
+    """The source tree's commit, '-dirty' if changed since; 'unknown' without git or outside a repository.
+
+    Changed documents do not count: measurements are written there, one after the other.
+    """
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-        )
+        described = _git("describe", "--always")
+        unchanged = _git("diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)docs").returncode == 0
     except OSError:
         return "unknown"
-    return described.stdout.strip() or "unknown"
+    name = described.stdout.strip()
+    return name + ("" if unchanged else "-dirty") if name else "unknown"
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
 
 
 @cache
