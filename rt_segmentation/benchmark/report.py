@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import platform
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
@@ -11,6 +14,7 @@ from typing import Any
 
 from rt_segmentation.benchmark.engines import Row
 from rt_segmentation.benchmark.networks import NetworkCost
+from rt_segmentation.models import write_atomically
 from rt_segmentation.provenance import commit
 
 MAX_LOSS = 0.5
@@ -45,6 +49,22 @@ def environment() -> dict[str, Any]:
         "versions": {name: version for name in LIBRARIES if (version := _version(name))},
         "commit": commit(),
     }
+
+
+def command_line() -> str:
+    """The command that is running, as it can be given again."""
+    return shlex.join(["rt_seg", *sys.argv[1:]])
+
+
+def write_json(folder: Path, name: str, content: dict[str, Any]) -> None:
+    """Write ``FOLDER/NAME.json``."""
+    write_atomically(folder / f"{name}.json", (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_page(folder: Path, name: str, page: str) -> None:
+    """Write ``FOLDER/NAME.md``, and show it."""
+    write_atomically(folder / f"{name}.md", page.encode())
+    print(page)
 
 
 def to_json(

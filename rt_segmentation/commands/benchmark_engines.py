@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +18,7 @@ from rt_segmentation.benchmark.networks import (
     network_cost,
     sizes_for,
 )
-from rt_segmentation.benchmark.report import to_json, to_markdown
+from rt_segmentation.benchmark.report import command_line, to_json, to_markdown, write_json, write_page
 from rt_segmentation.benchmark.worker import EAGER
 from rt_segmentation.inference.engines import ENGINES, EngineError, build_engine, installed
 from rt_segmentation.models import ModelManifest, write_atomically
@@ -78,9 +75,7 @@ def run(arguments: argparse.Namespace, sizes: Sequence[tuple[int, int]], say: Sa
     chart = draw_chart(content)
     if chart is not None:
         write_atomically(arguments.out / "engines.png", chart)
-    text = to_markdown(content, "engines.png" if chart else None)
-    write_atomically(arguments.out / "engines.md", text.encode())
-    print(text)
+    write_page(arguments.out, "engines", to_markdown(content, "engines.png" if chart else None))
 
 
 def _write_json(
@@ -89,8 +84,8 @@ def _write_json(
     costs: Sequence[NetworkCost],
     peaks: dict[tuple[str, str], float],
 ) -> dict[str, Any]:
-    content = to_json(rows, costs, peaks, shlex.join(["rt_seg", *sys.argv[1:]]))
-    write_atomically(arguments.out / "engines.json", (json.dumps(content, indent=2) + "\n").encode())
+    content = to_json(rows, costs, peaks, command_line())
+    write_json(arguments.out, "engines", content)
     return content
 
 

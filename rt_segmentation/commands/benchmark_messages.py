@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rt_segmentation.benchmark.report import environment
+from rt_segmentation.benchmark.report import command_line, environment, write_json, write_page
 from rt_segmentation.inference.engines import EngineUnavailable
-from rt_segmentation.models import write_atomically
 
 IMAGES = {"mono8": 1, "rgb8": 3}
 """Channels of a label image and of a camera's or a colour image."""
@@ -42,11 +38,9 @@ def run(arguments: argparse.Namespace, sizes: Sequence[tuple[int, int]], say: Ca
             costs = measure_messages(width, height, channels)
             rows.append({"width": width, "height": height, "encoding": encoding, "median_ms": asdict(costs)})
             say(f"{width}x{height} {encoding}: {costs}")
-    content = {"command": shlex.join(["rt_seg", *sys.argv[1:]]), **environment(), "rows": rows}
-    write_atomically(arguments.out / "messages.json", (json.dumps(content, indent=2) + "\n").encode())
-    text = to_markdown(content)
-    write_atomically(arguments.out / "messages.md", text.encode())
-    print(text)
+    content = {"command": command_line(), **environment(), "rows": rows}
+    write_json(arguments.out, "messages", content)
+    write_page(arguments.out, "messages", to_markdown(content))
 
 
 def to_markdown(content: dict[str, Any]) -> str:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import math
-import shlex
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.benchmark.engines import Group, time_group
-from rt_segmentation.benchmark.report import environment
+from rt_segmentation.benchmark.report import command_line, environment, write_json, write_page
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.segmenter import width_for
-from rt_segmentation.models import ModelManifest, find_model, write_atomically
+from rt_segmentation.models import ModelManifest, find_model
 
 if TYPE_CHECKING:
     from rt_segmentation.benchmark.node import Bench, Run
@@ -71,11 +67,9 @@ def run(arguments: argparse.Namespace, sizes: list[tuple[int, int]], say: Callab
                     rows += _alone(bench, manifest, model, chosen, size, seconds)
                 if arguments.compare is not None:
                     rows += _beside_plain_node(bench, manifest, model, chosen, seconds)
-    content = {"command": shlex.join(["rt_seg", *sys.argv[1:]]), **environment(), "rows": rows}
-    _write(arguments.out / "node.json", json.dumps(content, indent=2) + "\n")
-    text = to_markdown(content)
-    _write(arguments.out / "node.md", text)
-    print(text)
+    content = {"command": command_line(), **environment(), "rows": rows}
+    write_json(arguments.out, "node", content)
+    write_page(arguments.out, "node", to_markdown(content))
 
 
 def _alone(
@@ -229,7 +223,3 @@ def to_markdown(content: dict[str, Any]) -> str:
                 f" {row['plain_latency_ratio']:.2f} of its median latency, with the camera at {row['run']}."
             )
     return "\n".join([*lines, "", *sentences]) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomically(path, text.encode())

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import shlex
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rt_segmentation.benchmark.report import environment
+from rt_segmentation.benchmark.report import command_line, environment, write_json, write_page
 from rt_segmentation.inference.engines import EngineUnavailable, installed
-from rt_segmentation.models import find_model, write_atomically
+from rt_segmentation.models import find_model
 
 ROUNDS = 3
 
@@ -65,11 +62,9 @@ def run(arguments: argparse.Namespace, sizes: Sequence[tuple[int, int]], say: Ca
                     f"{model} {engine} {precision}: first mask after {row['first_mask_s']:.2f} s,"
                     f" {row['memory_mb']:.0f} MB"
                 )
-    content = {"command": shlex.join(["rt_seg", *sys.argv[1:]]), **environment(), "rows": rows}
-    write_atomically(arguments.out / "startup.json", (json.dumps(content, indent=2) + "\n").encode())
-    text = to_markdown(content)
-    write_atomically(arguments.out / "startup.md", text.encode())
-    print(text)
+    content = {"command": command_line(), **environment(), "rows": rows}
+    write_json(arguments.out, "startup", content)
+    write_page(arguments.out, "startup", to_markdown(content))
 
 
 def to_markdown(content: dict[str, Any]) -> str:
