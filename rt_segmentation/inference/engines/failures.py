@@ -22,7 +22,11 @@ def preparing(engine: str, precision: str, height: int, width: int) -> Iterator[
     except EngineError:
         raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EngineError(
-            f"engine '{engine}' in {precision} cannot be made ready for {width}x{height}: {reason}"
+            f"engine '{engine}' in {precision} cannot be made ready for {width}x{height}: {first_line(error)}"
         ) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says first, or its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -15,7 +15,7 @@ from rt_segmentation.inference.cache import CacheKey
 from rt_segmentation.inference.deploy import deploy
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable
 from rt_segmentation.inference.engines.export import model_identity, reference
-from rt_segmentation.inference.engines.failures import preparing
+from rt_segmentation.inference.engines.failures import first_line, preparing
 from rt_segmentation.inference.engines.gate import pass_gate
 from rt_segmentation.inference.engines.torch_runner import CudaRunner, Runner, TorchGraph, cpu_runner
 from rt_segmentation.inference.parity import Gate, agreement
@@ -123,8 +123,9 @@ class TorchEngine:
             try:
                 labels, *rest = runner(images)
             except RuntimeError as error:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                raise EngineError(f"engine '{self.name}' in {self.precision} failed: {reason}") from error
+                raise EngineError(
+                    f"engine '{self.name}' in {self.precision} failed: {first_line(error)}"
+                ) from error
         return labels, rest[0] if rest else None
 
     def _make_runner(self, batch: int, height: int, width: int, confidence: bool) -> Runner:
