@@ -37,22 +37,26 @@ def badly_quantised(small_model: ModelManifest, tmp_path: Path) -> ModelManifest
     return manifest
 
 
-def test_what_is_named_and_refused_is_not_replaced_and_says_so(
-    stage: Any, listen: Any, badly_quantised: ModelManifest, tmp_path: Path
-) -> None:
+def given_a_frame(
+    stage: Any, listen: Any, name: str, model: ModelManifest, cache_home: Path, **parameters: str
+) -> tuple[NodeUnderTest, list[Image], Feeder]:
+    """A node, the labels that it publishes, and its camera, which has sent a frame."""
     node = NodeUnderTest(
-        stage.spawn,
-        stage.observer,
-        "/named",
-        badly_quantised,
-        {"XDG_CACHE_HOME": str(tmp_path)},
-        engine="openvino",
-        precision="int8",
+        stage.spawn, stage.observer, name, model, {"XDG_CACHE_HOME": str(cache_home)}, **parameters
     )
     labels = listen(Image, node.topic("label"))
     feeder = Feeder(node)
     pixels = StreetScene(3, WIDTH, HEIGHT).render(0.0)[0].tobytes()
     feeder.publish(Image(width=WIDTH, height=HEIGHT, encoding="rgb8", step=3 * WIDTH, data=pixels))
+    return node, labels, feeder
+
+
+def test_what_is_named_and_refused_is_not_replaced_and_says_so(
+    stage: Any, listen: Any, badly_quantised: ModelManifest, tmp_path: Path
+) -> None:
+    node, labels, feeder = given_a_frame(
+        stage, listen, "/named", badly_quantised, tmp_path, engine="openvino", precision="int8"
+    )
     node.spin_until(lambda: node.count("frames dropped: failed") == 1)
     (told,) = (status for status in node.statuses if "failed" in status.message)
     assert told.level == DiagnosticStatus.WARN
@@ -70,19 +74,9 @@ def test_diagnostics_warn_while_the_stand_in_runs(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     remember(badly_quantised, HEIGHT, WIDTH, [Timing("openvino", "int8", 1.0), Timing("torch", "fp32", 2.0)])
-    node = NodeUnderTest(
-        stage.spawn,
-        stage.observer,
-        "/fallback",
-        badly_quantised,
-        {"XDG_CACHE_HOME": str(tmp_path)},
-        engine="auto",
-        precision="auto",
+    node, labels, feeder = given_a_frame(
+        stage, listen, "/fallback", badly_quantised, tmp_path, engine="auto", precision="auto"
     )
-    labels = listen(Image, node.topic("label"))
-    feeder = Feeder(node)
-    pixels = StreetScene(3, WIDTH, HEIGHT).render(0.0)[0].tobytes()
-    feeder.publish(Image(width=WIDTH, height=HEIGHT, encoding="rgb8", step=3 * WIDTH, data=pixels))
     node.spin_until(lambda: bool(labels))
     sentence = "engine 'openvino' in int8 gives"
     assert sentence in node.process.output and "2.0 ms, measured here by `rt_seg tune`" in node.process.output

@@ -10,6 +10,7 @@ import yaml
 
 pytest.importorskip("torch")
 import torch
+from tiny_recipe import RECIPE
 from torch import nn
 from torch.optim import lr_scheduler
 
@@ -24,23 +25,6 @@ from rt_segmentation.training.recipe import (
     load_recipe,
     recipe_names,
 )
-
-RECIPE: dict[str, Any] = {
-    "name": "tiny",
-    "source": "a test",
-    "network": "enet",
-    "label_set": "camvid11",
-    "train": [{"dataset": "street", "split": "train"}],
-    "validation": {"dataset": "street", "split": "val"},
-    "width": 96,
-    "height": 64,
-    "augmentation": {"width": 64, "height": 64},
-    "epochs": 4,
-    "batch_size": 4,
-    "optimizer": {"name": "adamw", "learning_rate": 0.001, "weight_decay": 0.01},
-    "schedule": {"name": "poly", "power": 0.9},
-    "data_license": "none",
-}
 
 
 def write(folder: Path, content: dict[str, Any], name: str = "tiny") -> Path:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from tiny_recipe import RECIPE
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")
@@ -44,20 +45,13 @@ def street(scenes: int, first_seed: int, frames_per_scene: int = 1) -> dict[str,
 def write_recipe(folder: Path, **changes: Any) -> Path:
     """A recipe of 3 steps an epoch, with ENet's dropout and augmentation."""
     recipe = {
-        "name": "tiny",
-        "source": "a test",
-        "network": "enet",
-        "label_set": "camvid11",
+        **RECIPE,
         "train": [street(4, 1000, 3)],
         "validation": street(3, 50),
-        "width": 96,
-        "height": 64,
         "augmentation": {"width": 64, "height": 64, "min_scale": 0.5, "max_scale": 1.0},
         "epochs": 2,
-        "batch_size": 4,
         "optimizer": {"name": "adamw", "learning_rate": 0.005, "weight_decay": 0.01},
         "schedule": {"name": "one_cycle", "warmup": 0.2},
-        "data_license": "none",
         **changes,
     }
     path = folder / "recipe.yaml"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from dataset_layouts import blocks, image, write
+from tiny_recipe import RECIPE
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")
@@ -36,9 +37,7 @@ def recipe(tmp_path: Path) -> Path:
     labels = tmp_path / "labels.yaml"
     labels.write_text(yaml.safe_dump(LABEL_SET))
     content = {
-        "name": "tiny",
-        "source": "a test",
-        "network": "enet",
+        **RECIPE,
         "label_set": str(labels),
         "train": [{"dataset": "folder", "split": "train"}],
         "validation": {"dataset": "folder", "split": "val"},
@@ -47,9 +46,7 @@ def recipe(tmp_path: Path) -> Path:
         "augmentation": {"width": 64, "height": 48},
         "epochs": 1,
         "batch_size": 2,
-        "optimizer": {"name": "adamw", "learning_rate": 0.001, "weight_decay": 0.01},
         "schedule": {"name": "one_cycle", "warmup": 0.2},
-        "data_license": "none",
     }
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(content))
