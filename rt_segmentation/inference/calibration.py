@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,16 @@ import numpy as np
 
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable
 from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry
-from rt_segmentation.inference.quantization import QuantizationRanges, Range, ranges_path
+from rt_segmentation.inference.quantization import (
+    QuantizationRanges,
+    Range,
+    compared_logits,
+    ranges_path,
+)
 from rt_segmentation.models import ModelManifest, write_atomically
 
-# Pooling with indices and its inverse: a rounding there changes places, and nothing becomes faster. And the
-# sums of LEDNet's units: their maps are rearranged as they are; to convert them costs more than it spares.
+# Pooling with indices and its inverse compute nothing that int8 makes faster. And the sums of LEDNet's units:
+# their maps are rearranged as they are; to convert them costs more than it spares.
 _KEPT_TYPES = ["Maximum", "Subtract", "Multiply", "Ceiling", "Clamp"]
 _KEPT_NAMES = [".*/unpool/.*", r".*/encoder\.[0-9]+/Add.*"]
 
@@ -61,19 +67,36 @@ def calibrate(manifest: ModelManifest, frames: Sequence[np.ndarray], source: str
     except Exception as error:
         raise EngineError(f"NNCF cannot quantise model '{manifest.name}': {error}") from error
     found = {"frames": len(frames), "of": source, "nncf": nncf.__version__}
-    ranges = _read_ranges(model, quantized, manifest.sha256, found)
+    ranges = replace(
+        _read_ranges(model, quantized, manifest.sha256, found), top_logit=_top_logit(model, frames)
+    )
     path = ranges_path(manifest)
     write_atomically(path, ranges.to_json())
     return path
 
 
+def _top_logit(model: Any, frames: Sequence[np.ndarray]) -> Range | None:
+    """The least and the largest of all pixels' top logits; None where logits are not compared as bytes."""
+    import openvino
+
+    logits = compared_logits(model)
+    if logits is None:
+        return None
+    (topk,) = _of_type(model, "TopK")
+    watched = openvino.Model([topk.output(0)], model.get_parameters(), "top logits")
+    compiled = openvino.Core().compile_model(watched, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    tops = [compiled([frame[np.newaxis]])[0] for frame in frames]
+    return float(min(top.min() for top in tops)), float(max(top.max() for top in tops))
+
+
 def _read_ranges(model: Any, quantized: Any, sha256: str, found: Mapping[str, Any]) -> QuantizationRanges:
-    outputs, weights = {}, {}
+    outputs, weights, sources = {}, {}, {}
     for node in model.get_ops():
         if node.get_output_size() and node.output(0).get_names():
             outputs[node.get_friendly_name()] = min(node.output(0).get_names())
         if node.get_type_name() == "Convolution":
             weights[node.get_friendly_name()] = node.input_value(1).get_node().get_friendly_name()
+            sources[node.get_friendly_name()] = node.input_value(0)
     tensors: dict[str, Range] = {}
     inputs: dict[str, Range] = {}
     for node in _of_type(quantized, "FakeQuantize"):
@@ -81,7 +104,11 @@ def _read_ranges(model: Any, quantized: Any, sha256: str, found: Mapping[str, An
         target, _, place = node.get_friendly_name().rpartition("/fq_")
         kind, _, port = place.partition("_")
         low, high = (float(node.input_value(i).get_node().data.item()) for i in (1, 2))
-        if kind == "input":
+        if kind == "input" and _is_sliced(sources.get(target)):
+            # The pooling with indices beside the convolution: it moves bytes if it gets the same rounded
+            # values. Of equal ones in its window the first wins, in pooling and unpooling alike.
+            tensors[min(sources[target].get_names())] = low, high
+        elif kind == "input":
             inputs[f"{weights.get(target) or outputs[target]}:{port}"] = low, high
         else:
             tensors[outputs[target]] = low, high
@@ -92,6 +119,11 @@ def _read_ranges(model: Any, quantized: Any, sha256: str, found: Mapping[str, An
         if node.input_value(1).get_node().get_type_name() != "Constant"
     ]
     return QuantizationRanges(tensors, inputs, tuple(sorted(convolutions)), sha256, found)
+
+
+def _is_sliced(source: Any) -> bool:
+    readers = () if source is None else source.get_target_inputs()
+    return any(reader.get_node().get_type_name() == "Slice" for reader in readers)
 
 
 def _of_type(model: Any, name: str) -> Iterable[Any]:

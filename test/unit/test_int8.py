@@ -25,10 +25,10 @@ import openvino
 from rt_segmentation.commands import engines as command
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable, _defaults, build_engine
-from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry
+from rt_segmentation.inference.engines.export import LABELS_ONLY, WITH_CONFIDENCE, graph_entry
 from rt_segmentation.inference.engines.openvino_engine import OpenVINOEngine
 from rt_segmentation.inference.parity import Gate
-from rt_segmentation.inference.quantization import load_ranges, quantize, ranges_path
+from rt_segmentation.inference.quantization import compared_logits, load_ranges, quantize, ranges_path
 from rt_segmentation.models import ModelManifest, find_model, list_models, read_manifest
 
 HEIGHT, WIDTH = 120, 160
@@ -79,9 +79,9 @@ def street(seed: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     return StreetScene(seed, width, height).render(0.0)[0]
 
 
-def read_graph(manifest: ModelManifest) -> openvino.Model:
+def read_graph(manifest: ModelManifest, file: str = LABELS_ONLY) -> openvino.Model:
     """Of a size that no manifest has, padded for every network."""
-    return openvino.Core().read_model(str(graph_entry(manifest, 1, 75, 100).file(LABELS_ONLY)))
+    return openvino.Core().read_model(str(graph_entry(manifest, 1, 75, 100).file(file)))
 
 
 def rewrite(manifest: ModelManifest, **changes: Any) -> None:
@@ -137,6 +137,29 @@ def test_what_is_quantised_is_computed_in_int8(shipped: ModelManifest) -> None:
     infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     kernels = [i["primitiveType"].astype(str) for i in infos if i["layerType"].astype(str) == "Convolution"]
     assert len(kernels) > 50 and all(kernel.endswith("_I8") for kernel in kernels)
+
+
+@pytest.mark.parametrize(("name", "as_bytes"), [("enet", True), ("linknet", True), ("lednet", False)])
+def test_logits_are_compared_as_bytes_where_nothing_else_uses_them(name: str, as_bytes: bool) -> None:
+    manifest = find_model(name)
+    ranges = load_ranges(manifest)
+    assert (ranges.top_logit is not None) == as_bytes
+    model = read_graph(manifest)
+    assert (compared_logits(model) is not None) == as_bytes
+    quantize(model, ranges, manifest)
+    (compared,) = [node for node in model.get_ops() if node.get_type_name() == "TopK"]
+    assert (compared.get_input_element_type(0) == openvino.Type.u8) == as_bytes
+    assert compared_logits(read_graph(manifest, WITH_CONFIDENCE)) is None
+
+
+def test_a_top_logit_below_the_range_is_no_label(copied: ModelManifest) -> None:
+    """The file's range is what is used: far above all logits it leaves every pixel the first class."""
+    assert load_ranges(copied).top_logit is not None
+    rewrite(copied, top_logit=[1e6, 2e6])
+    model = read_graph(copied)
+    quantize(model, load_ranges(copied), copied)
+    labels = openvino.Core().compile_model(model, "CPU")([street(3, 100, 75)[None]])[0]
+    assert not labels.any()
 
 
 def test_ranges_that_change_are_judged_again(copied: ModelManifest) -> None:
