@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from rt_segmentation.benchmark.cores import core_round_trip_ns
 from rt_segmentation.benchmark.peak import PEAK
 from rt_segmentation.benchmark.worker import EAGER
 
@@ -38,6 +39,7 @@ class Row:
         gops: 1e9 operations a second of the network's convolutions, 2 for a multiply-add, at the median.
         peak_share: of what the same engine and precision reached here in plain convolutions; None without it.
         frames: how many were timed.
+        core_round_trip_ns: median over its rounds, each measured just before (`cores`); None on one core.
         problem: why there are no numbers, or empty.
     """
 
@@ -56,6 +58,7 @@ class Row:
     gops: float | None = None
     peak_share: float | None = None
     frames: int = 0
+    core_round_trip_ns: float | None = None
     problem: str = ""
 
 
@@ -63,6 +66,7 @@ class _Candidate:
     def __init__(self, row: Row, parallel: int = 1) -> None:
         self.row = row
         self.durations_ms: list[float] = []
+        self.round_trips_ns: list[float] = []
         self.gops = 0.0
         self._process = subprocess.Popen(
             [sys.executable, "-m", "rt_segmentation.benchmark.worker"],
@@ -153,6 +157,8 @@ def time_group(group: Group, seconds: float, report: Callable[[str], None] = lam
     rounds = 0
     while any(not row.problem for row in rows) and (rounds < 3 or time.monotonic() < deadline):
         for candidate in candidates:
+            round_trip_ns = core_round_trip_ns()
+            candidate.round_trips_ns += [] if round_trip_ns is None else [round_trip_ns]
             typical = candidate.durations_ms or candidate.run(1) or [ROUND_S * 1e3]
             frames = max(1, min(200, round(ROUND_S * 1e3 / float(np.median(typical)))))
             candidate.durations_ms += candidate.run(frames)
@@ -163,7 +169,7 @@ def time_group(group: Group, seconds: float, report: Callable[[str], None] = lam
         if candidate.row.problem:
             report(f"{candidate.row.engine} {candidate.row.precision}: {candidate.row.problem}")
         else:
-            _summarise(candidate.row, candidate.durations_ms)
+            _summarise(candidate.row, candidate.durations_ms, candidate.round_trips_ns)
     eager = next((row.median_ms for row in rows if row.engine == EAGER), None)
     for row in rows:
         if eager is not None and row.median_ms is not None:
@@ -213,8 +219,9 @@ def put_beside_peaks(
         row.peak_share = None if peak is None else float(f"{row.gops / peak:.3g}")
 
 
-def _summarise(row: Row, durations_ms: list[float]) -> None:
+def _summarise(row: Row, durations_ms: list[float], round_trips_ns: list[float]) -> None:
     median, p95 = np.percentile(durations_ms, (50, 95))
     row.median_ms, row.p95_ms = round(float(median), 3), round(float(p95), 3)
     row.fps = round(1e3 / float(median), 2)
     row.frames = len(durations_ms)
+    row.core_round_trip_ns = round(float(np.median(round_trips_ns)), 1) if round_trips_ns else None

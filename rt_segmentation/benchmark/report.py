@@ -31,6 +31,7 @@ _HEADS = (
     "mIoU lost",
     "GOPS",
     "of peak",
+    "cores [ns]",
 )
 
 LIBRARIES = ("torch", "openvino", "onnxruntime", "nncf", "numpy", "opencv-python-headless", "rt_segmentation")
@@ -106,7 +107,9 @@ def to_markdown(content: dict[str, Any], chart: str | None = None) -> str:
         " `x eager` is its median over the row's, in the same rounds. GOPS are the operations of the"
         " convolutions a second, 2 for a multiply-add; `of peak` is their share of what the same engine"
         " reaches here in plain 3x3 convolutions with 256 channels. Memory is the peak of a process with this"
-        " engine alone.",
+        " engine alone. `cores` is how long a byte takes from one core to the next and back, measured before"
+        " each round: where it is two or three times the usual, the cores did not share a cache, and every"
+        " network of small layers was slower.",
     ]
     if any(_too_lossy(row) for row in content["rows"]):
         lines += ["", f"(!) loses more than {MAX_LOSS} points of mean IoU: this row counts for no claim."]
@@ -157,6 +160,7 @@ def _row_line(row: dict[str, Any]) -> str:
         loss,
         _number(row["gops"], 0),
         share,
+        _number(row["core_round_trip_ns"], 0),
     )
     return name + " | ".join(cells) + " |"
 

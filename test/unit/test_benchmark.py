@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from rt_segmentation.benchmark import cores
 from rt_segmentation.benchmark.chart import draw_chart
 from rt_segmentation.benchmark.engines import Group, Row, measure_peaks, put_beside_peaks, time_group
 from rt_segmentation.benchmark.networks import (
@@ -69,6 +70,19 @@ def test_frames_side_by_side_are_timed_by_their_rate(small_model: ModelManifest)
     group = Group("enet", str(small_model.path), 64, 48, (("torch", "fp32"),), parallel=2)
     (timed,) = time_group(group, 0.1)
     assert timed.fps is not None and timed.frames > 2 and not timed.problem
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has no other")
+def test_the_way_from_core_to_core_is_measured_beside_each_row(small_model: ModelManifest) -> None:
+    group = Group("enet", str(small_model.path), 64, 48, (("torch", "fp32"),))
+    (timed,) = time_group(group, 0.1)
+    assert timed.core_round_trip_ns is not None and timed.core_round_trip_ns > 0
+    assert f"| {timed.core_round_trip_ns:.0f} |" in to_markdown(to_json([timed], [], {}, "x"))
+
+
+def test_one_core_has_no_way_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert cores.core_round_trip_ns() is None
 
 
 def test_rows_stand_beside_the_engines_peak() -> None:
