@@ -7,8 +7,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from types import FrameType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -17,8 +18,11 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+T = TypeVar("T")
+
 # Of the process, as signals are.
 _stopped = threading.Event()
+_asides: list[threading.Thread] = []
 
 
 class StartError(ValueError):
@@ -55,6 +59,37 @@ def interrupted() -> bool:
     return _stopped.is_set()
 
 
+class Interrupted(Exception):
+    """SIGINT or SIGTERM came while a callback waited: the process is about to end."""
+
+
+def aside(job: Callable[[], T]) -> T:
+    """Do a long job on a thread of its own, for native code that builds an engine would hold up signals.
+
+    Returns:
+        The job's result; it may raise what the job raises.
+
+    Raises:
+        Interrupted: a signal came. The job is left to itself, and the process ends without it.
+    """
+    result: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            result.set_result(job())
+        except BaseException as error:
+            result.set_exception(error)
+
+    thread = threading.Thread(target=work, name="aside", daemon=True)
+    _asides.append(thread)
+    thread.start()
+    while not interrupted():
+        if wait([result], timeout=0.1).done:
+            _asides.remove(thread)
+            return result.result()
+    raise Interrupted
+
+
 def run_node(name: str, make_node: Callable[[], ProcessNode], argv: Sequence[str] | None = None) -> int:
     """Make a node and spin it until it is finished or interrupted.
 
@@ -68,17 +103,18 @@ def run_node(name: str, make_node: Callable[[], ProcessNode], argv: Sequence[str
         Both signals are ignored from then on, since a second one, as launch sends it, may come while the
         process ends.
     """
+    threads_ended = True
     try:
         threads_ended = _run(make_node, list(sys.argv if argv is None else argv))
     except (ValueError, ParameterException) as error:
         get_logger(name).fatal(str(error))
         return 2
     except (ExternalShutdownException, _InterruptedAtStart):
-        return 0
+        pass
     finally:
         _on_signals(signal.SIG_IGN)
         rclpy.try_shutdown()
-    if not threads_ended:
+    if not threads_ended or any(thread.is_alive() for thread in _asides):
         # A thread inside a library's native code would crash the interpreter's own end.
         sys.stdout.flush()
         sys.stderr.flush()

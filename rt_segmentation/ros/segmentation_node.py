@@ -23,7 +23,7 @@ from rt_segmentation.ros.image_input import ImageInput, ImageMessage
 from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.outputs import OUTPUT_QOS, Outputs
 from rt_segmentation.ros.parameters import declare, refuse_unknown
-from rt_segmentation.ros.process import StartError, interrupted, run_node
+from rt_segmentation.ros.process import Interrupted, StartError, aside, interrupted, run_node
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS
 from rt_segmentation.ros.worker import Worker
 from rt_segmentation.runtime.statistics import StreamStatistics
@@ -80,6 +80,8 @@ class SegmentationNode(LifecycleNode):
         self._starting = True
         for trigger in (self.trigger_configure, self.trigger_activate):
             if trigger() != TransitionCallbackReturn.SUCCESS:
+                if interrupted():
+                    return
                 raise StartError(self._failure or "the node could not be activated")
         self._starting = False
 
@@ -91,33 +93,19 @@ class SegmentationNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and make the topics."""
         try:
-            manifest = find_model(self._value("model"))
-            frames = self._value("parity.frames")
-            gate = Gate(
-                self._value("parity.fp32"),
-                self._value("parity.half"),
-                self._value("parity.int8"),
-                Path(frames).expanduser() if frames else None,
-            )
-            segmenter = Segmenter.build(
-                manifest,
-                self._value("engine"),
-                self._value("precision"),
-                (self._value("input_width"), self._value("input_height")),
-                self._value("output_resolution"),
-                gate,
-                self._value("parallel_frames"),
-            )
-            segmenter.prepare()
+            segmenter = aside(self._make_segmenter)
         except EngineError as error:
             return self._refuse(engine_problem(error, self._value("engine"), self._value("precision")))
         except (ModelError, ParityError) as error:
             return self._refuse(str(error))
+        except Interrupted:
+            return self._refuse("interrupted while the model was set up")
         # An engine can fail in ways of its own, and rclpy swallows what a transition raises.
         except Exception as error:
             return self._refuse(f"the model could not be set up: {type(error).__name__}: {error}")
         config = segmenter.config
         self._segmenter, self._outputs = segmenter, Outputs(self, config.label_set)
+        manifest = config.manifest
         self.get_logger().info(
             f"model {manifest.name} ({manifest.network}, {len(config.label_set.classes)} classes) on engine"
             f" {config.engine.name}, {config.engine.precision}, {config.engine.device}"
@@ -162,6 +150,27 @@ class SegmentationNode(LifecycleNode):
         self._stop_working()
         self._release()
         return TransitionCallbackReturn.SUCCESS
+
+    def _make_segmenter(self) -> Segmenter:
+        """As the parameters say, ready for frames: its engine is built, which may take minutes once."""
+        frames = self._value("parity.frames")
+        gate = Gate(
+            self._value("parity.fp32"),
+            self._value("parity.half"),
+            self._value("parity.int8"),
+            Path(frames).expanduser() if frames else None,
+        )
+        segmenter = Segmenter.build(
+            find_model(self._value("model")),
+            self._value("engine"),
+            self._value("precision"),
+            (self._value("input_width"), self._value("input_height")),
+            self._value("output_resolution"),
+            gate,
+            self._value("parallel_frames"),
+        )
+        segmenter.prepare()
+        return segmenter
 
     def _refuse(self, why: str) -> TransitionCallbackReturn:
         self._failure = why

@@ -172,6 +172,29 @@ def test_a_signal_ends_it_while_a_transition_waits_for_an_engine_that_hangs(
     assert "Traceback" not in node.process.output
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("autostart", [True, False], ids=["autostart", "managed"])
+def test_a_signal_ends_it_while_an_engine_is_being_built(
+    spawn: Any, observer: Any, small_model: ModelManifest, number: signal.Signals, autostart: bool
+) -> None:
+    """As TensorRT is for minutes, at the first start on a Jetson."""
+    parameters = {"engine": "building", "autostart": autostart, "input_width": 64, "input_height": 48}
+    environment = {"PYTHONPATH": with_folder(Path(__file__).parent)}
+    module = "building_engine_node"
+    node = NodeUnderTest(spawn, observer, "/building", small_model, environment, module, **parameters)
+    if not autostart:
+        client = observer.node.create_client(ChangeState, f"{node.name}/change_state")
+        node.spin_until(client.service_is_ready)
+        request = ChangeState.Request()
+        request.transition.id = Transition.TRANSITION_CONFIGURE
+        client.call_async(request)
+    node.process.wait_for("the build begins")
+    node.process.send(number)
+    # Launch sends SIGTERM after five seconds and SIGKILL after ten.
+    assert node.process.finish(5.0) == 0
+    assert "Traceback" not in node.process.output and "[FATAL]" not in node.process.output
+
+
 def test_lifecycle_manager_takes_the_node_through_all_states(
     stage: Any, listen: Any, small_model: ModelManifest
 ) -> None:
