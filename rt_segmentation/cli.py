@@ -244,6 +244,9 @@ def _add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     benchmark.add_argument("--engines", nargs="+", default=[], help="engines (default: all that are here)")
     benchmark.add_argument("--precisions", nargs="+", default=[], help="precisions (default: all there are)")
     benchmark.add_argument("--compare", choices=("eager",), help="put each beside plain eager PyTorch, fp32")
+    benchmark.add_argument(
+        "--batches", type=int, nargs="+", default=[1], help="frames that engines get at once (default 1)"
+    )
     benchmark.add_argument("--data-root", type=Path, help="CamVid's folder, to measure the mean IoU lost")
     benchmark.add_argument(
         "--parallel",

@@ -30,6 +30,7 @@ def draw_chart(content: dict[str, Any]) -> bytes | None:
     sizes = [(row["width"], row["height"]) for row in usable]
     size = SIZE if SIZE in sizes else sizes[0]
     rows = [row for row, own in zip(usable, sizes) if own == size]
+    rows = [row for row in rows if row["batch"] == rows[0]["batch"]]
 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

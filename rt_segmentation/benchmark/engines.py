@@ -31,14 +31,15 @@ class Row:
         model: name or manifest.
         width, height: of the frame [px].
         engine, precision: what ran it; engine 'eager' is the yardstick.
-        median_ms, p95_ms: of a frame.
-        fps: 1000 / median_ms.
+        median_ms, p95_ms: of a frame, or of a batch of them.
+        fps: frames a second at the median.
         peak_memory_mb: of the candidate's process, resident.
         eager_ratio: eager's median over this one's, from the same rounds; None without eager.
         miou_loss: points of mean IoU below torch fp32 on CamVid val; None without the data.
         gops: 1e9 operations a second of the network's convolutions, 2 for a multiply-add, at the median.
         peak_share: of what the same engine and precision reached here in plain convolutions; None without it.
-        frames: how many were timed.
+        frames: how many were timed, or how many batches.
+        batch: frames that are segmented at once.
         core_round_trip_ns: median over its rounds, each measured just before (`cores`); None on one core.
         problem: why there are no numbers, or empty.
     """
@@ -58,6 +59,7 @@ class Row:
     gops: float | None = None
     peak_share: float | None = None
     frames: int = 0
+    batch: int = 1
     core_round_trip_ns: float | None = None
     problem: str = ""
 
@@ -81,6 +83,7 @@ class _Candidate:
             "precision": row.precision,
             "width": row.width,
             "height": row.height,
+            "batch": row.batch,
             "parallel": parallel,
         }
         answer = self._ask(described)
@@ -123,6 +126,7 @@ class _Candidate:
 class Group:
     """The candidates of one network and size; they take turns, so that a noisy machine disturbs all alike.
 
+    With `batch` above 1 every candidate gets so many frames at once, and a duration is that of all of them.
     With `parallel` above 1 an engine segments so many frames side by side, and a frame's duration is the time
     by their number: the rate counts, not the latency.
     """
@@ -133,19 +137,20 @@ class Group:
     height: int
     candidates: Sequence[tuple[str, str]] = field(default_factory=tuple)
     parallel: int = 1
+    batch: int = 1
 
 
 def time_group(group: Group, seconds: float, report: Callable[[str], None] = lambda _: None) -> list[Row]:
     """Time a group's candidates.
 
     Args:
-        group: what to time; where 'eager' is among the candidates, the others get their ratio to it.
+        group: what to time; where 'eager' in fp32 is among the candidates, the others get their ratio to it.
         seconds: of timing for the whole group, shared by its candidates, after they are built; each has three
             rounds at least.
         report: told what happens.
     """
     rows = [
-        Row(group.network, group.model, group.width, group.height, engine, precision)
+        Row(group.network, group.model, group.width, group.height, engine, precision, batch=group.batch)
         for engine, precision in group.candidates
     ]
     candidates = []
@@ -170,7 +175,7 @@ def time_group(group: Group, seconds: float, report: Callable[[str], None] = lam
             report(f"{candidate.row.engine} {candidate.row.precision}: {candidate.row.problem}")
         else:
             _summarise(candidate.row, candidate.durations_ms, candidate.round_trips_ns)
-    eager = next((row.median_ms for row in rows if row.engine == EAGER), None)
+    eager = next((row.median_ms for row in rows if (row.engine, row.precision) == (EAGER, "fp32")), None)
     for row in rows:
         if eager is not None and row.median_ms is not None:
             row.eager_ratio = round(eager / row.median_ms, 3)
@@ -214,7 +219,7 @@ def put_beside_peaks(
     for row in rows:
         if row.median_ms is None:
             continue
-        row.gops = round(2 * gmacs(row) / row.median_ms * 1e3, 1)
+        row.gops = round(2 * gmacs(row) * row.batch / row.median_ms * 1e3, 1)
         peak = peaks.get((row.engine, row.precision))
         row.peak_share = None if peak is None else float(f"{row.gops / peak:.3g}")
 
@@ -222,6 +227,6 @@ def put_beside_peaks(
 def _summarise(row: Row, durations_ms: list[float], round_trips_ns: list[float]) -> None:
     median, p95 = np.percentile(durations_ms, (50, 95))
     row.median_ms, row.p95_ms = round(float(median), 3), round(float(p95), 3)
-    row.fps = round(1e3 / float(median), 2)
+    row.fps = round(1e3 * row.batch / float(median), 2)
     row.frames = len(durations_ms)
     row.core_round_trip_ns = round(float(np.median(round_trips_ns)), 1) if round_trips_ns else None

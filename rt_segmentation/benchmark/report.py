@@ -119,11 +119,12 @@ def to_markdown(content: dict[str, Any], chart: str | None = None) -> str:
     if content["peaks"]:
         lines += ["", "| engine | precision | peak [GOPS] |", "|---|---|---|"]
         lines += [f"| {p['engine']} | {p['precision']} | {p['gops']:.0f} |" for p in content["peaks"]]
-    groups: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, int, int, int], list[dict[str, Any]]] = {}
     for row in content["rows"]:
-        groups.setdefault((row["model"], row["width"], row["height"]), []).append(row)
-    for (model, width, height), rows in groups.items():
-        lines += ["", f"## {model}, {width}x{height}", "", f"| {' | '.join(_HEADS)} |"]
+        groups.setdefault((row["model"], row["width"], row["height"], row["batch"]), []).append(row)
+    for (model, width, height, batch), rows in groups.items():
+        frames = "" if batch == 1 else f", {batch} frames at once"
+        lines += ["", f"## {model}, {width}x{height}{frames}", "", f"| {' | '.join(_HEADS)} |"]
         lines += ["|" + "---|" * len(_HEADS), *(_row_line(row) for row in rows)]
     return "\n".join(lines) + "\n"
 

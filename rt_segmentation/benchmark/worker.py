@@ -22,13 +22,13 @@ from rt_segmentation.inference.parity import parity_frames
 from rt_segmentation.models import find_model
 
 EAGER = "eager"
-"""The yardstick: plain eager PyTorch, float32, contiguous, of the undeployed network, forward pass alone."""
+"""The yardstick: plain eager PyTorch, contiguous, of the undeployed network, forward pass alone, in fp32."""
 
 
 def make_candidate(
-    model: str, engine: str, precision: str, width: int, height: int, parallel: int
+    model: str, engine: str, precision: str, width: int, height: int, batch: int, parallel: int
 ) -> tuple[Callable[[], None], float]:
-    """Something that segments one frame each time it is called, or that measures the engine's peak.
+    """Something that segments a batch each time it is called, or that measures the engine's peak.
 
     Args:
         model: name or manifest; `PEAK` for the peak.
@@ -36,6 +36,7 @@ def make_candidate(
         precision: of the engine.
         width: of the frame [px].
         height: of the frame [px].
+        batch: frames at once.
         parallel: how many threads will call it at once.
 
     Returns:
@@ -47,27 +48,29 @@ def make_candidate(
     if model == PEAK:
         return peak_run(engine, precision)
     manifest = find_model(model)
-    frame = parity_frames(height, width)[:1]
+    streets = parity_frames(height, width)
+    frames = np.resize(streets, (batch, *streets.shape[1:]))
     if engine == EAGER:
-        return _eager(manifest, frame), 0.0
+        return _eager(manifest, frames, precision), 0.0
     from rt_segmentation.inference.engines import build_engine
 
     built = build_engine(manifest, engine, precision, parallel=parallel)
 
     def segment() -> None:
-        built.infer(frame, False)
+        built.infer(frames, False)
 
     return segment, 0.0
 
 
-def _eager(manifest: Any, frame: np.ndarray) -> Callable[[], None]:
+def _eager(manifest: Any, frames: np.ndarray, precision: str) -> Callable[[], None]:
     import torch
 
     from rt_segmentation.inference.engines.torch_engine import load_network
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = load_network(manifest).to(device)
-    pixels = torch.from_numpy(frame).permute(0, 3, 1, 2).float().div(255).contiguous().to(device)
+    dtype = torch.float16 if precision == "fp16" else torch.float32
+    network = load_network(manifest).to(device, dtype)
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div(255).contiguous().to(device, dtype)
 
     def forward() -> None:
         with torch.inference_mode():

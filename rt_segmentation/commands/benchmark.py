@@ -18,10 +18,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Measure engines, the node, its start, or its messages.
 
     Raises:
-        BenchmarkError: a size is not WIDTHxHEIGHT.
+        BenchmarkError: a size is not WIDTHxHEIGHT, or a batch has no frame.
         EngineError, ModelError: nothing can be measured here; the message says why.
     """
     sizes = [_size(text) for text in arguments.sizes]
+    if min(arguments.batches) < 1:
+        raise BenchmarkError(
+            f"a batch of {min(arguments.batches)} frames cannot be timed: it takes 1 or more"
+        )
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.subject == "engines":
         benchmark_engines.run(arguments, sizes, _say)

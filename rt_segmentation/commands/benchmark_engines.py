@@ -96,13 +96,18 @@ def _groups(
     say: Say,
 ) -> list[Group]:
     cuda = any(engine == "torch2trt" for engine, _ in installed()) or _has_cuda()
+    eager = [(EAGER, "fp32"), (EAGER, "fp16")] if cuda else [(EAGER, "fp32")]
     groups = []
     for manifest in models.values():
         candidates = _candidates(manifest, arguments.engines, arguments.precisions, say)
         if arguments.compare == EAGER:
-            candidates = [(EAGER, "fp32"), *candidates]
+            candidates = [*eager, *candidates]
         chosen = sizes or sizes_for(manifest.network, arguments.full, cuda)
-        groups += [Group(manifest.network, str(manifest.path), *size, tuple(candidates)) for size in chosen]
+        groups += [
+            Group(manifest.network, str(manifest.path), *size, tuple(candidates), batch=batch)
+            for size in chosen
+            for batch in arguments.batches
+        ]
     return groups
 
 
@@ -170,7 +175,7 @@ def _measure_losses(
         return scores[key]
 
     for row in rows:
-        if row.problem or row.network == SEGNET:
+        if row.problem or row.network == SEGNET or (row.engine, row.precision) == (EAGER, "fp16"):
             continue
         reference = score(row.model, "torch", "fp32")
         try:

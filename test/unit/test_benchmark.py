@@ -72,6 +72,16 @@ def test_frames_side_by_side_are_timed_by_their_rate(small_model: ModelManifest)
     assert timed.fps is not None and timed.frames > 2 and not timed.problem
 
 
+def test_a_batch_is_timed_as_one(small_model: ModelManifest) -> None:
+    candidates = (("eager", "fp32"), ("torch", "fp32"))
+    for batch in (1, 3):
+        for timed in time_group(Group("enet", str(small_model.path), 64, 48, candidates, batch=batch), 0.1):
+            assert timed.batch == batch and timed.median_ms is not None and timed.eager_ratio is not None
+            assert timed.fps == pytest.approx(1e3 * batch / timed.median_ms, rel=0.01)
+    page = to_markdown(to_json([timed], [], {}, "x"))
+    assert "## " in page and "64x48, 3 frames at once" in page
+
+
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has no other")
 def test_the_way_from_core_to_core_is_measured_beside_each_row(small_model: ModelManifest) -> None:
     group = Group("enet", str(small_model.path), 64, 48, (("torch", "fp32"),))
@@ -143,6 +153,7 @@ def test_candidates_take_turns_beside_eager(small_model: ModelManifest, tmp_path
         sizes=["64x48"],
         engines=["torch"],
         precisions=["fp32"],
+        batches=[1, 2],
         compare="eager",
         data_root=None,
         minutes=0.0,
@@ -151,14 +162,15 @@ def test_candidates_take_turns_beside_eager(small_model: ModelManifest, tmp_path
     )
     command.run(arguments)
     content = json.loads((tmp_path / "out" / "engines.json").read_text())
-    assert [timed["engine"] for timed in content["rows"]] == ["eager", "torch"]
-    eager, ours = content["rows"]
+    taken = [(timed["engine"], timed["batch"]) for timed in content["rows"]]
+    assert taken == [("eager", 1), ("torch", 1), ("eager", 2), ("torch", 2)]
+    eager, ours = content["rows"][2:]
     assert eager["eager_ratio"] == 1.0
     assert ours["eager_ratio"] == pytest.approx(eager["median_ms"] / ours["median_ms"], rel=0.01)
     for timed in content["rows"]:
         assert timed["problem"] == "" and timed["frames"] >= 3 and timed["peak_memory_mb"] > 50
         assert 0 < timed["median_ms"] <= timed["p95_ms"]
-        assert timed["fps"] == pytest.approx(1000 / timed["median_ms"], rel=0.01)
+        assert timed["fps"] == pytest.approx(1000 * timed["batch"] / timed["median_ms"], rel=0.01)
         assert (timed["network"], timed["width"], timed["height"]) == ("enet", 64, 48)
         assert timed["model"] == str(small_model.path) and timed["peak_share"] > 0
         assert timed["miou_loss"] is None
@@ -166,6 +178,9 @@ def test_candidates_take_turns_beside_eager(small_model: ModelManifest, tmp_path
     assert "| torch | fp32 |" in (tmp_path / "out" / "engines.md").read_text()
     arguments.engines = ["abacus"]
     with pytest.raises(EngineError, match="unknown engine 'abacus'; there are"):
+        command.run(arguments)
+    arguments.batches = [0]
+    with pytest.raises(command.BenchmarkError, match="a batch of 0 frames cannot be timed"):
         command.run(arguments)
     arguments.sizes = ["640"]
     with pytest.raises(command.BenchmarkError, match="size '640' is not WIDTHxHEIGHT"):
