@@ -36,7 +36,7 @@ def peak_run(engine: str, precision: str) -> tuple[Callable[[], None], float]:
         return _openvino(precision), GOPS
     if engine == "onnxruntime" and precision == "fp32":
         return _onnxruntime(), GOPS
-    if engine in ("torch", "eager", "torch2trt") and precision != "int8":
+    if engine in ("torch", "eager"):
         return _torch(precision)
     raise EngineUnavailable(f"the peak of engine '{engine}' in {precision} is not measured")
 

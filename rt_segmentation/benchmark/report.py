@@ -34,7 +34,18 @@ _HEADS = (
     "cores [ns]",
 )
 
-LIBRARIES = ("torch", "openvino", "onnxruntime", "nncf", "numpy", "opencv-python-headless", "rt_segmentation")
+LIBRARIES = (
+    "torch",
+    "openvino",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "torch2trt",
+    "nncf",
+    "numpy",
+    "opencv-python-headless",
+    "rt_segmentation",
+)
 
 
 def environment() -> dict[str, Any]:

@@ -211,7 +211,8 @@ def code_digest() -> str:
     sources = [
         *sorted((package / "networks").glob("*.py")),
         *sorted((package / "inference" / "deploy").glob("*.py")),
-        *(package / "inference" / "engines" / name for name in ("graph.py", "export.py")),
+        *(package / "inference" / "engines" / name for name in ("graph.py", "export.py", "torch_runner.py")),
+        *sorted((package / "inference" / "engines").glob("*_engine.py")),
         package / "inference" / "quantization.py",
     ]
     digest = hashlib.sha256()

@@ -17,7 +17,7 @@ from rt_segmentation.provenance import machine
 KIND = "tuned"
 
 # Another version may have another order.
-_LIBRARIES = ("openvino", "onnxruntime", "tensorrt", "torch")
+_LIBRARIES = ("openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt", "torch", "torch2trt")
 
 
 @dataclass(frozen=True)

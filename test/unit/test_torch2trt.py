@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("torch")
+import numpy as np
 import torch
 from torch import nn
 
+from rt_segmentation.inference.deploy import deploy
 from rt_segmentation.inference.deploy.torch2trt_calls import PARAMETERS
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable, build_engine
 from rt_segmentation.inference.engines import torch2trt_engine as engine
 from rt_segmentation.models import ModelManifest
+from rt_segmentation.networks import build_network
 
 TENSORRT = SimpleNamespace(
-    Logger=SimpleNamespace(WARNING=2), DeviceType=SimpleNamespace(DLA="dla"), __version__="10.3.0"
+    Logger=SimpleNamespace(WARNING=2),
+    DeviceType=SimpleNamespace(DLA="dla"),
+    BuilderFlag=SimpleNamespace(TF32="tf32"),
+    __version__="10.3.0",
 )
 
 
@@ -63,7 +70,8 @@ def test_the_builder_tells_how_far_it_is(caplog: pytest.LogCaptureFixture) -> No
     settings = SimpleNamespace()
     torch2trt = SimpleNamespace(get_conversion_context=lambda: SimpleNamespace(builder_config=settings))
     images = torch.rand(1, 3, 4, 4)
-    assert torch.equal(engine._Conversion(nn.ReLU(), torch2trt, monitor)(images), images)
+    conversion = engine._Conversion(nn.ReLU(), torch2trt, TENSORRT, "fp16", monitor)
+    assert torch.equal(conversion(images), images)
     assert settings.progress_monitor is monitor
     monitor.phase_start("tactics", None, 10)
     monitor._logged -= engine.PROGRESS_INTERVAL_S
@@ -71,6 +79,67 @@ def test_the_builder_tells_how_far_it_is(caplog: pytest.LogCaptureFixture) -> No
     assert "small: tactics, step 5 of 10" in caplog.text
     monitor.phase_finish("tactics")
     assert engine._progress_monitor(SimpleNamespace(), "old") is None
+
+
+@pytest.mark.parametrize(("precision", "cleared"), [("fp32", ["tf32"]), ("fp16", []), ("int8", [])])
+def test_fp32_has_all_its_bits(precision: str, cleared: list[str]) -> None:
+    flags: list[str] = []
+    settings = SimpleNamespace(clear_flag=flags.append)
+    torch2trt = SimpleNamespace(get_conversion_context=lambda: SimpleNamespace(builder_config=settings))
+    engine._Conversion(nn.ReLU(), torch2trt, TENSORRT, precision, None)(torch.rand(1, 3, 4, 4))
+    assert flags == cleared
+
+
+@pytest.mark.parametrize("dla", [None, 1])
+def test_the_body_in_tensorrt_keeps_no_weights(dla: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtimes: list[Any] = []
+
+    class Runtime:
+        def __init__(self, logger: Any) -> None:
+            runtimes.append(self)
+
+        def deserialize_cuda_engine(self, serialized: bytes) -> bytes:
+            # The core is read when the engine is loaded.
+            self.core_when_loaded = getattr(self, "DLA_core", None)
+            return serialized
+
+    tensorrt = SimpleNamespace(**vars(TENSORRT), Runtime=Runtime)
+    tensorrt.Logger = lambda level: None
+    tensorrt.Logger.WARNING = 2
+    monkeypatch.setitem(sys.modules, "tensorrt", tensorrt)
+    module = SimpleNamespace(TRTModule=lambda built, inputs, outputs: nn.Identity())
+    monkeypatch.setitem(sys.modules, "torch2trt", module)
+    network = deploy(build_network("enet", 11).eval(), 64, 96)
+    coarse = torch.rand(1, 44, 32, 48)
+    expected = network.body.spread(coarse)
+    body = engine.TensorRTBody(network.body, b"engine", dla)
+    assert all(parameter.is_meta for parameter in network.body.parameters())
+    assert torch.equal(body.spread(coarse), expected) and body.phases == 4
+    assert runtimes[0].core_when_loaded == dla
+
+
+def test_other_frames_calibrate_anew_and_are_judged_anew(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "tensorrt", TENSORRT)
+    monkeypatch.setattr(engine.Torch2TRTEngine, "offered", classmethod(lambda cls: ("fp16", "fp32", "int8")))
+    built: list[bytes] = []
+
+    def build(self: Any, *shape: Any) -> bytes:
+        built.append(b"engine %d" % len(built))
+        return built[-1]
+
+    monkeypatch.setattr(engine.Torch2TRTEngine, "_build", build)
+    frames = [np.full((4, 4, 3), value, np.uint8) for value in (1, 2)]
+    verdicts = []
+    for calibration in ([frames[0]], [frames[0]], [], [frames[1]], []):
+        made = engine.Torch2TRTEngine(small_model, "int8", calibration=calibration)
+        serialized = made._engine(deploy(made._network, 64, 96), 1, 64, 96)
+        assert serialized == built[-1]
+        verdicts.append(made._verdict_key(1, 64, 96).folder_name)
+    assert len(built) == 2
+    assert verdicts[0] == verdicts[1] == verdicts[2] != verdicts[3] == verdicts[4]
 
 
 def test_padding_takes_what_tensorrt_10_has() -> None:

@@ -140,11 +140,27 @@ def auto_order() -> tuple[str, ...]:
     """The default order for this machine."""
     order: tuple[str, ...] = CPU_ORDER
     if any(Path(path).exists() for path in _NVIDIA):
-        with contextlib.suppress(ImportError):
-            import torch
-
-            order = GPU_ORDER if torch.cuda.is_available() else CPU_ORDER
+        if _torch_has_cuda():
+            order = GPU_ORDER
+        elif _onnxruntime_has_gpu():
+            order = ("onnxruntime", *(name for name in CPU_ORDER if name != "onnxruntime"))
     return tuple(name for name in order if name in ENGINES)
+
+
+def _torch_has_cuda() -> bool:
+    try:
+        import torch
+    except (ImportError, OSError):
+        return False
+    return torch.cuda.is_available()
+
+
+def _onnxruntime_has_gpu() -> bool:
+    try:
+        from rt_segmentation.inference.engines.onnxruntime_engine import working_providers
+    except (ImportError, OSError):
+        return False
+    return working_providers()[0] != "CPUExecutionProvider"
 
 
 def installed() -> list[tuple[str, str]]:
@@ -180,3 +196,6 @@ def _engine_class(name: str) -> Any:
         raise EngineUnavailable(
             f"engine '{name}' needs the Python package '{error.name}': pip install 'rt_segmentation[{name}]'"
         ) from error
+    except OSError as error:
+        # PyTorch for CUDA without CUDA's libraries.
+        raise EngineUnavailable(f"engine '{name}' cannot be used: a library is missing: {error}") from error

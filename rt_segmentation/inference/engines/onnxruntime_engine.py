@@ -1,8 +1,14 @@
-"""ONNX Runtime: TensorRT or CUDA where its package has them, else the CPU."""
+"""ONNX Runtime: TensorRT or CUDA where its package has them and they work, else the CPU."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +18,53 @@ import numpy as np
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
-from rt_segmentation.inference import cache
+from rt_segmentation.inference.cache import CacheKey, locked
 from rt_segmentation.inference.engines.cached import CachedEngine, Runner
 from rt_segmentation.inference.engines.export import INPUT_NAME
+from rt_segmentation.inference.engines.failures import first_line
+from rt_segmentation.provenance import machine
+
+logger = logging.getLogger(__name__)
 
 _TENSORRT, _CUDA, _CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
 _PREFERRED = (_TENSORRT, _CUDA, _CPU)
 
+# One float copied, as ONNX, to see which providers work.
+_PROBE = (
+    b'\x08\x08:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
+)
 
-def _available() -> list[str]:
-    return [name for name in _PREFERRED if name in onnxruntime.get_available_providers()]
+
+@cache
+def working_providers() -> tuple[str, ...]:
+    """Those that can be used here, the first choice first.
+
+    The package for GPUs names TensorRT and CUDA as available wherever it is installed. Where their libraries
+    are missing a session does without them, and says so on stderr alone.
+    """
+    found = []
+    for name in (name for name in _PREFERRED if name in onnxruntime.get_available_providers()):
+        try:
+            _session(_PROBE, [name], onnxruntime.SessionOptions())
+            found.append(name)
+        except Exception as error:
+            # What its native code raises is of many types.
+            logger.warning("ONNX Runtime's %s cannot be used here: %s", name, first_line(error))
+    return tuple(found)
 
 
-def _providers(precision: str) -> list[str | tuple[str, dict[str, Any]]]:
-    chosen: list[str | tuple[str, dict[str, Any]]] = [*_available()]
-    if chosen[0] == _TENSORRT:
-        # Building takes TensorRT minutes, once.
-        options = {
-            "trt_engine_cache_enable": True,
-            "trt_engine_cache_path": str(cache.cache_root() / ".tensorrt"),
-            "trt_fp16_enable": precision == "fp16",
-        }
-        chosen[0] = (_TENSORRT, options)
-    return chosen
+def _session(
+    model: bytes | str, providers: list[Any], options: onnxruntime.SessionOptions
+) -> onnxruntime.InferenceSession:
+    """A session with the first of the providers; never silently with another one."""
+    # Errors come as exceptions; what it merely warns about is for its developers.
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    if session.get_providers()[0] != wanted:
+        raise RuntimeError(f"{wanted} could not be loaded, its libraries may be missing")
+    return session
 
 
 class ONNXRuntimeEngine(CachedEngine):
@@ -47,27 +77,66 @@ class ONNXRuntimeEngine(CachedEngine):
 
     @property
     def device(self) -> str:
-        """The machine and the providers that are tried, in this order."""
-        names = [name.removesuffix("ExecutionProvider") for name in _available()]
-        return f"{os.uname().machine} {', '.join(names)}"
+        """The machine and the provider."""
+        return f"{machine()}, {working_providers()[0].removesuffix('ExecutionProvider')}"
 
     @classmethod
     def precisions(cls) -> tuple[str, ...]:
         """See `CachedEngine.precisions`."""
-        return ("fp16", "fp32") if _TENSORRT in _available() else ("fp32",)
+        return ("fp16", "fp32") if _TENSORRT in working_providers() else ("fp32",)
 
     def _versions(self) -> dict[str, str]:
-        return {"onnxruntime": onnxruntime.__version__}
+        versions = {"onnxruntime": onnxruntime.__version__}
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions["tensorrt"] = metadata.version("tensorrt")
+        return versions
 
     def _compile(self, graph: Path) -> Runner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = max(1, len(os.sched_getaffinity(0)) // self._parallel)
-        # Errors come as exceptions; what it merely warns about is for its developers.
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(str(graph), options, providers=_providers(self.precision))
+        with _tensorrt_folder(graph) as folder:
+            try:
+                session = _session(str(graph), self._providers(folder), options)
+            except Exception as error:
+                if not folder.exists():
+                    raise
+                # Whoever wrote it may have died over it.
+                reason = first_line(error)
+                logger.warning("TensorRT's engines in %s fail (%s) and are built again", folder, reason)
+                shutil.rmtree(folder)
+                session = _session(str(graph), self._providers(folder), options)
 
         def run(images: np.ndarray) -> list[np.ndarray]:
             outputs: list[np.ndarray] = session.run(None, {INPUT_NAME: images})
             return outputs
 
         return run
+
+    def _providers(self, folder: Path) -> list[str | tuple[str, dict[str, Any]]]:
+        # In fp32 all bits count: by default CUDA's tensor cores take 10 of 23.
+        cuda = (_CUDA, {"use_tf32": 0})
+        tensorrt = {
+            # Building takes TensorRT minutes, once.
+            "trt_engine_cache_enable": True,
+            "trt_engine_cache_path": str(folder),
+            "trt_fp16_enable": self.precision == "fp16",
+        }
+        chosen: list[str | tuple[str, dict[str, Any]]] = []
+        for name in working_providers():
+            chosen.append((_TENSORRT, tensorrt) if name == _TENSORRT else cuda if name == _CUDA else name)
+        return chosen
+
+
+@contextlib.contextmanager
+def _tensorrt_folder(graph: Path) -> Iterator[Path]:
+    """Where TensorRT keeps what it builds of a graph, while no other process is there.
+
+    It names its files by the graph's file and nodes, not by weights and sizes: they lie in the graph's entry
+    of the cache, which has both in its name, and go with it.
+    """
+    folder = graph.parent / "tensorrt"
+    if working_providers()[0] != _TENSORRT:
+        yield folder
+        return
+    with locked(CacheKey("tensorrt", {"model": graph.parent.name}, {})):
+        yield folder

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib
 import logging
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -14,10 +18,11 @@ import torch
 from torch import nn
 
 from rt_segmentation.inference import cache
-from rt_segmentation.inference.cache import CacheKey
+from rt_segmentation.inference.cache import CacheEntry, CacheKey
 from rt_segmentation.inference.deploy import DeployedNetwork, deploy
 from rt_segmentation.inference.deploy.body import Body
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable
+from rt_segmentation.inference.engines.failures import first_line
 from rt_segmentation.inference.engines.torch_engine import TorchEngine
 from rt_segmentation.inference.engines.torch_runner import CudaRunner, Runner, TorchGraph
 from rt_segmentation.inference.parity import Gate, images_in, read_frame, spread
@@ -71,6 +76,7 @@ class Torch2TRTEngine(TorchEngine):
                 raise EngineUnavailable("engine 'torch2trt' has no fp32 on a DLA; it has fp16 and int8 there")
             self.device += f", DLA {self._dla_core}"
         self._calibration = calibration
+        self._serialized: dict[tuple[int, int, int], str] = {}
 
     @classmethod
     def offered(cls) -> tuple[str, ...]:
@@ -82,6 +88,12 @@ class Torch2TRTEngine(TorchEngine):
                 raise EngineUnavailable(
                     f"engine 'torch2trt' needs the Python package '{error.name}'; docs/torch2trt.md says how"
                     " to install it"
+                ) from error
+            except Exception as error:
+                # torch2trt names parts of TensorRT while it is imported, and some are gone in newer versions.
+                raise EngineUnavailable(
+                    f"engine 'torch2trt': the Python package '{package}' cannot be imported:"
+                    f" {first_line(error)}; docs/torch2trt.md says which versions go together"
                 ) from error
         if not torch.cuda.is_available():
             raise EngineUnavailable("engine 'torch2trt' needs a CUDA GPU, and PyTorch finds none here")
@@ -95,12 +107,15 @@ class Torch2TRTEngine(TorchEngine):
     def _versions(self) -> dict[str, str]:
         import tensorrt
 
-        return {**super()._versions(), "tensorrt": tensorrt.__version__}
+        versions = {**super()._versions(), "tensorrt": tensorrt.__version__}
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions["torch2trt"] = metadata.version("torch2trt")
+        return versions
 
     def _make_runner(self, batch: int, height: int, width: int, confidence: bool) -> Runner:
         network = deploy(self._network, height, width)
         serialized = self._engine(network, batch, height, width)
-        network.body = TensorRTBody(network.body, serialized)
+        network.body = TensorRTBody(network.body, serialized, self._dla_core)
         manifest = self._manifest
         graph = TorchGraph(network, manifest.mean, manifest.std, torch.float32, torch.contiguous_format)
         # What runs on a DLA cannot be recorded.
@@ -108,17 +123,29 @@ class Torch2TRTEngine(TorchEngine):
         return CudaRunner(graph.eval().cuda(), (batch, height, width, 3), confidence, recorded)
 
     def _engine(self, network: DeployedNetwork, batch: int, height: int, width: int) -> bytes:
-        """From the cache, or built now: minutes."""
+        """From the cache, or built now: minutes. Frames that are given are what int8 is calibrated on."""
         key = self._key(batch, height, width)
         key = CacheKey(_KIND, key.identity, key.made_with)
+        calibrated_on = _digest(self._calibration) if self.precision == "int8" else ""
+
+        def fits(entry: CacheEntry | None) -> bool:
+            return entry is not None and calibrated_on in ("", entry.data["calibrated_on"])
+
         entry = cache.find(key)
-        if entry is None:
+        if entry is None or not fits(entry):
             with cache.locked(key):
                 entry = cache.find_quietly(key)
-                if entry is None:
+                if entry is None or not fits(entry):
                     content = self._build(network, batch, height, width)
-                    entry = cache.store(key, {ENGINE_FILE: content}, {})
-        return entry.file(ENGINE_FILE).read_bytes()
+                    entry = cache.store(key, {ENGINE_FILE: content}, {"calibrated_on": calibrated_on})
+        serialized = entry.file(ENGINE_FILE).read_bytes()
+        self._serialized[batch, height, width] = hashlib.sha256(serialized).hexdigest()
+        return serialized
+
+    def _verdict_key(self, batch: int, height: int, width: int) -> CacheKey:
+        """Of this build: another one of the same network has tactics and ranges of its own."""
+        key = super()._verdict_key(batch, height, width)
+        return replace(key, identity={**key.identity, "engine": self._serialized[batch, height, width]})
 
     def _build(self, network: DeployedNetwork, batch: int, height: int, width: int) -> bytes:
         import tensorrt
@@ -130,10 +157,11 @@ class Torch2TRTEngine(TorchEngine):
         logger.info("building the TensorRT engine of %s: minutes, the first time", what)
         started = time.monotonic()
         _register_padding(torch2trt)
+        monitor = _progress_monitor(tensorrt, what)
         converted = torch2trt.torch2trt(
             **conversion_arguments(
                 tensorrt,
-                _Conversion(network.body.cuda(), torch2trt, _progress_monitor(tensorrt, what)),
+                _Conversion(network.body.cuda(), torch2trt, tensorrt, self.precision, monitor),
                 images,
                 self.precision,
                 self._dla_core,
@@ -172,18 +200,23 @@ class TensorRTBody(Body):
     """A network's body that TensorRT executes.
 
     Args:
-        body: the one that it stands for; how its coarse values are spread is taken from there.
+        body: the one that it stands for; how its coarse values are spread is taken from there. Its weights
+            are let go.
         serialized: the engine.
+        dla: number of the accelerator that the engine was built for, or None.
     """
 
-    def __init__(self, body: Body, serialized: bytes) -> None:
+    def __init__(self, body: Body, serialized: bytes, dla: int | None) -> None:
         super().__init__()
         import tensorrt
         from torch2trt import TRTModule
 
         self.phases = body.phases
-        self._spread = body.spread
+        # Its parameters also hold what torch2trt hung on them while it converted them.
+        self._spread = body.to_empty(device="meta").spread
         runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.WARNING))
+        if dla is not None:
+            runtime.DLA_core = dla
         engine = runtime.deserialize_cuda_engine(serialized)
         if engine is None:
             raise EngineError(
@@ -200,6 +233,14 @@ class TensorRTBody(Body):
     def spread(self, coarse: torch.Tensor) -> torch.Tensor:
         """See `Body.spread`."""
         return self._spread(coarse)
+
+
+def _digest(frames: Sequence[np.ndarray]) -> str:
+    """Of their pixels; empty without frames."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        digest.update(frame.tobytes())
+    return digest.hexdigest() if len(frames) else ""
 
 
 def dla_core() -> int | None:
@@ -255,16 +296,20 @@ def conversion_arguments(
 class _Conversion(nn.Module):
     """A body on its way through torch2trt, which gives its builder's settings to whoever asks meanwhile."""
 
-    def __init__(self, body: nn.Module, torch2trt: Any, monitor: Any) -> None:
+    def __init__(self, body: nn.Module, torch2trt: Any, tensorrt: Any, precision: str, monitor: Any) -> None:
         super().__init__()
         self.body = body
-        self._torch2trt = torch2trt
+        self._torch2trt, self._tensorrt = torch2trt, tensorrt
+        self._precision = precision
         self._monitor = monitor
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         context = self._torch2trt.get_conversion_context()
         if context is not None and self._monitor is not None:
             context.builder_config.progress_monitor = self._monitor
+        if context is not None and self._precision == "fp32":
+            # On by default: 10 of 23 bits.
+            context.builder_config.clear_flag(self._tensorrt.BuilderFlag.TF32)
         out: torch.Tensor = self.body(images)
         return out
 

@@ -109,9 +109,7 @@ class TorchEngine:
             if key in self._runners:
                 return
             runner = self._make_runner(*key)
-            # In fp32 on the CPU it is what others are compared with, but for the rounding of folded weights.
-            if self._cuda or self.precision != "fp32":
-                self._pass_gate(runner, batch, height, width)
+            self._pass_gate(runner, batch, height, width)
             self._runners[key] = runner
 
     def infer(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
@@ -156,4 +154,8 @@ class TorchEngine:
             frames, labels = reference(self._manifest, height, width, self._gate)
             return agreement(lambda images: runner(images)[0], frames, labels, batch)
 
-        pass_gate(self._key(batch, height, width), self.precision, self._gate, measure)
+        pass_gate(self._verdict_key(batch, height, width), self.precision, self._gate, measure)
+
+    def _verdict_key(self, batch: int, height: int, width: int) -> CacheKey:
+        """Of what the gate judges."""
+        return self._key(batch, height, width)
