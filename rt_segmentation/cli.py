@@ -228,12 +228,18 @@ def _add_engines(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     benchmark = commands.add_parser("benchmark", help="time engines, or the whole node, on this machine")
-    benchmark.add_argument("subject", choices=("engines", "messages", "node", "startup"), help="what to time")
+    benchmark.add_argument(
+        "subject",
+        nargs="?",
+        default="engines",
+        choices=("engines", "messages", "node", "startup"),
+        help="what to time (default engines)",
+    )
     benchmark.add_argument(
         "--models",
         nargs="+",
-        default=["enet", "linknet", "lednet"],
-        help="models to time; for engines also 'segnet', with random weights",
+        default=[],
+        help="models to time (default enet, linknet, lednet; for engines also segnet, with random weights)",
     )
     benchmark.add_argument(
         "--sizes", nargs="+", default=[], help="of frames, WIDTHxHEIGHT [px] (default 640x360)"

@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -20,6 +20,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
+from rt_segmentation.benchmark.cores import core_round_trip_ns
 from rt_segmentation.ros.demo.processes import Process, ros_environment
 from rt_segmentation.ros.messages import stamp_ns
 
@@ -46,6 +47,7 @@ class Run:
         latency_*_ms: from the frame's stamp to the mask's arrival.
         cpu_percent: of the node's process, 100 = one core, from the first mask to the last.
         memory_mb: resident, of the node's process at the end.
+        core_round_trip_ns: measured just before (`cores`); None on one core.
     """
 
     rate_hz: float
@@ -59,6 +61,7 @@ class Run:
     latency_max_ms: float
     cpu_percent: float
     memory_mb: float
+    core_round_trip_ns: float | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ class Bench:
         settings.update(width=size[0], height=size[1])
         # For each mask: when it arrived, its latency [ms], and the processor time of the node until then [s].
         masks: list[tuple[float, float, float]] = []
+        round_trip_ns = core_round_trip_ns()
         started_ns = self._node.get_clock().now().nanoseconds
 
         def receive(message: Image) -> None:
@@ -167,7 +171,9 @@ class Bench:
                 if process.exit_status is not None:
                     raise RuntimeError(f"{subject.name} ended: {process.last_words()}")
         self._node.destroy_subscription(subscription)
-        run = _summary(rate_hz, count, masks, process.resident_mb())
+        run = replace(
+            _summary(rate_hz, count, masks, process.resident_mb()), core_round_trip_ns=round_trip_ns
+        )
         self._report(
             f"{subject.name}, {rate_hz:.1f} Hz: {run.masks} masks of {count} frames,"
             f" p50 {run.latency_p50_ms:.1f} ms"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from rt_segmentation.benchmark.networks import SEGNET
 from rt_segmentation.commands import benchmark_engines, benchmark_messages, benchmark_node, benchmark_startup
 
 DEFAULT_SIZE = "640x360"
@@ -26,6 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise BenchmarkError(
             f"a batch of {min(arguments.batches)} frames cannot be timed: it takes 1 or more"
         )
+    arguments.models = arguments.models or _default_models(arguments.subject)
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.subject == "engines":
         benchmark_engines.run(arguments, sizes, _say)
@@ -35,6 +37,11 @@ def run(arguments: argparse.Namespace) -> None:
         benchmark_messages.run(arguments, sizes or [_size(DEFAULT_SIZE)], _say)
     else:
         benchmark_node.run(arguments, sizes or [_size(DEFAULT_SIZE)], _say)
+
+
+def _default_models(subject: str) -> list[str]:
+    models = ["enet", "linknet", "lednet"]
+    return [*models, SEGNET] if subject == "engines" else models
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -180,7 +180,7 @@ def to_markdown(content: dict[str, Any]) -> str:
     """The runs as a table, the ratios as sentences."""
     machine = content["machine"]
     heads = ("node", "model", "at once", "camera", "network", "run", "sent [Hz]", "masks [Hz]", "missing")
-    units = ("min [ms]", "p50 [ms]", "p95 [ms]", "max [ms]", "CPU [%]", "memory [MB]")
+    units = ("min [ms]", "p50 [ms]", "p95 [ms]", "max [ms]", "CPU [%]", "memory [MB]", "cores [ns]")
     lines = [
         "# The whole node over DDS",
         "",
@@ -190,7 +190,8 @@ def to_markdown(content: dict[str, Any]) -> str:
         " frame's stamp to the mask's arrival in another process; CPU and memory are the node's process's.",
         "`plain` is a node as tutorials have it: eager PyTorch, conversion by copies, inference in the"
         " callback.",
-        "`at once` is the node's `parallel_frames`.",
+        "`at once` is the node's `parallel_frames`; `cores` is how long a byte takes from one core to the"
+        " next and back, just before the run: two or three times the usual where they do not share a cache.",
         "",
         f"| {' | '.join(heads + units)} |",
         "|" + "---|" * len(heads + units),
@@ -203,7 +204,8 @@ def to_markdown(content: dict[str, Any]) -> str:
         cells.append(f"{row['rate_hz']:.1f}")
         cells += [f"{row['output_hz']:.1f}", f"{row['drop_ratio']:.1%}"]
         cells += ["" if number is None else f"{number:.1f}" for number in numbers]
-        cells += ["" if row[key] is None else f"{row[key]:.0f}" for key in ("cpu_percent", "memory_mb")]
+        whole = ("cpu_percent", "memory_mb", "core_round_trip_ns")
+        cells += ["" if row[key] is None else f"{row[key]:.0f}" for key in whole]
         lines.append(f"| {' | '.join(cells)} |")
         subject = f"- {row['model']}, {camera}, {row['parallel_frames']} at once:"
         if "engine_ratio" in row:

@@ -51,7 +51,7 @@ def test_a_rate_over_dds(
 
 
 def test_runs_as_a_table_with_their_ratios() -> None:
-    run = asdict(Run(30.0, 100, 99, 0.01, 29.7, 20.0, 25.0, 30.0, 40.0, 150.0, 300.0))
+    run = asdict(Run(30.0, 100, 99, 0.01, 29.7, 20.0, 25.0, 30.0, 40.0, 150.0, 300.0, 230.0))
     row: dict[str, Any] = {
         "model": "enet",
         "parallel_frames": 2,
@@ -65,7 +65,7 @@ def test_runs_as_a_table_with_their_ratios() -> None:
     machine = {"cpu": "a CPU", "cores": 2}
     text = to_markdown({"machine": machine, "commit": "abc", "command": "rt_seg", "rows": [ours, silent]})
     lines = text.splitlines()
-    cells = "640x360 | 640x360 | highest | 30.0 | 29.7 | 1.0% | 20.0 | 25.0 | 30.0 | 40.0 | 150 | 300"
+    cells = "640x360 | 640x360 | highest | 30.0 | 29.7 | 1.0% | 20.0 | 25.0 | 30.0 | 40.0 | 150 | 300 | 230"
     assert f"| rt_segmentation | enet | 2 | {cells} |" in lines
     assert "| 20.0 |  | 30.0 |" in text
     assert "0.90 of the rate of its engine alone at 640x360, 33.0 Hz" in lines[-1]

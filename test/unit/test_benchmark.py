@@ -25,6 +25,7 @@ from rt_segmentation.benchmark.networks import (
     sizes_for,
 )
 from rt_segmentation.benchmark.report import to_json, to_markdown
+from rt_segmentation.cli import build_parser
 from rt_segmentation.commands import benchmark as command
 from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.models import ModelManifest, find_model
@@ -136,6 +137,12 @@ def test_costs_are_those_of_the_papers(tmp_path: Path) -> None:
     assert segnet.paper_gflops == 286.0 and segnet.mean_iou is None
     enet = network_cost(find_model("enet"), "enet", 640, 360)
     assert enet.fp16_mib == pytest.approx(0.7, abs=0.05) and enet.mean_iou is not None
+
+
+def test_engines_are_timed_by_default_with_segnet_beside_them() -> None:
+    assert build_parser().parse_args(["benchmark"]).subject == "engines"
+    assert command._default_models("engines") == ["enet", "linknet", "lednet", "segnet"]
+    assert command._default_models("node") == ["enet", "linknet", "lednet"]
 
 
 def test_sizes_are_those_of_the_papers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ pytest.importorskip("torch")
 import torch
 from torch import nn
 
+from rt_segmentation.inference import deploy as deployed
 from rt_segmentation.inference.deploy import deploy
 from rt_segmentation.inference.deploy.folding import PHASES, sub_pixel
 from rt_segmentation.inference.deploy.layers import MaxUnpool, PixelShuffle, max_pool
@@ -154,3 +156,15 @@ def test_another_network_is_refused() -> None:
         deploy(nn.Conv2d(3, 5, 1), 64, 64)
     with pytest.raises(ValueError, match="64 x 31, both must be 32 or more"):
         deploy(build_network("enet", 5), 31, 64)
+
+
+def test_sums_are_written_as_operators() -> None:
+    """A call of `x.add(y)` looks like `x + y` to the walker, and torch2trt has no converter for it."""
+    folder = Path(deployed.__file__).parent
+    methods = [
+        f"{path.name}:{node.lineno}"
+        for path in sorted(folder.glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr.rstrip("_") in ("add", "sub", "mul", "div")
+    ]
+    assert not methods
