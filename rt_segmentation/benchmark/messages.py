@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import rclpy
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -17,6 +18,7 @@ from std_msgs.msg import Header
 from rt_segmentation.ros.messages import ReusedImage, image_message
 
 REPEATS = 50
+TAKE_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Costs:
         publish_cdr: the same of bytes that are serialised already.
         serialize: the bytes, by rclpy.
         deserialize: a message from bytes, and its pixels as an array.
+        take: a message that has arrived, as a subscription gives it to its callback.
+        take_cdr: the same of a raw subscription, whose callback gets serialised bytes.
     """
 
     assign_bytes: float
@@ -40,6 +44,8 @@ class Costs:
     publish_cdr: float
     serialize: float
     deserialize: float
+    take: float
+    take_cdr: float
 
 
 def measure_messages(width: int, height: int, channels: int) -> Costs:
@@ -72,9 +78,35 @@ def measure_messages(width: int, height: int, channels: int) -> Costs:
             deserialize=_median_ms(
                 lambda: np.frombuffer(deserialize_message(serialized, Image).data, np.uint8)
             ),
+            take=_take_ms(node, message, raw=False),
+            take_cdr=_take_ms(node, message, raw=True),
         )
         node.destroy_node()
     return costs
+
+
+def _take_ms(node: Node, message: Image, raw: bool) -> float:
+    """Without the wait: of the attempts to take it, the one that succeeds."""
+    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+    publisher = node.create_publisher(Image, "~/taken", qos)
+    subscription = node.create_subscription(Image, "~/taken", lambda _: None, qos, raw=raw)
+    durations_ms: list[float] = []
+    deadline = time.monotonic() + TAKE_TIMEOUT_S
+    while not publisher.get_subscription_count() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for _ in range(REPEATS):
+        publisher.publish(message)
+        taken = None
+        while taken is None:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"of {REPEATS} images {len(durations_ms)} came back in {TAKE_TIMEOUT_S} s")
+            started = time.perf_counter()
+            taken = subscription.handle.take_message(Image, raw)
+            duration_ms = (time.perf_counter() - started) * 1e3
+        durations_ms.append(duration_ms)
+    node.destroy_subscription(subscription)
+    node.destroy_publisher(publisher)
+    return round(statistics.median(durations_ms), 3)
 
 
 def _median_ms(action: Callable[[], object]) -> float:

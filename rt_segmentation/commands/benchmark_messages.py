@@ -54,7 +54,8 @@ def to_markdown(content: dict[str, Any]) -> str:
         f"Command: `{content['command']}`.",
         "Medians in ms. Filled by `data = array.tobytes()`, by `data.frombytes(array)`, or as the node does,"
         " into a message that is used again; published as a message or as bytes that are serialised already,"
-        " with nobody listening; serialised and read by rclpy.",
+        " with nobody listening; serialised and read by rclpy; taken by a subscription after it has arrived,"
+        " as a message or, by a raw one, as serialised bytes.",
         "",
         f"| image | encoding | {' | '.join(way.replace('_', ' ') for way in ways)} |",
         "|" + "---|" * (len(ways) + 2),
