@@ -232,7 +232,7 @@ def _add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "subject",
         nargs="?",
         default="engines",
-        choices=("engines", "messages", "node", "startup"),
+        choices=("engines", "layers", "messages", "node", "startup"),
         help="what to time (default engines)",
     )
     benchmark.add_argument(

@@ -6,7 +6,13 @@ import argparse
 import sys
 
 from rt_segmentation.benchmark.networks import SEGNET
-from rt_segmentation.commands import benchmark_engines, benchmark_messages, benchmark_node, benchmark_startup
+from rt_segmentation.commands import (
+    benchmark_engines,
+    benchmark_layers,
+    benchmark_messages,
+    benchmark_node,
+    benchmark_startup,
+)
 
 DEFAULT_SIZE = "640x360"
 
@@ -31,6 +37,8 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.subject == "engines":
         benchmark_engines.run(arguments, sizes, _say)
+    elif arguments.subject == "layers":
+        benchmark_layers.run(arguments, sizes or [_size(DEFAULT_SIZE)], _say)
     elif arguments.subject == "startup":
         benchmark_startup.run(arguments, sizes or [_size(DEFAULT_SIZE)], _say)
     elif arguments.subject == "messages":

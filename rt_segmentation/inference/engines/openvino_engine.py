@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -13,7 +14,7 @@ import openvino
 from rt_segmentation import cpu
 from rt_segmentation.inference.engines.cached import CachedEngine, Runner
 from rt_segmentation.inference.parity import Gate
-from rt_segmentation.inference.quantization import load_ranges, quantize
+from rt_segmentation.inference.quantization import QuantizationRanges, load_ranges, quantize
 from rt_segmentation.models import ModelManifest
 
 
@@ -24,6 +25,37 @@ def _core() -> openvino.Core:
 
 def _has_bf16() -> bool:
     return cpu.has_bf16() and "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def compile_graph(
+    graph: Path,
+    manifest: ModelManifest,
+    precision: str,
+    ranges: QuantizationRanges | None,
+    parallel: int = 1,
+    options: Mapping[str, object] | None = None,
+) -> openvino.CompiledModel:
+    """A graph for the CPU.
+
+    Args:
+        graph: an ONNX file.
+        manifest: for messages.
+        precision: 'fp32', 'bf16' or 'int8'.
+        ranges: for int8, else None.
+        parallel: frames at once, each on its share of the cores.
+        options: more of OpenVINO's.
+    """
+    model = _core().read_model(str(graph))
+    if ranges is not None:
+        quantize(model, ranges, manifest)
+    in_bf16 = precision == "bf16" or (precision == "int8" and _has_bf16())
+    own = {
+        "PERFORMANCE_HINT": "LATENCY" if parallel == 1 else "THROUGHPUT",
+        "NUM_STREAMS": parallel,
+        "INFERENCE_PRECISION_HINT": "bf16" if in_bf16 else "f32",
+        "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
+    }
+    return _core().compile_model(model, "CPU", {**own, **(options or {})})
 
 
 class OpenVINOEngine(CachedEngine):
@@ -56,20 +88,7 @@ class OpenVINOEngine(CachedEngine):
         return {"openvino": openvino.__version__, **ranges}
 
     def _compile(self, graph: Path) -> Runner:
-        model = _core().read_model(str(graph))
-        if self._ranges is not None:
-            quantize(model, self._ranges, self._manifest)
-        in_bf16 = self.precision == "bf16" or (self.precision == "int8" and _has_bf16())
-        compiled = _core().compile_model(
-            model,
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "LATENCY" if self._parallel == 1 else "THROUGHPUT",
-                "NUM_STREAMS": self._parallel,
-                "INFERENCE_PRECISION_HINT": "bf16" if in_bf16 else "f32",
-                "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
-            },
-        )
+        compiled = compile_graph(graph, self._manifest, self.precision, self._ranges, self._parallel)
         requests: SimpleQueue[openvino.InferRequest] = SimpleQueue()
         for _ in range(self._parallel):
             requests.put(compiled.create_infer_request())
