@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rt_segmentation.benchmark.cores import core_round_trip_ns
 from rt_segmentation.benchmark.engines import measure_peaks
 from rt_segmentation.benchmark.networks import network_cost
 from rt_segmentation.benchmark.report import command_line, environment, write_json, write_page
@@ -43,13 +44,13 @@ def run(arguments: argparse.Namespace, sizes: Sequence[tuple[int, int]], say: Ca
             cost = network_cost(manifest, model, width, height)
             for precision in precisions:
                 say(f"{model} {width}x{height} {precision}")
+                round_trip_ns = core_round_trip_ns()
                 kinds = measure_layers(manifest, precision, width, height)
                 peak_gops = peaks.get(("openvino", precision))
                 limit_ms = None if peak_gops is None else round(arithmetic_ms(cost, peak_gops), 2)
                 described = {"model": model, "width": width, "height": height, "precision": precision}
-                rows.append(
-                    {**described, "arithmetic_ms": limit_ms, "layers": [asdict(kind) for kind in kinds]}
-                )
+                measured = {"arithmetic_ms": limit_ms, "core_round_trip_ns": round_trip_ns}
+                rows.append({**described, **measured, "layers": [asdict(kind) for kind in kinds]})
     content = {"command": command_line(), **environment(), "rows": rows}
     write_json(arguments.out, "layers", content)
     write_page(arguments.out, "layers", to_markdown(content))
@@ -69,6 +70,8 @@ def to_markdown(content: dict[str, Any]) -> str:
     for row in content["rows"]:
         total_ms = sum(kind["ms"] for kind in row["layers"])
         limit = "" if row["arithmetic_ms"] is None else f"; arithmetic {row['arithmetic_ms']:.1f} ms"
+        if row["core_round_trip_ns"] is not None:
+            limit += f"; {row['core_round_trip_ns']:.0f} ns from core to core and back"
         count = sum(kind["count"] for kind in row["layers"])
         lines += [
             "",
