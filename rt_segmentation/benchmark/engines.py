@@ -18,6 +18,8 @@ from rt_segmentation.benchmark.peak import PEAK
 from rt_segmentation.benchmark.worker import EAGER
 
 WARM_UP_FRAMES = 3
+PEAK_S = 2.0
+"""How long the peak of an engine and precision is measured."""
 ROUND_S = 1.0
 """How long a candidate runs before the next one has its turn."""
 

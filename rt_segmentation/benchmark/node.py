@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -171,9 +171,7 @@ class Bench:
                 if process.exit_status is not None:
                     raise RuntimeError(f"{subject.name} ended: {process.last_words()}")
         self._node.destroy_subscription(subscription)
-        run = replace(
-            _summary(rate_hz, count, masks, process.resident_mb()), core_round_trip_ns=round_trip_ns
-        )
+        run = _summary(rate_hz, count, masks, process.resident_mb(), round_trip_ns)
         self._report(
             f"{subject.name}, {rate_hz:.1f} Hz: {run.masks} masks of {count} frames,"
             f" p50 {run.latency_p50_ms:.1f} ms"
@@ -211,7 +209,13 @@ def highest_rate(play: Callable[[float], Run], guess_hz: float) -> Run:
     return best or play(LOWEST_HZ)
 
 
-def _summary(rate_hz: float, count: int, masks: list[tuple[float, float, float]], memory_mb: float) -> Run:
+def _summary(
+    rate_hz: float,
+    count: int,
+    masks: list[tuple[float, float, float]],
+    memory_mb: float,
+    core_round_trip_ns: float | None,
+) -> Run:
     arrived, latencies, cpu = np.array(masks or [(np.nan,) * 3]).T
     span = float(arrived[-1] - arrived[0]) if len(masks) > 1 else np.nan
     return Run(
@@ -226,4 +230,5 @@ def _summary(rate_hz: float, count: int, masks: list[tuple[float, float, float]]
         latency_max_ms=round(float(latencies.max()), 2),
         cpu_percent=round(float(cpu[-1] - cpu[0]) / span * 100, 1),
         memory_mb=round(memory_mb, 1),
+        core_round_trip_ns=core_round_trip_ns,
     )

@@ -6,7 +6,7 @@ import json
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -77,6 +77,26 @@ def write_page(folder: Path, name: str, page: str) -> None:
     """Write ``FOLDER/NAME.md``, and show it."""
     write_atomically(folder / f"{name}.md", page.encode())
     print(page)
+
+
+def write_result(
+    folder: Path, name: str, rows: Sequence[dict[str, Any]], to_markdown: Callable[[dict[str, Any]], str]
+) -> None:
+    """Write what was measured now by this command, as ``FOLDER/NAME.json`` and as the page made of that."""
+    content = {"command": command_line(), **environment(), "rows": rows}
+    write_json(folder, name, content)
+    write_page(folder, name, to_markdown(content))
+
+
+def page_head(title: str, content: Mapping[str, Any]) -> list[str]:
+    """A page's first lines: what it is about, where it was measured, and how."""
+    machine = content["machine"]
+    return [
+        f"# {title}",
+        "",
+        f"{machine['cpu']}, {machine['cores']} cores; commit {content['commit']}.",
+        f"Command: `{content['command']}`.",
+    ]
 
 
 def to_json(

@@ -22,7 +22,7 @@ class BenchmarkError(ValueError):
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure engines, the node, its start, or its messages.
+    """Measure engines, their layers, the node, its start, or its messages.
 
     Raises:
         BenchmarkError: a size is not WIDTHxHEIGHT, or a batch has no frame.

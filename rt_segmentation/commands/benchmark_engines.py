@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rt_segmentation.benchmark.engines import Group, Row, measure_peaks, put_beside_peaks, time_group
+from rt_segmentation.benchmark.engines import PEAK_S, Group, Row, measure_peaks, put_beside_peaks, time_group
 from rt_segmentation.benchmark.networks import (
     SEGNET,
     NetworkCost,
@@ -24,7 +24,6 @@ from rt_segmentation.inference.engines import ENGINES, EngineError, build_engine
 from rt_segmentation.models import ModelManifest, write_atomically
 
 FULL_MINUTES = 60.0
-PEAK_S = 2.0
 # Of each candidate, before it is timed: its process, its libraries, its graph.
 BUILD_S = 5.0
 TABLE_SIZE = (640, 360)

@@ -9,14 +9,13 @@ from dataclasses import asdict
 from typing import Any
 
 from rt_segmentation.benchmark.cores import core_round_trip_ns
-from rt_segmentation.benchmark.engines import measure_peaks
+from rt_segmentation.benchmark.engines import PEAK_S, measure_peaks
 from rt_segmentation.benchmark.networks import network_cost
-from rt_segmentation.benchmark.report import command_line, environment, write_json, write_page
+from rt_segmentation.benchmark.report import page_head, write_result
 from rt_segmentation.inference.engines import EngineUnavailable
 from rt_segmentation.models import find_model
 
 PRECISION = "int8"
-PEAK_S = 2.0
 
 
 def run(arguments: argparse.Namespace, sizes: Sequence[tuple[int, int]], say: Callable[[str], None]) -> None:
@@ -51,19 +50,13 @@ def run(arguments: argparse.Namespace, sizes: Sequence[tuple[int, int]], say: Ca
                 described = {"model": model, "width": width, "height": height, "precision": precision}
                 measured = {"arithmetic_ms": limit_ms, "core_round_trip_ns": round_trip_ns}
                 rows.append({**described, **measured, "layers": [asdict(kind) for kind in kinds]})
-    content = {"command": command_line(), **environment(), "rows": rows}
-    write_json(arguments.out, "layers", content)
-    write_page(arguments.out, "layers", to_markdown(content))
+    write_result(arguments.out, "layers", rows, to_markdown)
 
 
 def to_markdown(content: dict[str, Any]) -> str:
     """A table for each model, size and precision."""
-    machine = content["machine"]
     lines = [
-        "# Layers",
-        "",
-        f"{machine['cpu']}, {machine['cores']} cores; commit {content['commit']}.",
-        f"Command: `{content['command']}`.",
+        *page_head("Layers", content),
         "Times of one frame by OpenVINO's clock around every layer, by kind; `arithmetic` is what the"
         " convolutions would take at the rate that plain 3x3 convolutions with 256 channels reach here.",
     ]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rt_segmentation.benchmark.report import command_line, environment, write_json, write_page
+from rt_segmentation.benchmark.report import page_head, write_result
 from rt_segmentation.inference.engines import EngineUnavailable
 
 IMAGES = {"mono8": 1, "rgb8": 3}
@@ -38,20 +38,14 @@ def run(arguments: argparse.Namespace, sizes: Sequence[tuple[int, int]], say: Ca
             costs = measure_messages(width, height, channels)
             rows.append({"width": width, "height": height, "encoding": encoding, "median_ms": asdict(costs)})
             say(f"{width}x{height} {encoding}: {costs}")
-    content = {"command": command_line(), **environment(), "rows": rows}
-    write_json(arguments.out, "messages", content)
-    write_page(arguments.out, "messages", to_markdown(content))
+    write_result(arguments.out, "messages", rows, to_markdown)
 
 
 def to_markdown(content: dict[str, Any]) -> str:
     """The costs as a table."""
-    machine = content["machine"]
     ways = list(content["rows"][0]["median_ms"])
     lines = [
-        "# Image messages",
-        "",
-        f"{machine['cpu']}, {machine['cores']} cores; commit {content['commit']}.",
-        f"Command: `{content['command']}`.",
+        *page_head("Image messages", content),
         "Medians in ms. Filled by `data = array.tobytes()`, by `data.frombytes(array)`, or as the node does,"
         " into a message that is used again; published as a message or as bytes that are serialised already,"
         " with nobody listening; serialised and read by rclpy; taken by a subscription after it has arrived,"

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.benchmark.engines import Group, time_group
-from rt_segmentation.benchmark.report import command_line, environment, write_json, write_page
+from rt_segmentation.benchmark.report import page_head, write_result
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.segmenter import width_for
 from rt_segmentation.models import ModelManifest, find_model
@@ -67,9 +67,7 @@ def run(arguments: argparse.Namespace, sizes: list[tuple[int, int]], say: Callab
                     rows += _alone(bench, manifest, model, chosen, size, seconds)
                 if arguments.compare is not None:
                     rows += _beside_plain_node(bench, manifest, model, chosen, seconds)
-    content = {"command": command_line(), **environment(), "rows": rows}
-    write_json(arguments.out, "node", content)
-    write_page(arguments.out, "node", to_markdown(content))
+    write_result(arguments.out, "node", rows, to_markdown)
 
 
 def _alone(
@@ -178,14 +176,10 @@ def _row(
 
 def to_markdown(content: dict[str, Any]) -> str:
     """The runs as a table, the ratios as sentences."""
-    machine = content["machine"]
     heads = ("node", "model", "at once", "camera", "network", "run", "sent [Hz]", "masks [Hz]", "missing")
     units = ("min [ms]", "p50 [ms]", "p95 [ms]", "max [ms]", "CPU [%]", "memory [MB]", "cores [ns]")
     lines = [
-        "# The whole node over DDS",
-        "",
-        f"{machine['cpu']}, {machine['cores']} cores; commit {content['commit']}.",
-        f"Command: `{content['command']}`.",
+        *page_head("The whole node over DDS", content),
         "`highest` is the highest rate found with less than 1 % of the frames missing; latency is from the"
         " frame's stamp to the mask's arrival in another process; CPU and memory are the node's process's.",
         "`plain` is a node as tutorials have it: eager PyTorch, conversion by copies, inference in the"

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rt_segmentation.benchmark.report import command_line, environment, write_json, write_page
+from rt_segmentation.benchmark.report import page_head, write_result
 from rt_segmentation.inference.engines import EngineUnavailable, installed
 from rt_segmentation.models import find_model
 
@@ -62,19 +62,13 @@ def run(arguments: argparse.Namespace, sizes: Sequence[tuple[int, int]], say: Ca
                     f"{model} {engine} {precision}: first mask after {row['first_mask_s']:.2f} s,"
                     f" {row['memory_mb']:.0f} MB"
                 )
-    content = {"command": command_line(), **environment(), "rows": rows}
-    write_json(arguments.out, "startup", content)
-    write_page(arguments.out, "startup", to_markdown(content))
+    write_result(arguments.out, "startup", rows, to_markdown)
 
 
 def to_markdown(content: dict[str, Any]) -> str:
     """The starts as a table."""
-    machine = content["machine"]
     lines = [
-        "# From the node's start to its first mask",
-        "",
-        f"{machine['cpu']}, {machine['cores']} cores; commit {content['commit']}.",
-        f"Command: `{content['command']}`.",
+        *page_head("From the node's start to its first mask", content),
         "From the start of the node's process to its first mask in another one, with a camera that publishes"
         f" already, from a warm cache; medians of {ROUNDS} starts. Memory is the node's, resident.",
         "",

@@ -157,10 +157,10 @@ def _torch_has_cuda() -> bool:
 
 def _onnxruntime_has_gpu() -> bool:
     try:
-        from rt_segmentation.inference.engines.onnxruntime_engine import working_providers
+        from rt_segmentation.inference.engines.onnxruntime_engine import uses_gpu
     except (ImportError, OSError):
         return False
-    return working_providers()[0] != "CPUExecutionProvider"
+    return uses_gpu()
 
 
 def installed() -> list[tuple[str, str]]:

@@ -54,6 +54,11 @@ def working_providers() -> tuple[str, ...]:
     return tuple(found)
 
 
+def uses_gpu() -> bool:
+    """Whether the first choice is a GPU."""
+    return working_providers()[0] != _CPU
+
+
 def _session(
     model: bytes | str, providers: list[Any], options: onnxruntime.SessionOptions
 ) -> onnxruntime.InferenceSession:
