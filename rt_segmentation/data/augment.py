@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
+from rt_segmentation.data.appearance import Appearance
 from rt_segmentation.data.dataset import Sample
 from rt_segmentation.labels import IGNORE_ID
 
@@ -22,6 +23,7 @@ class Augmentation:
         fit: the factor is that of the frame stretched to width x height, not of the frame itself.
         rotation_deg, shear_deg: largest angle to both sides [degrees].
         brightness, contrast, saturation: largest change, as a fraction.
+        appearance: further changes of light, camera and weather, none by default.
     """
 
     width: int
@@ -34,6 +36,7 @@ class Augmentation:
     brightness: float = 0.3
     contrast: float = 0.3
     saturation: float = 0.3
+    appearance: Appearance = field(default_factory=Appearance)
 
     def __post_init__(self) -> None:
         if min(self.width, self.height) < 1 or not 0 < self.min_scale <= self.max_scale:
@@ -54,7 +57,7 @@ class Augmentation:
         labels = cv2.warpAffine(
             sample.labels, matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderValue=IGNORE_ID
         )
-        return Sample(self._recolor(image, rng), labels, sample.name)
+        return Sample(self.appearance(self._recolor(image, rng), rng), labels, sample.name)
 
     def _source_of_crop(self, width: int, height: int, rng: np.random.Generator) -> np.ndarray:
         """A random affine map, float64 (2, 3): (column, row, 1) of the crop to (column, row) of the frame."""

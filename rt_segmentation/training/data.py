@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from rt_segmentation.data import registry
 from rt_segmentation.data.augment import Augmentation
 from rt_segmentation.data.dataset import DatasetError, Sample, SegmentationDataset, name_some
+from rt_segmentation.data.mixing import Mixing
 from rt_segmentation.data.statistics import ClassCounts
 from rt_segmentation.imaging.convert import to_rgb
 from rt_segmentation.imaging.frame import Frame
@@ -66,6 +67,7 @@ class TrainingSet(Dataset[Any]):
         parts: the data sets.
         augmentation: of a frame.
         seed: of the augmentation, beside epoch and index.
+        mixing: of a frame with another one.
         memory_bytes: parts that fit into it as a whole are decoded once and kept; the others, each time.
     """
 
@@ -74,9 +76,10 @@ class TrainingSet(Dataset[Any]):
         parts: Sequence[SegmentationDataset],
         augmentation: Augmentation,
         seed: int,
+        mixing: Mixing | None = None,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        self._augmentation, self._seed = augmentation, seed
+        self._augmentation, self._seed, self._mixing = augmentation, seed, mixing or Mixing()
         self._parts: list[SegmentationDataset | list[Sample]] = []
         for part in parts:
             size = _decoded_bytes(part)
@@ -101,7 +104,12 @@ class TrainingSet(Dataset[Any]):
 
     def augmented(self, epoch: int, index: int) -> Sample:
         """A frame as the network sees it in an epoch."""
-        return self._augmentation(self.frame(index), np.random.default_rng((self._seed, epoch, index)))
+        rng = np.random.default_rng((self._seed, epoch, index))
+        sample = self._augmentation(self.frame(index), rng)
+        if not self._mixing.active:
+            return sample
+        other = self._augmentation(self.frame(int(rng.integers(len(self)))), rng)
+        return self._mixing(sample, other, rng)
 
     def count_classes(self, num_classes: int, workers: int) -> ClassCounts:
         """Count the classes' pixels in the frames as they are, with so many processes.

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 
 from rt_segmentation.data.augment import Augmentation
+from rt_segmentation.data.mixing import Mixing
 from rt_segmentation.resources import share_dir
 from rt_segmentation.training.settings import SettingsError, read_settings
 
@@ -138,12 +139,15 @@ class Recipe:
         validation: the data set that measures the model, likewise.
         width, height: input size in the model's manifest [px].
         augmentation: of the training frames.
+        mixing: of two augmented training frames, none by default.
         epochs, batch_size, seed: numbers.
         optimizer, schedule, loss: see there.
         data_license: licence of the training data, for the manifest.
         task: 'classification' trains the network's encoder on images in folders of classes.
         label_set: name of the label set; classification has none, and of `loss` takes the label smoothing.
         ema: decay by step of the averaged weights, which are then measured and stored; 0 is without.
+        keep: which epoch's weights are the model: those of the best validation, or the last ones. Choosing by
+            frames that resemble the training's favours what remembers them.
         init_from: what the network starts from, as `initialise.find_start` takes it; '' is from scratch.
         mean, std: normalisation of images in [0, 1], by channel (R, G, B).
         aliases: short names of the model.
@@ -163,9 +167,11 @@ class Recipe:
     schedule: Schedule
     data_license: str
     loss: Loss = field(default_factory=Loss)
+    mixing: Mixing = field(default_factory=Mixing)
     task: Literal["segmentation", "classification"] = "segmentation"
     label_set: str = ""
     ema: float = 0.0
+    keep: Literal["best", "last"] = "best"
     init_from: str = ""
     seed: int = 1
     options: dict[str, Any] = field(default_factory=dict)

@@ -89,7 +89,7 @@ class Training:
         lightning.seed_everything(recipe.seed, verbose=False)
         parts = [open_dataset(description, data_root, label_set) for description in recipe.train]
         memory = MEMORY_BYTES // machine.local_processes
-        frames = TrainingSet(parts, recipe.augmentation, recipe.seed, memory)
+        frames = TrainingSet(parts, recipe.augmentation, recipe.seed, recipe.mixing, memory)
         if len(frames) < recipe.batch_size:
             raise TrainingError(
                 f"there are {len(frames)} frames to train on, and a batch of recipe '{recipe.name}' has"
@@ -227,7 +227,9 @@ def fit(
     """
     history = History(folder.path, metric)
     averaging = [ExponentialAverage(recipe.ema)] if recipe.ema else []
-    best = BestModel(metric, lambda state, epoch: store.write(state, epoch, history.seconds / 3600))
+    best = BestModel(
+        metric, recipe.keep, lambda state, epoch: store.write(state, epoch, history.seconds / 3600)
+    )
     bar = progress(metric)
     trainer = machine.trainer(
         max_epochs=recipe.epochs,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import lightning
 import numpy as np
@@ -44,17 +44,20 @@ class Store(Protocol):
 
 
 class BestModel(lightning.Callback):
-    """Hands over what a validation has measured, if it is the best so far.
+    """Hands over what a validation has measured, if it is the best so far, or always.
 
     It stands behind the averaging in the list of callbacks, to see the weights that are measured.
 
     Args:
         metric: of the validation; more is better.
+        keep: 'best' or 'last'.
         write: takes the network's state dict and the epoch, from 1.
     """
 
-    def __init__(self, metric: str, write: Callable[[State, int], None]) -> None:
-        self._metric, self._write = metric, write
+    def __init__(
+        self, metric: str, keep: Literal["best", "last"], write: Callable[[State, int], None]
+    ) -> None:
+        self._metric, self._keep, self._write = metric, keep, write
         self._best = -1.0
         self._measured: State = {}
 
@@ -78,7 +81,7 @@ class BestModel(lightning.Callback):
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Write them, if they are the best; without any labelled pixel the last ones are."""
         value = float(trainer.callback_metrics[self._metric])
-        if not value <= self._best:
+        if self._keep == "last" or not value <= self._best:
             self._best = value
             if trainer.is_global_zero:
                 self._write(self._measured, trainer.current_epoch + 1)
