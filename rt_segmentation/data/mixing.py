@@ -1,4 +1,4 @@
-"""Training frames mixed from two: the look of one for the other, and things pasted from one into the other."""
+"""Training frames mixed from two: the look of the other one, and things pasted from it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def mix_amplitudes(image: np.ndarray, other: np.ndarray, band: float, share: flo
     """An image with a share of another one's amplitudes at the lowest frequencies.
 
     Args:
-        image, other: uint8 (H, W, 3).
+        image: uint8 (H, W, 3).
+        other: likewise, of the same size.
         band: frequencies below this share of the smaller side are mixed.
         share: of the other's amplitudes, 0 to 1.
 
