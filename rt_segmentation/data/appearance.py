@@ -61,10 +61,11 @@ class Appearance:
             share = np.linspace(rng.uniform(0, self.haze), 0, height, dtype=np.float32)[:, None, None]
             pixels += (np.float32(rng.uniform(140, 240)) - pixels) * share
         if self.blur and rng.random() < 0.5:
-            pixels = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.1, max(0.1, self.blur)))
+            deviation = rng.uniform(0.1, max(0.1, self.blur))
+            pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), deviation), np.float32)
         if self.noise and rng.random() < 0.5:
-            deviation = np.float32(rng.uniform(0, self.noise))
-            pixels += rng.standard_normal(pixels.shape, np.float32) * deviation
+            level = np.float32(rng.uniform(0, self.noise))
+            pixels += rng.standard_normal(pixels.shape, np.float32) * level
         changed = np.asarray(np.clip(pixels, 0, 255), np.uint8)
         if self.jpeg and rng.random() < 0.5:
             quality = int(rng.integers(self.jpeg, 101))
