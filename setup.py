@@ -39,7 +39,7 @@ setup(
     maintainer_email=MAINTAINER.get("email"),
     license=PACKAGE.findtext("license"),
     packages=find_packages(exclude=["test", "test.*"]),
-    package_data={f"{NAME}.evaluation.bag.report": ["templates/*"]},
+    package_data={NAME: ["py.typed"], f"{NAME}.evaluation.bag.report": ["templates/*"]},
     data_files=data_files(),
     zip_safe=False,
     python_requires=">=3.10",

@@ -8,8 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rt_segmentation import __version__
+
 # Each command's module in `rt_segmentation.commands`, and its function there.
 COMMANDS = {
+    "segment": "segment:run",
     "train": "train:run",
     "models": "models:run",
     "evaluate": "evaluate:run",
@@ -30,8 +33,10 @@ COMMANDS = {
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = argparse.ArgumentParser(prog="rt_seg", description="Real-time semantic segmentation for ROS 2.")
+    parser.add_argument("--version", action="version", version=f"rt_segmentation {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
+    _add_segment(commands)
     _add_train(commands)
     _add_models(commands)
     _add_evaluate(commands)
@@ -47,6 +52,27 @@ def build_parser() -> argparse.ArgumentParser:
     parameters = commands.add_parser("parameters", help="print the nodes' parameters")
     parameters.add_argument("format", choices=("yaml", "markdown"), help="a params file, or tables")
     return parser
+
+
+def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    segment = commands.add_parser("segment", help="segment an image, a folder, a video or a camera's images")
+    segment.add_argument(
+        "source", help="an image, a folder, a video, or a camera: its number, or /dev/video0"
+    )
+    segment.add_argument("--model", default="enet", help="a model, or the path of a manifest (default enet)")
+    segment.add_argument("--out", type=Path, default=Path("segmented"), help="folder (default segmented)")
+    segment.add_argument(
+        "--save",
+        default="",
+        metavar="WHAT",
+        help="of labels,overlay,color,confidence,video, with commas between"
+        " (default labels,overlay; of videos and cameras video)",
+    )
+    segment.add_argument("--show", action="store_true", help="show the overlay in a window; q ends")
+    segment.add_argument("--frames", type=int, help="stop after this many")
+    segment.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    segment.add_argument("--engine", default="auto", help="what executes the model (default auto)")
+    segment.add_argument("--precision", default="auto", help="arithmetic of the engine (default auto)")
 
 
 def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.benchmark.engines import Group, time_group
 from rt_segmentation.benchmark.report import page_head, write_result
-from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.segmenter import width_for
 from rt_segmentation.models import ModelManifest, find_model
 
@@ -85,7 +84,7 @@ def _alone(
     """
     from rt_segmentation.benchmark.node import SEGMENTATION, highest_rate
 
-    network = (width_for(Frame((), "rgb8", *size, 0, ""), manifest.height), manifest.height)
+    network = (width_for(size, manifest.height), manifest.height)
     described = {
         "node": "rt_segmentation",
         "model": model,

@@ -13,7 +13,12 @@ INTERVAL_S = 0.1
 
 
 def progress(items: Iterable[T], total: int) -> Iterator[T]:
-    """Pass items on and, where stderr is a terminal, draw a bar with the time that is left."""
+    """Pass items on and, where stderr is a terminal, draw a bar with the time that is left.
+
+    Args:
+        items: what to pass on.
+        total: how many there are; 0 is unknown, and they are counted without a bar.
+    """
     if not sys.stderr.isatty():
         yield from items
         return
@@ -22,6 +27,12 @@ def progress(items: Iterable[T], total: int) -> Iterator[T]:
         now = time.monotonic()
         if now - drawn >= INTERVAL_S or done == total:
             drawn = now
+            if not total:
+                print(
+                    f"\r{done}, {done / (now - started):.1f} per second ", end="", file=sys.stderr, flush=True
+                )
+                yield item
+                continue
             bar = "█" * (done * BAR_WIDTH // max(total, 1))
             left = (now - started) / done * (total - done)
             print(

@@ -55,7 +55,7 @@ class FolderSource:
     """The images of a folder, sorted by name; a file that cannot be read is skipped and counted.
 
     Args:
-        path: Folder of .jpg, .jpeg, .png, .bmp and .ppm files; others are ignored.
+        path: Folder of .jpg, .jpeg, .png, .bmp and .ppm files; others are ignored. Or one such file.
         labels: Folder of label PNGs (8-bit gray) with the images' stems, or None.
         width: Width of the images in px; 0 keeps theirs, or their aspect ratio where `height` is given.
         height: Likewise.
@@ -78,11 +78,13 @@ class FolderSource:
         on_warning: Callable[[str], None] = _log.warning,
     ) -> None:
         folder = Path(path)
+        alone = folder.is_file()
         self._labels = None if labels is None else Path(labels)
-        for wanted in (folder, self._labels):
+        for wanted in (folder.parent if alone else folder, self._labels):
             if wanted is not None and not wanted.is_dir():
                 raise SourceError(f"folder '{wanted}' does not exist")
-        self._files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        listed = [folder] if alone else sorted(folder.iterdir())
+        self._files = [file for file in listed if file.suffix.lower() in IMAGE_SUFFIXES]
         if not self._files:
             raise SourceError(f"folder '{folder}' has no images ({', '.join(IMAGE_SUFFIXES)})")
         self._size = (width, height)
@@ -90,6 +92,11 @@ class FolderSource:
         self.skipped = 0
         self.has_labels = labels is not None
         self.text = f"{len(self._files)} images of {folder}"
+
+    @property
+    def names(self) -> list[str]:
+        """The files' names, in order."""
+        return [file.name for file in self._files]
 
     def __len__(self) -> int:
         return len(self._files)

@@ -50,8 +50,7 @@ def predict(segmenter: Segmenter, dataset: SegmentationDataset) -> Iterator[tupl
 
 def segment_image(segmenter: Segmenter, image: np.ndarray) -> np.ndarray:
     """Segment an image, uint8 (H, W, 3) RGB, at its own size; labels uint8 (H, W)."""
-    height, width = image.shape[:2]
-    (result,) = segmenter.segment([Frame((image,), "rgb8", width, height, 0, "")])
+    (result,) = segmenter.segment([Frame.from_rgb(image)])
     return result.labels
 
 

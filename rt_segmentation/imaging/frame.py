@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 
@@ -30,3 +31,34 @@ class Frame:
     height: int
     stamp_ns: int
     frame_id: str
+
+    @classmethod
+    def from_rgb(cls, rgb: npt.NDArray[Any], stamp_ns: int = 0, frame_id: str = "") -> Frame:
+        """Wrap an RGB image, uint8 (H, W, 3), or a gray one, uint8 (H, W).
+
+        The pixels are copied only where they do not lie side by side, as in ``bgr[..., ::-1]``.
+
+        Raises:
+            ValueError: the array has another shape or type.
+        """
+        image: Any = rgb
+        if not isinstance(image, np.ndarray):
+            raise ValueError(f"an image must be a NumPy array, uint8 (H, W, 3) RGB, and is {_kind(image)}")
+        gray = image.ndim == 2
+        if (
+            image.dtype != np.uint8
+            or not (gray or (image.ndim == 3 and image.shape[2] == 3))
+            or not image.size
+        ):
+            raise ValueError(
+                "an image must be uint8 (H, W, 3) RGB, or uint8 (H, W) gray, and is"
+                f" {image.dtype} {image.shape}"
+            )
+        height, width = image.shape[:2]
+        return cls(
+            (np.ascontiguousarray(image),), "mono8" if gray else "rgb8", width, height, stamp_ns, frame_id
+        )
+
+
+def _kind(value: object) -> str:
+    return f"a {type(value).__module__}.{type(value).__qualname__}".replace("builtins.", "")

@@ -62,13 +62,13 @@ def sheet(rows: list[list[tuple[str, np.ndarray]]], labels: LabelSet, columns_wi
     return np.vstack(parts)
 
 
-def write_picture(path: Path, rgb: np.ndarray) -> None:
-    """Write an RGB picture; the name's suffix says as what.
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write an RGB picture, (H, W, 3), or a gray one, (H, W); the name's suffix says as what.
 
     Raises:
         OSError: the file cannot be written.
     """
-    if not cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)):
+    if not cv2.imwrite(str(path), picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
         raise OSError(f"picture {path} cannot be written")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from rt_segmentation.imaging.codec import MAX_SIDE_PX, MIN_SIDE_PX
 from rt_segmentation.imaging.convert import resize_confidence, resize_labels, to_rgb
 from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.render import colorize, overlay
 from rt_segmentation.inference.engines import Engine, build_engine
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.labels import LabelSet
@@ -22,9 +23,11 @@ SIDE_MULTIPLE = 8
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What a frame shows.
+    """What a frame shows, and what said so.
 
     Attributes:
+        frame: the camera's image.
+        label_set: what the ids of `labels` mean.
         labels: uint8 (H, W), a class id a pixel.
         confidence: top-1 probability x 255, uint8 (H, W), or None if it was not asked for.
         rgb: the network's input, uint8 (h, w, 3), valid until the call after the next of the segmenter.
@@ -33,6 +36,8 @@ class Segmentation:
         inference_ms: the engine's time for the whole batch.
     """
 
+    frame: Frame
+    label_set: LabelSet
     labels: np.ndarray
     confidence: np.ndarray | None
     rgb: np.ndarray
@@ -49,6 +54,25 @@ class Segmentation:
         if confidence is not None:
             confidence = resize_confidence(confidence, self.output_size, confidence_out)
         return replace(self, labels=labels, confidence=confidence)
+
+    def colorize(self) -> np.ndarray:
+        """Return the labels in their classes' colours, uint8 (H, W, 3) RGB, of the labels' size."""
+        return colorize(self.labels, self.label_set.palette())
+
+    def overlay(self, opacity: float = 0.5) -> np.ndarray:
+        """Lay the classes' colours over the camera's image.
+
+        Args:
+            opacity: share of the colours, from 0 (the image alone) to 1 (the colours alone).
+
+        Returns:
+            uint8 (H, W, 3) RGB, of the labels' size.
+
+        Raises:
+            ValueError: `opacity` is out of its range.
+        """
+        height, width = self.labels.shape
+        return overlay(to_rgb(self.frame, (width, height)), self.labels, self.label_set.palette(), opacity)
 
 
 @dataclass(frozen=True)
@@ -76,12 +100,12 @@ class SegmenterConfig:
         """
         width, height = self.input_size
         height = height or self.manifest.height
-        return width or width_for(frame, height), height
+        return width or width_for((frame.width, frame.height), height), height
 
 
-def width_for(frame: Frame, height: int) -> int:
-    """Width of the network's input that keeps a frame's aspect ratio at a height, a multiple of 8 [px]."""
-    width = round(height * frame.width / frame.height / SIDE_MULTIPLE) * SIDE_MULTIPLE
+def width_for(size: tuple[int, int], height: int) -> int:
+    """Width of the network's input that keeps the aspect ratio of a (width, height), a multiple of 8 [px]."""
+    width = round(height * size[0] / size[1] / SIDE_MULTIPLE) * SIDE_MULTIPLE
     # A strip of an image must not become a network input that fills the memory.
     return min(max(width, MIN_SIDE_PX), MAX_SIDE_PX)
 
@@ -98,9 +122,8 @@ class Segmenter:
         # Two, in turn: the results of a batch are published while the next one is at work.
         self._inputs = [np.empty((0, 0, 0, 3), np.uint8) for _ in range(2)]
 
-    @classmethod
+    @staticmethod
     def build(
-        cls,
         manifest: ModelManifest,
         engine: str = "auto",
         precision: str = "auto",
@@ -116,7 +139,7 @@ class Segmenter:
         """
         labels = manifest.labels()
         built = build_engine(manifest, engine, precision, gate, parallel)
-        return cls(SegmenterConfig(manifest, labels, built, input_size, output_resolution))
+        return Segmenter(SegmenterConfig(manifest, labels, built, input_size, output_resolution))
 
     def sharing(self) -> Segmenter:
         """Another segmenter with the same engine, for another thread."""
@@ -159,6 +182,8 @@ class Segmenter:
         inference_ms = (time.perf_counter() - started) * 1e3
         return [
             Segmentation(
+                frame,
+                config.label_set,
                 labels[i],
                 None if confidences is None else confidences[i],
                 inputs[i],

@@ -201,9 +201,8 @@ class ValidationSet(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, int]:
         sample = self._dataset[index]
-        height, width = sample.labels.shape
-        frame = Frame((sample.image,), "rgb8", width, height, 0, "")
-        image = to_rgb(frame, (width_for(frame, self._height), self._height))
+        frame = Frame.from_rgb(sample.image)
+        image = to_rgb(frame, (width_for((frame.width, frame.height), self._height), self._height))
         return (*to_tensors(sample._replace(image=image)), index)
 
 

@@ -19,6 +19,7 @@ from std_msgs.msg import Header
 
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.segmenter import Segmentation, Segmenter
+from rt_segmentation.labels import load_label_set
 from rt_segmentation.ros.messages import image_message
 from rt_segmentation.ros.outputs import Outputs
 from rt_segmentation.ros.worker import Worker
@@ -26,6 +27,7 @@ from rt_segmentation.runtime.statistics import StreamStatistics
 
 PATIENCE_S = 60.0
 LABELS = np.zeros((48, 64), np.uint8)
+LABEL_SET = load_label_set("camvid11")
 
 
 def nothing(number: int) -> None:
@@ -43,7 +45,7 @@ class Pipeline:
 
         def infer_frames(frames: Sequence[Frame], confidence: bool) -> list[Segmentation]:
             infer(frames[0].stamp_ns // 10**9)
-            return [Segmentation(LABELS, None, LABELS, (64, 48), 0.0, 0.0)]
+            return [Segmentation(frames[0], LABEL_SET, LABELS, None, LABELS, (64, 48), 0.0, 0.0)]
 
         def publish_frame(header: Header, *_: Any) -> float:
             publish(header.stamp.sec)

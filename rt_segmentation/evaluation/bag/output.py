@@ -6,9 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from rt_segmentation.bags import messages
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE
@@ -17,6 +14,7 @@ from rt_segmentation.evaluation.bag.outcome import Segmented
 from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.imaging.convert import to_rgb
 from rt_segmentation.imaging.render import colorize, overlay
+from rt_segmentation.imaging.video import VideoWriter
 from rt_segmentation.labels import LabelSet
 
 SPLIT_S = 10.0
@@ -101,26 +99,15 @@ class OverlayVideo:
     """
 
     def __init__(self, path: Path, labels: LabelSet, rate_hz: float) -> None:
-        self._path, self._palette, self._rate_hz = path, labels.palette(), rate_hz
-        self._writer: cv2.VideoWriter | None = None
-        self._size = (0, 0)
+        self._path, self._palette = path, labels.palette()
+        self._writer = VideoWriter(path, rate_hz)
 
     def write(self, outcome: Segmented) -> None:
         """Add a picture; its size is that of the first."""
         frame = outcome.frame
-        picture: np.ndarray = overlay(to_rgb(frame), outcome.result.labels, self._palette, OPACITY)
-        if self._writer is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._size = (frame.width, frame.height)
-            fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._path), fourcc, self._rate_hz, self._size)
-            if not self._writer.isOpened():
-                raise OSError(f"video {self._path} cannot be written")
-        if (frame.width, frame.height) != self._size:
-            picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
-        self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer.write(overlay(to_rgb(frame), outcome.result.labels, self._palette, OPACITY))
 
     def close(self) -> None:
         """Finish the file."""
-        if self._writer is not None:
-            self._writer.release()
+        self._writer.close()

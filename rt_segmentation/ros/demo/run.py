@@ -97,7 +97,7 @@ def _warm_up(manifest: ModelManifest, source: str) -> None:
     """Build the engine before the camera starts: a robot's second start finds it in the cache as well."""
     image = next(iter(open_source(source, "", seed=DEMO_SEED, width=0, height=0, rate_hz=1.0))).rgb
     config = Segmenter.build(manifest).config
-    frame = Frame((image,), "rgb8", image.shape[1], image.shape[0], 0, "")
+    frame = Frame.from_rgb(image)
     width, height = config.network_size(frame)
     print(f"building {manifest.name} for {width}x{height} (kept in the cache)", flush=True)
     config.engine.prepare(1, height, width)

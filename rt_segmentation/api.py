@@ -1,0 +1,89 @@
+"""The front door: a model by its name, images in, labels out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy.typing as npt
+
+from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.inference.engines import build_engine
+from rt_segmentation.inference.segmenter import Segmentation, SegmenterConfig
+from rt_segmentation.inference.segmenter import Segmenter as FrameSegmenter
+from rt_segmentation.labels import LabelSet
+from rt_segmentation.models import ModelManifest, find_model
+
+Image = npt.NDArray[Any] | Frame
+"""An RGB image, uint8 (H, W, 3), or a gray one, uint8 (H, W), or a camera's frame."""
+
+
+class Segmenter(FrameSegmenter):
+    """Segments images with a model, on the fastest engine there is.
+
+    The first image of each size builds the engine for it, or takes it from the cache, which takes seconds.
+    Not to be called by two threads at once.
+
+    Args:
+        model: a name as ``lednet``, the path of a manifest (.yaml), or a manifest.
+        engine: what executes the model: ``openvino``, ``onnxruntime``, ``torch``, ``torch2trt``, or ``auto``.
+        precision: its arithmetic: ``fp32``, ``fp16``, ``bf16``, ``int8``, or ``auto``.
+        input_size: (width, height) of the network's input [px]; a height of 0 is the manifest's, and a width
+            of 0 keeps each image's aspect ratio.
+
+    Raises:
+        ModelError: there is no such model, or its files are damaged.
+        EngineError: the engine is unknown or cannot run here.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | ModelManifest,
+        engine: str = "auto",
+        precision: str = "auto",
+        input_size: tuple[int, int] = (0, 0),
+    ) -> None:
+        manifest = model if isinstance(model, ModelManifest) else find_model(model)
+        labels = manifest.labels()
+        super().__init__(
+            SegmenterConfig(manifest, labels, build_engine(manifest, engine, precision), input_size)
+        )
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The model's classes."""
+        return self.config.label_set
+
+    @overload
+    def __call__(self, images: Image, confidence: bool = False) -> Segmentation: ...
+    @overload
+    def __call__(self, images: Sequence[Image], confidence: bool = False) -> list[Segmentation]: ...
+    @overload
+    def __call__(self, images: Iterator[Image], confidence: bool = False) -> Iterator[Segmentation]: ...
+    def __call__(
+        self, images: Image | Sequence[Image] | Iterator[Image], confidence: bool = False
+    ) -> Segmentation | list[Segmentation] | Iterator[Segmentation]:
+        """Segment one image, a list of them, or any number from an iterator, one after the other.
+
+        Args:
+            images: RGB (OpenCV reads BGR: give ``bgr[..., ::-1]``); sizes may differ.
+            confidence: also give the top class's probability per pixel.
+
+        Returns:
+            One result, a list, or an iterator that works as it is read. Labels have the image's size.
+
+        Raises:
+            ValueError: an image has another shape or type.
+            EngineError: the engine failed.
+        """
+        if isinstance(images, Iterator):
+            return (self._segment(image, confidence) for image in images)
+        if isinstance(images, Sequence):
+            return [self._segment(image, confidence) for image in images]
+        return self._segment(images, confidence)
+
+    def _segment(self, image: Image, confidence: bool) -> Segmentation:
+        frame = image if isinstance(image, Frame) else Frame.from_rgb(image)
+        (result,) = self.segment([frame], confidence)
+        return result

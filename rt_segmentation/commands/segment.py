@@ -1,0 +1,162 @@
+"""`rt_seg segment`: masks of images, of a folder, of a video or of a camera."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rt_segmentation.api import Segmenter
+from rt_segmentation.commands.progress import progress
+from rt_segmentation.data.capture import CaptureSource
+from rt_segmentation.data.sources import IMAGE_SUFFIXES, FolderSource, ImageSource, open_source
+from rt_segmentation.imaging.pictures import write_picture
+from rt_segmentation.imaging.video import VideoWriter
+from rt_segmentation.inference.segmenter import Segmentation
+
+KINDS = ("labels", "overlay", "color", "confidence", "video")
+SUFFIXES = {"labels": ".png", "overlay": ".jpg", "color": ".png", "confidence": ".png"}
+VIDEO_NAME = "overlay.mp4"
+DEFAULT_RATE_HZ = 30.0
+
+
+class SegmentError(ValueError):
+    """Arguments that do not go together, or files that would be replaced; the message says which."""
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Segment every image, write what was asked for, and print how fast it went.
+
+    Raises:
+        SourceError: there are no images.
+        SegmentError: unknown kinds of files, or files that are there and may not be replaced.
+        ModelError, EngineError: the model cannot be run.
+    """
+    source = _open(arguments.source)
+    is_stream = not isinstance(source, FolderSource)
+    kinds = _kinds(arguments.save or ("video" if is_stream else "labels,overlay"))
+    if arguments.show:
+        _check_window()
+    if arguments.frames is not None and arguments.frames < 1:
+        raise SegmentError(f"--frames is {arguments.frames}; it must be 1 or more")
+    names = source.names[: arguments.frames] if isinstance(source, FolderSource) else []
+    files = _Files(arguments.out, kinds, arguments.overwrite, getattr(source, "rate_hz", 0.0), names)
+    segmenter = Segmenter(arguments.model, arguments.engine, arguments.precision)
+    images = itertools.islice(source, arguments.frames)
+    count, busy_s = 0, 0.0
+    try:
+        for image in progress(images, len(names) or arguments.frames or 0):
+            started = time.perf_counter()
+            result = segmenter(image.rgb, "confidence" in kinds)
+            # The first image of a size waits for its engine.
+            busy_s += (time.perf_counter() - started) if count else 0.0
+            count += 1
+            files.write(image.name, result)
+            if arguments.show and not _show(result):
+                break
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+    finally:
+        files.close()
+    skipped = source.skipped if isinstance(source, FolderSource) else 0
+    engine = segmenter.config.engine
+    print(
+        f"{count} image{'' if count == 1 else 's'} segmented by {segmenter.config.manifest.name}"
+        f" on {engine.name} {engine.precision}"
+        + (f", {busy_s / (count - 1) * 1e3:.1f} ms per image" if count > 1 else "")
+        + (f"; {skipped} file{'' if skipped == 1 else 's'} could not be read" if skipped else "")
+        + (f"; {files.written} files in {arguments.out}" if files.written else "")
+    )
+
+
+def _open(source: str) -> ImageSource:
+    path = Path(source).expanduser()
+    if source.isdigit() or source.startswith("/dev/video"):
+        return CaptureSource(int(source) if source.isdigit() else source)
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
+        return FolderSource(path)
+    return open_source(source, rate_hz=DEFAULT_RATE_HZ)
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        raise SegmentError(f"--save has '{unknown[0] if unknown else text}'; it takes {', '.join(KINDS)}")
+    return kinds
+
+
+class _Files:
+    """Writes what was asked for of each result, and replaces nothing unless told to."""
+
+    def __init__(
+        self, folder: Path, kinds: tuple[str, ...], overwrite: bool, rate_hz: float, names: list[str]
+    ) -> None:
+        self._stems = Counter(Path(name).stem for name in names)
+        self._folder, self._kinds, self._overwrite = folder, kinds, overwrite
+        self._rate_hz = rate_hz or DEFAULT_RATE_HZ
+        self._video: VideoWriter | None = None
+        self.written = 0
+        if "video" in kinds:
+            self._refuse(folder / VIDEO_NAME)
+        # Said before the work, and not after half of it.
+        for name in names:
+            for path in self._paths(name).values():
+                self._refuse(path)
+
+    def write(self, name: str, result: Segmentation) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for kind, path in self._paths(name).items():
+            self._refuse(path)
+            write_picture(path, _picture(kind, result))
+            self.written += 1
+        if "video" in self._kinds:
+            if self._video is None:
+                self._video = VideoWriter(self._folder / VIDEO_NAME, self._rate_hz)
+                self.written += 1
+            self._video.write(result.overlay())
+
+    def close(self) -> None:
+        if self._video is not None:
+            self._video.close()
+
+    def _paths(self, name: str) -> dict[str, Path]:
+        # Where a.jpg and a.png are both there, their suffixes tell their masks apart.
+        stem = Path(name).stem if self._stems[Path(name).stem] == 1 else name
+        return {
+            kind: self._folder / f"{stem}_{kind}{SUFFIXES[kind]}" for kind in self._kinds if kind in SUFFIXES
+        }
+
+    def _refuse(self, path: Path) -> None:
+        if path.exists() and not self._overwrite:
+            raise SegmentError(f"{path} is there already; give --overwrite, or another folder with --out")
+
+
+def _picture(kind: str, result: Segmentation) -> np.ndarray:
+    if kind == "labels":
+        return result.labels
+    if kind == "confidence":
+        assert result.confidence is not None
+        return result.confidence
+    return result.colorize() if kind == "color" else result.overlay()
+
+
+def _check_window() -> None:
+    try:
+        cv2.namedWindow("rt_seg segment")
+    except cv2.error as error:
+        raise SegmentError(
+            "--show needs an OpenCV that opens windows: the pip package opencv-python-headless has none,"
+            " opencv-python and python3-opencv of apt do; and a screen"
+        ) from error
+
+
+def _show(result: Segmentation) -> bool:
+    cv2.imshow("rt_seg segment", result.overlay()[..., ::-1])
+    return cv2.waitKey(1) & 0xFF not in (ord("q"), 27)

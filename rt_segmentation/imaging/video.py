@@ -1,0 +1,47 @@
+"""Video files of pictures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+class VideoWriter:
+    """An mp4 (MPEG-4 part 2) at a constant rate; the file has its name when it is whole.
+
+    Args:
+        path: of the .mp4.
+        rate_hz: pictures per second.
+    """
+
+    def __init__(self, path: Path, rate_hz: float) -> None:
+        self._path, self._rate_hz = path, rate_hz
+        self._partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+
+    def write(self, rgb: np.ndarray) -> None:
+        """Add a picture, uint8 (H, W, 3) RGB; it is resized to the first one's size.
+
+        Raises:
+            OSError: the file cannot be written (when the first picture comes).
+        """
+        if self._writer is None:
+            self._size = (rgb.shape[1], rgb.shape[0])
+            fourcc = cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._partial), fourcc, self._rate_hz, self._size)
+            if not self._writer.isOpened():
+                raise OSError(f"video {self._path} cannot be written")
+        if (rgb.shape[1], rgb.shape[0]) != self._size:
+            rgb = cv2.resize(rgb, self._size, interpolation=cv2.INTER_AREA)
+        self._writer.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.release()
+            os.replace(self._partial, self._path)
+            self._writer = None

@@ -1,0 +1,116 @@
+"""The front door: what `import rt_segmentation` gives, and what it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed: no network to run")
+
+import rt_segmentation as rt
+from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.imaging.render import overlay
+from rt_segmentation.models import ModelManifest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def segmenter(small_model: ModelManifest) -> rt.Segmenter:
+    return rt.Segmenter(small_model.path, "torch", "fp32")
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return StreetScene(1, 160, 120).render(0.0)[0]
+
+
+def test_importing_the_package_costs_no_library() -> None:
+    heavy = "'cv2', 'numpy', 'torch', 'yaml', 'openvino'"
+    code = f"import sys, rt_segmentation as rt; print([m for m in ({heavy}) if m in sys.modules], rt.__all__)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert run.stdout.startswith("[] "), run
+
+
+def test_every_public_name_is_there() -> None:
+    assert all(getattr(rt, name) is not None for name in rt.__all__) and dir(rt) == sorted(rt.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Segmentor'"):
+        _ = rt.Segmentor
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert ElementTree.parse(REPOSITORY / "package.xml").findtext("version") == rt.__version__
+
+
+def test_one_image_a_list_and_an_iterator(segmenter: rt.Segmenter, image: np.ndarray) -> None:
+    one = segmenter(image, confidence=True)
+    assert (
+        one.labels.shape == (120, 160) and one.labels.dtype == np.uint8 and one.label_set.name == "camvid11"
+    )
+    assert one.confidence is not None and one.confidence.shape == (120, 160)
+    several = segmenter([image, image[:60]])
+    assert [r.labels.shape for r in several] == [(120, 160), (60, 160)]
+    assert (several[0].labels == one.labels).all() and several[0].confidence is None
+    taken: list[int] = []
+
+    def images() -> object:
+        for number in range(3):
+            taken.append(number)
+            yield image
+
+    results = segmenter(images())  # type: ignore[call-overload]
+    assert (next(results).labels == one.labels).all() and taken == [0]
+
+
+def test_results_stay_when_the_next_image_comes(segmenter: rt.Segmenter, image: np.ndarray) -> None:
+    first = segmenter(image, confidence=True)
+    assert first.confidence is not None
+    labels, confidence = first.labels.copy(), first.confidence.copy()
+    for _ in range(3):
+        segmenter(255 - image, confidence=True)
+    assert (first.labels == labels).all() and (first.confidence == confidence).all()
+
+
+def test_bgr_turned_around_gray_and_cameras_frames_are_images(
+    segmenter: rt.Segmenter, image: np.ndarray
+) -> None:
+    labels = segmenter(image).labels
+    assert (segmenter(np.ascontiguousarray(image[..., ::-1])[..., ::-1]).labels == labels).all()
+    assert (segmenter(rt.Frame.from_rgb(image)).labels == labels).all()
+    gray = image[..., 0]
+    assert (segmenter(gray).labels == segmenter(gray[..., None].repeat(3, 2)).labels).all()
+
+
+def test_a_result_is_painted_in_its_own_classes(segmenter: rt.Segmenter, image: np.ndarray) -> None:
+    result = segmenter(image)
+    palette = result.label_set.palette()
+    assert (result.colorize() == palette[result.labels]).all()
+    assert (result.overlay(0.3) == overlay(image, result.labels, palette, 0.3)).all()
+    assert (result.overlay(0.0) == image).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (np.zeros((60, 80, 3), np.float32), "is float32 (60, 80, 3)"),
+        (np.zeros((3, 60, 80), np.uint8), "is uint8 (3, 60, 80)"),
+        (np.zeros((60, 80, 4), np.uint8), "is uint8 (60, 80, 4)"),
+        (np.zeros((0, 80, 3), np.uint8), "is uint8 (0, 80, 3)"),
+        (None, "is a NoneType"),
+    ],
+    ids=["float", "channels first", "alpha", "empty", "None, as cv2.imread gives for a missing file"],
+)
+def test_what_is_no_image_is_refused(segmenter: rt.Segmenter, wrong: object, words: str) -> None:
+    with pytest.raises(ValueError, match="uint8") as caught:
+        segmenter(wrong)  # type: ignore[call-overload]
+    assert words in str(caught.value)
+
+
+def test_unknown_model_names_those_that_there_are() -> None:
+    with pytest.raises(ValueError, match=r"unknown model 'lednett'; there are .*lednet"):
+        rt.Segmenter("lednett")
