@@ -34,6 +34,14 @@ data_license: ours
 """
 
 
+def prepare(root: Path) -> None:
+    """Draw images where there are none, and write the label set."""
+    if not root.exists():
+        draw(root / "train")
+        draw(root / "val")
+    (root / "labels.yaml").write_text(LABELS)
+
+
 def draw(folder: Path) -> None:
     """Write ten images and their labels."""
     rng = np.random.default_rng(1)
@@ -50,10 +58,7 @@ def draw(folder: Path) -> None:
 
 if __name__ == "__main__":
     root = Path(sys.argv[1])
-    if not root.exists():
-        draw(root / "train")
-        draw(root / "val")
-    (root / "labels.yaml").write_text(LABELS)
+    prepare(root)
     (root / "disks.yaml").write_text(RECIPE.replace("LABELS", str(root / "labels.yaml")))
     train = [sys.executable, "-m", "rt_segmentation.cli", "train", str(root / "disks.yaml")]
     subprocess.run([*train, "--data-root", str(root), "--out", str(root / "runs")], check=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rt_segmentation.inference.segmenter import Segmentation
     from rt_segmentation.labels import LabelSet, load_label_set
     from rt_segmentation.models import ModelManifest, find_model, list_models
+    from rt_segmentation.networks import register_network
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,7 @@ __all__ = [
     "find_model",
     "list_models",
     "load_label_set",
+    "register_network",
 ]
 
 _MODULES = {
@@ -43,6 +45,7 @@ _MODULES = {
     "find_model": "models",
     "list_models": "models",
     "load_label_set": "labels",
+    "register_network": "networks",
 }
 
 

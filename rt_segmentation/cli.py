@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rt_segmentation import __version__
+from rt_segmentation.networks import allow_network
 
 # Each command's module in `rt_segmentation.commands`, and its function there.
 COMMANDS = {
@@ -34,6 +35,13 @@ def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = argparse.ArgumentParser(prog="rt_seg", description="Real-time semantic segmentation for ROS 2.")
     parser.add_argument("--version", action="version", version=f"rt_segmentation {__version__}")
+    parser.add_argument(
+        "--network",
+        action="append",
+        default=[],
+        metavar="MODULE:CLASS",
+        help="a network of your own that models may have; may be repeated",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     _add_segment(commands)
@@ -345,6 +353,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, or 2 with one sentence on stderr for bad input."""
     arguments = build_parser().parse_args(argv)
     try:
+        for place in arguments.network:
+            allow_network(place)
         module_name, function = COMMANDS[arguments.command].split(":")
         module = importlib.import_module(f"rt_segmentation.commands.{module_name}")
         getattr(module, function)(arguments)

@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from rt_segmentation.labels import LabelSet, LabelSetError, load_label_set
-from rt_segmentation.networks import NETWORKS
+from rt_segmentation.networks import is_network, network_names
 from rt_segmentation.resources import share_dir
 
 
@@ -166,8 +166,8 @@ def read_manifest(path: Path) -> ModelManifest:
 
 
 def _problem(manifest: ModelManifest) -> str | None:
-    if manifest.network not in NETWORKS:
-        return f"network is '{manifest.network}', it must be one of {', '.join(sorted(NETWORKS))}"
+    if not is_network(manifest.network):
+        return f"network is '{manifest.network}', it must be one of {', '.join(network_names())}"
     if min(manifest.width, manifest.height) < 32:
         return f"width x height is {manifest.width} x {manifest.height}, both must be 32 or more"
     if len(manifest.mean) != 3 or len(manifest.std) != 3 or min(manifest.std) <= 0:

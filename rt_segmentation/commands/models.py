@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rt_segmentation.models import ModelError, ModelManifest, find_model, list_models, load_weights
-from rt_segmentation.networks import NETWORKS
+from rt_segmentation.networks import network_names
 from rt_segmentation.networks.published import CONVENTION, published
 
 
@@ -87,7 +87,7 @@ def _papers(network: str) -> dict[str, Any]:
 def _show(arguments: argparse.Namespace) -> None:
     sizes = (arguments.classes, arguments.width, arguments.height)
     # A model's short name may be a network's name too: classes or sizes ask for the network.
-    if arguments.name in NETWORKS and (
+    if arguments.name in network_names() and (
         any(size is not None for size in sizes) or not _is_model(arguments.name)
     ):
         content = describe_network(
@@ -98,7 +98,7 @@ def _show(arguments: argparse.Namespace) -> None:
         )
     elif any(size is not None for size in sizes):
         raise ModelError(
-            f"--classes, --width and --height are for a network ({', '.join(sorted(NETWORKS))}),"
+            f"--classes, --width and --height are for a network ({', '.join(network_names())}),"
             f" '{arguments.name}' is none"
         )
     else:

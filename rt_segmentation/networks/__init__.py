@@ -1,9 +1,34 @@
-"""The networks by name; a name is known without importing torch."""
+"""The networks by name, ours and the user's; a name is known without importing torch.
+
+A network is any module from images, float (N, 3, H, W), to logits (N, num_classes, H, W), whose class takes
+the number of classes as its first argument. What else it may say:
+
+- ``multiple``: H and W must be multiples of it (1 if it does not say); images are padded.
+- More arguments with defaults, which a recipe sets as ``options``.
+- A dictionary of logits in place of the logits, ``{"out": logits, "aux": logits, …}``: all others than
+  ``out`` help in training alone.
+
+A network of the user's is made known in one of these ways. A model's manifest is none of them: it is data,
+and never imports code.
+
+- `register_network`, in a program.
+- An entry point of the group ``rt_segmentation.networks``, in an installed package.
+- ``module:Class`` in a recipe, in ``rt_seg --network``, or in the environment variable ``RT_SEG_NETWORKS``,
+  where commas separate several. The module is looked for in the working directory as well.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.util
 import inspect
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,32 +41,110 @@ NETWORKS: dict[str, str] = {
     "lednet": "rt_segmentation.networks.lednet:LEDNet",
     "segnet": "rt_segmentation.networks.segnet:SegNet",
 }
+"""The package's own."""
+
+ENTRY_POINTS = "rt_segmentation.networks"
+ENVIRONMENT = "RT_SEG_NETWORKS"
+
+_registered: dict[str, str | Callable[..., Any]] = {}
 
 
 class NetworkError(ValueError):
     """An unknown network or option; the message says which ones there are."""
 
 
+def register_network(name: str, network: str | Callable[..., nn.Module]) -> None:
+    """Make a network known by a name, in this process.
+
+    Args:
+        name: new; those of the package stay what they are.
+        network: its class, or where that is, as ``package.module:Class``.
+
+    Raises:
+        NetworkError: the name is taken, or `network` is no class and no such place.
+    """
+    if name in NETWORKS or _registered.get(name, network) != network:
+        raise NetworkError(f"a network '{name}' is known already; give yours another name")
+    if not callable(network) and not is_place(network):
+        raise NetworkError(f"network '{name}' is at {network!r}; give its class, or 'package.module:Class'")
+    _registered[name] = network
+
+
+def allow_network(place: str) -> None:
+    """Let this process, and those that it starts, import a network that is named by its place.
+
+    Args:
+        place: ``module:Class``.
+
+    Raises:
+        NetworkError: it is no such place.
+    """
+    if not is_place(place):
+        raise NetworkError(f"network '{place}' is no place of a class; give it as 'module:Class'")
+    if place not in _allowed():
+        os.environ[ENVIRONMENT] = ",".join((*_allowed(), place))
+
+
+def is_place(name: str) -> bool:
+    """Whether this is a place in the form ``package.module:Class``."""
+    module, _, attribute = name.partition(":")
+    return attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def network_names() -> list[str]:
+    """Names of all networks that are known, sorted."""
+    return sorted({*NETWORKS, *_registered, *_installed(), *_allowed()})
+
+
+def is_network(name: str) -> bool:
+    """Whether a model may have this network: one that is known, or one that lies in a ``module:Class``."""
+    # Entry points are looked for last: that reads the metadata of all packages.
+    return name in NETWORKS or name in _registered or is_place(name) or name in _installed()
+
+
+def code_digest(name: str) -> str:
+    """Digest of the source file of a user's network: its engines are built again when it changes.
+
+    Empty for the package's own, whose changes are known otherwise, and where there is no source file.
+    """
+    if name in NETWORKS:
+        return ""
+    known = _registered.get(name) or _installed().get(name) or name
+    if callable(known):
+        source = inspect.getsourcefile(known)
+    else:
+        try:
+            _look_here()
+            found = importlib.util.find_spec(known.split(":")[0])
+        except (ImportError, ValueError):
+            found = None
+        source = None if found is None else found.origin
+    if source is None or not Path(source).is_file():
+        return ""
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16]
+
+
 def build_network(name: str, num_classes: int, **options: Any) -> nn.Module:
     """Build an untrained network.
 
     Args:
-        name: one of `NETWORKS`.
+        name: one of `network_names()`.
         num_classes: channels of the logits.
         options: keyword arguments of the network's class, e.g. ``upsampling="sub_pixel"`` for LinkNet.
 
     Returns:
-        A module from float images (N, 3, H, W), any H and W from 32 up, to logits (N, num_classes, H, W).
+        A module from float images (N, 3, H, W) to logits (N, num_classes, H, W); the package's own take any
+        H and W from 32 up.
 
     Raises:
         NetworkError: the name or an option is unknown, or an option has a value that the network refuses.
     """
-    if name not in NETWORKS:
-        raise NetworkError(f"unknown network '{name}'; there are {', '.join(sorted(NETWORKS))}")
-    module_name, class_name = NETWORKS[name].split(":")
-    network = getattr(importlib.import_module(module_name), class_name)
-    known = [p for p in inspect.signature(network).parameters if p != "num_classes"]
-    unknown = sorted(set(options) - set(known))
+    network = _find(name)
+    parameters = list(inspect.signature(network).parameters.values())
+    if not parameters:
+        raise NetworkError(f"network '{name}' takes no arguments; its first must be the number of classes")
+    known = [p.name for p in parameters[1:] if p.kind is not p.VAR_KEYWORD]
+    unknown = [] if len(known) < len(parameters) - 1 else sorted(set(options) - set(known))
     if unknown:
         raise NetworkError(
             f"network '{name}' has no option '{unknown[0]}'; it has {', '.join(known) if known else 'none'}"
@@ -53,3 +156,40 @@ def build_network(name: str, num_classes: int, **options: Any) -> nn.Module:
     except ValueError as error:
         raise NetworkError(f"network '{name}': {error}") from error
     return module
+
+
+def _find(name: str) -> Callable[..., Any]:
+    known = NETWORKS.get(name) or _registered.get(name) or _installed().get(name)
+    if known is None:
+        if not is_place(name):
+            raise NetworkError(f"unknown network '{name}'; there are {', '.join(network_names())}")
+        if name not in _allowed():
+            raise NetworkError(
+                f"network '{name}' is code that nobody has allowed; give `rt_seg --network {name} …`, or set"
+                f" {ENVIRONMENT}={name} for nodes"
+            )
+        known = name
+    if callable(known):
+        return known
+    module_name, attribute = known.split(":")
+    try:
+        _look_here()
+        found: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise NetworkError(f"network '{name}' cannot be imported from '{known}': {error}") from error
+    return found
+
+
+def _allowed() -> list[str]:
+    return [part.strip() for part in os.environ.get(ENVIRONMENT, "").split(",") if part.strip()]
+
+
+@cache
+def _installed() -> dict[str, str]:
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+
+
+def _look_here() -> None:
+    """Let modules be found in the working directory; installed programs do not look there by themselves."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from rt_segmentation.networks.outputs import logits_for, multiple_of
+
 
 def count_parameters(network: nn.Module) -> int:
     """Trainable values; batch norm's running statistics are not among them."""
@@ -23,5 +25,6 @@ def count_gmacs(network: nn.Module, width: int, height: int) -> float:
     # On the meta device tensors have shapes but no values: counting computes nothing.
     shapes_only = copy.deepcopy(network).to("meta").eval()
     with torch.no_grad(), counter:
-        shapes_only(torch.empty(1, 3, height, width, device="meta"))
+        images = torch.empty(1, 3, height, width, device="meta")
+        logits_for(shapes_only, images, multiple_of(shapes_only))
     return float(counter.get_total_flops()) / 2e9

@@ -13,6 +13,7 @@ from torch import nn
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.labels import IGNORE_ID
 from rt_segmentation.networks import build_network
+from rt_segmentation.networks.outputs import Outputs, auxiliary_logits, logits_for, main_logits, multiple_of
 from rt_segmentation.training.data import Batch
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.losses import SegmentationLoss
@@ -54,13 +55,15 @@ class SegmentationModule(lightning.LightningModule):
         self.register_buffer("std", torch.tensor(recipe.std).view(1, 3, 1, 1))
         self._confusion = ConfusionMatrix(len(class_names), ignored_ids)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 images (N, 3, H, W) to logits (N, classes, H, W)."""
+    def forward(self, images: torch.Tensor) -> Outputs:
+        """uint8 images (N, 3, H, W) to logits (N, classes, H, W); in training maybe a dictionary of them."""
         normalised = (images.float() / 255 - self.mean) / self.std
+        normalised = normalised.contiguous(memory_format=torch.channels_last)
+        if self.training:
+            outputs: Outputs = self.network(normalised)
+            return outputs
         # A compiled network is compiled for the training batches' shape alone.
-        network = self.network if self.training else self.network.forward
-        logits: torch.Tensor = network(normalised.contiguous(memory_format=torch.channels_last))
-        return logits
+        return logits_for(self.network.forward, normalised, multiple_of(self.network))
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Make dropout a function of seed, step and process: a resumed training draws the same."""
@@ -73,7 +76,11 @@ class SegmentationModule(lightning.LightningModule):
             TrainingError: the loss is not a finite number.
         """
         images, labels, indices = batch
-        loss: torch.Tensor = self.loss(self(images), labels)
+        outputs = self(images)
+        loss: torch.Tensor = self.loss(main_logits(outputs, images), labels)
+        for logits in auxiliary_logits(outputs):
+            logits = F.interpolate(logits, labels.shape[1:], mode="bilinear")
+            loss = loss + self.recipe.loss.auxiliary * self.loss(logits, labels)
         if self.trainer.world_size > 1:
             loss = loss * self._weight_of_process(labels)
         if not torch.isfinite(loss):

@@ -109,6 +109,8 @@ class Loss:
         ohem: share of the pixels that the cross-entropy counts, those of the largest loss; 1 counts all.
         dice: of 1 minus the mean soft Dice coefficient of the classes.
         lovasz: of the Lovasz-softmax loss (Berman et al., 2018).
+        auxiliary: of the same terms of each auxiliary output, for networks that have some (PSPNet, Zhao et
+            al., 2017: 0.4).
     """
 
     cross_entropy: float = 1.0
@@ -117,10 +119,11 @@ class Loss:
     ohem: float = 1.0
     dice: float = 0.0
     lovasz: float = 0.0
+    auxiliary: float = 0.4
 
     def __post_init__(self) -> None:
-        if min(self.cross_entropy, self.dice, self.lovasz) < 0:
-            raise ValueError("cross_entropy, dice and lovasz must not be below 0")
+        if min(self.cross_entropy, self.dice, self.lovasz, self.auxiliary) < 0:
+            raise ValueError("cross_entropy, dice, lovasz and auxiliary must not be below 0")
         if self.cross_entropy == self.dice == self.lovasz == 0:
             raise ValueError("one of cross_entropy, dice and lovasz must be above 0")
         if not 0 <= self.label_smoothing < 1 or not 0 < self.ohem <= 1:
@@ -134,7 +137,7 @@ class Recipe:
     Attributes:
         name: also the trained model's.
         source: the paper and section, or the reason, behind the recipe.
-        network, options: what `build_network` takes.
+        network, options: what `build_network` takes; `network` may be one of the user's, ``module:Class``.
         train: data sets that are joined, each a mapping of `dataset` ('camvid', 'street') and its arguments.
         validation: the data set that measures the model, likewise.
         width, height: input size in the model's manifest [px].

@@ -19,6 +19,7 @@ from rt_segmentation.data.dataset import SegmentationDataset
 from rt_segmentation.data.statistics import ClassCounts
 from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.models import ModelManifest
+from rt_segmentation.networks import allow_network, is_place
 from rt_segmentation.training.averaging import ExponentialAverage
 from rt_segmentation.training.checkpoints import Checkpoints
 from rt_segmentation.training.data import (
@@ -85,6 +86,9 @@ class Training:
                 f"a batch of {recipe.batch_size} frames cannot be divided among {machine.share.world}"
                 " processes; change batch_size in the recipe or the number of processes"
             )
+        if is_place(recipe.network):
+            # Whoever trains a recipe lets it name code; a model's manifest does not have that right.
+            allow_network(recipe.network)
         label_set = load_label_set(recipe.label_set)
         lightning.seed_everything(recipe.seed, verbose=False)
         parts = [open_dataset(description, data_root, label_set) for description in recipe.train]

@@ -22,7 +22,7 @@ EXAMPLES = REPOSITORY / "examples"
 
 
 def run(code: list[str], folder: Path) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MPLBACKEND": "Agg"}
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{EXAMPLES}", "MPLBACKEND": "Agg"}
     command = [sys.executable, *code]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -56,9 +56,10 @@ def test_notebook(tmp_path: Path) -> None:
     assert "mean IoU 0." in run(["-c", "\n".join(code)], tmp_path)
 
 
-def test_own_dataset(tmp_path: Path) -> None:
+@pytest.mark.parametrize("example", ["own_dataset.py", "own_network.py"])
+def test_own_dataset_and_own_network(example: str, tmp_path: Path) -> None:
     pytest.importorskip("lightning", reason="lightning is not installed: no training")
-    said = run([str(EXAMPLES / "own_dataset.py"), "data"], tmp_path)
+    said = run([str(EXAMPLES / example), "data"], tmp_path)
     share = float(said.splitlines()[-1].removeprefix("disk: ").split("%")[0])
     image = cv2.imread(str(tmp_path / "data/val/labels/0.png"), cv2.IMREAD_UNCHANGED)
     assert abs(share / 100 - (image == 1).mean()) < 0.03, said

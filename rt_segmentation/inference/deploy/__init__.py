@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rt_segmentation.inference.deploy.body import Body
+from rt_segmentation.inference.deploy.body import Body, PlainBody
 from rt_segmentation.inference.deploy.enet import ENetBody, ENetEncoderBody
 from rt_segmentation.inference.deploy.lednet import LEDNetBody
 from rt_segmentation.inference.deploy.linknet import LinkNetBody
@@ -19,6 +19,7 @@ from rt_segmentation.inference.deploy.segnet import SegNetBody
 from rt_segmentation.networks.enet import ENet, ENetEncoderClassifier
 from rt_segmentation.networks.lednet import LEDNet
 from rt_segmentation.networks.linknet import LinkNet
+from rt_segmentation.networks.outputs import multiple_of
 from rt_segmentation.networks.segnet import SegNet
 
 MIN_SIDE_PX = 32
@@ -80,8 +81,10 @@ class DeployedNetwork(nn.Module):
 def deploy(network: nn.Module, height: int, width: int) -> DeployedNetwork:
     """Rewrite a network for frames of height x width [px]; the network itself stays as it is.
 
+    A network that has no rewriting here is taken as it is.
+
     Args:
-        network: one of `rt_segmentation.networks`, float32, with its weights.
+        network: from images to logits of their size, float32, with its weights.
         height: 32 or more.
         width: 32 or more.
 
@@ -89,13 +92,9 @@ def deploy(network: nn.Module, height: int, width: int) -> DeployedNetwork:
         A module in eval mode without gradients, on the CPU.
 
     Raises:
-        ValueError: the network is another one, or a side is too small.
+        ValueError: a side is too small.
     """
-    if type(network) not in _BODIES:
-        known = ", ".join(kind.__name__ for kind in _BODIES)
-        raise ValueError(f"a network of type {type(network).__name__} cannot be deployed; {known} can")
     if min(height, width) < MIN_SIDE_PX:
         raise ValueError(f"width x height is {width} x {height}, both must be {MIN_SIDE_PX} or more")
-    body = _BODIES[type(network)](network)
-    multiple = int(network.multiple)  # type: ignore[arg-type]
-    return DeployedNetwork(body, height, width, multiple).eval().requires_grad_(False)
+    body = _BODIES.get(type(network), PlainBody)(network)
+    return DeployedNetwork(body, height, width, multiple_of(network)).eval().requires_grad_(False)

@@ -19,7 +19,7 @@ from rt_segmentation.inference.cache import CacheEntry, CacheKey
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable
 from rt_segmentation.inference.parity import Gate, parity_frames
 from rt_segmentation.models import ModelError, ModelManifest
-from rt_segmentation.networks import NetworkError
+from rt_segmentation.networks import NetworkError, code_digest
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +39,11 @@ REFERENCE_FILE = "frames_and_labels.npz"
 
 def model_identity(manifest: ModelManifest) -> dict[str, Any]:
     """What of a model decides what its graphs compute."""
+    own_code = code_digest(manifest.network)
     return {
         "model": manifest.name,
         "network": manifest.network,
+        **({"network_code": own_code} if own_code else {}),
         "options": dict(manifest.options),
         "classes": len(manifest.labels().classes),
         "weights": manifest.sha256,
@@ -188,13 +190,16 @@ def _refer(
     network = _load_network(manifest)
     import torch
 
+    from rt_segmentation.networks.outputs import logits_for, multiple_of
+
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (manifest.mean, manifest.std))
     frames = parity_frames(height, width, gate)
     labels = []
     with torch.inference_mode():
         for frame in torch.from_numpy(frames):
             pixels = (frame.permute(2, 0, 1).float() / 255 - mean) / std
-            labels.append(network(pixels.unsqueeze(0)).argmax(1)[0].byte().numpy())
+            logits = logits_for(network, pixels.unsqueeze(0), multiple_of(network))
+            labels.append(logits.argmax(1)[0].byte().numpy())
     content = io.BytesIO()
     np.savez_compressed(content, frames=frames, labels=np.stack(labels))
     return {REFERENCE_FILE: content.getvalue()}, {"torch": torch.__version__}
@@ -209,8 +214,10 @@ def _share_weights(path: Path) -> dict[str, bytes]:
     onnx.save_model(model, str(path), save_as_external_data=True, location=WEIGHTS, size_threshold=1024)
     both = onnx.load(str(path), load_external_data=False)
     labels_only = Extractor(both).extract_model([INPUT_NAME], [OUTPUT_NAMES[0]])
+    weights = path.with_name(WEIGHTS)
     return {
         WITH_CONFIDENCE: both.SerializeToString(),
         LABELS_ONLY: labels_only.SerializeToString(),
-        WEIGHTS: path.with_name(WEIGHTS).read_bytes(),
+        # A network of small tensors alone has all of them in the graph.
+        WEIGHTS: weights.read_bytes() if weights.is_file() else b"",
     }

@@ -122,7 +122,7 @@ class TorchEngine:
             runner = self._runners[batch, height, width, confidence]
             try:
                 labels, *rest = runner(images)
-            except RuntimeError as error:
+            except (RuntimeError, ValueError) as error:
                 raise EngineError(
                     f"engine '{self.name}' in {self.precision} failed: {first_line(error)}"
                 ) from error

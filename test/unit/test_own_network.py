@@ -1,0 +1,150 @@
+"""A network of the user's: how it becomes known, what may import it, and that engines run it as it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed: no network to run")
+
+import torch
+from depthwise_network import Coarse, Depthwise
+from tiny_recipe import RECIPE
+
+import rt_segmentation as rt
+from rt_segmentation import networks
+from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.inference.deploy import deploy
+from rt_segmentation.inference.engines import EngineError
+from rt_segmentation.models import ModelManifest, load_weights, read_manifest, save_model
+from rt_segmentation.networks import NetworkError, build_network, register_network
+from rt_segmentation.training.losses import SegmentationLoss
+from rt_segmentation.training.module import SegmentationModule
+from rt_segmentation.training.recipe import Loss, Recipe
+from rt_segmentation.training.settings import read_settings
+
+PLACE = "depthwise_network:Depthwise"
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Set, so that what a test allows is taken back.
+    monkeypatch.setenv(networks.ENVIRONMENT, "")
+    monkeypatch.setattr(networks, "_registered", {})
+
+
+def saved(folder: Path, network: str, kind: Any = Depthwise) -> ModelManifest:
+    torch.manual_seed(3)
+    state = {k: v.numpy() for k, v in kind(11).state_dict().items() if not k.endswith("batches_tracked")}
+    manifest = ModelManifest(
+        path=folder / "own.yaml",
+        name="own",
+        network=network,
+        label_set="camvid11",
+        width=96,
+        height=64,
+        weights="own.safetensors",
+        sha256="",
+        parameters=1,
+        gmacs=0.1,
+        license="none: random weights",
+    )
+    return save_model(manifest, state)
+
+
+def test_a_registered_network_is_built_by_its_name_with_its_options() -> None:
+    register_network("depthwise", Depthwise)
+    network: Any = build_network("depthwise", 5, width=6)
+    assert (
+        isinstance(network, Depthwise) and network.main.out_channels == 5 and network.stem.out_channels == 6
+    )
+    register_network("depthwise", Depthwise)
+    with pytest.raises(NetworkError, match="network 'depthwise' has no option 'deep'; it has width"):
+        build_network("depthwise", 5, deep=True)
+    with pytest.raises(NetworkError, match="a network 'enet' is known already"):
+        register_network("enet", Depthwise)
+    with pytest.raises(NetworkError, match=r"give its class, or 'package.module:Class'"):
+        register_network("other", "not a place")
+
+
+def test_a_manifest_does_not_import_code(tmp_path: Path) -> None:
+    (tmp_path / "evil.py").write_text("open('touched', 'w')\nclass Net: pass\n")
+    manifest = saved(tmp_path, "evil:Net")
+    code = f"import rt_segmentation as rt\nrt.Segmenter({str(manifest.path)!r}, 'torch')"
+    environment = {**os.environ, "PYTHONPATH": str(Path(rt.__file__).parents[1])}
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert "network 'evil:Net' is code that nobody has allowed" in run.stderr
+    assert not (tmp_path / "touched").exists()
+
+
+def test_code_that_is_allowed_runs_and_changes_its_engines_key(tmp_path: Path) -> None:
+    networks.allow_network(PLACE)
+    assert isinstance(build_network(PLACE, 5), Depthwise)
+    assert len(networks.code_digest(PLACE)) == 16 and networks.code_digest("enet") == ""
+    with pytest.raises(NetworkError, match="'nowhere:Net' cannot be imported from 'nowhere:Net': No module"):
+        networks.allow_network("nowhere:Net")
+        build_network("nowhere:Net", 5)
+
+
+def test_a_name_that_nobody_knows_is_refused_when_the_manifest_is_read(tmp_path: Path) -> None:
+    path = saved(tmp_path, PLACE).path
+    path.write_text(path.read_text().replace(PLACE, "unheard"))
+    with pytest.raises(ValueError, match=r"network is 'unheard', it must be one of enet, .*segnet"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime", "openvino"])
+@pytest.mark.parametrize("size", [(96, 64), (70, 50)], ids=["multiples", "padded"])
+def test_engines_run_it_as_it_is(engine: str, size: tuple[int, int], tmp_path: Path) -> None:
+    if engine != "torch":
+        pytest.importorskip(engine, reason=f"{engine} is not installed")
+    networks.allow_network(PLACE)
+    manifest = saved(tmp_path, PLACE)
+    width, height = size
+    image = StreetScene(1, width, height).render(0.0)[0]
+    network = Depthwise(11)
+    network.load_state_dict({k: torch.from_numpy(v) for k, v in load_weights(manifest).items()}, strict=False)
+    padded = np.pad(image, ((0, -height % 4), (0, -width % 4), (0, 0)))
+    with torch.inference_mode():
+        pixels = torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255
+        expected = network.eval()(pixels)["out"].argmax(1)[0, :height, :width].numpy()
+    labels = rt.Segmenter(manifest, engine, "fp32", size)(image).labels
+    assert (labels == expected).mean() > 0.999
+
+
+def test_logits_of_another_size_are_refused(tmp_path: Path) -> None:
+    register_network("coarse", Coarse)
+    with pytest.raises(EngineError, match="must give logits"):
+        rt.Segmenter(saved(tmp_path, "coarse", Coarse), "torch", "fp32")(np.zeros((64, 96, 3), np.uint8))
+    with pytest.raises(NetworkError, match=r"gives \(1, 5, 32, 32\) for images \(1, 3, 64, 64\)"):
+        deploy(Coarse(5), 64, 64)(torch.zeros(1, 3, 64, 64))
+
+
+def test_auxiliary_outputs_count_in_training_as_the_recipe_says() -> None:
+    register_network("depthwise", Depthwise)
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    labels = torch.randint(0, 11, (2, 64, 64))
+    recipe: Recipe = read_settings(Recipe, {**RECIPE, "network": "depthwise"})
+    for factor in (0.0, 0.4):
+        settings = Loss(auxiliary=factor)
+        loss = SegmentationLoss(settings, np.ones(11))
+        module: Any = SegmentationModule(
+            replace(recipe, loss=settings), tuple("abcdefghijk"), frozenset(), loss, 1
+        )
+        module.trainer, module.log = SimpleNamespace(world_size=1), lambda *_, **__: None
+        given = module.training_step((images, labels, torch.arange(2)), 0)
+        outputs = module(images)
+        auxiliary = torch.nn.functional.interpolate(outputs["aux"], (64, 64), mode="bilinear")
+        expected = loss(outputs["out"], labels) + factor * loss(auxiliary, labels)
+        assert given.item() == pytest.approx(expected.item(), rel=1e-5)
+        assert expected > loss(outputs["out"], labels) or not factor
