@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from rt_segmentation import __version__
+from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.networks import allow_network
 
 # Each command's module in `rt_segmentation.commands`, and its function there.
@@ -350,7 +353,15 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, or 2 with one sentence on stderr for bad input."""
+    """Run a command.
+
+    Returns:
+        The exit status: 0; 2 with one sentence on stderr for bad input, with its traceback too where the
+        environment variable RT_SEG_TRACEBACK is set.
+
+    Raises:
+        Exception: a fault of this package; a line on stderr says so before the traceback.
+    """
     arguments = build_parser().parse_args(argv)
     try:
         for place in arguments.network:
@@ -358,9 +369,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         module_name, function = COMMANDS[arguments.command].split(":")
         module = importlib.import_module(f"rt_segmentation.commands.{module_name}")
         getattr(module, function)(arguments)
-    except (ValueError, RuntimeError, OSError) as error:
+    except (RtSegmentationError, OSError) as error:
+        if os.environ.get("RT_SEG_TRACEBACK"):
+            traceback.print_exc()
         print(f"rt_seg {arguments.command}: {error}", file=sys.stderr)
         return 2
+    except Exception:
+        print(
+            f"rt_seg {arguments.command}: this is a fault of rt_segmentation {__version__}, not of your"
+            " input; please report it with the lines below",
+            file=sys.stderr,
+        )
+        raise
     return 0
 
 

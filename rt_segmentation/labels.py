@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import yaml
 
+from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.resources import share_dir
 
 IGNORE_ID = 255
 """Id of unlabelled pixels in every label image: left out of losses and metrics."""
 
 
-class LabelSetError(ValueError):
+class LabelSetError(RtSegmentationError, ValueError):
     """A label set that cannot be found or read; the message names the file and what is wrong in it."""
 
 

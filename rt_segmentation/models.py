@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import yaml
 
+from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.labels import LabelSet, LabelSetError, load_label_set
 from rt_segmentation.networks import is_network, network_names
 from rt_segmentation.resources import share_dir
 
 
-class ModelError(ValueError):
+class ModelError(RtSegmentationError, ValueError):
     """A model that cannot be found, read or trusted; the message names the file and what differs."""
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from rt_segmentation.errors import RtSegmentationError
+
 PACKAGE = "rt_segmentation"
 
 
-class ResourceError(RuntimeError):
+class ResourceError(RtSegmentationError, RuntimeError):
     """The package's data files are not where an installation puts them."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from rt_segmentation.errors import RtSegmentationError
 
-class BagError(ValueError):
+
+class BagError(RtSegmentationError, ValueError):
     """A bag that cannot be read or written; the message names the bag and what is wrong."""
 
 

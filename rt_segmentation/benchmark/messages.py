@@ -15,6 +15,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.ros.messages import ReusedImage, image_message
 
 REPEATS = 50
@@ -99,7 +100,9 @@ def _take_ms(node: Node, message: Image, raw: bool) -> float:
         taken = None
         while taken is None:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"of {REPEATS} images {len(durations_ms)} came back in {TAKE_TIMEOUT_S} s")
+                raise BenchmarkError(
+                    f"of {REPEATS} images {len(durations_ms)} came back in {TAKE_TIMEOUT_S} s"
+                )
             started = time.perf_counter()
             taken = subscription.handle.take_message(Image, raw)
             duration_ms = (time.perf_counter() - started) * 1e3

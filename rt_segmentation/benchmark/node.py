@@ -21,6 +21,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from rt_segmentation.benchmark.cores import core_round_trip_ns
+from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.ros.demo.processes import Process, ros_environment
 from rt_segmentation.ros.messages import stamp_ns
 
@@ -125,13 +126,13 @@ class Bench:
             The median latency, the first frame's left out [ms].
 
         Raises:
-            RuntimeError: the node ended, or gave no masks.
+            BenchmarkError: the node ended, or gave no masks.
         """
         deadline = time.monotonic() + BUILD_TIMEOUT_S
         while time.monotonic() < deadline:
             if self.play(subject, process, size, 2.0, 1.0).masks:
                 return self.play(subject, process, size, 2.0, 2.0).latency_p50_ms
-        raise RuntimeError(f"{subject.name} gave no masks; it said: {process.last_words()}")
+        raise BenchmarkError(f"{subject.name} gave no masks; it said: {process.last_words()}")
 
     def play(
         self, subject: Subject, process: Process, size: tuple[int, int], rate_hz: float, seconds: float
@@ -139,7 +140,7 @@ class Bench:
         """Publish frames of (width, height) px at a rate for some seconds, and receive the masks.
 
         Raises:
-            RuntimeError: the node ended.
+            BenchmarkError: the node ended.
         """
         # So many that the rate is known; a slow node gets the time for them.
         count = max(4, round(rate_hz * seconds))
@@ -169,7 +170,7 @@ class Bench:
                 if len(masks) > before or player.exit_status is None:
                     quiet_since = time.monotonic()
                 if process.exit_status is not None:
-                    raise RuntimeError(f"{subject.name} ended: {process.last_words()}")
+                    raise BenchmarkError(f"{subject.name} ended: {process.last_words()}")
         self._node.destroy_subscription(subscription)
         run = _summary(rate_hz, count, masks, process.resident_mb(), round_trip_ns)
         self._report(

@@ -14,6 +14,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.ros.demo.processes import Process, ros_environment
 from rt_segmentation.ros.messages import image_message
@@ -48,7 +49,7 @@ def start_node(parameters: Mapping[str, object], size: tuple[int, int], out: Pat
         out: folder for the node's log.
 
     Raises:
-        RuntimeError: the node ended, or gave no masks; the message has its last words.
+        BenchmarkError: the node ended, or gave no masks; the message has its last words.
     """
     out.mkdir(parents=True, exist_ok=True)
     environment = ros_environment()
@@ -74,7 +75,7 @@ def start_node(parameters: Mapping[str, object], size: tuple[int, int], out: Pat
             while len(arrivals) < SETTLED_MASKS:
                 rclpy.spin_once(camera, timeout_sec=0.05)
                 if node.exit_status is not None or time.monotonic() - started > TIMEOUT_S:
-                    raise RuntimeError(f"the node gave no masks; it said: {node.last_words()}")
+                    raise BenchmarkError(f"the node gave no masks; it said: {node.last_words()}")
             return StartUp(round(arrivals[0] - started, 3), round(node.resident_mb(), 1))
     finally:
         camera.destroy_node()

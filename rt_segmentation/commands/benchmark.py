@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.networks import SEGNET
 from rt_segmentation.commands import (
     benchmark_engines,
@@ -15,10 +16,6 @@ from rt_segmentation.commands import (
 )
 
 DEFAULT_SIZE = "640x360"
-
-
-class BenchmarkError(ValueError):
-    """A wrong argument."""
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.benchmark.engines import Group, time_group
+from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.report import page_head, write_result
 from rt_segmentation.inference.segmenter import width_for
 from rt_segmentation.models import ModelManifest, find_model
@@ -30,10 +31,6 @@ SHORTEST_PLAY_S = 3.0
 ENGINE_S = 4.0
 
 
-class BenchmarkError(ValueError):
-    """A machine on which the node cannot be measured."""
-
-
 def run(arguments: argparse.Namespace, sizes: list[tuple[int, int]], say: Callable[[str], None]) -> None:
     """Measure the node with each model; writes node.json and node.md.
 
@@ -44,7 +41,7 @@ def run(arguments: argparse.Namespace, sizes: list[tuple[int, int]], say: Callab
 
     Raises:
         BenchmarkError: there is no ROS 2 here.
-        RuntimeError: a node ended, or gave no masks.
+        BenchmarkError: a node ended, or gave no masks.
     """
     if importlib.util.find_spec("rclpy") is None:
         raise BenchmarkError("the node needs ROS 2: source an installation, or install rt_segmentation[ros]")
@@ -140,7 +137,7 @@ def _beside_plain_node(
 
 def _compared(model: str, parallel: int, name: str, own: Run, other: Run) -> list[dict[str, Any]]:
     if not (own.output_hz and other.output_hz):
-        raise RuntimeError("too few masks came to compare the nodes: the machine is too busy")
+        raise BenchmarkError("too few masks came to compare the nodes: the machine is too busy")
     ratios = {
         "plain_rate_ratio": round(own.output_hz / other.output_hz, 2),
         "plain_latency_ratio": round(own.latency_p50_ms / other.latency_p50_ms, 3),
@@ -158,7 +155,7 @@ def _engine_hz(
     candidate = ((chosen["engine"], chosen["precision"]),)
     (row,) = time_group(Group(manifest.network, model, *network, candidate, parallel), ENGINE_S)
     if row.fps is None:
-        raise RuntimeError(f"the engine by itself: {row.problem}")
+        raise BenchmarkError(f"the engine by itself: {row.problem}")
     return row.fps
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 
+from rt_segmentation.errors import RtSegmentationError
 
-class DemoUnavailableError(RuntimeError):
+
+class DemoUnavailableError(RtSegmentationError, RuntimeError):
     """ROS 2 is not there; the message says how to get it."""
 
 

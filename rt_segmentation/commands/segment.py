@@ -16,6 +16,7 @@ from rt_segmentation.api import Segmenter
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.data.capture import CaptureSource
 from rt_segmentation.data.sources import IMAGE_SUFFIXES, FolderSource, ImageSource, open_source
+from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.imaging.pictures import write_picture
 from rt_segmentation.imaging.video import VideoWriter
 from rt_segmentation.inference.segmenter import Segmentation
@@ -26,7 +27,7 @@ VIDEO_NAME = "overlay.mp4"
 DEFAULT_RATE_HZ = 30.0
 
 
-class SegmentError(ValueError):
+class SegmentError(RtSegmentationError, ValueError):
     """Arguments that do not go together, or files that would be replaced; the message says which."""
 
 

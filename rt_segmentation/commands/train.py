@@ -7,6 +7,7 @@ import importlib
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from rt_segmentation.errors import MissingPackageError
 from rt_segmentation.imaging.pictures import write_picture
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Train, and say where the model is and what it scored; or say what a training would do.
 
     Raises:
-        RuntimeError: a package is missing.
+        MissingPackageError: a package is missing.
         RecipeError, DatasetError, ModelError, TrainingError: see `training.run.train`.
     """
     try:
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
         from rt_segmentation.training.classification import train_classifier
         from rt_segmentation.training.run import Training, train
     except ModuleNotFoundError as error:
-        raise RuntimeError(
+        raise MissingPackageError(
             f"training needs the Python package '{error.name}': pip install 'rt_segmentation[train]'"
         ) from error
     wanted = recipe.load_recipe(arguments.recipe)

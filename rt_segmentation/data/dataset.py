@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
+from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.labels import IGNORE_ID, LabelSet
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -16,7 +17,7 @@ MAX_NAMED = 20
 """So many of a kind of problem are named; the rest are counted."""
 
 
-class DatasetError(ValueError):
+class DatasetError(RtSegmentationError, ValueError):
     """A data set that is not as its layout says; the message names the folder or file and what is wrong."""
 
 

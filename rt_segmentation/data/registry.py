@@ -15,7 +15,7 @@ from rt_segmentation.data.dataset import DatasetError, SegmentationDataset
 from rt_segmentation.data.folder import Folder
 from rt_segmentation.data.street_dataset import TRAINING_SEED, Street
 from rt_segmentation.data.sunrgbd import SunRgbd
-from rt_segmentation.labels import LabelSet, LabelSetError
+from rt_segmentation.labels import LabelSet
 
 # Streets that no model is trained on, and some that they are.
 STREET_SPLITS: dict[str, dict[str, int]] = {
@@ -98,7 +98,9 @@ def open_dataset(
         if root is None:
             raise DatasetError(f"data set {name} needs its folder; give --data-root")
         return kind.open(root, split, **given, complete=complete)
-    except (TypeError, LabelSetError) as error:
+    except DatasetError:
+        raise
+    except (TypeError, ValueError) as error:
         raise DatasetError(f"data set {name}: {error}") from error
 
 

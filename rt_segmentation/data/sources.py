@@ -16,6 +16,7 @@ import numpy as np
 
 from rt_segmentation.data.dataset import DatasetError, read_labels, read_rgb
 from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.errors import RtSegmentationError
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm")
 STREET = "street"
@@ -25,7 +26,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class SourceError(ValueError):
+class SourceError(RtSegmentationError, ValueError):
     """A source without images; the message is one sentence that names it and what is wrong."""
 
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from rt_segmentation.data.dataset import Sample, SegmentationDataset
+from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.labels import LabelSet
 
 
-class EvaluationError(ValueError):
+class EvaluationError(RtSegmentationError, ValueError):
     """A model and a data set that do not go together; the message says in what."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from rt_segmentation.errors import RtSegmentationError
 
-class ImageError(ValueError):
+
+class ImageError(RtSegmentationError, ValueError):
     """An image from outside that cannot be used; the frame is dropped, the program goes on.
 
     Attributes:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from rt_segmentation.data.dataset import IMAGE_SUFFIXES, read_rgb
+from rt_segmentation.errors import RtSegmentationError
 
 _T = TypeVar("_T")
 
@@ -25,7 +26,7 @@ _STREETS = ((8, 1.0), (9, 4.0))
 _SMALLEST = (64, 48)
 
 
-class ParityError(ValueError):
+class ParityError(RtSegmentationError, ValueError):
     """A folder of images that cannot be used; the message names it."""
 
 

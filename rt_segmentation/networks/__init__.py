@@ -31,6 +31,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rt_segmentation.errors import RtSegmentationError
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -49,7 +51,7 @@ ENVIRONMENT = "RT_SEG_NETWORKS"
 _registered: dict[str, str | Callable[..., Any]] = {}
 
 
-class NetworkError(ValueError):
+class NetworkError(RtSegmentationError, ValueError):
     """An unknown network or option; the message says which ones there are."""
 
 

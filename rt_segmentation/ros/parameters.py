@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from rt_segmentation.errors import RtSegmentationError
+
 if TYPE_CHECKING:
     from rcl_interfaces.msg import ParameterDescriptor
     from rclpy.node import Node
@@ -30,7 +32,7 @@ _ROS_SCALARS: dict[type, str] = {bool: "BOOL", int: "INTEGER", float: "DOUBLE", 
 _INT64_LIMIT = 2**63
 
 
-class ParameterError(ValueError):
+class ParameterError(RtSegmentationError, ValueError):
     """A parameter that cannot be used; the message is one sentence that names it and says what is right."""
 
 

@@ -18,6 +18,8 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from rt_segmentation.errors import RtSegmentationError
+
 T = TypeVar("T")
 
 # Of the process, as signals are.
@@ -25,7 +27,7 @@ _stopped = threading.Event()
 _asides: list[threading.Thread] = []
 
 
-class StartError(ValueError):
+class StartError(RtSegmentationError, ValueError):
     """A node that cannot start; the message is one sentence that says why."""
 
 

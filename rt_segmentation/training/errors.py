@@ -1,5 +1,7 @@
 """The error of this room."""
 
+from rt_segmentation.errors import RtSegmentationError
 
-class TrainingError(RuntimeError):
+
+class TrainingError(RtSegmentationError, RuntimeError):
     """A training that cannot start or go on; the message says why, and what would be right."""

@@ -10,6 +10,7 @@ import yaml
 
 from rt_segmentation.data.augment import Augmentation
 from rt_segmentation.data.mixing import Mixing
+from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.resources import share_dir
 from rt_segmentation.training.settings import SettingsError, read_settings
 
@@ -17,7 +18,7 @@ NOT_INHERITED = ("base", "name", "aliases")
 """Keys that a recipe does not take over from its base."""
 
 
-class RecipeError(ValueError):
+class RecipeError(RtSegmentationError, ValueError):
     """A recipe that cannot be found or read; the message names the file and the key."""
 
 

@@ -7,6 +7,8 @@ import typing
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union
 
+from rt_segmentation.errors import RtSegmentationError
+
 T = TypeVar("T")
 
 SCALARS: dict[type, tuple[tuple[type, ...], str]] = {
@@ -18,7 +20,7 @@ SCALARS: dict[type, tuple[tuple[type, ...], str]] = {
 }
 
 
-class SettingsError(ValueError):
+class SettingsError(RtSegmentationError, ValueError):
     """A key that is missing, unknown or of the wrong type; the message names it with the keys above it."""
 
 

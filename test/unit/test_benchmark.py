@@ -18,6 +18,7 @@ pytest.importorskip("torch")
 from rt_segmentation.benchmark import cores
 from rt_segmentation.benchmark.chart import draw_chart
 from rt_segmentation.benchmark.engines import Group, Row, measure_peaks, put_beside_peaks, time_group
+from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.networks import (
     NetworkCost,
     benchmarked_model,
@@ -187,8 +188,8 @@ def test_candidates_take_turns_beside_eager(small_model: ModelManifest, tmp_path
     with pytest.raises(EngineError, match="unknown engine 'abacus'; there are"):
         command.run(arguments)
     arguments.batches = [0]
-    with pytest.raises(command.BenchmarkError, match="a batch of 0 frames cannot be timed"):
+    with pytest.raises(BenchmarkError, match="a batch of 0 frames cannot be timed"):
         command.run(arguments)
     arguments.sizes = ["640"]
-    with pytest.raises(command.BenchmarkError, match="size '640' is not WIDTHxHEIGHT"):
+    with pytest.raises(BenchmarkError, match="size '640' is not WIDTHxHEIGHT"):
         command.run(arguments)

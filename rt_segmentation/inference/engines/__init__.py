@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest
 
@@ -28,7 +29,7 @@ GPU_ORDER = ("torch2trt", "torch", "onnxruntime", "openvino")
 _NVIDIA = ("/proc/driver/nvidia/version", "/dev/nvhost-gpu")
 
 
-class EngineError(RuntimeError):
+class EngineError(RtSegmentationError, RuntimeError):
     """An engine that cannot be built or run here; the message says what is missing or wrong."""
 
 

@@ -13,6 +13,7 @@ import rclpy
 
 from rt_segmentation.data.sources import open_source
 from rt_segmentation.data.street_dataset import DEMO_SEED
+from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.pictures import sheet, write_picture
 from rt_segmentation.imaging.render import colorize
@@ -26,7 +27,7 @@ PICTURES = 3
 START_TIMEOUT_S = 40.0
 
 
-class DemoError(RuntimeError):
+class DemoError(RtSegmentationError, RuntimeError):
     """The demo got no masks; the message says what the node said."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rt_segmentation.errors import RtSegmentationError
 
-class CheckpointError(ValueError):
+
+class CheckpointError(RtSegmentationError, ValueError):
     """A checkpoint that cannot be read, is not known or does not fit; the message names the file and why."""

@@ -1,5 +1,7 @@
 """The error of this room."""
 
+from rt_segmentation.errors import RtSegmentationError
 
-class ReportError(ValueError):
+
+class ReportError(RtSegmentationError, ValueError):
     """A report cannot be made of what was given."""

@@ -1,0 +1,37 @@
+"""The command line's end: one sentence for what a user caused, a traceback for what the package did."""
+
+from __future__ import annotations
+
+import pytest
+
+from rt_segmentation.cli import main
+from rt_segmentation.commands import parameters
+
+
+def test_bad_input_is_a_sentence_and_its_traceback_can_be_had(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["models", "show", "nothing"]) == 2
+    assert capsys.readouterr().err.startswith("rt_seg models: unknown model 'nothing'")
+    monkeypatch.setenv("RT_SEG_TRACEBACK", "1")
+    assert main(["models", "show", "nothing"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [ValueError("shapes (3,) (4,)"), RuntimeError("sizes"), KeyError("x")])
+def test_a_fault_of_the_package_is_not_taken_for_bad_input(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(parameters, "run", fail)
+    with pytest.raises(type(error)):
+        main(["parameters", "yaml"])
+    assert "this is a fault of rt_segmentation" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.startswith("rt_segmentation 0.")
