@@ -37,6 +37,9 @@ class Fragile:
         self.prepare(*images.shape[:3])
         return images[..., 0], None
 
+    def release(self, height: int, width: int) -> None:
+        self._ready.discard(width)
+
 
 class Pair:
     """Two such engines in an order; `builds` fails where `broken` has the name."""
