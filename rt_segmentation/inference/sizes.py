@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import logging
 import threading
 import time
@@ -102,15 +103,16 @@ class Sizes:
         Raises:
             EngineError: it cannot run the model at this size.
         """
+        wanted = Seen(size, False)
         with self._changed:
-            self._building = Seen(size, False)
+            self._building = wanted
         try:
             with self._around():
                 self._engine.prepare(1, size[1], size[0])
-            self._add(Seen(size, False))
-        finally:
-            with self._changed:
-                self._building = None
+        except BaseException as error:
+            self._finish(wanted, str(error))
+            raise
+        self._finish(wanted, "")
 
     def choose(self, size: Size, confidence: bool) -> Seen:
         """How a frame is to be seen whose own size is this; waits where nothing is ready yet.
@@ -180,7 +182,7 @@ class Sizes:
 
     def _build(self, wanted: Seen) -> None:
         (width, height), confidence = wanted
-        failure = None
+        failure = ""
         try:
             with self._around():
                 self._engine.prepare(1, height, width, confidence)
@@ -189,26 +191,24 @@ class Sizes:
         # An engine can fail in ways of its own, and the frames must be told.
         except Exception as error:
             failure = f"{type(error).__name__}: {error}"
-        if failure is None:
-            self._add(wanted)
-        with self._changed:
-            if failure is not None:
-                self._failed[wanted] = _Failure(time.monotonic(), failure)
-            self._building = None
-            self._changed.notify_all()
+        self._finish(wanted, failure)
 
-    def _add(self, made: Seen) -> None:
+    def _finish(self, wanted: Seen, failure: str) -> None:
         released = []
         with self._changed:
-            self._ready.setdefault(made.size, set()).add(made.confidence)
-            self._ready.move_to_end(made.size)
+            self._building = None
+            if failure:
+                self._failed[wanted] = _Failure(time.monotonic(), failure)
+            else:
+                self._ready.setdefault(wanted.size, set()).add(wanted.confidence)
+                self._ready.move_to_end(wanted.size)
             while len(self._ready) > KEPT:
                 released.append(self._ready.popitem(last=False)[0])
+            self._changed.notify_all()
         for width, height in released:
             logger.info("the engine for %dx%d is let go: %d other sizes came since", width, height, KEPT)
             self._engine.release(height, width)
-        if released:
-            _give_memory_back()
+        _give_memory_back()
 
     def _nearest(self, size: Size) -> Size | None:
         """The size that is ready and distorts an image the least."""
@@ -224,6 +224,7 @@ def _squeeze(size: Size, into: Size) -> float:
 
 
 def _give_memory_back() -> None:
-    """What was freed, to the system: the C library keeps it, above all with the launch file's settings."""
+    """What a build used, to the system: the C library keeps it, above all with the launch file's settings."""
+    gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

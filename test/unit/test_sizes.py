@@ -85,7 +85,7 @@ def test_another_size_must_come_again_and_is_built_beside_the_frames(engine: Gat
     assert sizes.choose(WIDE, False) == Seen(WIDE, False)
     for _ in range(SIGHTINGS - 1):
         assert sizes.choose(SQUARE, False) == Seen(WIDE, False)
-    assert engine.begun == [Seen(WIDE, False)] and not sizes.is_busy
+    assert engine.begun == [Seen(WIDE, False)] and sizes.building == ""
     engine.gate.clear()
     assert sizes.choose(SQUARE, False) == Seen(WIDE, False)
     wait_for(lambda: len(engine.begun) == 2)
