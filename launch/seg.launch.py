@@ -15,6 +15,7 @@ from rt_segmentation.ros.segmentation_parameters import PARAMETERS
 
 SHARE = get_package_share_directory("rt_segmentation")
 NOT_GIVEN = ""
+RESPAWN_DELAY_S = 2.0
 CHOICES = {p.name: p.choices for p in PARAMETERS}
 KEPT = "Empty: as in the params file."
 ARGUMENTS = (
@@ -32,6 +33,12 @@ ARGUMENTS = (
     ("namespace", NOT_GIVEN, "Namespace of the nodes.", None),
     ("params_file", NOT_GIVEN, "A params file of yours, over the package's config/seg.yaml.", None),
     ("use_sim_time", NOT_GIVEN, f"Take the time from /clock. {KEPT}", ("true", "false")),
+    (
+        "respawn",
+        "false",
+        "Start a node again, two seconds after it ended by itself: after a crash, or by its watchdog_s.",
+        ("true", "false"),
+    ),
     ("rviz", "false", "Open RViz with camera, label, colour and overlay.", ("true", "false")),
     ("log_level", "info", "How much the nodes log.", ("debug", "info", "warn", "error", "fatal")),
 )
@@ -62,6 +69,8 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         "remappings": remappings,
         "output": "screen",
         "ros_arguments": ["--log-level", given["log_level"]],
+        "respawn": given["respawn"] == "true",
+        "respawn_delay": RESPAWN_DELAY_S,
     }
     nodes: list[LaunchDescriptionEntity] = [
         Node(

@@ -12,6 +12,11 @@ import pytest
 # another order, and the last bit of a score may differ; and on a busy machine threads wait for one another.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+from rt_segmentation import telemetry
+
+# Also where a test imports a library by itself.
+telemetry.switch_off()
+
 if TYPE_CHECKING:
     from rt_segmentation.models import ModelManifest
 

@@ -14,6 +14,7 @@ from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.render import colorize, overlay
 from rt_segmentation.inference.engines import Engine, build_engine
 from rt_segmentation.inference.parity import Gate
+from rt_segmentation.inference.sizes import Seen, Sizes
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import ModelManifest
 
@@ -29,7 +30,8 @@ class Segmentation:
         frame: the camera's image.
         label_set: what the ids of `labels` mean.
         labels: uint8 (H, W), a class id a pixel.
-        confidence: top-1 probability x 255, uint8 (H, W), or None if it was not asked for.
+        confidence: top-1 probability x 255, uint8 (H, W), or None if it was not asked for, or the engine that
+            computes it is not ready yet.
         rgb: the network's input, uint8 (h, w, 3), valid until the call after the next of the segmenter.
         output_size: (width, height) that labels and confidence are meant to have [px].
         preprocess_ms: demosaicing, resizing and conversion of this frame.
@@ -84,6 +86,8 @@ class SegmenterConfig:
         input_size: (width, height) of the network's input [px]; a height of 0 is the manifest's, a width of 0
             keeps each camera's aspect ratio.
         output_resolution: 'input', the camera's, or 'network'.
+        sizes: what says at which size a frame is seen while the engine for its own is being built; without
+            it frames wait for that. Batches are of one frame then.
     """
 
     manifest: ModelManifest
@@ -91,6 +95,7 @@ class SegmenterConfig:
     engine: Engine
     input_size: tuple[int, int] = (0, 0)
     output_resolution: str = "input"
+    sizes: Sizes | None = None
 
     def network_size(self, frame: Frame) -> tuple[int, int]:
         """(width, height) at which the network sees the frame [px].
@@ -152,8 +157,11 @@ class Segmenter:
             EngineError: it cannot run the model at this size.
         """
         width, height = self.config.input_size
-        if width:
-            self.config.engine.prepare(1, height or self.config.manifest.height, width)
+        height = height or self.config.manifest.height
+        if width and self.config.sizes is not None:
+            self.config.sizes.prepare((width, height))
+        elif width:
+            self.config.engine.prepare(1, height, width)
 
     def segment(self, frames: Sequence[Frame], confidence: bool = False) -> list[Segmentation]:
         """Segment frames as one batch, with labels and confidence at their output size.
@@ -161,6 +169,7 @@ class Segmenter:
         Raises:
             ValueError: the frames do not come to the same network size, or there are none.
             EngineError: the engine failed.
+            ImageError, Closed: as `Sizes.choose` raises them.
         """
         return [result.resized() for result in self.infer(frames, confidence)]
 
@@ -170,7 +179,11 @@ class Segmenter:
         sizes = {config.network_size(frame) for frame in frames}
         if len(sizes) != 1:
             raise ValueError(f"a batch needs frames of one network size, these have {sorted(sizes)}")
-        ((width, height),) = sizes
+        (own,) = sizes
+        seen = Seen(own, confidence)
+        if config.sizes is not None:
+            seen = config.sizes.choose(*seen)
+        width, height = seen.size
         inputs = self._next_inputs((len(frames), height, width, 3))
         preprocess_ms = []
         for frame, buffer in zip(frames, inputs):
@@ -178,16 +191,16 @@ class Segmenter:
             to_rgb(frame, (width, height), out=buffer)
             preprocess_ms.append((time.perf_counter() - started) * 1e3)
         started = time.perf_counter()
-        labels, confidences = config.engine.infer(inputs, confidence)
+        labels, confidences = config.engine.infer(inputs, seen.confidence)
         inference_ms = (time.perf_counter() - started) * 1e3
         return [
             Segmentation(
                 frame,
                 config.label_set,
                 labels[i],
-                None if confidences is None else confidences[i],
+                confidences[i] if confidence and confidences is not None else None,
                 inputs[i],
-                (frame.width, frame.height) if config.output_resolution == "input" else (width, height),
+                (frame.width, frame.height) if config.output_resolution == "input" else own,
                 preprocess_ms[i],
                 inference_ms,
             )

@@ -111,7 +111,7 @@ class Outputs:
             self._picture("color", header, colorize(labels, self._palette, rgb), jpeg_quality)
         if self.listened("overlay", "overlay/compressed"):
             same_size = segmentation.rgb.shape[:2] == labels.shape
-            below = segmentation.rgb if same_size else to_rgb(frame)
+            below = segmentation.rgb if same_size else to_rgb(frame, labels.shape[::-1])
             rgb = self._images["overlay"].pixels(*labels.shape, 3)
             overlay(below, labels, self._palette, opacity, rgb)
             self._picture("overlay", header, rgb, jpeg_quality)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from types import FrameType
 from typing import Protocol, TypeVar
@@ -19,12 +20,14 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.ros.watchdog import Watchdog
 
 T = TypeVar("T")
 
 # Of the process, as signals are.
 _stopped = threading.Event()
 _asides: list[threading.Thread] = []
+_watchdogs: list[Watchdog] = []
 
 
 class StartError(RtSegmentationError, ValueError):
@@ -57,16 +60,39 @@ class _InterruptedAtStart(BaseException):
 
 
 def interrupted() -> bool:
-    """Whether SIGINT or SIGTERM came since the node was started: a callback that waits must return then."""
+    """Whether SIGINT or SIGTERM came since the node was started: a callback that waits must return then.
+
+    Whoever waits asks this a few times a second, which is the process's sign of life.
+    """
+    for watchdog in _watchdogs:
+        watchdog.beat()
     return _stopped.is_set()
+
+
+def watch_over(limit_s: float) -> None:
+    """End this process when its main thread does not ask `interrupted` for so long [s]; see `Watchdog`."""
+    _watchdogs.append(Watchdog(limit_s))
+
+
+@contextlib.contextmanager
+def long_work() -> Iterator[None]:
+    """Around what may keep Python's lock for minutes, in any thread: the process is not frozen then."""
+    with contextlib.ExitStack() as stack:
+        for watchdog in _watchdogs:
+            stack.enter_context(watchdog.long_work())
+        yield
 
 
 class Interrupted(Exception):
     """SIGINT or SIGTERM came while a callback waited: the process is about to end."""
 
 
-def aside(job: Callable[[], T]) -> T:
+def aside(job: Callable[[], T], meanwhile: Callable[[], None] = lambda: None) -> T:
     """Do a long job on a thread of its own, for native code that builds an engine would hold up signals.
+
+    Args:
+        job: what takes long.
+        meanwhile: called some times a second until it is done.
 
     Returns:
         The job's result; it may raise what the job raises.
@@ -78,7 +104,8 @@ def aside(job: Callable[[], T]) -> T:
 
     def work() -> None:
         try:
-            result.set_result(job())
+            with long_work():
+                result.set_result(job())
         except BaseException as error:
             result.set_exception(error)
 
@@ -89,6 +116,7 @@ def aside(job: Callable[[], T]) -> T:
         if wait([result], timeout=0.1).done:
             _asides.remove(thread)
             return result.result()
+        meanwhile()
     raise Interrupted
 
 
@@ -116,6 +144,8 @@ def run_node(name: str, make_node: Callable[[], ProcessNode], argv: Sequence[str
     finally:
         _on_signals(signal.SIG_IGN)
         rclpy.try_shutdown()
+        while _watchdogs:
+            _watchdogs.pop().close()
     if not threads_ended or any(thread.is_alive() for thread in _asides):
         # A thread inside a library's native code would crash the interpreter's own end.
         sys.stdout.flush()
@@ -150,6 +180,8 @@ def _run(make_node: Callable[[], ProcessNode], argv: list[str]) -> bool:
             executor.spin_once(timeout_sec=0.1)
     finally:
         _on_signals(signal.SIG_IGN)
+        # The last sign of life: the watchdog ends an end that hangs.
+        interrupted()
         threads_ended = node.close()
         executor.shutdown(timeout_sec=0.0)
         node.destroy_node()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,22 @@ from std_msgs.msg import Header
 from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.inference.parity import Gate, ParityError
 from rt_segmentation.inference.segmenter import Segmenter
+from rt_segmentation.inference.sizes import Sizes
 from rt_segmentation.models import ModelError, find_model
 from rt_segmentation.ros.diagnostics import Limits, array_message, engine_problem, problems, status_message
 from rt_segmentation.ros.image_input import ImageInput, ImageMessage
 from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.outputs import OUTPUT_QOS, Outputs
 from rt_segmentation.ros.parameters import declare, refuse_unknown
-from rt_segmentation.ros.process import Interrupted, StartError, aside, interrupted, run_node
+from rt_segmentation.ros.process import (
+    Interrupted,
+    StartError,
+    aside,
+    interrupted,
+    long_work,
+    run_node,
+    watch_over,
+)
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS
 from rt_segmentation.ros.worker import Worker
 from rt_segmentation.runtime.statistics import StreamStatistics
@@ -57,10 +68,12 @@ class SegmentationNode(LifecycleNode):
         self._failure = ""
         self._segmenter: Segmenter | None = None
         self._outputs: Outputs | None = None
+        self._sizes: list[Sizes] = []
         self._worker: Worker | None = None
         self._info_subscription: Any = None
         self._statistics = StreamStatistics()
         self._reported = self._statistics.snapshot()
+        self._reported_at = time.monotonic()
         self._input = ImageInput(self, self._receive, self._statistics.messages_lost)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", OUTPUT_QOS)
         # Steady clocks: a paused simulation or bag must not silence diagnostics.
@@ -74,6 +87,9 @@ class SegmentationNode(LifecycleNode):
         Raises:
             StartError: that failed; the message says why.
         """
+        limit_s = self._value("watchdog_s")
+        if limit_s > 0:
+            watch_over(limit_s)
         if not self._value("autostart"):
             self.get_logger().info("waiting for a lifecycle manager, as autostart is false")
             return
@@ -88,12 +104,14 @@ class SegmentationNode(LifecycleNode):
     def close(self) -> bool:
         """Stop working; returns whether the frame at hand could be finished in time."""
         self._input.close()
-        return self._worker is None or self._worker.stop(STOP_TIMEOUT_S)
+        self._let_waiting_frames_go()
+        stopped = self._worker is None or self._worker.stop(STOP_TIMEOUT_S)
+        return stopped and not any(sizes.is_busy for sizes in self._sizes)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and make the topics."""
         try:
-            segmenter = aside(self._make_segmenter)
+            segmenter = aside(self._make_segmenter, self._report_when_due)
         except EngineError as error:
             return self._refuse(engine_problem(error, self._value("engine"), self._value("precision")))
         except (ModelError, ParityError) as error:
@@ -115,6 +133,8 @@ class SegmentationNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker; the next look at the graph subscribes to the camera."""
         assert self._segmenter is not None and self._outputs is not None
+        if self._segmenter.config.sizes is not None:
+            self._segmenter.config.sizes.open()
         others = range(1, self._value("parallel_frames"))
         self._worker = Worker(
             [self._segmenter, *(self._segmenter.sharing() for _ in others)],
@@ -169,6 +189,10 @@ class SegmentationNode(LifecycleNode):
             gate,
             self._value("parallel_frames"),
         )
+        # Those that are still busy are remembered, as threads at work decide how the process ends.
+        self._sizes = [sizes for sizes in self._sizes if sizes.is_busy]
+        self._sizes.append(Sizes(segmenter.config.engine, long_work))
+        segmenter.config = replace(segmenter.config, sizes=self._sizes[-1])
         segmenter.prepare()
         return segmenter
 
@@ -199,10 +223,15 @@ class SegmentationNode(LifecycleNode):
             self.destroy_subscription(self._info_subscription)
             self._info_subscription = None
 
+    def _report_when_due(self) -> None:
+        """As the timer would, while a transition keeps it from it."""
+        if time.monotonic() - self._reported_at >= DIAGNOSTICS_INTERVAL_S:
+            self._report()
+
     def _report(self) -> None:
         """Publish the diagnostics."""
         now, before = self._statistics.snapshot(), self._reported
-        self._reported = now
+        self._reported, self._reported_at = now, time.monotonic()
         facts = {"model": self._value("model"), "state": "unconfigured"}
         hardware_id = ""
         trouble: list[str] = []
@@ -230,6 +259,10 @@ class SegmentationNode(LifecycleNode):
                     trouble.append(self._worker.failure)
             else:
                 facts["state"] = "active, nobody listens"
+        building = [words for sizes in self._sizes if (words := sizes.building)]
+        if building:
+            facts["state"] = building[-1]
+            trouble = [*building, *trouble]
         status = status_message(
             f"{self.get_fully_qualified_name()}: segmentation", hardware_id, now, facts, trouble
         )
@@ -239,6 +272,7 @@ class SegmentationNode(LifecycleNode):
     def _stop_working(self) -> None:
         """Wait for the frame at hand, which uses segmenter and outputs; but not if the process is to end."""
         self._input.close()
+        self._let_waiting_frames_go()
         if self._worker is None:
             return
         if self._worker.stop(None, interrupted):
@@ -246,6 +280,10 @@ class SegmentationNode(LifecycleNode):
         else:
             # It stays, so that `close` knows of its threads.
             self.get_logger().warning("interrupted while a frame was at work: the node ends without its mask")
+
+    def _let_waiting_frames_go(self) -> None:
+        for sizes in self._sizes:
+            sizes.close()
 
     def _release(self) -> None:
         if self._info_subscription is not None:

@@ -11,6 +11,10 @@ def _input_side(value: int) -> str | None:
     return "it must be 0 for automatic, or 32 or more" if 0 < value < 32 else None
 
 
+def _watchdog(value: float) -> str | None:
+    return "it must be 0 for never, or 5 or more" if 0 < value < 5 else None
+
+
 PARAMETERS = (
     Parameter(
         "model",
@@ -87,6 +91,17 @@ PARAMETERS = (
         True,
         "Whether the node configures and activates itself; false leaves that to a lifecycle manager.",
         read_only=True,
+    ),
+    Parameter(
+        "watchdog_s",
+        30.0,
+        "The process is ended when it shows no sign of life for so long, and stderr tells where its threads"
+        " stand; the launch file's respawn starts it again. Building an engine may take longer. 0 never ends"
+        " it.",
+        unit="s",
+        minimum=0.0,
+        read_only=True,
+        check=_watchdog,
     ),
     Parameter(
         "output_resolution",

@@ -17,6 +17,7 @@ from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.inference.segmenter import Segmentation, Segmenter
+from rt_segmentation.inference.sizes import Closed
 from rt_segmentation.ros.diagnostics import engine_problem
 from rt_segmentation.ros.image_input import ImageMessage
 from rt_segmentation.ros.messages import to_frame
@@ -133,6 +134,8 @@ class Worker:
         """Take a step for a frame; one that fails is counted, said, and the next frame has its turn."""
         try:
             return step(*arguments)
+        except Closed:
+            self._statistics.frame_dropped("deactivated")
         except ImageError as error:
             self._statistics.frame_dropped(error.reason)
             self._logger.error(str(error), throttle_duration_sec=1.0)

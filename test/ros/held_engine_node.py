@@ -18,6 +18,7 @@ infer = Segmenter.infer
 
 def held(segmenter: Segmenter, frames: Sequence[Frame], confidence: bool = False) -> list[Segmentation]:
     results = infer(segmenter, frames, confidence)
+    print("held", flush=True)
     while not Path(os.environ["RELEASE"]).exists():
         time.sleep(0.01)
     return results

@@ -35,6 +35,9 @@ class SleepingEngine:
         labels = np.zeros(images.shape[:3], np.uint8)
         return labels, labels + 255 if confidence else None
 
+    def release(self, height: int, width: int) -> None:
+        """Nothing to let go."""
+
 
 def main() -> int:
     """Run the node with the engine among its own, before its parameters name their choices."""

@@ -52,7 +52,17 @@ def environment(ros_environment: None) -> None:
 
 def test_arguments_are_listed_with_choices() -> None:
     shown = run_launch(["--show-args"])
-    for name in ("model", "engine", "precision", "image", "namespace", "params_file", "use_sim_time", "rviz"):
+    for name in (
+        "model",
+        "engine",
+        "precision",
+        "image",
+        "namespace",
+        "params_file",
+        "use_sim_time",
+        "rviz",
+        "respawn",
+    ):
         assert f"'{name}':" in shown
     choices = next(p.choices for p in PARAMETERS if p.name == "precision")
     assert str(["", *choices]) in shown

@@ -108,6 +108,8 @@ def test_node_answers_and_reports_while_it_infers_and_finishes_before_it_is_deac
     feeder = Feeder(node)
     feeder.publish(image())
     node.spin_until(lambda: node.count("frames received") == 1)
+    # A frame that waits for its engine would be let go.
+    node.process.wait_for("held")
     assert node.set_parameter("jpeg_quality", 80).successful
     assert node.state() == "active"
     # Received, told so in the diagnostics, two services answered: and the first frame is still at work.
@@ -157,6 +159,7 @@ def test_a_signal_ends_it_while_a_transition_waits_for_an_engine_that_hangs(
     feeder = Feeder(node)
     feeder.publish(image())
     node.spin_until(lambda: node.count("frames received") == 1)
+    node.process.wait_for("held")
     client = observer.node.create_client(ChangeState, f"{node.name}/change_state")
     node.spin_until(client.service_is_ready)
     request = ChangeState.Request()

@@ -324,3 +324,74 @@ def test_the_commands(
     assert "MB deleted" in capsys.readouterr().out
     command.run_cache(argparse.Namespace(action="list", json=False))
     assert "empty" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", CACHED)
+def test_two_threads_meet_in_the_first_inference_of_a_process(
+    name: str, small_model: ModelManifest, cache_home: Path
+) -> None:
+    """From a warm cache no gate has run one before."""
+    pytest.importorskip(name)
+    build_engine(small_model, name, "fp32").prepare(1, HEIGHT, WIDTH)
+    code = f"""
+import faulthandler, threading
+faulthandler.dump_traceback_later({PATIENCE_S}, exit=True)
+import numpy as np
+from pathlib import Path
+from rt_segmentation.inference.engines import build_engine
+from rt_segmentation.models import read_manifest
+engine = build_engine(read_manifest(Path({str(small_model.path)!r})), {name!r}, "fp32", parallel=2)
+together = threading.Barrier(2)
+def infer():
+    together.wait()
+    for _ in range(10):
+        engine.infer(np.zeros((1, {HEIGHT}, {WIDTH}, 3), np.uint8), False)
+threads = [threading.Thread(target=infer, daemon=True) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("done")
+"""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache_home)}
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+def test_the_first_run_of_a_graph_is_over_before_its_frames_come(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    from rt_segmentation.inference.engines import cached
+    from rt_segmentation.inference.engines.onnxruntime_engine import ONNXRuntimeEngine
+
+    alone: list[bool] = []
+
+    def compiled(self: ONNXRuntimeEngine, graph: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
+        def run(images: np.ndarray) -> list[np.ndarray]:
+            alone.append(cached._FIRST_RUNS.locked())
+            return [images[..., 0]]
+
+        return run
+
+    build_engine(small_model, "onnxruntime", "fp32").prepare(1, HEIGHT, WIDTH)
+    monkeypatch.setattr(ONNXRuntimeEngine, "_compile", compiled)
+    engine = build_engine(small_model, "onnxruntime", "fp32", parallel=2)
+    engine.prepare(1, HEIGHT, WIDTH)
+    assert alone == [True]
+    engine.infer(np.zeros((1, HEIGHT, WIDTH, 3), np.uint8), False)
+    assert alone == [True, False]
+
+
+@pytest.mark.parametrize("name", (*CACHED, "torch"))
+def test_what_was_made_for_a_size_is_let_go_and_made_again(
+    name: str, small_model: ModelManifest, frames: np.ndarray
+) -> None:
+    pytest.importorskip(name)
+    engine: Any = build_engine(small_model, name, "fp32")
+    expected = engine.infer(frames[:1], False)[0]
+    engine.prepare(1, 64, 96)
+    engine.release(HEIGHT, WIDTH)
+    assert [key[1:3] for key in engine._runners] == [(64, 96)]
+    np.testing.assert_array_equal(engine.infer(frames[:1], False)[0], expected)

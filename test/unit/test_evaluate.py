@@ -42,6 +42,9 @@ class BandEngine:
         row = (np.arange(width) * self._num_classes // width).astype(np.uint8)
         return np.tile(row, (count, height, 1)), None
 
+    def release(self, height: int, width: int) -> None:
+        """Nothing to let go."""
+
 
 def band_segmenter(labels: LabelSet) -> Segmenter:
     manifest = ModelManifest(

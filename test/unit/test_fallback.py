@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from rt_segmentation.inference.engines import EngineError, fallback
 from rt_segmentation.inference.engines.fallback import Candidate, FallbackEngine
 
+PATIENCE_S = 60.0
 SMALL, LARGE = np.zeros((1, 32, 64, 3), np.uint8), np.zeros((1, 64, 128, 3), np.uint8)
 
 
@@ -36,6 +39,9 @@ class Fragile:
     def infer(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
         self.prepare(*images.shape[:3])
         return images[..., 0], None
+
+    def release(self, height: int, width: int) -> None:
+        self._ready.discard(width)
 
 
 class Pair:
@@ -113,3 +119,53 @@ def test_a_stand_in_stays(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
         pair.engine.infer(LARGE, False)
     # To compile the first again would hold frames up that the second is good for.
     assert pair.engine.name == "second" and pair.first.compiled == [128]
+
+
+def test_what_was_refused_at_an_odd_size_is_told_while_its_frames_come(pair: Pair) -> None:
+    pair.engine.infer(SMALL, False)
+    pair.first.failing = {128}
+    pair.engine.infer(LARGE, False)
+    for _ in range(fallback.IN_USE):
+        assert pair.engine.warnings == ("engine 'first' has no memory",)
+        pair.engine.infer(SMALL, False)
+    assert pair.engine.warnings == ()
+    pair.engine.infer(LARGE, False)
+    assert pair.engine.warnings == ("engine 'first' has no memory",)
+
+
+def test_a_size_that_is_let_go_begins_anew(pair: Pair) -> None:
+    pair.first.failing = {128}
+    pair.engine.infer(LARGE, False)
+    assert pair.first.compiled == pair.second.compiled == [128]
+    pair.engine.release(*LARGE.shape[1:3])
+    assert pair.engine.warnings == ()
+    pair.first.failing = set()
+    pair.engine.infer(LARGE, False)
+    assert pair.engine.name == "first"
+    assert (pair.first.compiled, pair.second.compiled) == ([128, 128], [128])
+
+
+def test_frames_of_a_size_that_is_ready_pass_while_another_is_chosen() -> None:
+    building, released = threading.Event(), threading.Event()
+    ready = Fragile("ready", "fp32")
+    ready.failing = {128}
+
+    def build(name: str, precision: str) -> Fragile:
+        if name == "slow":
+            building.set()
+            assert released.wait(PATIENCE_S)
+            return Fragile(name, precision)
+        return ready
+
+    engine = FallbackEngine(lambda: (Candidate(name, "fp32") for name in ("ready", "slow")), build)
+    engine.infer(SMALL, False)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(engine.infer, LARGE, False)
+        assert building.wait(PATIENCE_S)
+        # In this thread: each would wait for the build.
+        engine.infer(SMALL, False)
+        assert engine.warnings == ("engine 'ready' has no memory",)
+        assert not other.done()
+        released.set()
+        other.result(PATIENCE_S)
+    assert engine.name == "slow"

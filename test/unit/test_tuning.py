@@ -84,6 +84,9 @@ class Fake:
         self.prepare(*images.shape[:3])
         return images[..., 0], None
 
+    def release(self, height: int, width: int) -> None:
+        """Nothing to let go."""
+
 
 class FakeClass:
     def __init__(self, name: str) -> None:

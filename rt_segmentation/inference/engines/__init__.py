@@ -82,6 +82,10 @@ class Engine(Protocol):
         """
         ...
 
+    def release(self, height: int, width: int) -> None:
+        """Let go what was made for frames of a size; the next ones have it made again."""
+        ...
+
 
 def build_engine(
     manifest: ModelManifest,

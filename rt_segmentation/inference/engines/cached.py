@@ -27,6 +27,9 @@ from rt_segmentation.models import ModelManifest, load_weights
 
 _T = TypeVar("_T")
 
+# One for all engines of a process: libraries are of the process.
+_FIRST_RUNS = threading.Lock()
+
 Runner = Callable[[np.ndarray], "list[np.ndarray]"]
 """From uint8 (N, H, W, 3) to the graph's outputs, in arrays that are the caller's; any thread may call it."""
 
@@ -89,23 +92,42 @@ class CachedEngine(ABC):
 
     def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
         """See `Engine.prepare`."""
-        key = (batch, height, width, confidence)
-        if key in self._runners:
-            return
-        with self._compiling, preparing(self.name, self.precision, height, width):
-            if key in self._runners:
-                return
-            graph = graph_entry(self._manifest, batch, height, width)
-            self._pass_gate(graph, batch)
-            self._runners[key] = self._attempt(lambda: self._compile(_file(graph, confidence)))
+        self._runner(batch, height, width, confidence)
 
     def infer(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """See `Engine.infer`."""
         batch, height, width = images.shape[:3]
-        self.prepare(batch, height, width, confidence)
-        runner = self._runners[batch, height, width, confidence]
+        runner = self._runner(batch, height, width, confidence)
         labels, *rest = self._attempt(lambda: runner(images))
         return labels, rest[0] if rest else None
+
+    def release(self, height: int, width: int) -> None:
+        """See `Engine.release`."""
+        for key in [key for key in list(self._runners) if key[1:3] == (height, width)]:
+            self._runners.pop(key, None)
+
+    def _runner(self, batch: int, height: int, width: int, confidence: bool) -> Runner:
+        key = (batch, height, width, confidence)
+        runner = self._runners.get(key)
+        if runner is not None:
+            return runner
+        with self._compiling, preparing(self.name, self.precision, height, width):
+            runner = self._runners.get(key)
+            if runner is None:
+                graph = graph_entry(self._manifest, batch, height, width)
+                self._pass_gate(graph, batch)
+                runner = self._tried(graph, confidence)
+                self._runners[key] = runner
+            return runner
+
+    def _tried(self, graph: CacheEntry, confidence: bool) -> Runner:
+        """A graph made executable, after its first run: what a library does then is not for two threads."""
+        identity = graph.key["identity"]
+        runner = self._attempt(lambda: self._compile(_file(graph, confidence)))
+        black = np.zeros((identity["batch"], identity["height"], identity["width"], 3), np.uint8)
+        with _FIRST_RUNS:
+            self._attempt(lambda: runner(black))
+        return runner
 
     def _pass_gate(self, graph: CacheEntry, batch: int) -> None:
         identity = {**graph.key["identity"], "precision": self.precision, "device": self.device}
@@ -117,7 +139,7 @@ class CachedEngine(ABC):
         frames, labels = reference(self._manifest, identity["height"], identity["width"], self._gate)
         shares = []
         for confidence in (False, True):
-            runner = self._attempt(lambda c=confidence: self._compile(_file(graph, c)))  # type: ignore[misc]
+            runner = self._tried(graph, confidence)
 
             def segment(images: np.ndarray, runner: Runner = runner) -> np.ndarray:
                 return self._attempt(lambda: runner(images))[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -20,6 +21,9 @@ _T = TypeVar("_T")
 
 RETRY_S = 30.0
 """What failed for want of memory or disk may work later; to compile costs seconds, which no frame should."""
+
+IN_USE = 100
+"""Sizes of so many last frames are in use: what was refused at another one concerns nobody."""
 
 _Key = tuple[str, str]
 """Engine and precision."""
@@ -92,15 +96,18 @@ class FallbackEngine:
         self._refused: dict[_Size, dict[_Key, _Refusal]] = {}
         self._exhausted: dict[_Size, _Exhausted] = {}
         self._chosen: dict[_Size, Engine] = {}
-        self._choosing = threading.RLock()
+        # The first is held for as long as an engine takes to be built, the second for moments.
+        self._choosing, self._noting = threading.RLock(), threading.Lock()
+        self._recent: deque[_Size] = deque(maxlen=IN_USE)
         self._engine, reason = self._first((), {})
         self._announce(reason, {})
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Why engines that were to be used are not."""
-        with self._choosing:
-            refusals = [r for some in (self._unbuilt, *self._refused.values()) for r in some.values()]
+        """Why engines that were to be used are not, at the sizes of the last frames."""
+        with self._noting:
+            refused = [self._refused.get(size, {}) for size in dict.fromkeys(self._recent)]
+            refusals = [r for some in (self._unbuilt, *refused) for r in some.values()]
         # Of several sizes one reason may be the same.
         return (*dict.fromkeys(r.sentence for r in refusals if r.warn), *self._engine.warnings)
 
@@ -113,7 +120,18 @@ class FallbackEngine:
         height, width = images.shape[1:3]
         return self._attempt((height, width), lambda engine: engine.infer(images, confidence))
 
+    def release(self, height: int, width: int) -> None:
+        """See `Engine.release`."""
+        with self._choosing:
+            size = (height, width)
+            self._chosen.pop(size, None)
+            self._forget(size)
+            for engine in self._engines.values():
+                engine.release(height, width)
+
     def _attempt(self, size: _Size, call: Callable[[Engine], _T]) -> _T:
+        with self._noting:
+            self._recent.append(size)
         while True:
             engine = self._choose(size)
             try:
@@ -122,6 +140,10 @@ class FallbackEngine:
                 self._refuse(size, engine, error)
 
     def _choose(self, size: _Size) -> Engine:
+        # Frames do not wait while an engine is built for another size.
+        engine = self._chosen.get(size)
+        if engine is not None:
+            return engine
         with self._choosing:
             engine = self._chosen.get(size)
             if engine is not None:
@@ -147,9 +169,14 @@ class FallbackEngine:
         if time.monotonic() - exhausted.since < RETRY_S:
             raise EngineError(exhausted.sentence)
         logger.info("no engine worked for frames of %dx%d: all are tried again", size[1], size[0])
-        del self._exhausted[size]
-        self._refused.pop(size, None)
-        self._unbuilt.clear()
+        self._forget(size)
+        with self._noting:
+            self._unbuilt.clear()
+
+    def _forget(self, size: _Size) -> None:
+        self._exhausted.pop(size, None)
+        with self._noting:
+            self._refused.pop(size, None)
 
     def _first(self, measured: Sequence[Candidate], refused: dict[_Key, _Refusal]) -> tuple[Engine, str]:
         """The first that can be built of those that are not refused, and the reason of its place."""
@@ -170,7 +197,9 @@ class FallbackEngine:
             try:
                 self._engines[key] = self._build(*key)
             except EngineError as error:
-                self._unbuilt[key] = _note(error, promised)
+                refusal = _note(error, promised)
+                with self._noting:
+                    self._unbuilt[key] = refusal
         return self._engines.get(key)
 
     def _refuse(self, size: _Size, engine: Engine, error: EngineError) -> None:
@@ -180,7 +209,9 @@ class FallbackEngine:
                 return
             del self._chosen[size]
             (key,) = (key for key, built in self._engines.items() if built is engine)
-            self._refused.setdefault(size, {})[key] = _note(error, promised=False)
+            refusal = _note(error, promised=False)
+            with self._noting:
+                self._refused.setdefault(size, {})[key] = refusal
 
     def _announce(self, reason: str, refused: dict[_Key, _Refusal]) -> None:
         self.name, self.precision, self.device = (

@@ -13,9 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-# Its newer builds report usage to their makers, and read this when they are loaded: a robot does not.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 from rt_segmentation.inference.cache import CacheKey, locked

@@ -17,6 +17,10 @@ from rt_segmentation.inference.parity import Gate
 from rt_segmentation.inference.quantization import QuantizationRanges, load_ranges, quantize
 from rt_segmentation.models import ModelManifest
 
+# The first call fills a static of C++ and lets the GIL go inside: two threads that meet in it wait for each
+# other for ever.
+openvino.Type.u8.to_dtype()
+
 
 @cache
 def _core() -> openvino.Core:

@@ -87,7 +87,8 @@ class TorchEngine:
         self._gate = gate or Gate()
         self._network = load_network(manifest)
         self._runners: dict[tuple[int, int, int, bool], Runner] = {}
-        self._at_work = threading.RLock()
+        self._at_work = threading.Lock()
+        self._making = threading.Lock()
 
     @classmethod
     def offered(cls) -> tuple[str, ...]:
@@ -104,29 +105,45 @@ class TorchEngine:
 
     def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
         """See `Engine.prepare`."""
-        key = (batch, height, width, confidence)
-        with self._at_work, preparing(self.name, self.precision, height, width):
-            if key in self._runners:
-                return
-            runner = self._make_runner(*key)
-            # In fp32 on the CPU it is what others are compared with, but for the rounding of folded weights.
-            if self._cuda or self.precision != "fp32":
-                self._pass_gate(runner, batch, height, width)
-            self._runners[key] = runner
+        self._runner(batch, height, width, confidence)
 
     def infer(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """See `Engine.infer`."""
         batch, height, width = images.shape[:3]
+        runner = self._runner(batch, height, width, confidence)
+        labels, *rest = self._run(runner, images)
+        return labels, rest[0] if rest else None
+
+    def release(self, height: int, width: int) -> None:
+        """See `Engine.release`."""
+        for key in [key for key in list(self._runners) if key[1:3] == (height, width)]:
+            self._runners.pop(key, None)
+
+    def _runner(self, batch: int, height: int, width: int, confidence: bool) -> Runner:
+        key = (batch, height, width, confidence)
+        runner = self._runners.get(key)
+        if runner is not None:
+            return runner
+        # Not the lock of the frames: those of sizes that are ready go on meanwhile.
+        with self._making, preparing(self.name, self.precision, height, width):
+            runner = self._runners.get(key)
+            if runner is None:
+                runner = self._make_runner(*key)
+                self._run(runner, np.zeros((batch, height, width, 3), np.uint8))
+                # In fp32 on the CPU it is what others are compared with, but for folded weights' rounding.
+                if self._cuda or self.precision != "fp32":
+                    self._pass_gate(runner, batch, height, width)
+                self._runners[key] = runner
+            return runner
+
+    def _run(self, runner: Runner, images: np.ndarray) -> list[np.ndarray]:
         with self._at_work:
-            self.prepare(batch, height, width, confidence)
-            runner = self._runners[batch, height, width, confidence]
             try:
-                labels, *rest = runner(images)
+                return runner(images)
             except (RuntimeError, ValueError) as error:
                 raise EngineError(
                     f"engine '{self.name}' in {self.precision} failed: {first_line(error)}"
                 ) from error
-        return labels, rest[0] if rest else None
 
     def _make_runner(self, batch: int, height: int, width: int, confidence: bool) -> Runner:
         dtype = DTYPES[self.precision]
@@ -154,7 +171,7 @@ class TorchEngine:
     def _pass_gate(self, runner: Runner, batch: int, height: int, width: int) -> None:
         def measure() -> float:
             frames, labels = reference(self._manifest, height, width, self._gate)
-            return agreement(lambda images: runner(images)[0], frames, labels, batch)
+            return agreement(lambda images: self._run(runner, images)[0], frames, labels, batch)
 
         pass_gate(self._verdict_key(batch, height, width), self.precision, self._gate, measure)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,9 @@ Runner = Callable[[np.ndarray], "list[np.ndarray]"]
 
 # cuDNN tries its algorithms in the first, TensorRT allocates; what a CUDA graph records must do neither.
 _WARM_UP = 3
+
+# While a graph is recorded no other thread may ask CUDA for memory or wait for it.
+_RECORDING = threading.Lock()
 
 
 class TorchGraph(EngineGraph):
@@ -91,7 +95,7 @@ class CudaRunner:
         self._recording = torch.cuda.CUDAGraph() if recorded else None
         # In fp32 all bits count: by default cuDNN takes 10 of 23.
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
+        with _RECORDING, torch.inference_mode(), exact:
             with torch.cuda.stream(self._stream):
                 for _ in range(_WARM_UP):
                     self._outputs = graph.segment(self._images, confidence)
@@ -106,7 +110,7 @@ class CudaRunner:
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         """Segment a batch."""
         self._host_images.numpy()[...] = images
-        with torch.inference_mode(), torch.cuda.stream(self._stream):
+        with _RECORDING, torch.inference_mode(), torch.cuda.stream(self._stream):
             self._images.copy_(self._host_images, non_blocking=True)
             if self._recording is not None:
                 self._recording.replay()
@@ -114,6 +118,6 @@ class CudaRunner:
                 self._outputs = self._graph.segment(self._images, self._confidence)
             for host, output in zip(self._host_outputs, self._outputs):
                 host.copy_(output, non_blocking=True)
-        self._stream.synchronize()
+            self._stream.synchronize()
         # The buffers take the next frames while these are still being published.
         return [host.numpy().copy() for host in self._host_outputs]

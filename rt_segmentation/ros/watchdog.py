@@ -1,0 +1,137 @@
+"""A small process beside a node that ends it when it is frozen, and shows where it stands.
+
+A thread of the node could not: often one in native code keeps Python's lock for ever, so that no other runs
+and no signal is answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+LONG_WORK_S = 1800.0
+"""What native code that builds an engine may take, which can keep Python's lock for as long [s]."""
+
+BEAT_INTERVAL_S = 0.2
+_SLICE_S = 0.25
+_GRACE_S = 10.0
+
+
+class Watchdog:
+    """Ends this process when `beat` is not called for too long.
+
+    Its threads' stacks go to stderr then, and the process ends by SIGABRT. Time in which it is stopped or the
+    machine sleeps does not count.
+
+    Args:
+        limit_s: how long may pass between two beats [s].
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        # The process that watches needs nothing of it.
+        import subprocess
+
+        self._limit_s = limit_s
+        self._beaten = 0.0
+        self._long_works = 0
+        self._counting = threading.Lock()
+        # Its handler of SIGABRT writes all threads' stacks without Python's lock. A duplicate, as stderr itself
+        # may be redirected at that moment, see `imaging.native_messages`.
+        faulthandler.enable(file=os.dup(2))
+        self._child = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            # A terminal's signals are for the node.
+            start_new_session=True,
+        )
+        assert self._child.stdin is not None
+        self._pipe = self._child.stdin.fileno()
+        os.set_blocking(self._pipe, False)
+        self._say()
+
+    def beat(self) -> None:
+        """A sign of life; costs nothing, however often it is given."""
+        now = time.monotonic()
+        if now - self._beaten >= BEAT_INTERVAL_S:
+            self._beaten = now
+            self._say()
+
+    @contextlib.contextmanager
+    def long_work(self) -> Iterator[None]:
+        """While a thread does what may keep Python's lock for minutes: `LONG_WORK_S` may pass then."""
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
+    def close(self) -> None:
+        """Watch no more."""
+        assert self._child.stdin is not None
+        self._child.stdin.close()
+        self._child.wait()
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self._long_works += change
+            self._say()
+
+    def _say(self) -> None:
+        allowed = max(self._limit_s, LONG_WORK_S) if self._long_works else self._limit_s
+        # Full where it is stopped, broken where somebody ended it.
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            os.write(self._pipe, f"{allowed}\n".encode())
+
+
+def _watch(process: int) -> None:
+    """The other process: reads from stdin what silence is allowed, and counts it until there is more to read.
+
+    It counts what it sees itself: while it sleeps or starves, so does the process that it watches.
+    """
+    allowed_s, silent_s = float("inf"), 0.0
+    while True:
+        readable, _, _ = select.select([0], [], [], _SLICE_S)
+        if readable:
+            said = os.read(0, 65536)
+            if not said:
+                return
+            allowed_s, silent_s = float(said.split()[-1]), 0.0
+        elif _is_stopped(process):
+            continue
+        else:
+            silent_s += _SLICE_S
+            if silent_s > allowed_s:
+                break
+    # It may have ended, and another process may have its number.
+    if os.getppid() != process:
+        return
+    sys.stderr.write(
+        f"[FATAL] process {process} is frozen: no sign of life for {allowed_s:g} s (parameter `watchdog_s`);"
+        " it is ended now, and this is where its threads stand:\n"
+    )
+    sys.stderr.flush()
+    os.kill(process, signal.SIGABRT)
+    # Nothing comes any more but the end of the pipe, with the process.
+    if not select.select([0], [], [], _GRACE_S)[0] or os.read(0, 65536):
+        os.kill(process, signal.SIGKILL)
+
+
+def _is_stopped(process: int) -> bool:
+    """Whether somebody stopped it, or a debugger holds it."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] in ("T", "t")
+    except (OSError, IndexError):
+        return False
+
+
+if __name__ == "__main__":
+    _watch(int(sys.argv[1]))

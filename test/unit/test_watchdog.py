@@ -1,0 +1,75 @@
+"""The watchdog ends a process that is frozen and no other: seen in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+LIMIT_S = 2.0
+PROGRAM = f"""
+import ctypes, os, sys, time
+from rt_segmentation.ros.watchdog import Watchdog
+
+def beat_for(duration_s):
+    over = time.monotonic() + duration_s
+    while time.monotonic() < over:
+        watchdog.beat()
+        time.sleep(0.02)
+
+def keep_the_lock(duration_s):
+    # Python's lock is not let go around what is called through a PyDLL.
+    ctypes.PyDLL(None).usleep(int(duration_s * 1e6))
+
+watchdog = Watchdog({LIMIT_S})
+print("begun", flush=True)
+sys.stdin.readline()
+beat_for(0.5)
+with watchdog.long_work():
+    keep_the_lock({2 * LIMIT_S})
+print("worked", flush=True)
+beat_for(0.5)
+if sys.argv[1] == "close":
+    watchdog.close()
+    time.sleep({2 * LIMIT_S})
+    print("closed", flush=True)
+else:
+    keep_the_lock(600)
+"""
+
+
+def start(ending: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, ending],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
+
+
+def test_a_frozen_process_is_ended_with_its_stacks_and_a_stopped_or_busy_one_is_not() -> None:
+    with start("freeze") as process:
+        assert process.stdout is not None and process.stdin is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(2 * LIMIT_S)
+        assert process.poll() is None
+        process.send_signal(signal.SIGCONT)
+        output, errors = process.communicate("\n", timeout=60.0)
+    assert output == "worked\n"
+    assert process.returncode == -signal.SIGABRT
+    said, _, stacks = errors.partition("\n")
+    assert said.startswith(f"[FATAL] process {process.pid} is frozen: no sign of life for {LIMIT_S:g} s")
+    assert said.endswith("(parameter `watchdog_s`); it is ended now, and this is where its threads stand:")
+    assert "in keep_the_lock" in stacks
+
+
+def test_one_that_is_no_longer_watched_goes_on() -> None:
+    with start("close") as process:
+        output, errors = process.communicate("\n", timeout=60.0)
+    assert (process.returncode, output, errors) == (0, "begun\nworked\nclosed\n", "")
