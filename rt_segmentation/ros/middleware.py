@@ -16,6 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 RCLError: type[Exception] = rclpy_implementation.RCLError
 """What rclpy raises where the middleware refuses something: a RuntimeError."""
 
+HIGHEST_DOMAIN = 232
 NO_LOG_FILE = "--disable-external-lib-logs"
 
 
@@ -33,6 +34,10 @@ def start_ros(name: str, argv: Sequence[str]) -> None:
     Raises:
         StartError: it cannot be started; the message says why.
     """
+    domain = os.environ.get("ROS_DOMAIN_ID", "")
+    if domain.isdecimal() and int(domain) > HIGHEST_DOMAIN:
+        # Fast DDS would end the process itself.
+        raise StartError(f"ROS_DOMAIN_ID is {domain}, it must be from 0 to {HIGHEST_DOMAIN}")
     wanted, problem = log_folder()
     arguments, where = list(argv), ""
     if problem:

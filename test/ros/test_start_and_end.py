@@ -40,7 +40,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
 def profiled(folder: Path, **environment: str) -> dict[str, str]:
-    """The launch file's profile of Fast DDS, with 16 MB of shared memory for a process; modules in a folder."""
+    """The launch file's profile of Fast DDS, with 16 MB of shared memory a process; a folder's modules."""
     profile = str(REPOSITORY / "config" / "fastdds.xml")
     path = os.pathsep.join((str(folder), str(Path(__file__).parent), os.environ["PYTHONPATH"]))
     names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
@@ -105,7 +105,11 @@ def test_installed_programs_answer_signals_first(
     ("module", "parameters", "sign"),
     [
         # In a build that never ends, in native code.
-        ("building_engine_node", {"engine": "building"}, "the build begins"),
+        (
+            "building_engine_node",
+            {"engine": "building", "precision": "fp32", "input_width": 64, "input_height": 48},
+            "the build begins",
+        ),
         # While libraries are loaded on the thread that builds.
         (NODE, {"engine": "torch"}, "the moment has come"),
         (NODE, {"autostart": False}, "waiting for a lifecycle manager"),
@@ -201,7 +205,7 @@ def test_a_command_line_that_is_not_understood(
     ("environment", "sentence"),
     [
         ({"ROS_DOMAIN_ID": "abc"}, "ROS 2 cannot be started: ROS_DOMAIN_ID is not an integral number"),
-        ({"ROS_DOMAIN_ID": "9999"}, "cannot be"),
+        ({"ROS_DOMAIN_ID": "9999"}, "ROS_DOMAIN_ID is 9999, it must be from 0 to 232"),
     ],
 )
 def test_an_environment_in_which_ros_does_not_start_is_told_as_what_it_is(
@@ -226,7 +230,7 @@ def test_no_folder_for_logs(spawn: Any, tmp_path: Path, place: str) -> None:
     process.wait_for("waiting for a lifecycle manager")
     process.send(signal.SIGINT)
     assert process.finish() == 0
-    (warning,) = [line for line in process.output.splitlines() if "[WARN]" in line]
+    (warning,) = [line for line in process.output.splitlines() if "[segmentation_node]: ROS log" in line]
     assert "cannot be written" in warning if place != "no HOME" else "there is no HOME" in warning
     folders = list(tmp_path.glob("segmentation_node-log-*"))
     if place == "no temporary folder":

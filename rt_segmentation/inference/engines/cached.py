@@ -18,6 +18,7 @@ from rt_segmentation.inference.engines.export import (
     WITH_CONFIDENCE,
     check_exportable,
     graph_entry,
+    onnx_model,
     reference,
 )
 from rt_segmentation.inference.engines.failures import preparing
@@ -84,8 +85,8 @@ class CachedEngine(ABC):
         """Of the libraries whose change may change results."""
 
     @abstractmethod
-    def _compile(self, graph: Path) -> Runner:
-        """Make an ONNX file executable; it may raise whatever its library raises."""
+    def _compile(self, graph: Path | bytes) -> Runner:
+        """Make an ONNX file, or a model in memory, executable; it may raise whatever its library raises."""
 
     def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
         """See `Engine.prepare`."""
@@ -97,7 +98,7 @@ class CachedEngine(ABC):
                 return
             graph = graph_entry(self._manifest, batch, height, width)
             self._pass_gate(graph, batch)
-            self._runners[key] = self._attempt(lambda: self._compile(_file(graph, confidence)))
+            self._runners[key] = self._attempt(lambda: self._compile(_model(graph, confidence)))
 
     def infer(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """See `Engine.infer`."""
@@ -117,7 +118,7 @@ class CachedEngine(ABC):
         frames, labels = reference(self._manifest, identity["height"], identity["width"], self._gate)
         shares = []
         for confidence in (False, True):
-            runner = self._attempt(lambda c=confidence: self._compile(_file(graph, c)))  # type: ignore[misc]
+            runner = self._attempt(lambda c=confidence: self._compile(_model(graph, c)))  # type: ignore[misc]
 
             def segment(images: np.ndarray, runner: Runner = runner) -> np.ndarray:
                 return self._attempt(lambda: runner(images))[0]
@@ -134,5 +135,5 @@ class CachedEngine(ABC):
             raise EngineError(f"engine '{self.name}' in {self.precision} failed: {reason}") from error
 
 
-def _file(graph: CacheEntry, confidence: bool) -> Path:
-    return graph.file(WITH_CONFIDENCE if confidence else LABELS_ONLY)
+def _model(graph: CacheEntry, confidence: bool) -> Path | bytes:
+    return onnx_model(graph, WITH_CONFIDENCE if confidence else LABELS_ONLY)
