@@ -51,10 +51,14 @@ def export(arguments: argparse.Namespace) -> None:
         for name in (WITH_CONFIDENCE, LABELS_ONLY, WEIGHTS):
             (arguments.out / name).write_bytes(entry.read(name))
         print(f"{arguments.out / WITH_CONFIDENCE}: uint8 images (N, H, W, 3) RGB to labels and confidence")
+    _require_kept("what was built")
+
+
+def _require_kept(what: str) -> None:
     if not cache.kept():
         raise EngineError(
-            f"what was built could not be kept in {cache.cache_root()}; make room there, or name another"
-            " folder in XDG_CACHE_HOME"
+            f"{what} could not be kept in {cache.cache_root()}; make room there, or name another folder in"
+            " XDG_CACHE_HOME"
         )
 
 
@@ -145,9 +149,8 @@ def tune(arguments: argparse.Namespace) -> None:
     """Time all engines and precisions that pass the gate in interleaved rounds, and remember the order.
 
     Raises:
-        EngineError: none works here.
+        EngineError: none works here, or what was measured could not be kept.
         ModelError: there is no such model.
-        OSError: the cache cannot be written.
     """
     from rt_segmentation.benchmark.engines import Group, time_group
 
@@ -173,6 +176,7 @@ def tune(arguments: argparse.Namespace) -> None:
                 print(f"  {name:<19} refused: {problem}")
     if arguments.json:
         print(json.dumps(found, indent=2))
+    _require_kept("what was measured")
 
 
 def parse_size(text: str) -> tuple[int, int]:
