@@ -84,8 +84,8 @@ setup(
     entry_points={
         "console_scripts": [
             "rt_seg = rt_segmentation.cli:main",
-            "segmentation_node = rt_segmentation.ros.segmentation_node:main",
-            "camera_node = rt_segmentation.ros.camera_node:main",
+            "segmentation_node = rt_segmentation.ros.start:segmentation_node",
+            "camera_node = rt_segmentation.ros.start:camera_node",
         ]
     },
 )

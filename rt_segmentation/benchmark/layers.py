@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rt_segmentation.benchmark.networks import NetworkCost
 from rt_segmentation.inference.engines import build_engine
-from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry
+from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry, onnx_model
 from rt_segmentation.inference.engines.openvino_engine import compile_graph
 from rt_segmentation.inference.parity import parity_frames
 from rt_segmentation.inference.quantization import load_ranges
@@ -44,7 +44,7 @@ def measure_layers(manifest: ModelManifest, precision: str, width: int, height: 
     """
     # Says what is missing, and passes the gate.
     build_engine(manifest, "openvino", precision).prepare(1, height, width)
-    graph = graph_entry(manifest, 1, height, width).file(LABELS_ONLY)
+    graph = onnx_model(graph_entry(manifest, 1, height, width), LABELS_ONLY)
     ranges = load_ranges(manifest) if precision == "int8" else None
     compiled = compile_graph(graph, manifest, precision, ranges, options={"PERF_COUNT": True})
     request = compiled.create_infer_request()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import rclpy
+from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.serialization import deserialize_message, serialize_message
@@ -66,8 +67,11 @@ def measure_messages(width: int, height: int, channels: int) -> Costs:
 
     message = image_message(Header(), pixels, encoding)
     serialized = serialize_message(message)
-    with rclpy.init():
-        node = rclpy.create_node("rt_segmentation_benchmark")
+    # A context of its own: what `rclpy.init` returns is one only from Kilted on.
+    context = Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("rt_segmentation_benchmark", context=context)
+    try:
         publisher = node.create_publisher(Image, "~/image", qos_profile_sensor_data)
         costs = Costs(
             assign_bytes=_median_ms(assign_bytes),
@@ -82,7 +86,9 @@ def measure_messages(width: int, height: int, channels: int) -> Costs:
             take=_take_ms(node, message, raw=False),
             take_cdr=_take_ms(node, message, raw=True),
         )
+    finally:
         node.destroy_node()
+        rclpy.try_shutdown(context=context)
     return costs
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -32,10 +31,10 @@ def export(arguments: argparse.Namespace) -> None:
     """Build a model's engine for one size into the cache, and write the graph as ONNX if a folder is named.
 
     Raises:
-        EngineError, ModelError: it cannot be built; the message says why.
+        EngineError, ModelError: it cannot be built or kept; the message says why.
         DatasetError, ParityError, BagError: the frames for calibration are not as they should be.
     """
-    from rt_segmentation.inference.engines.export import WITH_CONFIDENCE, graph_entry
+    from rt_segmentation.inference.engines.export import LABELS_ONLY, WEIGHTS, WITH_CONFIDENCE, graph_entry
 
     manifest = find_model(arguments.model)
     width, height = arguments.width or manifest.width, arguments.height or manifest.height
@@ -49,9 +48,18 @@ def export(arguments: argparse.Namespace) -> None:
         entry = graph_entry(manifest, arguments.batch, height, width)
         arguments.out.mkdir(parents=True, exist_ok=True)
         # The graph names its weights by their file's name: both keep theirs.
-        for path in sorted(entry.folder.glob("*.onnx")) + sorted(entry.folder.glob("*.bin")):
-            shutil.copyfile(path, arguments.out / path.name)
+        for name in (WITH_CONFIDENCE, LABELS_ONLY, WEIGHTS):
+            (arguments.out / name).write_bytes(entry.read(name))
         print(f"{arguments.out / WITH_CONFIDENCE}: uint8 images (N, H, W, 3) RGB to labels and confidence")
+    _require_kept("what was built")
+
+
+def _require_kept(what: str) -> None:
+    if not cache.kept():
+        raise EngineError(
+            f"{what} could not be kept in {cache.cache_root()}; make room there, or name another folder in"
+            " XDG_CACHE_HOME"
+        )
 
 
 def _build(manifest: ModelManifest, arguments: argparse.Namespace, width: int, height: int) -> Engine:
@@ -141,9 +149,8 @@ def tune(arguments: argparse.Namespace) -> None:
     """Time all engines and precisions that pass the gate in interleaved rounds, and remember the order.
 
     Raises:
-        EngineError: none works here.
+        EngineError: none works here, or what was measured could not be kept.
         ModelError: there is no such model.
-        OSError: the cache cannot be written.
     """
     from rt_segmentation.benchmark.engines import Group, time_group
 
@@ -169,6 +176,7 @@ def tune(arguments: argparse.Namespace) -> None:
                 print(f"  {name:<19} refused: {problem}")
     if arguments.json:
         print(json.dumps(found, indent=2))
+    _require_kept("what was measured")
 
 
 def parse_size(text: str) -> tuple[int, int]:

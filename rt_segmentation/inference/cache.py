@@ -1,4 +1,7 @@
-"""What engines build, kept on disk: one folder an entry, written whole or not at all."""
+"""What engines build, kept on disk: one folder an entry, written whole or not at all.
+
+What cannot be written, on a full disk or where the cache is read-only, is kept in this process's memory.
+"""
 
 from __future__ import annotations
 
@@ -47,61 +50,59 @@ class CacheEntry:
     """A complete entry: its files have the sizes and sha256 they were written with.
 
     Attributes:
-        folder: that holds the files.
+        folder: that holds the files, or would hold them.
         key: as stored: `kind`, `identity`, `made_with`.
         data: what the builder noted, as JSON's types.
+        memory: the files of an entry that could not be written, by name; None for one on disk.
     """
 
     folder: Path
     key: Mapping[str, Any]
     data: Mapping[str, Any]
+    memory: Mapping[str, bytes] | None = None
 
     def file(self, name: str) -> Path:
-        """Path of one of its files."""
+        """Path of one of its files; of an entry on disk."""
         return self.folder / name
+
+    def read(self, name: str) -> bytes:
+        """Content of one of its files, wherever it is."""
+        return self.file(name).read_bytes() if self.memory is None else self.memory[name]
 
     @property
     def size_bytes(self) -> int:
         """Of all its files."""
+        if self.memory is not None:
+            return sum(len(content) for content in self.memory.values())
         return sum(path.stat().st_size for path in self.folder.iterdir())
 
 
+# By the folder that they would have.
+_in_memory: dict[Path, CacheEntry] = {}
+
+
 def cache_root() -> Path:
-    """``$XDG_CACHE_HOME/rt_segmentation``, or with a warning a temporary folder if that is not writable."""
+    """``$XDG_CACHE_HOME/rt_segmentation``; it may not be there, and may not be writable."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     # The base directory specification: a relative path is to be ignored.
-    base = Path(home) if os.path.isabs(home) else Path("~/.cache").expanduser()
-    root = base / "rt_segmentation"
+    if os.path.isabs(home):
+        return Path(home) / "rt_segmentation"
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        if os.access(root, os.W_OK | os.X_OK):
-            return root
-        reason = "permission denied"
-    except OSError as error:
-        reason = error.strerror or str(error)
-    return _temporary_root(root, reason)
-
-
-@cache
-def _temporary_root(root: Path, reason: str) -> Path:
-    logger.warning(
-        "engine cache %s cannot be written (%s); engines are built again at each start", root, reason
-    )
-    folder = tempfile.TemporaryDirectory(prefix="rt_segmentation-")
-    _TEMPORARY.append(folder)
-    return Path(folder.name)
-
-
-# Deleted when the process ends.
-_TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []
+        return Path("~/.cache").expanduser() / "rt_segmentation"
+    except RuntimeError:
+        # No HOME, and a user that the system does not know, as in containers: a folder that never is there.
+        return Path(os.devnull) / "rt_segmentation"
 
 
 def find(key: CacheKey) -> CacheEntry | None:
     """An entry, or None where it has to be built; a damaged or stale one is reported with a warning."""
     folder = cache_root() / key.folder_name
-    if not folder.is_dir():
-        return None
+    entry = _remembered(folder, key)
+    if entry is not None:
+        return entry
     try:
+        if not folder.is_dir():
+            return None
         entry = _read(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         logger.warning("cache entry %s is damaged (%s) and is built again", folder, error)
@@ -123,8 +124,12 @@ def find(key: CacheKey) -> CacheEntry | None:
 
 def find_quietly(key: CacheKey) -> CacheEntry | None:
     """As `find`, for whoever waited for `locked`: what is wrong with an entry was reported before."""
+    folder = cache_root() / key.folder_name
+    entry = _remembered(folder, key)
+    if entry is not None:
+        return entry
     try:
-        entry = _read(cache_root() / key.folder_name)
+        entry = _read(folder)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return entry if entry.key["made_with"] == dict(key.made_with) else None
@@ -132,9 +137,14 @@ def find_quietly(key: CacheKey) -> CacheEntry | None:
 
 def holds(kind: str, identity: Mapping[str, Any]) -> bool:
     """Whether there is an entry of this kind, made by this code, whose identity includes the given one."""
-    for path in cache_root().glob(f"*/{DESCRIPTION}"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            description = json.loads(path.read_text(encoding="utf-8"))
+    root = cache_root()
+    descriptions = [dict(entry.key) for folder, entry in _in_memory.items() if folder.parent == root]
+    with contextlib.suppress(OSError):
+        for path in root.glob(f"*/{DESCRIPTION}"):
+            with contextlib.suppress(OSError, ValueError):
+                descriptions.append(json.loads(path.read_text(encoding="utf-8")))
+    for description in descriptions:
+        with contextlib.suppress(KeyError, TypeError, AttributeError):
             if (
                 description["kind"] == kind
                 and description["made_with"]["code"] == code_digest()
@@ -144,6 +154,41 @@ def holds(kind: str, identity: Mapping[str, Any]) -> bool:
     return False
 
 
+def keep(key: CacheKey, files: Mapping[str, bytes], data: Mapping[str, Any]) -> CacheEntry:
+    """As `store`; what cannot be written is kept in memory until the process ends, with a warning."""
+    folder = cache_root() / key.folder_name
+    try:
+        entry = store(key, files, data)
+    except OSError as error:
+        _warn_once(folder.parent, error.strerror or str(error))
+        made = {"kind": key.kind, "identity": dict(key.identity), "made_with": dict(key.made_with)}
+        entry = _in_memory[folder] = CacheEntry(folder, made, dict(data), dict(files))
+        return entry
+    _in_memory.pop(folder, None)
+    return entry
+
+
+def kept() -> bool:
+    """Whether all that was built for the cache as it is now could be written."""
+    root = cache_root()
+    return all(folder.parent != root for folder in _in_memory)
+
+
+@cache
+def _warn_once(root: Path, reason: str) -> None:
+    logger.warning(
+        "engine cache %s cannot be written (%s): what is built is used from memory, and built again at the"
+        " next start",
+        root,
+        reason,
+    )
+
+
+def _remembered(folder: Path, key: CacheKey) -> CacheEntry | None:
+    entry = _in_memory.get(folder)
+    return entry if entry is not None and entry.key["made_with"] == dict(key.made_with) else None
+
+
 def store(key: CacheKey, files: Mapping[str, bytes], data: Mapping[str, Any]) -> CacheEntry:
     """Write an entry in the place of an earlier one of the same identity.
 
@@ -151,6 +196,7 @@ def store(key: CacheKey, files: Mapping[str, bytes], data: Mapping[str, Any]) ->
         OSError: the disk is full, or the folder is not writable.
     """
     root = cache_root()
+    root.mkdir(parents=True, exist_ok=True)
     final = root / key.folder_name
     temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
     try:
@@ -176,17 +222,24 @@ def store(key: CacheKey, files: Mapping[str, bytes], data: Mapping[str, Any]) ->
 
 @contextlib.contextmanager
 def locked(key: CacheKey) -> Iterator[None]:
-    """Keep other processes from building the same entry; the lock goes with the process that holds it."""
-    path = cache_root() / f".{key.folder_name}.lock"
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Keep other processes from building the same entry; the lock goes with the process that holds it.
+
+    Where no lock can be had, in a folder that cannot be written or on a disk that knows none, there is none.
+    """
+    root = cache_root()
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            root.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context((root / f".{key.folder_name}.lock").open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def entries() -> list[CacheEntry]:
-    """All complete entries, by folder name."""
+    """All complete entries on disk, by folder name."""
+    root = cache_root()
     found = []
-    for folder in sorted(cache_root().iterdir()):
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
         if folder.is_dir() and not folder.name.startswith("."):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 found.append(_read(folder))
@@ -196,7 +249,8 @@ def entries() -> list[CacheEntry]:
 def clear() -> int:
     """Delete everything, also what is damaged or was left by a crash; returns the bytes that were freed."""
     freed = 0
-    for path in list(cache_root().iterdir()):
+    root = cache_root()
+    for path in list(root.iterdir()) if root.is_dir() else ():
         if path.is_dir():
             freed += sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
             _discard(path)

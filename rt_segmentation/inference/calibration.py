@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable
-from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry
+from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry, onnx_model
 from rt_segmentation.inference.quantization import (
     QuantizationRanges,
     Range,
@@ -51,8 +51,8 @@ def calibrate(manifest: ModelManifest, frames: Sequence[np.ndarray], source: str
         ) from error
 
     logging.getLogger("nncf").setLevel(logging.WARNING)
-    entry = graph_entry(manifest, 1, manifest.height, manifest.width)
-    model = openvino.Core().read_model(str(entry.file(LABELS_ONLY)))
+    graph = onnx_model(graph_entry(manifest, 1, manifest.height, manifest.width), LABELS_ONLY)
+    model = openvino.Core().read_model(graph if isinstance(graph, bytes) else str(graph))
     try:
         quantized = nncf.quantize(
             model,

@@ -49,15 +49,14 @@ class Record:
 def remember(manifest: ModelManifest, height: int, width: int, timings: Sequence[Timing]) -> Record:
     """Keep measurements for frames of height x width [px], in the place of earlier ones.
 
-    Raises:
-        OSError: the cache cannot be written.
+    Where the cache cannot be written they are kept until the process ends (`cache.keep`).
     """
     ordered = tuple(sorted(timings, key=lambda timing: timing.median_ms))
     record = Record(ordered, datetime.date.today().isoformat())
     key = _key(manifest, height, width)
     data = {"date": record.date, "timings": [asdict(timing) for timing in ordered]}
     with cache.locked(key):
-        cache.store(key, {}, data)
+        cache.keep(key, {}, data)
     return record
 
 

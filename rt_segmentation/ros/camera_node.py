@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from rt_segmentation.ros.start import answer_signals
+
+if __name__ == "__main__":
+    answer_signals()
+
 import array
 import math
 import sys
@@ -21,7 +26,7 @@ from rt_segmentation.data.sources import ImageSource, ReadAhead, SourceImage, op
 from rt_segmentation.imaging.codec import encode_jpeg
 from rt_segmentation.ros.camera_parameters import PARAMETERS
 from rt_segmentation.ros.parameters import declare, refuse_unknown, values
-from rt_segmentation.ros.process import run_node
+from rt_segmentation.ros.process import aside, run_node
 
 NODE_NAME = "camera_node"
 # Fast DDS asks for acknowledgments, and sends again what was lost, every 3 s.
@@ -51,38 +56,21 @@ class CameraNode(Node):
 
     Raises:
         ParameterError: a parameter is unknown or has a bad value.
-        SourceError: there is no such source.
     """
 
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
         refuse_unknown(self, PARAMETERS)
         declare(self, PARAMETERS)
-        self._settings = settings = values(self, PARAMETERS)
-        source = open_source(
-            settings["source"],
-            settings["labels"],
-            seed=settings["seed"],
-            width=settings["width"],
-            height=settings["height"],
-            rate_hz=settings["rate_hz"],
-            on_warning=self._warn,
-        )
+        self._settings = values(self, PARAMETERS)
         self.published = 0
         # Whether `count` is reached or the source is over, and when.
         self._over = False
         self._last_s = 0.0
-        self._awaited = settings["wait_for_subscribers"]
+        self._awaited = self._settings["wait_for_subscribers"]
         self._start_s = 0.0
         self._late = 0
-        self._create_publishers(source)
-        self._pictures = ReadAhead(self._prepared(source))
-        self.create_timer(1.0 / settings["rate_hz"], self._publish_next)
-        topics = ", ".join(publisher.topic_name for publisher in self.publishers_of_frames)
-        self.get_logger().info(
-            f"publishing {source.text} at {settings['rate_hz']:g} Hz on {topics} "
-            f"({settings['image_transport']} {settings['encoding']}, {settings['reliability']})"
-        )
+        self._pictures: ReadAhead[_Picture] | None = None
 
     def _warn(self, message: str) -> None:
         self.get_logger().warning(message)
@@ -124,10 +112,37 @@ class CameraNode(Node):
         )
 
     def start(self) -> None:
-        """Nothing more: the timer publishes as soon as the node is spun."""
+        """Open the source and make the topics; the timer publishes as soon as the node is spun.
+
+        Raises:
+            SourceError: there is no such source.
+            Interrupted: a signal came while it was opened: a folder on another computer may take its time.
+        """
+        settings = self._settings
+        source = aside(
+            lambda: open_source(
+                settings["source"],
+                settings["labels"],
+                seed=settings["seed"],
+                width=settings["width"],
+                height=settings["height"],
+                rate_hz=settings["rate_hz"],
+                on_warning=self._warn,
+            )
+        )
+        self._create_publishers(source)
+        self._pictures = ReadAhead(self._prepared(source))
+        self.create_timer(1.0 / settings["rate_hz"], self._publish_next)
+        topics = ", ".join(publisher.topic_name for publisher in self.publishers_of_frames)
+        self.get_logger().info(
+            f"publishing {source.text} at {settings['rate_hz']:g} Hz on {topics} "
+            f"({settings['image_transport']} {settings['encoding']}, {settings['reliability']})"
+        )
 
     def close(self) -> bool:
         """Stop reading the source and say how many images were published."""
+        if self._pictures is None:
+            return True
         self._pictures.close()
         self.get_logger().info(f"published {self.published} frames")
         print(f"published {self.published} frames", flush=True)
@@ -153,7 +168,7 @@ class CameraNode(Node):
         return _Picture(pixels, width, height, image.labels)
 
     def _publish_next(self) -> None:
-        if self._over or not self._subscribers_are_there():
+        if self._pictures is None or self._over or not self._subscribers_are_there():
             return
         picture = self._pictures.take()
         if picture is None:

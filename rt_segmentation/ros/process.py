@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -17,9 +18,9 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 
-from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.ros.middleware import RCLError, StartError, plain, start_ros
+from rt_segmentation.ros.services import answer_always
 from rt_segmentation.ros.watchdog import Watchdog
 
 T = TypeVar("T")
@@ -28,10 +29,6 @@ T = TypeVar("T")
 _stopped = threading.Event()
 _asides: list[threading.Thread] = []
 _watchdogs: list[Watchdog] = []
-
-
-class StartError(RtSegmentationError, ValueError):
-    """A node that cannot start; the message is one sentence that says why."""
 
 
 class ProcessNode(Protocol):
@@ -53,10 +50,6 @@ class ProcessNode(Protocol):
             Whether all its threads have ended.
         """
         ...
-
-
-class _InterruptedAtStart(BaseException):
-    """A signal came while the node was being made; it may be in the middle of a long import or build."""
 
 
 def interrupted() -> bool:
@@ -123,9 +116,11 @@ def aside(job: Callable[[], T], meanwhile: Callable[[], None] = lambda: None) ->
 def run_node(name: str, make_node: Callable[[], ProcessNode], argv: Sequence[str] | None = None) -> int:
     """Make a node and spin it until it is finished or interrupted.
 
+    Nothing that others send to its services ends it: a request whose callback raises is answered as refused.
+
     Args:
         name: the logger's, for errors before there is a node.
-        make_node: returns an rclpy Node with `ProcessNode`'s methods.
+        make_node: returns an rclpy Node with `ProcessNode`'s methods; quick, as signals wait for its end.
         argv: command line with the program's name first; the process's own by default.
 
     Returns:
@@ -133,16 +128,18 @@ def run_node(name: str, make_node: Callable[[], ProcessNode], argv: Sequence[str
         Both signals are ignored from then on, since a second one, as launch sends it, may come while the
         process ends.
     """
-    threads_ended = True
+    status, threads_ended = 0, True
     try:
-        threads_ended = _run(make_node, list(sys.argv if argv is None else argv))
+        threads_ended = _run(name, make_node, list(sys.argv if argv is None else argv))
     except (ValueError, ParameterException) as error:
         get_logger(name).fatal(str(error))
-        return 2
-    except (ExternalShutdownException, _InterruptedAtStart):
+        status = 2
+    except (ExternalShutdownException, Interrupted):
         pass
     finally:
         _on_signals(signal.SIG_IGN)
+        # A node that was not made to its end has its part in the middleware as long as anything refers to it.
+        gc.collect()
         rclpy.try_shutdown()
         while _watchdogs:
             _watchdogs.pop().close()
@@ -150,32 +147,27 @@ def run_node(name: str, make_node: Callable[[], ProcessNode], argv: Sequence[str
         # A thread inside a library's native code would crash the interpreter's own end.
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
-    return 0
+        os._exit(status)
+    return status
 
 
-def _run(make_node: Callable[[], ProcessNode], argv: list[str]) -> bool:
+def _run(name: str, make_node: Callable[[], ProcessNode], argv: list[str]) -> bool:
     _stopped.clear()
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        # Python drops an exception that is raised inside a finaliser: the loop below must know all the same.
-        _stopped.set()
-        raise _InterruptedAtStart
-
     # Not rclpy's own handlers, which shut the context down under the last messages.
-    _on_signals(interrupt)
+    _on_signals(lambda *_: _stopped.set())
+    start_ros(name, argv)
     try:
-        rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:
-        raise StartError(f"the command line is not understood: {error}") from error
-    node = make_node()
+        node = make_node()
+    except RCLError as error:
+        raise StartError(f"the node cannot be made: {plain(error)}") from error
     assert isinstance(node, Node)
+    answer_always(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     threads_ended = False
     try:
-        node.start()
-        _on_signals(lambda *_: _stopped.set())
+        if not interrupted():
+            node.start()
         while not (node.finished or interrupted()):
             executor.spin_once(timeout_sec=0.1)
     finally:
@@ -184,8 +176,20 @@ def _run(make_node: Callable[[], ProcessNode], argv: list[str]) -> bool:
         interrupted()
         threads_ended = node.close()
         executor.shutdown(timeout_sec=0.0)
-        node.destroy_node()
+        _destroy(node)
     return threads_ended
+
+
+def _destroy(node: Node) -> None:
+    """Take a node out of the middleware, whoever still refers to it: a thread that is left to itself does.
+
+    What is not taken out leaves its shared memory behind where the process ends with `os._exit`.
+    """
+    node.destroy_node()
+    # A lifecycle node's state machine has services that keep the node's part there.
+    for part in list(vars(node).values()):
+        if hasattr(part, "destroy_when_not_in_use"):
+            part.destroy_when_not_in_use()
 
 
 def _on_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from rt_segmentation.ros.start import answer_signals
+
+if __name__ == "__main__":
+    answer_signals()
+
 import sys
 import time
 from collections.abc import Sequence
@@ -24,11 +29,11 @@ from rt_segmentation.models import ModelError, find_model
 from rt_segmentation.ros.diagnostics import Limits, array_message, engine_problem, problems, status_message
 from rt_segmentation.ros.image_input import ImageInput, ImageMessage
 from rt_segmentation.ros.logging_bridge import log_through
+from rt_segmentation.ros.middleware import StartError
 from rt_segmentation.ros.outputs import OUTPUT_QOS, Outputs
 from rt_segmentation.ros.parameters import declare, refuse_unknown
 from rt_segmentation.ros.process import (
     Interrupted,
-    StartError,
     aside,
     interrupted,
     long_work,

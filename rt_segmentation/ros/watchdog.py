@@ -42,7 +42,7 @@ class Watchdog:
         self._beaten = 0.0
         self._long_works = 0
         self._counting = threading.Lock()
-        # Its handler of SIGABRT writes all threads' stacks without Python's lock. A duplicate, as stderr itself
+        # Its handler of SIGABRT writes all threads' stacks without Python's lock. A duplicate: stderr itself
         # may be redirected at that moment, see `imaging.native_messages`.
         faulthandler.enable(file=os.dup(2))
         self._child = subprocess.Popen(

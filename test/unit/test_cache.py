@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import multiprocessing
@@ -125,14 +126,53 @@ def test_a_relative_cache_home_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert cache.cache_root() == tmp_path / ".cache" / "rt_segmentation"
 
 
-def test_a_cache_that_cannot_be_written_is_replaced_with_a_warning(
+def test_what_cannot_be_written_is_kept_in_memory_and_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    cache.store(KEY, {"a.bin": b"abc"}, {})
+    other = replace(KEY, identity={"model": "toy", "batch": 2}, made_with={"code": cache.code_digest()})
+    for key in (KEY, other):
+        assert cache.find(key) is None and not cache.holds(key.kind, key.identity)
+        with cache.locked(key):
+            entry = cache.keep(key, {"a.bin": b"abc"}, {"agreement": 0.5})
+        assert cache.find(key) == cache.find_quietly(key) == entry
+        assert (entry.read("a.bin"), entry.data["agreement"], entry.size_bytes) == (b"abc", 0.5, 3)
+    assert cache.holds("graph", {"batch": 2}) and not cache.holds("graph", {"batch": 3})
+    assert not cache.kept() and cache.entries() == [] and cache.clear() == 0
+    assert caplog.text.count("cannot be written (Not a directory)") == 1
+    # Another version of what it was made with is another entry.
+    assert cache.find(replace(KEY, made_with={"code": "b"})) is None
+    # Strictly, for who has nothing else to do with it.
+    with pytest.raises(OSError, match="Not a directory"):
+        cache.store(KEY, {}, {})
+
+
+def test_what_is_in_memory_goes_to_disk_when_there_is_room_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        cache.keep(KEY, {"a.bin": b"abc"}, {})
+    assert not cache.kept() and not [path for path in root.iterdir() if path.is_dir()]
+    cache.keep(KEY, {"a.bin": b"abc"}, {})
+    assert cache.kept() and [entry.read("a.bin") for entry in cache.entries()] == [b"abc"]
+
+
+def test_no_home_and_no_such_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert cache.find(KEY) is None and cache.entries() == []
+    assert cache.keep(KEY, {"a.bin": b"abc"}, {}).read("a.bin") == b"abc"
     assert cache.find(KEY) is not None
-    assert caplog.text.count("cannot be written") == 1
 
 
 def test_the_description_is_plain_json(root: Path) -> None:

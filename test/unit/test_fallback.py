@@ -128,7 +128,7 @@ def test_what_was_refused_at_an_odd_size_is_told_while_its_frames_come(pair: Pai
     for _ in range(fallback.IN_USE):
         assert pair.engine.warnings == ("engine 'first' has no memory",)
         pair.engine.infer(SMALL, False)
-    assert pair.engine.warnings == ()
+    assert list(pair.engine.warnings) == []
     pair.engine.infer(LARGE, False)
     assert pair.engine.warnings == ("engine 'first' has no memory",)
 

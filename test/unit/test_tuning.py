@@ -152,7 +152,10 @@ def test_a_winner_is_judged_with_the_users_threshold(small_model: ModelManifest,
 
 
 def test_the_command(
-    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_model: ModelManifest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     def timed(group: Group, seconds: float, report: Callable[[str], None]) -> list[Row]:
         rows = [Row(group.network, group.model, group.width, group.height, *c) for c in group.candidates]
@@ -182,6 +185,12 @@ def test_the_command(
     assert first["timings"][0]["engine"] == "openvino" and first["refused"] == {
         "x y": "it gives other labels"
     }
+    # What took minutes is shown, wherever it could be kept.
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    with pytest.raises(EngineError, match="what was measured could not be kept in /proc/none/rt_segm"):
+        command.tune(arguments)
+    assert json.loads(capsys.readouterr().out)[0]["timings"]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(command, "installed", lambda: [("x", "y")])
     with pytest.raises(EngineError, match="no engine works here: it gives other labels"):
         command.tune(arguments)

@@ -18,6 +18,7 @@ from rt_segmentation.inference.engines.export import (
     WITH_CONFIDENCE,
     check_exportable,
     graph_entry,
+    onnx_model,
     reference,
 )
 from rt_segmentation.inference.engines.failures import preparing
@@ -87,8 +88,8 @@ class CachedEngine(ABC):
         """Of the libraries whose change may change results."""
 
     @abstractmethod
-    def _compile(self, graph: Path) -> Runner:
-        """Make an ONNX file executable; it may raise whatever its library raises."""
+    def _compile(self, graph: Path | bytes) -> Runner:
+        """Make an ONNX file, or a model in memory, executable; it may raise whatever its library raises."""
 
     def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
         """See `Engine.prepare`."""
@@ -123,7 +124,7 @@ class CachedEngine(ABC):
     def _tried(self, graph: CacheEntry, confidence: bool) -> Runner:
         """A graph made executable, after its first run: what a library does then is not for two threads."""
         identity = graph.key["identity"]
-        runner = self._attempt(lambda: self._compile(_file(graph, confidence)))
+        runner = self._attempt(lambda: self._compile(_model(graph, confidence)))
         black = np.zeros((identity["batch"], identity["height"], identity["width"], 3), np.uint8)
         with _FIRST_RUNS:
             self._attempt(lambda: runner(black))
@@ -156,5 +157,5 @@ class CachedEngine(ABC):
             raise EngineError(f"engine '{self.name}' in {self.precision} failed: {reason}") from error
 
 
-def _file(graph: CacheEntry, confidence: bool) -> Path:
-    return graph.file(WITH_CONFIDENCE if confidence else LABELS_ONLY)
+def _model(graph: CacheEntry, confidence: bool) -> Path | bytes:
+    return onnx_model(graph, WITH_CONFIDENCE if confidence else LABELS_ONLY)

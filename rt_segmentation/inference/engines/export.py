@@ -6,7 +6,6 @@ import importlib
 import inspect
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,6 +32,8 @@ KIND = "graph"
 WITH_CONFIDENCE = "network.onnx"
 LABELS_ONLY = "labels.onnx"
 WEIGHTS = "weights.bin"
+SMALL_TENSOR = 1024
+PAGE = 4096
 REFERENCE = "reference"
 REFERENCE_FILE = "frames_and_labels.npz"
 
@@ -110,7 +111,7 @@ def reference(manifest: ModelManifest, height: int, width: int, gate: Gate) -> t
         "reference labels",
         lambda: _refer(manifest, height, width, gate),
     )
-    with np.load(entry.file(REFERENCE_FILE)) as arrays:
+    with np.load(io.BytesIO(entry.read(REFERENCE_FILE))) as arrays:
         return arrays["frames"], arrays["labels"]
 
 
@@ -130,11 +131,9 @@ def _find_or_make(
             return entry
         logger.info("making the %s of %s for %s: some seconds, the first time", what, manifest.name, size)
         try:
-            return cache.store(key, *make())
-        except (ModelError, NetworkError, ValueError) as error:
+            return cache.keep(key, *make())
+        except (ModelError, NetworkError, ValueError, OSError) as error:
             raise EngineError(f"model '{manifest.name}' has no {what} at {size}: {error}") from error
-        except OSError as error:
-            raise EngineError(f"engine cache {cache.cache_root()} cannot be written: {error}") from error
 
 
 def _load_network(manifest: ModelManifest, *also: str) -> Any:
@@ -168,19 +167,19 @@ def _export(
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         # The graph has no control flow: tracing is exact, ten times as fast and needs no onnxscript.
         arguments["dynamo"] = False
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
-        model = Path(folder) / WITH_CONFIDENCE
+    # In memory: a robot's disk may be full or read-only.
+    content = arguments["f"] = io.BytesIO()
+    with torch.no_grad(), warnings.catch_warnings():
         # The tracer warns that sizes become constants, which is what a graph of one size is about.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             graph,
             (torch.zeros(batch, height, width, 3, dtype=torch.uint8),),
-            str(model),
             input_names=[INPUT_NAME],
             output_names=list(OUTPUT_NAMES),
             **arguments,
         )
-        files = _share_weights(model)
+    files = _share_weights(content.getvalue())
     return files, {"torch": torch.__version__, "onnx": onnx.__version__}
 
 
@@ -205,19 +204,45 @@ def _refer(
     return {REFERENCE_FILE: content.getvalue()}, {"torch": torch.__version__}
 
 
-def _share_weights(path: Path) -> dict[str, bytes]:
+def _share_weights(content: bytes) -> dict[str, bytes]:
     """The model in a file, the same with its first output alone, and one file of weights for both."""
     import onnx
+    from onnx.external_data_helper import set_external_data
     from onnx.utils import Extractor
 
-    model = onnx.load(str(path))
-    onnx.save_model(model, str(path), save_as_external_data=True, location=WEIGHTS, size_threshold=1024)
-    both = onnx.load(str(path), load_external_data=False)
+    both = onnx.load_model_from_string(content)
+    weights = bytearray()
+    for tensor in both.graph.initializer:
+        if len(tensor.raw_data) >= SMALL_TENSOR:
+            # Readers map pages into their memory.
+            weights += bytes(-len(weights) % PAGE)
+            set_external_data(tensor, WEIGHTS, len(weights), len(tensor.raw_data))
+            weights += tensor.raw_data
+            tensor.ClearField("raw_data")
     labels_only = Extractor(both).extract_model([INPUT_NAME], [OUTPUT_NAMES[0]])
-    weights = path.with_name(WEIGHTS)
     return {
         WITH_CONFIDENCE: both.SerializeToString(),
         LABELS_ONLY: labels_only.SerializeToString(),
-        # A network of small tensors alone has all of them in the graph.
-        WEIGHTS: weights.read_bytes() if weights.is_file() else b"",
+        WEIGHTS: bytes(weights),
     }
+
+
+def onnx_model(entry: CacheEntry, name: str) -> Path | bytes:
+    """A graph of an entry as engines read it: its path, or of an entry in memory a model with its weights."""
+    if entry.memory is None:
+        return entry.file(name)
+    # It was exported by this process: onnx is there.
+    import onnx
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    model = onnx.load_model_from_string(entry.read(name))
+    weights = entry.read(WEIGHTS)
+    for tensor in model.graph.initializer:
+        if uses_external_data(tensor):
+            place = ExternalDataInfo(tensor)
+            start, length = place.offset or 0, place.length or 0
+            tensor.raw_data = weights[start : start + length]
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            del tensor.external_data[:]
+    content: bytes = model.SerializeToString()
+    return content

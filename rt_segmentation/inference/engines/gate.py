@@ -39,7 +39,4 @@ def pass_gate(key: CacheKey, precision: str, gate: Gate, measure: Callable[[], f
 
 def _store(key: CacheKey, agreement: float, threshold: float) -> CacheEntry:
     data = {"agreement": agreement, "threshold": threshold, "passed": agreement >= threshold}
-    try:
-        return cache.store(key, {}, data)
-    except OSError as error:
-        raise EngineError(f"engine cache {cache.cache_root()} cannot be written: {error}") from error
+    return cache.keep(key, {}, data)

@@ -93,20 +93,21 @@ class ONNXRuntimeEngine(CachedEngine):
             versions["tensorrt"] = metadata.version("tensorrt")
         return versions
 
-    def _compile(self, graph: Path) -> Runner:
+    def _compile(self, graph: Path | bytes) -> Runner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = max(1, len(os.sched_getaffinity(0)) // self._parallel)
+        model = graph if isinstance(graph, bytes) else str(graph)
         with _tensorrt_folder(graph) as folder:
             try:
-                session = _session(str(graph), self._providers(folder), options)
+                session = _session(model, self._providers(folder), options)
             except Exception as error:
-                if not folder.exists():
+                if folder is None or not folder.exists():
                     raise
                 # Whoever wrote it may have died over it.
                 reason = first_line(error)
                 logger.warning("TensorRT's engines in %s fail (%s) and are built again", folder, reason)
                 shutil.rmtree(folder)
-                session = _session(str(graph), self._providers(folder), options)
+                session = _session(model, self._providers(folder), options)
 
         def run(images: np.ndarray) -> list[np.ndarray]:
             outputs: list[np.ndarray] = session.run(None, {INPUT_NAME: images})
@@ -114,13 +115,13 @@ class ONNXRuntimeEngine(CachedEngine):
 
         return run
 
-    def _providers(self, folder: Path) -> list[str | tuple[str, dict[str, Any]]]:
+    def _providers(self, folder: Path | None) -> list[str | tuple[str, dict[str, Any]]]:
         # In fp32 all bits count: by default CUDA's tensor cores take 10 of 23.
         cuda = (_CUDA, {"use_tf32": 0})
         tensorrt = {
             # Building takes TensorRT minutes, once.
-            "trt_engine_cache_enable": True,
-            "trt_engine_cache_path": str(folder),
+            "trt_engine_cache_enable": folder is not None,
+            **({} if folder is None else {"trt_engine_cache_path": str(folder)}),
             "trt_fp16_enable": self.precision == "fp16",
         }
         chosen: list[str | tuple[str, dict[str, Any]]] = []
@@ -130,12 +131,15 @@ class ONNXRuntimeEngine(CachedEngine):
 
 
 @contextlib.contextmanager
-def _tensorrt_folder(graph: Path) -> Iterator[Path]:
+def _tensorrt_folder(graph: Path | bytes) -> Iterator[Path | None]:
     """Where TensorRT keeps what it builds of a graph, while no other process is there.
 
     It names its files by the graph's file and nodes, not by weights and sizes: they lie in the graph's entry
-    of the cache, which has both in its name, and go with it.
+    of the cache, which has both in its name, and go with it. None where nothing can be written.
     """
+    if isinstance(graph, bytes) or not os.access(graph.parent, os.W_OK):
+        yield None
+        return
     folder = graph.parent / "tensorrt"
     if working_providers()[0] != _TENSORRT:
         yield folder

@@ -32,7 +32,7 @@ def _has_bf16() -> bool:
 
 
 def compile_graph(
-    graph: Path,
+    graph: Path | bytes,
     manifest: ModelManifest,
     precision: str,
     ranges: QuantizationRanges | None,
@@ -42,14 +42,14 @@ def compile_graph(
     """A graph for the CPU.
 
     Args:
-        graph: an ONNX file.
+        graph: an ONNX file, or a model in memory.
         manifest: for messages.
         precision: 'fp32', 'bf16' or 'int8'.
         ranges: for int8, else None.
         parallel: frames at once, each on its share of the cores.
         options: more of OpenVINO's.
     """
-    model = _core().read_model(str(graph))
+    model = _core().read_model(graph if isinstance(graph, bytes) else str(graph))
     if ranges is not None:
         quantize(model, ranges, manifest)
     in_bf16 = precision == "bf16" or (precision == "int8" and _has_bf16())
@@ -91,7 +91,7 @@ class OpenVINOEngine(CachedEngine):
         ranges = {"ranges": self._ranges.digest} if self._ranges else {}
         return {"openvino": openvino.__version__, **ranges}
 
-    def _compile(self, graph: Path) -> Runner:
+    def _compile(self, graph: Path | bytes) -> Runner:
         compiled = compile_graph(graph, self._manifest, self.precision, self._ranges, self._parallel)
         requests: SimpleQueue[openvino.InferRequest] = SimpleQueue()
         for _ in range(self._parallel):

@@ -137,8 +137,8 @@ class Torch2TRTEngine(TorchEngine):
                 entry = cache.find_quietly(key)
                 if entry is None or not fits(entry):
                     content = self._build(network, batch, height, width)
-                    entry = cache.store(key, {ENGINE_FILE: content}, {"calibrated_on": calibrated_on})
-        serialized = entry.file(ENGINE_FILE).read_bytes()
+                    entry = cache.keep(key, {ENGINE_FILE: content}, {"calibrated_on": calibrated_on})
+        serialized = entry.read(ENGINE_FILE)
         self._serialized[batch, height, width] = hashlib.sha256(serialized).hexdigest()
         return serialized
 

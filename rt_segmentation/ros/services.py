@@ -1,0 +1,50 @@
+"""A node's services answer whatever they are asked: a request that cannot be served is refused in a sentence.
+
+rclpy ends the process where a service's callback raises, and some of its own do: on Jazzy for a lifecycle
+transition that does not fit the state, on all distributions for a parameter of an unknown type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.node import Node
+
+from rt_segmentation.ros.middleware import plain
+
+REASON_LENGTH = 200
+
+
+def answer_always(node: Node) -> None:
+    """Guard all services that a node has now, rclpy's own among them."""
+    for service in node.services:
+        service.callback = _guarded(node, service.srv_type, service.srv_name, service.callback)
+
+
+def _guarded(
+    node: Node, service_type: Any, name: str, callback: Callable[[Any, Any], Any]
+) -> Callable[[Any, Any], Any]:
+    def answer(request: Any, response: Any) -> Any:
+        try:
+            return callback(request, response)
+        except Exception as error:
+            reason = f"the request cannot be served: {plain(error)[:REASON_LENGTH]}"
+            node.get_logger().error(f"{name}: {reason}", throttle_duration_sec=1.0)
+            return _refusal(service_type, request, response, reason)
+
+    return answer
+
+
+def _refusal(service_type: Any, request: Any, response: Any, reason: str) -> Any:
+    """The answer that says no, in the ways that services have; where there is no way, the empty answer."""
+    refused = SetParametersResult(successful=False, reason=reason)
+    if service_type is SetParameters:
+        # Those before the one that could not be served are set, and said to be.
+        done = list(response.results)
+        return SetParameters.Response(results=done + [refused] * (len(request.parameters) - len(done)))
+    if service_type is SetParametersAtomically:
+        return SetParametersAtomically.Response(result=refused)
+    return service_type.Response()

@@ -1,0 +1,241 @@
+"""A node's process from its first line to its end: signals at any moment, and what it leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
+pytest.importorskip("torch", reason="torch is not installed: no network to run")
+
+from node_under_test import CAMERA, NODE, ros_args  # type: ignore[import-not-found]
+
+from rt_segmentation.models import ModelManifest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# Fast DDS's segments in shared memory; ports, which several processes share, have no such names.
+SEGMENT = re.compile(r"/dev/shm/fast(?:dds|rtps)_[0-9a-f]{16}\b")
+# Says when a moment of the start has come, and goes on slowly, so that it still is when the signal comes.
+WATCH = """
+import sys
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            print("the moment has come", flush=True)
+            import time
+            time.sleep(0.3)
+
+sys.meta_path.insert(0, Watch())
+"""
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+def profiled(folder: Path, **environment: str) -> dict[str, str]:
+    """The launch file's profile of Fast DDS, with 16 MB of shared memory a process; a folder's modules."""
+    profile = str(REPOSITORY / "config" / "fastdds.xml")
+    path = os.pathsep.join((str(folder), str(Path(__file__).parent), os.environ["PYTHONPATH"]))
+    names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+    return {**dict.fromkeys(names, profile), "PYTHONPATH": path, **environment}
+
+
+class Segments:
+    """The shared memory of a process, as seen whenever looked at."""
+
+    def __init__(self, process: Any) -> None:
+        self._maps = Path(f"/proc/{process._process.pid}/maps")
+        self.seen: set[str] = set()
+
+    def look(self) -> None:
+        with contextlib.suppress(OSError):
+            self.seen |= set(SEGMENT.findall(self._maps.read_text()))
+
+    @property
+    def left(self) -> list[str]:
+        """Those that are there still."""
+        return sorted(path for path in self.seen if os.path.exists(path))
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize(
+    ("node", "module"),
+    [
+        (NODE, "rclpy"),
+        (NODE, "numpy"),
+        (NODE, "rcl_interfaces.msg"),
+        (NODE, "rt_segmentation.ros.process"),
+        (CAMERA, "cv2"),
+    ],
+)
+def test_a_signal_while_modules_are_imported(
+    spawn: Any, tmp_path: Path, node: str, module: str, number: signal.Signals
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(WATCH.format(module=module))
+    process = spawn(node, **profiled(tmp_path))
+    process.wait_for("the moment has come")
+    process.send(number)
+    assert process.finish() == 0
+    assert process.output == "the moment has come\n"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("program", ["segmentation_node", "camera_node"])
+def test_installed_programs_answer_signals_first(
+    spawn: Any, tmp_path: Path, program: str, number: signal.Signals
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(WATCH.format(module="rclpy"))
+    (tmp_path / "program.py").write_text(f"from rt_segmentation.ros.start import {program}\n{program}()\n")
+    process = spawn("program", **profiled(tmp_path))
+    process.wait_for("the moment has come")
+    process.send(number)
+    assert process.finish() == 0
+    assert process.output == "the moment has come\n"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize(
+    ("module", "parameters", "sign"),
+    [
+        # In a build that never ends, in native code.
+        (
+            "building_engine_node",
+            {"engine": "building", "precision": "fp32", "input_width": 64, "input_height": 48},
+            "the build begins",
+        ),
+        # While libraries are loaded on the thread that builds.
+        (NODE, {"engine": "torch"}, "the moment has come"),
+        (NODE, {"autostart": False}, "waiting for a lifecycle manager"),
+        (CAMERA, {}, "publishing"),
+    ],
+    ids=["build", "load", "idle", "camera"],
+)
+def test_nothing_stays_in_shared_memory(
+    spawn: Any,
+    small_model: ModelManifest,
+    tmp_path: Path,
+    module: str,
+    parameters: dict[str, Any],
+    sign: str,
+    number: signal.Signals,
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(WATCH.format(module="torch"))
+    model = {} if module == CAMERA else {"model": small_model.path}
+    process = spawn(module, *ros_args("/ends", **model, **parameters), **profiled(tmp_path))
+    segments = Segments(process)
+    process.wait_for(sign)
+    segments.look()
+    assert segments.seen
+    process.send(number)
+    while process.is_running():
+        segments.look()
+        time.sleep(0.002)
+    assert process.finish() == 0
+    assert segments.left == []
+    assert "Traceback" not in process.output and "[FATAL]" not in process.output
+
+
+@pytest.mark.parametrize("parameters", [{"modle": "enet"}, {"model": "/no/such.yaml"}])
+def test_nothing_stays_after_a_refused_start(spawn: Any, tmp_path: Path, parameters: dict[str, str]) -> None:
+    process = spawn(NODE, *ros_args("/refused", **parameters), **profiled(tmp_path))
+    segments = Segments(process)
+    while process.is_running():
+        segments.look()
+        time.sleep(0.002)
+    assert process.finish() == 2
+    assert segments.seen and segments.left == []
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_at_moments_from_the_start_to_the_first_frame(
+    spawn: Any, small_model: ModelManifest, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Without a look at what the process is doing: the moments are spread over its start."""
+    begun = "import rt_segmentation.ros.start as s\nprint('begun', flush=True)\n"
+    (tmp_path / "program.py").write_text(f"{begun}s.segmentation_node()\n")
+    # The handlers are there at once, but not before the first line is written.
+    delays = (0.05, 0.2, 0.5, 0.9, 1.4, 2.5)
+    for delay in delays:
+        process = spawn("program", *ros_args("/any", model=small_model.path), **profiled(tmp_path))
+        segments = Segments(process)
+        process.wait_for("begun")
+        due = time.monotonic() + delay
+        while time.monotonic() < due:
+            segments.look()
+            time.sleep(0.002)
+        process.send(number)
+        while process.is_running():
+            segments.look()
+            time.sleep(0.002)
+        assert process.finish() == 0, (delay, process.output)
+        assert "Traceback" not in process.output and "[FATAL]" not in process.output
+        assert segments.left == [], delay
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--ros-args", "--frobnicate"), "the command line is not understood: unknown ROS arguments"),
+        (("--ros-args", "-p", "model"), "the command line is not understood: Couldn't parse parameter"),
+        (
+            ("--ros-args", "--params-file", "/no/such.yaml"),
+            "the command line is not understood: Couldn't parse params file: '--params-file /no/such.yaml'",
+        ),
+        (("--ros-args", "-r", "__node:=1bad"), "the command line is not understood"),
+    ],
+)
+def test_a_command_line_that_is_not_understood(
+    spawn: Any, tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    process = spawn(NODE, *arguments, **profiled(tmp_path))
+    assert process.finish() == 2
+    line = process.output.splitlines()[-1]
+    assert "[FATAL]" in line and sentence in line
+    assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"ROS_DOMAIN_ID": "abc"}, "ROS 2 cannot be started: ROS_DOMAIN_ID is not an integral number"),
+        ({"ROS_DOMAIN_ID": "9999"}, "ROS_DOMAIN_ID is 9999, it must be from 0 to 232"),
+    ],
+)
+def test_an_environment_in_which_ros_does_not_start_is_told_as_what_it_is(
+    spawn: Any, tmp_path: Path, environment: dict[str, str], sentence: str
+) -> None:
+    process = spawn(NODE, **profiled(tmp_path, **environment))
+    assert process.finish() == 2
+    line = process.output.splitlines()[-1]
+    assert "[FATAL]" in line and sentence in line and "command line" not in line
+    assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize("place", ["ROS_LOG_DIR", "HOME", "no HOME", "no temporary folder"])
+def test_no_folder_for_logs(spawn: Any, tmp_path: Path, place: str) -> None:
+    """/proc takes no folders, from root neither."""
+    environment = {"ROS_LOG_DIR": "/proc/none", "TMPDIR": str(tmp_path)}
+    if place in ("HOME", "no HOME"):
+        environment |= {"ROS_LOG_DIR": "", "HOME": "/proc/none" if place == "HOME" else ""}
+    if place == "no temporary folder":
+        (tmp_path / "sitecustomize.py").write_text("import tempfile\ntempfile.tempdir = '/proc/none'\n")
+    process = spawn(NODE, *ros_args("/logless", autostart=False), **profiled(tmp_path, **environment))
+    process.wait_for("waiting for a lifecycle manager")
+    process.send(signal.SIGINT)
+    assert process.finish() == 0
+    (warning,) = [line for line in process.output.splitlines() if "[segmentation_node]: ROS log" in line]
+    assert "cannot be written" in warning if place != "no HOME" else "there is no HOME" in warning
+    folders = list(tmp_path.glob("segmentation_node-log-*"))
+    if place == "no temporary folder":
+        assert "there is no log file" in warning and not folders
+    else:
+        (folder,) = folders
+        assert f"logs go to {folder}" in warning
+        assert "waiting for a lifecycle manager" in "".join(path.read_text() for path in folder.glob("*.log"))
