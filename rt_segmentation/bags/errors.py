@@ -38,6 +38,5 @@ class Places:
 def rosbags_missing(error: ImportError) -> BagError:
     """The sentence for a machine without the library."""
     return BagError(
-        f"bags need the Python package rosbags ({error}): pip install 'rt_segmentation[bags]' or pip install"
-        " rosbags"
+        f"bags need the Python package rosbags ({error}): pip install rosbags"
     )

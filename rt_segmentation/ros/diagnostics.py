@@ -21,6 +21,31 @@ class Limits:
     stale_after_s: float
 
 
+# A latency is no time before the stamp, but the clocks of two computers, and a simulation's steps, differ a
+# little; and no frame waits for a minute.
+MIN_LATENCY_S, MAX_LATENCY_S = -0.1, 60.0
+
+
+def stamp_problem(stamp_ns: int, now_ns: int, sim_time: bool) -> str:
+    """Why an image's stamp does not tell its latency, in a sentence; empty where it does.
+
+    Args:
+        stamp_ns: the image's [ns].
+        now_ns: the time on the node's clock [ns].
+        sim_time: whether that clock follows /clock.
+    """
+    if sim_time and now_ns == 0:
+        return "the latency is unknown: use_sim_time is true, and no time has come on /clock"
+    if stamp_ns == 0:
+        return "the latency is unknown: the camera leaves the stamps of its images at 0"
+    latency_s = (now_ns - stamp_ns) / 1e9
+    if MIN_LATENCY_S <= latency_s <= MAX_LATENCY_S:
+        return ""
+    behind = f"{abs(latency_s):.1f} s {'behind' if latency_s > 0 else 'ahead of'}"
+    clock = "/clock, which use_sim_time follows" if sim_time else "the node's clock (use_sim_time is false)"
+    return f"the latency is unknown: the camera's stamps are {behind} {clock}; both must be of one clock"
+
+
 def drop_ratio(now: Snapshot, before: Snapshot) -> float:
     """Share of the frames since `before` that were dropped or lost; 0 without frames."""
     sent = now.received + now.lost - before.received - before.lost

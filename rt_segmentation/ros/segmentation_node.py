@@ -226,6 +226,11 @@ class SegmentationNode(LifecycleNode):
                     )
                 )
                 trouble += problems(now, before, self._input.topic, self._input.subscribed_s, limits)
+                stamp_problem = self._outputs.stamp_problem
+                if stamp_problem:
+                    facts["latency"] = stamp_problem
+                    if limits.max_latency_ms > 0 and now.published > before.published:
+                        trouble.append(stamp_problem)
                 if now.dropped.get("failed", 0) > before.dropped.get("failed", 0):
                     trouble.append(self._worker.failure)
             else:

@@ -11,7 +11,14 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 from diagnostic_msgs.msg import DiagnosticStatus
 from std_msgs.msg import Header
 
-from rt_segmentation.ros.diagnostics import Limits, array_message, drop_ratio, problems, status_message
+from rt_segmentation.ros.diagnostics import (
+    Limits,
+    array_message,
+    drop_ratio,
+    problems,
+    stamp_problem,
+    status_message,
+)
 from rt_segmentation.runtime.statistics import Percentiles, Snapshot
 
 LIMITS = Limits(max_latency_ms=200.0, min_output_hz=5.0, max_drop_ratio=0.5, stale_after_s=2.0)
@@ -47,6 +54,32 @@ def test_a_healthy_stream_has_no_problems() -> None:
 )
 def test_each_problem_is_one_sentence(change: dict[str, object], sentence: str) -> None:
     assert problems(replace(NOW, **change), BEFORE, "/image", 60.0, LIMITS) == [sentence]  # type: ignore[arg-type]
+
+
+DAY_NS = 24 * 3600 * 10**9
+NOON_NS = 1_700_000_000 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("stamp_ns", "now_ns", "sim_time", "sentence"),
+    [
+        (NOON_NS - 10**7, NOON_NS, False, ""),
+        (NOON_NS + 10**7, NOON_NS, True, ""),
+        (10**9, 2 * 10**9, True, ""),
+        (0, NOON_NS, False, "the camera leaves the stamps of its images at 0"),
+        (NOON_NS, 0, True, "use_sim_time is true, and no time has come on /clock"),
+        # Since the device was switched on.
+        (10**11, NOON_NS, False, "stamps are 1699999900.0 s behind the node's clock (use_sim_time is false)"),
+        (NOON_NS + DAY_NS, NOON_NS, False, "stamps are 86400.0 s ahead of the node's clock"),
+        (NOON_NS, 10**9, True, "stamps are 1699999999.0 s ahead of /clock, which use_sim_time follows"),
+    ],
+)
+def test_a_stamp_that_tells_no_latency_says_why(
+    stamp_ns: int, now_ns: int, sim_time: bool, sentence: str
+) -> None:
+    problem = stamp_problem(stamp_ns, now_ns, sim_time)
+    assert sentence in problem
+    assert bool(problem) == bool(sentence)
 
 
 def test_a_new_subscription_is_given_time() -> None:
