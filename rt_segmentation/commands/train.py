@@ -32,7 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
         from rt_segmentation.training.run import Training, train
     except ModuleNotFoundError as error:
         raise RuntimeError(
-            f"training needs the Python package '{error.name}': pip install lightning matplotlib tensorboard torch"
+            f"training needs the Python package '{error.name}':"
+            " pip install lightning matplotlib tensorboard torch"
         ) from error
     wanted = recipe.load_recipe(arguments.recipe)
     here = machine.Machine.here(arguments.precision, arguments.workers)

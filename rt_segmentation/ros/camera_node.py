@@ -22,8 +22,11 @@ from rt_segmentation.imaging.codec import encode_jpeg
 from rt_segmentation.ros.camera_parameters import PARAMETERS
 from rt_segmentation.ros.parameters import declare, refuse_unknown, values
 from rt_segmentation.ros.process import run_node
+from rt_segmentation.ros.tables import NAMES
+from rt_segmentation.ros.usage import answered
 
 NODE_NAME = "camera_node"
+ABOUT = "Publishes a folder of images, a video, or a synthetic street as a camera would."
 # Fast DDS asks for acknowledgments, and sends again what was lost, every 3 s.
 ACKNOWLEDGED_S = 5.0
 # Nobody acknowledges best-effort images, and what lies unread in a writer's shared memory goes with it.
@@ -56,7 +59,7 @@ class CameraNode(Node):
 
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
-        refuse_unknown(self, PARAMETERS)
+        refuse_unknown(self, PARAMETERS, NODE_NAME, NAMES)
         declare(self, PARAMETERS)
         self._settings = settings = values(self, PARAMETERS)
         source = open_source(
@@ -222,7 +225,9 @@ def camera_info(width: int, height: int, horizontal_fov_deg: float) -> CameraInf
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node until it is finished or interrupted; see `run_node` for the exit status."""
-    return run_node(NODE_NAME, CameraNode, argv)
+    arguments = list(sys.argv if argv is None else argv)
+    status = answered(NODE_NAME, ABOUT, PARAMETERS, arguments)
+    return run_node(NODE_NAME, CameraNode, arguments) if status is None else status
 
 
 def _fill_image(message: Image, pixels: np.ndarray) -> None:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import Any
 
 import numpy as np
+from rclpy.clock import ROSClock
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -127,7 +128,8 @@ class Outputs:
             self._send("camera_info", scaled_camera_info(info, header, *sizes))
         clock = self._node.get_clock()
         now_ns = clock.now().nanoseconds
-        self.stamp_problem = stamp_problem(frame.stamp_ns, now_ns, clock.ros_time_is_active)
+        sim_time = isinstance(clock, ROSClock) and clock.ros_time_is_active
+        self.stamp_problem = stamp_problem(frame.stamp_ns, now_ns, sim_time)
         if self.stamp_problem:
             return None
         latency_ms = (now_ns - frame.stamp_ns) / 1e6

@@ -25,10 +25,13 @@ from rt_segmentation.ros.outputs import OUTPUT_QOS, Outputs
 from rt_segmentation.ros.parameters import declare, refuse_unknown
 from rt_segmentation.ros.process import Interrupted, StartError, aside, interrupted, run_node
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS
+from rt_segmentation.ros.tables import NAMES
+from rt_segmentation.ros.usage import answered
 from rt_segmentation.ros.worker import Worker
 from rt_segmentation.runtime.statistics import StreamStatistics
 
 NODE_NAME = "segmentation_node"
+ABOUT = "Segments a camera's images: class ids, colours and overlays of what comes on image."
 WATCH_INTERVAL_S = 0.2
 DIAGNOSTICS_INTERVAL_S = 1.0
 STOP_TIMEOUT_S = 1.2
@@ -50,7 +53,7 @@ class SegmentationNode(LifecycleNode):
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
         log_through(self.get_logger())
-        refuse_unknown(self, PARAMETERS)
+        refuse_unknown(self, PARAMETERS, NODE_NAME, NAMES)
         declare(self, PARAMETERS)
         self.finished = False
         self._starting = False
@@ -263,7 +266,9 @@ class SegmentationNode(LifecycleNode):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node; see `run_node` for the exit status."""
-    return run_node(NODE_NAME, SegmentationNode, argv)
+    arguments = list(sys.argv if argv is None else argv)
+    status = answered(NODE_NAME, ABOUT, PARAMETERS, arguments)
+    return run_node(NODE_NAME, SegmentationNode, arguments) if status is None else status
 
 
 if __name__ == "__main__":
