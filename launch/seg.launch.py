@@ -115,7 +115,8 @@ def refuse_unused(path: str, nodes: list[str]) -> None:
     """Stop at a params file whose sections are all for other nodes than those that are started."""
     names = sections(Path(path))
     if names and not any(reaches(name, node) for name in names for node in nodes):
-        raise RuntimeError(f"params_file {path} would not be used: {advice(names[0], nodes[0])}")
+        nearest = max(names, key=lambda name: name.endswith("/segmentation_node"))
+        raise RuntimeError(f"params_file {path} would not be used: {advice(nearest, nodes[0])}")
 
 
 def rviz(image: str, namespace: str) -> Node:
