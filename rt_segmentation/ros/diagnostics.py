@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
@@ -53,22 +54,39 @@ def drop_ratio(now: Snapshot, before: Snapshot) -> float:
     return dropped / sent if sent > 0 else 0.0
 
 
-def problems(now: Snapshot, before: Snapshot, topic: str, subscribed_s: float, limits: Limits) -> list[str]:
+class Subscribed(Protocol):
+    """What `problems` asks of the subscription to the camera."""
+
+    @property
+    def topic(self) -> str:
+        """The camera's."""
+        ...
+
+    @property
+    def subscribed_s(self) -> float:
+        """For how long images could have come [s]."""
+        ...
+
+    def why_silent(self) -> str:
+        """Asked where none does."""
+        ...
+
+
+def problems(now: Snapshot, before: Snapshot, images: Subscribed, limits: Limits) -> list[str]:
     """What is wrong with a stream that somebody listens to, a sentence each; empty if nothing is.
 
     Args:
         now: the state.
         before: the state when it was last asked for.
-        topic: the camera's.
-        subscribed_s: for how long images could have come from it [s].
+        images: the subscription to the camera.
         limits: what is too much.
     """
     found = []
-    if subscribed_s > limits.stale_after_s:
+    if images.subscribed_s > limits.stale_after_s:
         if now.since_input_s is None:
-            found.append(f"no image has come on {topic} yet")
+            found.append(f"no image has come on {images.topic} yet: {images.why_silent()}")
         elif now.since_input_s > limits.stale_after_s:
-            found.append(f"no image on {topic} for {now.since_input_s:.1f} s")
+            found.append(f"no image on {images.topic} for {now.since_input_s:.1f} s: {images.why_silent()}")
     latency = now.stages.get("latency")
     if latency and 0 < limits.max_latency_ms < latency.p95_ms:
         found.append(f"latency p95 is {latency.p95_ms:.0f} ms, above {limits.max_latency_ms:g}")

@@ -75,6 +75,11 @@ class Outputs:
         """Whether anybody listens to one of the named outputs, or, without names, to any."""
         return any(self._publishers[name].get_subscription_count() > 0 for name in names or self._publishers)
 
+    @property
+    def has_info(self) -> bool:
+        """Whether a calibration has come."""
+        return self._latest_info is not None
+
     def remember(self, info: CameraInfo) -> None:
         """Keep a calibration for the image of the same stamp."""
         self._infos[stamp_ns(info.header)] = self._latest_info = info
