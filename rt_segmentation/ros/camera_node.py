@@ -18,8 +18,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from rt_segmentation.data.sources import ImageSource, ReadAhead, SourceImage, open_source
+from rt_segmentation.imaging import native_messages
 from rt_segmentation.imaging.codec import encode_jpeg
 from rt_segmentation.ros.camera_parameters import PARAMETERS
+from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.parameters import declare, refuse_unknown, values
 from rt_segmentation.ros.process import run_node
 from rt_segmentation.ros.tables import NAMES
@@ -59,6 +61,7 @@ class CameraNode(Node):
 
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
+        log_through(self.get_logger())
         refuse_unknown(self, PARAMETERS, NODE_NAME, NAMES)
         declare(self, PARAMETERS)
         self._settings = settings = values(self, PARAMETERS)
@@ -138,7 +141,12 @@ class CameraNode(Node):
 
     def _prepared(self, source: ImageSource) -> Iterator[_Picture]:
         while True:
-            for image in source:
+            images = iter(source)
+            while True:
+                with native_messages.logged():
+                    image = next(images, None)
+                if image is None:
+                    break
                 yield self._picture(image)
             if not self._settings["loop"]:
                 return

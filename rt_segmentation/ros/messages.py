@@ -10,6 +10,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
+from rt_segmentation.imaging import native_messages
 from rt_segmentation.imaging.codec import decode_compressed, decode_image
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
@@ -29,7 +30,8 @@ def to_frame(message: Image | CompressedImage) -> Frame:
     """
     common: dict[str, Any] = {"stamp_ns": stamp_ns(message.header), "frame_id": message.header.frame_id}
     if isinstance(message, CompressedImage):
-        return decode_compressed(message.format, message.data, **common)
+        with native_messages.logged():
+            return decode_compressed(message.format, message.data, **common)
     try:
         return decode_image(
             message.encoding,
