@@ -31,6 +31,8 @@ _TYPE_NAMES: dict[type, str] = {bool: "boolean", int: "integer", float: "float",
 _EXAMPLES: dict[type, str] = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
 _ROS_SCALARS: dict[type, str] = {bool: "BOOL", int: "INTEGER", float: "DOUBLE", str: "STRING"}
 _INT64_LIMIT = 2**63
+# No path is longer.
+MAX_CHARACTERS = 4096
 
 
 class ParameterError(ValueError):
@@ -259,6 +261,8 @@ def _accept_element(parameter: Parameter, value: Any, subject: str) -> Any:
         raise ParameterError(f"{subject} {_shown(value)}, it must be {_EXAMPLES[wanted]}{advice}")
     if wanted is float and not math.isfinite(value):
         raise ParameterError(f"{subject} {value}, it must be a finite number")
+    if wanted is str and len(value) > MAX_CHARACTERS:
+        raise ParameterError(f"{subject} {_shown(value)}, it must have at most {MAX_CHARACTERS}")
     too_small = parameter.minimum is not None and value < parameter.minimum
     too_large = parameter.maximum is not None and value > parameter.maximum
     if too_small or too_large:

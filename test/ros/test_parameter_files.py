@@ -85,7 +85,13 @@ def test_a_slip_stops_the_start(context: Any, slip: str, meant: str) -> None:
 
 def test_what_was_given_is_not_repeated_whole(context: Any) -> None:
     long = "x" * 100_000
-    for given in ({"image_transport": long}, {"jpeg_quality": [1] * 100_000}, {f"model{long}": 1}):
+    for given in (
+        {"image_transport": long},
+        {"jpeg_quality": [1] * 100_000},
+        {f"model{long}": 1},
+        {"model": long},
+        {"parity.frames": "/tmp/" + long},
+    ):
         node = Node("of_a_robot", context=context)
         declare(node, TABLE)
         ((name, value),) = given.items()
