@@ -48,10 +48,13 @@ def why_silent(node: Node, topic: str, wanted: str) -> str:
     wrong = sorted({publisher.topic_type for publisher in publishers})
     if wrong:
         return f"it has {', '.join(wrong)}, not {wanted}{_other_transport(topic, wanted, wrong)}"
+    own = f"{node.get_fully_qualified_name()}/"
     types = {
         name: kinds
         for name, kinds in node.get_topic_names_and_types()
-        if not name.startswith(f"{node.get_fully_qualified_name()}/") and node.count_publishers(name)
+        if {wanted, IMAGE, COMPRESSED_IMAGE} & {*kinds} and not name.startswith(own)
+        # Others may only wait for it, too.
+        if node.count_publishers(name)
     }
     return "nobody publishes it" + (_beside(topic, wanted, types) or _elsewhere(topic, wanted, types))
 

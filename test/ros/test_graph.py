@@ -125,7 +125,7 @@ def test_what_is_latched_before_the_node_comes_is_segmented(
     info = CameraInfo(header=header, width=160, height=120)
     info.k[0] = 150.0
     calibrations.publish(info)
-    under_test = NodeUnderTest(stage.spawn, stage.observer, "/latched", small_model)
+    under_test = NodeUnderTest(stage.spawn, stage.observer, "/latched", small_model, use_sim_time=True)
     infos = listen(CameraInfo, under_test.topic("camera_info"))
     labels = listen(Image, under_test.topic("label"))
     under_test.spin_until(lambda: bool(labels))
@@ -141,6 +141,10 @@ def test_what_is_latched_before_the_node_comes_is_segmented(
     while not any(label.header == later for label in labels):
         volatile.publish(image_message(later, PIXELS, "rgb8"))
         under_test.spin_for(0.3)
+    # Nobody publishes the time that the node is told to go by.
+    no_clock = "the latency is unknown: use_sim_time is true, and no time has come on /clock"
+    under_test.spin_until(lambda: under_test.values().get("latency") == no_clock)
+    assert no_clock in under_test.process.output
     for publisher in (images, calibrations, volatile):
         node.destroy_publisher(publisher)
     under_test.process.kill()
