@@ -1,6 +1,10 @@
 """Segment a camera: ros2 launch rt_segmentation seg.launch.py model:=lednet image:=/camera/image_raw."""
 
+import difflib
 import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix, get_package_share_directory
 from launch import LaunchContext, LaunchDescription
@@ -8,15 +12,19 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
 from rt_segmentation.inference.engines import ENGINES
 from rt_segmentation.ros.environment import transport_environment
+from rt_segmentation.ros.params_files import advice, reaches, sections
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS
 
 SHARE = get_package_share_directory("rt_segmentation")
 NOT_GIVEN = ""
 RESPAWN_DELAY_S = 2.0
 CHOICES = {p.name: p.choices for p in PARAMETERS}
+# What ros2 launch and launch themselves read.
+OF_LAUNCH = ("launch-prefix", "launch-prefix-filter", "emulate_tty", "sigterm_timeout", "sigkill_timeout")
 KEPT = "Empty: as in the params file."
 ARGUMENTS = (
     ("model", NOT_GIVEN, f"Model: linknet, enet, lednet, or the path of a manifest (.yaml). {KEPT}", None),
@@ -47,6 +55,7 @@ ARGUMENTS = (
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The nodes, once the arguments are known."""
     given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
+    refuse_unknown(context.argv)
     overrides: dict[str, object] = {
         name: given[name]
         for name in ("model", "engine", "precision", "image_transport")
@@ -59,6 +68,11 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         path = os.path.abspath(os.path.expanduser(given["params_file"]))
         if not os.path.isfile(path):
             raise RuntimeError(f"params_file {path} does not exist")
+        above = make_namespace_absolute(
+            prefix_namespace(context.launch_configurations.get("ros_namespace"), given["namespace"])
+        )
+        names = ["segmentation_node", *(["camera_node"] if given["camera"] != NOT_GIVEN else [])]
+        refuse_unused(path, [f"{(above or '').rstrip('/')}/{name}" for name in names])
         files.append(path)
     image = given["image"]
     info = image.rsplit("/", 1)[0] + "/camera_info" if "/" in image else "camera_info"
@@ -83,10 +97,35 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             "source": given["camera"],
             **{name: overrides[name] for name in shared if name in overrides},
         }
-        nodes.append(Node(executable="camera_node", name="camera_node", parameters=[camera], **common))
+        nodes.append(
+            Node(executable="camera_node", name="camera_node", parameters=[*files, camera], **common)
+        )
     if given["rviz"] == "true":
         nodes.append(rviz(image, given["namespace"]))
     return nodes
+
+
+def refuse_unknown(arguments: Iterable[str]) -> None:
+    """Stop at an argument that is not declared; launch ignores it.
+
+    Where another launch file includes this one, the command line has that file's arguments.
+    """
+    if not any(os.path.basename(word) == os.path.basename(__file__) for word in sys.argv):
+        return
+    known = [name for name, *_ in ARGUMENTS]
+    for name in (argument.partition(":=")[0] for argument in arguments):
+        if name not in known and name not in OF_LAUNCH:
+            nearest = difflib.get_close_matches(name, known, 1)
+            meant = f"did you mean '{nearest[0]}'?" if nearest else f"there are {', '.join(known)}"
+            raise RuntimeError(f"unknown argument '{name}'; {meant}")
+
+
+def refuse_unused(path: str, nodes: list[str]) -> None:
+    """Stop at a params file whose sections are all for other nodes than those that are started."""
+    names = sections(Path(path))
+    if names and not any(reaches(name, node) for name in names for node in nodes):
+        nearest = max(names, key=lambda name: name.endswith("/segmentation_node"))
+        raise RuntimeError(f"params_file {path} would not be used: {advice(nearest, nodes[0])}")
 
 
 def rviz(image: str, namespace: str) -> Node:

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace, sizes: Sequence[tuple[int, int]], say: Ca
         ModelError: there is no such model.
     """
     if importlib.util.find_spec("openvino") is None:
-        raise EngineUnavailable("layers are timed by OpenVINO: pip install 'rt_segmentation[openvino]'")
+        raise EngineUnavailable("layers are timed by OpenVINO: pip install openvino")
     from rt_segmentation.benchmark.layers import arithmetic_ms, measure_layers
 
     precisions = arguments.precisions or [PRECISION]

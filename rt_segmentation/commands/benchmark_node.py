@@ -44,7 +44,9 @@ def run(arguments: argparse.Namespace, sizes: list[tuple[int, int]], say: Callab
         BenchmarkError: a node ended, or gave no masks.
     """
     if importlib.util.find_spec("rclpy") is None:
-        raise BenchmarkError("the node needs ROS 2: source an installation, or install rt_segmentation[ros]")
+        raise BenchmarkError(
+            "the node needs ROS 2: source an installation, or pip install '.[ros]' in this package's folder"
+        )
     from rt_segmentation.benchmark.node import Bench
 
     plays = len(arguments.models) * len(arguments.parallel) * PLAYS * len(sizes)

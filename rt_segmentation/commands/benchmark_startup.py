@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace, sizes: Sequence[tuple[int, int]], say: Ca
     """
     if importlib.util.find_spec("rclpy") is None:
         raise EngineUnavailable(
-            "the node needs ROS 2: source an installation, or install rt_segmentation[ros]"
+            "the node needs ROS 2: source an installation, or pip install '.[ros]' in this package's folder"
         )
     from rt_segmentation.benchmark.startup import start_node
 

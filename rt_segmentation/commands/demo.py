@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     if importlib.util.find_spec("rclpy") is None:
         raise DemoUnavailableError(
-            "the demo needs ROS 2: source an installation, or pip install 'rt_segmentation[ros]'"
+            "the demo needs ROS 2: source an installation, or pip install '.[ros]' in this package's folder"
         )
     from rt_segmentation.ros.demo.run import DemoOptions, run_demo
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from rt_segmentation.ros.camera_parameters import PARAMETERS as CAMERA
-from rt_segmentation.ros.parameters import Parameter, to_markdown, to_yaml
-from rt_segmentation.ros.segmentation_parameters import PARAMETERS as SEGMENTATION
-
-NODES: dict[str, tuple[Parameter, ...]] = {"segmentation_node": SEGMENTATION, "camera_node": CAMERA}
+from rt_segmentation.ros.parameters import to_markdown, to_yaml
+from rt_segmentation.ros.tables import NODES
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -18,9 +15,18 @@ def run(arguments: argparse.Namespace) -> None:
 
 def params_file() -> str:
     """The content of `config/seg.yaml`."""
-    head = "# Every parameter of segmentation_node with its default; made by `rt_seg parameters yaml`.\n"
-    # A section for all nodes fits whatever name or namespace the node gets.
-    return head + to_yaml("/**", SEGMENTATION)
+    # One section for all nodes fits whatever name or namespace a node gets. And rcl ranks sections in the
+    # order in which their names first come: one for a node, here, would beat `-p` and a user's own `/**`.
+    text = (
+        "# Every parameter of the nodes with its default; made by `rt_seg parameters yaml`. A node takes\n"
+        "# the names that are its own; one that several have is for all of them.\n/**:\n  ros__parameters:\n"
+    )
+    written: set[str] = set()
+    for node, parameters in NODES.items():
+        new = [parameter for parameter in parameters if parameter.name not in written]
+        written.update(parameter.name for parameter in new)
+        text += f"\n    # ---- {node} ----\n" + to_yaml("/**", new).split("\n", 2)[2]
+    return text
 
 
 def documentation() -> str:

@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
         from rt_segmentation.training.run import Training, train
     except ModuleNotFoundError as error:
         raise MissingPackageError(
-            f"training needs the Python package '{error.name}': pip install 'rt_segmentation[train]'"
+            f"training needs the Python package '{error.name}':"
+            " pip install lightning matplotlib tensorboard torch"
         ) from error
     wanted = recipe.load_recipe(arguments.recipe)
     here = machine.Machine.here(arguments.precision, arguments.workers)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from rt_segmentation.errors import RtSegmentationError
 
+MAX_CHARACTERS = 1000
+
 
 class ImageError(RtSegmentationError, ValueError):
     """An image from outside that cannot be used; the frame is dropped, the program goes on.
@@ -14,6 +16,10 @@ class ImageError(RtSegmentationError, ValueError):
     """
 
     def __init__(self, reason: str, message: str) -> None:
+        # An encoding's name comes from outside, too, and may be of any length.
+        half = MAX_CHARACTERS // 2
+        if len(message) > MAX_CHARACTERS:
+            message = f"{message[:half]} ... {message[-half:]}"
         super().__init__(message)
         self.reason = reason
 

@@ -47,7 +47,7 @@ def calibrate(manifest: ModelManifest, frames: Sequence[np.ndarray], source: str
         import openvino
     except ImportError as error:
         raise EngineUnavailable(
-            f"int8 ranges need the Python package '{error.name}': pip install 'rt_segmentation[int8]'"
+            f"int8 ranges need the Python package '{error.name}': pip install nncf openvino"
         ) from error
 
     logging.getLogger("nncf").setLevel(logging.WARNING)

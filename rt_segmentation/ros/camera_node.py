@@ -23,12 +23,17 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from rt_segmentation.data.sources import ImageSource, ReadAhead, SourceImage, open_source
+from rt_segmentation.imaging import native_messages
 from rt_segmentation.imaging.codec import encode_jpeg
 from rt_segmentation.ros.camera_parameters import PARAMETERS
+from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.parameters import declare, refuse_unknown, values
 from rt_segmentation.ros.process import aside, run_node
+from rt_segmentation.ros.tables import NAMES
+from rt_segmentation.ros.usage import answered
 
 NODE_NAME = "camera_node"
+ABOUT = "Publishes a folder of images, a video, or a synthetic street as a camera would."
 # Fast DDS asks for acknowledgments, and sends again what was lost, every 3 s.
 ACKNOWLEDGED_S = 5.0
 # Nobody acknowledges best-effort images, and what lies unread in a writer's shared memory goes with it.
@@ -60,7 +65,8 @@ class CameraNode(Node):
 
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
-        refuse_unknown(self, PARAMETERS)
+        log_through(self.get_logger())
+        refuse_unknown(self, PARAMETERS, NODE_NAME, NAMES)
         declare(self, PARAMETERS)
         self._settings = values(self, PARAMETERS)
         self.published = 0
@@ -150,7 +156,12 @@ class CameraNode(Node):
 
     def _prepared(self, source: ImageSource) -> Iterator[_Picture]:
         while True:
-            for image in source:
+            images = iter(source)
+            while True:
+                with native_messages.logged():
+                    image = next(images, None)
+                if image is None:
+                    break
                 yield self._picture(image)
             if not self._settings["loop"]:
                 return
@@ -237,7 +248,9 @@ def camera_info(width: int, height: int, horizontal_fov_deg: float) -> CameraInf
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node until it is finished or interrupted; see `run_node` for the exit status."""
-    return run_node(NODE_NAME, CameraNode, argv)
+    arguments = list(sys.argv if argv is None else argv)
+    status = answered(NODE_NAME, ABOUT, PARAMETERS, arguments)
+    return run_node(NODE_NAME, CameraNode, arguments) if status is None else status
 
 
 def _fill_image(message: Image, pixels: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
@@ -21,6 +22,31 @@ class Limits:
     stale_after_s: float
 
 
+# A latency is no time before the stamp, but the clocks of two computers, and a simulation's steps, differ a
+# little; and no frame waits for a minute.
+MIN_LATENCY_S, MAX_LATENCY_S = -0.1, 60.0
+
+
+def stamp_problem(stamp_ns: int, now_ns: int, sim_time: bool) -> str:
+    """Why an image's stamp does not tell its latency, in a sentence; empty where it does.
+
+    Args:
+        stamp_ns: the image's [ns].
+        now_ns: the time on the node's clock [ns].
+        sim_time: whether that clock follows /clock.
+    """
+    if sim_time and now_ns == 0:
+        return "the latency is unknown: use_sim_time is true, and no time has come on /clock"
+    if stamp_ns == 0:
+        return "the latency is unknown: the camera leaves the stamps of its images at 0"
+    latency_s = (now_ns - stamp_ns) / 1e9
+    if MIN_LATENCY_S <= latency_s <= MAX_LATENCY_S:
+        return ""
+    behind = f"{abs(latency_s):.1f} s {'behind' if latency_s > 0 else 'ahead of'}"
+    clock = "/clock, which use_sim_time follows" if sim_time else "the node's clock (use_sim_time is false)"
+    return f"the latency is unknown: the camera's stamps are {behind} {clock}; both must be of one clock"
+
+
 def drop_ratio(now: Snapshot, before: Snapshot) -> float:
     """Share of the frames since `before` that were dropped or lost; 0 without frames."""
     sent = now.received + now.lost - before.received - before.lost
@@ -28,22 +54,39 @@ def drop_ratio(now: Snapshot, before: Snapshot) -> float:
     return dropped / sent if sent > 0 else 0.0
 
 
-def problems(now: Snapshot, before: Snapshot, topic: str, subscribed_s: float, limits: Limits) -> list[str]:
+class Subscribed(Protocol):
+    """What `problems` asks of the subscription to the camera."""
+
+    @property
+    def topic(self) -> str:
+        """The camera's."""
+        ...
+
+    @property
+    def subscribed_s(self) -> float:
+        """For how long images could have come [s]."""
+        ...
+
+    def why_silent(self) -> str:
+        """Asked where none does."""
+        ...
+
+
+def problems(now: Snapshot, before: Snapshot, images: Subscribed, limits: Limits) -> list[str]:
     """What is wrong with a stream that somebody listens to, a sentence each; empty if nothing is.
 
     Args:
         now: the state.
         before: the state when it was last asked for.
-        topic: the camera's.
-        subscribed_s: for how long images could have come from it [s].
+        images: the subscription to the camera.
         limits: what is too much.
     """
     found = []
-    if subscribed_s > limits.stale_after_s:
+    if images.subscribed_s > limits.stale_after_s:
         if now.since_input_s is None:
-            found.append(f"no image has come on {topic} yet")
+            found.append(f"no image has come on {images.topic} yet: {images.why_silent()}")
         elif now.since_input_s > limits.stale_after_s:
-            found.append(f"no image on {topic} for {now.since_input_s:.1f} s")
+            found.append(f"no image on {images.topic} for {now.since_input_s:.1f} s: {images.why_silent()}")
     latency = now.stages.get("latency")
     if latency and 0 < limits.max_latency_ms < latency.p95_ms:
         found.append(f"latency p95 is {latency.p95_ms:.0f} ms, above {limits.max_latency_ms:g}")

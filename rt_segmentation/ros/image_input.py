@@ -1,4 +1,4 @@
-"""The subscription to a camera: there when it is wanted, as reliable as the camera, counting what is lost."""
+"""The subscriptions to a camera: there when they are wanted, with the camera's QoS, counting what is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, TypeAlias
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from rt_segmentation.ros.graph import COMPRESSED_IMAGE, IMAGE, qos_for, why_silent
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -21,6 +23,8 @@ ImageMessage: TypeAlias = "Image | CompressedImage"
 # The callback only hands the message over, so a few places bridge the moments in which the executor is busy
 # with a parameter call; the slot behind the callback is the queue of one.
 QUEUE_DEPTH = 5
+# While there is no camera: one that comes, and sends at once, is most likely to be heard like this.
+FIRST_QOS = (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 
 class ImageInput:
@@ -38,7 +42,8 @@ class ImageInput:
     ) -> None:
         self._node, self._on_image, self._on_lost = node, on_image, on_lost
         self._subscription: Any = None
-        self._state: tuple[str, ReliabilityPolicy] | None = None
+        self._message_type: type[ImageMessage] = Image
+        self._state: tuple[str, ReliabilityPolicy, DurabilityPolicy] | None = None
         self._publishers = 0
         self._subscribed_at = 0.0
         self._last_sequence: dict[bytes, int] = {}
@@ -52,6 +57,11 @@ class ImageInput:
     def subscribed_s(self) -> float:
         """For how long the subscription has been there [s]; 0 without one."""
         return 0.0 if self._subscription is None else time.monotonic() - self._subscribed_at
+
+    def why_silent(self) -> str:
+        """What the graph says about a topic on which nothing comes."""
+        compressed = self._message_type is CompressedImage
+        return why_silent(self._node, self.topic, COMPRESSED_IMAGE if compressed else IMAGE)
 
     def update(self, wanted: bool, transport: str) -> None:
         """Subscribe, subscribe anew, or stop, as is needed now; cheap where nothing changed.
@@ -67,17 +77,17 @@ class ImageInput:
         topic = self._node.resolve_topic_name("image")
         if transport == "compressed":
             topic += "/compressed"
-        state = (topic, self._reliability(topic))
+        state = (topic, *self._qos(topic))
         if self._subscription is not None and state == self._state:
             return
         self.close()
         self._state, self._subscribed_at = state, time.monotonic()
-        qos = QoSProfile(depth=QUEUE_DEPTH, reliability=state[1], durability=DurabilityPolicy.VOLATILE)
-        message_type = CompressedImage if transport == "compressed" else Image
+        qos = QoSProfile(depth=QUEUE_DEPTH, reliability=state[1], durability=state[2])
+        self._message_type = CompressedImage if transport == "compressed" else Image
         # Humble gives a callback the message alone.
         callback = self._receive if hasattr(Subscription, "CallbackType") else self._on_image
         self._subscription = self._node.create_subscription(
-            message_type,
+            self._message_type,
             topic,
             callback,
             qos,
@@ -91,16 +101,13 @@ class ImageInput:
             self._subscription = None
         self._last_sequence.clear()
 
-    def _reliability(self, topic: str) -> ReliabilityPolicy:
+    def _qos(self, topic: str) -> tuple[ReliabilityPolicy, DurabilityPolicy]:
         publishers = self._node.get_publishers_info_by_topic(topic)
         self._publishers = len(publishers)
         if not publishers and self._state is not None:
             # What a camera sent before it went may still wait to be read.
-            return self._state[1]
-        if any(p.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT for p in publishers):
-            # A reliable subscription would get nothing from a best-effort publisher.
-            return ReliabilityPolicy.BEST_EFFORT
-        return ReliabilityPolicy.RELIABLE
+            return self._state[1:]
+        return qos_for(publishers) if publishers else FIRST_QOS
 
     def _count_lost(self, event: Any) -> None:
         if not self._last_sequence:
@@ -117,3 +124,54 @@ class ImageInput:
             if last is not None and sequence > last + 1:
                 self._on_lost(sequence - last - 1)
         self._on_image(message)
+
+
+class InfoInput:
+    """Subscribes to `camera_info`.
+
+    Args:
+        node: the subscription's owner.
+        on_info: called with each message.
+    """
+
+    def __init__(self, node: Node, on_info: Callable[[CameraInfo], None]) -> None:
+        self._node, self._on_info = node, on_info
+        self._subscription: Any = None
+        self._qos = FIRST_QOS
+        self._subscribed_at = 0.0
+
+    def update(self, wanted: bool) -> None:
+        """Subscribe, subscribe anew, or stop, as is needed now; cheap where nothing changed."""
+        if not wanted:
+            self.close()
+            return
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        qos = qos_for(publishers) if publishers else self._qos
+        if self._subscription is not None and qos == self._qos:
+            return
+        if self._subscription is None:
+            self._subscribed_at = time.monotonic()
+        self.close()
+        self._qos = qos
+        profile = QoSProfile(depth=QUEUE_DEPTH, reliability=qos[0], durability=qos[1])
+        self._subscription = self._node.create_subscription(CameraInfo, "camera_info", self._on_info, profile)
+
+    @property
+    def topic(self) -> str:
+        """Its full name."""
+        return self._node.resolve_topic_name("camera_info")
+
+    @property
+    def subscribed_s(self) -> float:
+        """For how long there has been a subscription [s]; 0 without one."""
+        return 0.0 if self._subscription is None else time.monotonic() - self._subscribed_at
+
+    def why_silent(self) -> str:
+        """What the graph says about a topic on which nothing comes."""
+        return why_silent(self._node, self.topic, "sensor_msgs/msg/CameraInfo")
+
+    def close(self) -> None:
+        """Stop."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
+from rt_segmentation.imaging import native_messages
 from rt_segmentation.imaging.codec import decode_compressed, decode_image
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
@@ -28,7 +30,8 @@ def to_frame(message: Image | CompressedImage) -> Frame:
     """
     common: dict[str, Any] = {"stamp_ns": stamp_ns(message.header), "frame_id": message.header.frame_id}
     if isinstance(message, CompressedImage):
-        return decode_compressed(message.format, message.data, **common)
+        with native_messages.logged():
+            return decode_compressed(message.format, message.data, **common)
     try:
         return decode_image(
             message.encoding,
@@ -98,21 +101,40 @@ def compressed_message(header: Header, data: bytes, image_format: str) -> Compre
     return message
 
 
-def scaled_camera_info(info: CameraInfo, header: Header, width: int, height: int) -> CameraInfo:
-    """A calibration for the image resized to width x height [px], as image_proc's resize node makes it."""
-    if info.width == 0 or info.height == 0:
-        scale_x = scale_y = 1.0
-    else:
-        scale_x, scale_y = width / info.width, height / info.height
+def scaled_camera_info(
+    info: CameraInfo, header: Header, image_size: tuple[int, int], mask_size: tuple[int, int]
+) -> CameraInfo:
+    """The calibration of a mask: to the mask what the camera's own is to its image.
+
+    A CameraInfo describes the whole sensor, and a reader takes its region of interest and binning off
+    (REP-104, image_geometry): fx / binning_x, (cx - roi.x_offset) / binning_x. So K and P are scaled by what
+    the *image* was scaled by, whatever size the message states, and binning stays.
+
+    Args:
+        info: the camera's; a mask of its image's size gets it unchanged.
+        header: the mask's.
+        image_size: width and height of the camera's image [px].
+        mask_size: width and height of the mask [px].
+    """
+    if mask_size == image_size:
+        same = copy.copy(info)
+        same.header = header
+        return same
+    scale_x, scale_y = (mask / image for mask, image in zip(mask_size, image_size))
+    # Offsets are whole numbers: what rounding moves one by, the principal point moves with it.
+    x_offset, y_offset = round(info.roi.x_offset * scale_x), round(info.roi.y_offset * scale_y)
     k, p = list(info.k), list(info.p)
-    for index, scale in ((0, scale_x), (2, scale_x), (4, scale_y), (5, scale_y)):
+    for index, scale in ((0, scale_x), (1, scale_x), (4, scale_y)):
         k[index] *= scale
-    for index, scale in ((0, scale_x), (2, scale_x), (3, scale_x), (5, scale_y), (6, scale_y), (7, scale_y)):
+    for index, scale in ((0, scale_x), (1, scale_x), (3, scale_x), (5, scale_y), (7, scale_y)):
         p[index] *= scale
+    for matrix, index_x, index_y in ((k, 2, 5), (p, 2, 6)):
+        matrix[index_x] = (matrix[index_x] - info.roi.x_offset) * scale_x + x_offset
+        matrix[index_y] = (matrix[index_y] - info.roi.y_offset) * scale_y + y_offset
     return CameraInfo(
         header=header,
-        width=width,
-        height=height,
+        width=round(info.width * scale_x),
+        height=round(info.height * scale_y),
         distortion_model=info.distortion_model,
         d=info.d,
         k=k,
@@ -121,10 +143,10 @@ def scaled_camera_info(info: CameraInfo, header: Header, width: int, height: int
         binning_x=info.binning_x,
         binning_y=info.binning_y,
         roi=RegionOfInterest(
-            x_offset=int(info.roi.x_offset * scale_x),
-            y_offset=int(info.roi.y_offset * scale_y),
-            width=int(info.roi.width * scale_x),
-            height=int(info.roi.height * scale_y),
+            x_offset=x_offset,
+            y_offset=y_offset,
+            width=round(info.roi.width * scale_x),
+            height=round(info.roi.height * scale_y),
             do_rectify=info.roi.do_rectify,
         ),
     )

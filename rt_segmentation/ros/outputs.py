@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import Any
 
 import numpy as np
+from rclpy.clock import ROSClock
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -17,6 +18,7 @@ from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.render import colorize, overlay
 from rt_segmentation.inference.segmenter import Segmentation
 from rt_segmentation.labels import LabelSet
+from rt_segmentation.ros.diagnostics import stamp_problem
 from rt_segmentation.ros.messages import (
     ReusedImage,
     compressed_message,
@@ -40,9 +42,13 @@ class Outputs:
     Args:
         node: the publishers' owner.
         labels: names and colours of the classes.
+
+    Attributes:
+        stamp_problem: why the last frame's stamp told no latency, in a sentence; empty where it did.
     """
 
     def __init__(self, node: Node, labels: LabelSet) -> None:
+        self.stamp_problem = ""
         self._node = node
         self._palette = labels.palette()
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
@@ -69,6 +75,11 @@ class Outputs:
         """Whether anybody listens to one of the named outputs, or, without names, to any."""
         return any(self._publishers[name].get_subscription_count() > 0 for name in names or self._publishers)
 
+    @property
+    def has_info(self) -> bool:
+        """Whether a calibration has come."""
+        return self._latest_info is not None
+
     def remember(self, info: CameraInfo) -> None:
         """Keep a calibration for the image of the same stamp."""
         self._infos[stamp_ns(info.header)] = self._latest_info = info
@@ -85,7 +96,7 @@ class Outputs:
 
     def publish(
         self, header: Header, frame: Frame, segmentation: Segmentation, opacity: float, jpeg_quality: int
-    ) -> float:
+    ) -> float | None:
         """Publish what is listened to, under the frame's own header.
 
         Args:
@@ -96,7 +107,8 @@ class Outputs:
             jpeg_quality: of compressed colours, 1 to 100.
 
         Returns:
-            The time from the stamp to the end of publishing, on the node's clock [ms].
+            The time from the stamp to the end of publishing, on the node's clock [ms]; None where the stamp
+            does not tell it.
         """
         labels = segmentation.labels
         self._image("label", header)
@@ -117,8 +129,15 @@ class Outputs:
             self._picture("overlay", header, rgb, jpeg_quality)
         info = self._infos.get(stamp_ns(header), self._latest_info)
         if info is not None and self.listened("camera_info"):
-            self._send("camera_info", scaled_camera_info(info, header, labels.shape[1], labels.shape[0]))
-        latency_ms = (self._node.get_clock().now().nanoseconds - frame.stamp_ns) / 1e6
+            sizes = (frame.width, frame.height), (labels.shape[1], labels.shape[0])
+            self._send("camera_info", scaled_camera_info(info, header, *sizes))
+        clock = self._node.get_clock()
+        now_ns = clock.now().nanoseconds
+        sim_time = isinstance(clock, ROSClock) and clock.ros_time_is_active
+        self.stamp_problem = stamp_problem(frame.stamp_ns, now_ns, sim_time)
+        if self.stamp_problem:
+            return None
+        latency_ms = (now_ns - frame.stamp_ns) / 1e6
         if self.listened("latency_ms"):
             self._send("latency_ms", Float64(data=latency_ms))
         return latency_ms

@@ -6,14 +6,16 @@ installed.
 
 from __future__ import annotations
 
-import difflib
 import math
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.ros.params_files import overlooked
+from rt_segmentation.ros.spelling import did_you_mean, is_slip, listed, shortened
 
 if TYPE_CHECKING:
     from rcl_interfaces.msg import ParameterDescriptor
@@ -22,14 +24,16 @@ if TYPE_CHECKING:
 
 Value: TypeAlias = "bool | int | float | str | list[bool] | list[int] | list[float] | list[str]"
 
-# What rclpy itself declares, or reads when an entity is created.
+# What rclpy itself declares, in some distributions only.
 OWNED_BY_RCLPY = ("use_sim_time", "start_type_description_service")
-OWNED_BY_RCLPY_PREFIX = "qos_overrides."
+QOS_OVERRIDES = "qos_overrides."
 
 _TYPE_NAMES: dict[type, str] = {bool: "boolean", int: "integer", float: "float", str: "string"}
 _EXAMPLES: dict[type, str] = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
 _ROS_SCALARS: dict[type, str] = {bool: "BOOL", int: "INTEGER", float: "DOUBLE", str: "STRING"}
 _INT64_LIMIT = 2**63
+# No path is longer.
+MAX_CHARACTERS = 4096
 
 
 class ParameterError(RtSegmentationError, ValueError):
@@ -143,17 +147,40 @@ def accept(parameter: Parameter, value: Any) -> Any:
     return accepted
 
 
-def refuse_unknown(node: Node, parameters: Sequence[Parameter]) -> None:
-    """Stop at a name in a params file or on the command line that the node has not; rclpy ignores it.
+def refuse_unknown(
+    node: Node, parameters: Sequence[Parameter], usual_name: str = "", shared: Iterable[str] = ()
+) -> None:
+    """Say which names of a params file or the command line the node has not; rclpy ignores them silently.
+
+    A name that is nearly one of the node's is a slip and stops the start. Any other may be meant for other
+    nodes, as in a robot's file with values for all of them: one warning has them all. Another warning says
+    which params files mean this node and do not reach it.
+
+    Args:
+        node: has declared nothing of its own yet.
+        parameters: those that it will have.
+        usual_name: the name that it has unless it is started under another.
+        shared: names that its params file may have for other nodes of this package.
 
     Raises:
-        ParameterError: names the first unknown parameter and the nearest known one.
+        ParameterError: names the first slip and the parameter that was meant.
     """
+    known = [parameter.name for parameter in parameters]
+    foreign = []
     for name in sorted(_overrides(node)):
-        if name in OWNED_BY_RCLPY or name.startswith(OWNED_BY_RCLPY_PREFIX) or node.has_parameter(name):
+        if name in (*known, *shared, *OWNED_BY_RCLPY) or node.has_parameter(name):
             continue
-        if all(name != parameter.name for parameter in parameters):
-            raise ParameterError(_unknown(name, [parameter.name for parameter in parameters]))
+        if not name.startswith(QOS_OVERRIDES) and is_slip(name, known):
+            raise ParameterError(_unknown(name, known))
+        foreign.append(name)
+    others = [name for name in foreign if not name.startswith(QOS_OVERRIDES)]
+    overrides = [name for name in foreign if name.startswith(QOS_OVERRIDES)]
+    if others:
+        node.get_logger().warning(f"ignored, as this node has no such parameters: {listed(others)}")
+    if overrides:
+        node.get_logger().warning(f"ignored, as this node's topics take no overrides: {listed(overrides)}")
+    for sentence in overlooked(sys.argv, node.get_fully_qualified_name(), usual_name):
+        node.get_logger().warning(sentence)
 
 
 def declare(node: Node, parameters: Sequence[Parameter]) -> None:
@@ -221,6 +248,11 @@ def to_markdown(parameters: Sequence[Parameter]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def default_text(parameter: Parameter) -> str:
+    """The default as it is written in a params file or after ``NAME:=``."""
+    return _yaml_value(parameter.default)
+
+
 def _accept_element(parameter: Parameter, value: Any, subject: str) -> Any:
     wanted: Any = parameter.element_type
     if wanted is float and type(value) is int:
@@ -230,25 +262,26 @@ def _accept_element(parameter: Parameter, value: Any, subject: str) -> Any:
         raise ParameterError(f"{subject} {_shown(value)}, it must be {_EXAMPLES[wanted]}{advice}")
     if wanted is float and not math.isfinite(value):
         raise ParameterError(f"{subject} {value}, it must be a finite number")
+    if wanted is str and len(value) > MAX_CHARACTERS:
+        raise ParameterError(f"{subject} {_shown(value)}, it must have at most {MAX_CHARACTERS}")
     too_small = parameter.minimum is not None and value < parameter.minimum
     too_large = parameter.maximum is not None and value > parameter.maximum
     if too_small or too_large:
         raise ParameterError(f"{subject} {_shown(value)}, it must be {parameter.allowed}")
     if parameter.choices and value not in parameter.choices:
-        nearest = difflib.get_close_matches(value, parameter.choices, 1)
-        meant = f"; did you mean '{nearest[0]}'?" if nearest else ""
+        meant = did_you_mean(value, parameter.choices)
         raise ParameterError(f"{subject} {_shown(value)}, it must be {parameter.allowed}{meant}")
     return value
 
 
 def _overrides(node: Node) -> dict[str, RosParameter[Any]]:
-    # rclpy has no public access to overrides of names that are not declared.
+    # rclpy shows overrides of names that are not declared only where it declares them all by itself, and then
+    # an empty list of somebody else's, which has no type, ends the node.
     return dict(node._parameter_overrides)
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(name, sorted(known), 1)
-    return f"unknown parameter '{name}'" + (f"; did you mean '{nearest[0]}'?" if nearest else "")
+    return f"unknown parameter '{shortened(name)}'{did_you_mean(name, known)}"
 
 
 def _answer_in_sentences(node: Node, parameters: Sequence[Parameter]) -> None:
@@ -261,24 +294,33 @@ def _answer_in_sentences(node: Node, parameters: Sequence[Parameter]) -> None:
     def checked(given: RosParameter[Any]) -> RosParameter[Any]:
         if given.name not in table:
             # A name that another table declared, or rclpy itself, is checked there.
-            if not node.has_parameter(given.name) and not node._allow_undeclared_parameters:
+            if not node.has_parameter(given.name):
                 raise ParameterError(_unknown(given.name, node.get_parameters_by_prefix("")))
             return given
         parameter = table[given.name]
         value = accept(parameter, given.value)
-        if parameter.read_only:
+        if parameter.read_only and value != values(node, [parameter])[given.name]:
             raise ParameterError(
                 f"parameter '{given.name}' is read at the start only; "
-                f"start the node again with {given.name}:={_yaml_value(value)}"
+                f"start the node again with {given.name}:={shortened(_yaml_value(value))}"
             )
         return RosParameter(given.name, _ros_type(parameter), value)
+
+    def stays(given: RosParameter[Any]) -> bool:
+        """Whether a value that was checked is a read-only parameter's, which has it already."""
+        if given.name in table:
+            return table[given.name].read_only
+        own = node.describe_parameter(given.name).read_only
+        return own and node.get_parameter(given.name).value == given.value
 
     def set_parameters_atomically(parameter_list: list[RosParameter[Any]]) -> SetParametersResult:
         try:
             accepted = [checked(given) for given in parameter_list]
         except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        return set_atomically(accepted)
+        # rclpy refuses what is read-only even if nothing changes, as when a dump is loaded back.
+        changed = [given for given in accepted if not stays(given)]
+        return set_atomically(changed) if changed else SetParametersResult(successful=True)
 
     def set_parameters(parameter_list: list[RosParameter[Any]]) -> list[SetParametersResult]:
         return [set_parameters_atomically([given]) for given in parameter_list]
@@ -323,8 +365,8 @@ def _sentence(words: str) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, str):
-        return f"'{value}'"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        return f"'{shortened(value)}'"
+    return str(value).lower() if isinstance(value, bool) else shortened(str(value))
 
 
 def _yaml_value(value: Value) -> str:

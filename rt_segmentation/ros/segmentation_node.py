@@ -17,7 +17,6 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
@@ -27,7 +26,7 @@ from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.inference.sizes import Sizes
 from rt_segmentation.models import ModelError, find_model
 from rt_segmentation.ros.diagnostics import Limits, array_message, engine_problem, problems, status_message
-from rt_segmentation.ros.image_input import ImageInput, ImageMessage
+from rt_segmentation.ros.image_input import ImageInput, ImageMessage, InfoInput
 from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.middleware import StartError
 from rt_segmentation.ros.outputs import OUTPUT_QOS, Outputs
@@ -41,15 +40,17 @@ from rt_segmentation.ros.process import (
     watch_over,
 )
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS
+from rt_segmentation.ros.tables import NAMES
+from rt_segmentation.ros.trouble_log import TroubleLog
+from rt_segmentation.ros.usage import answered
 from rt_segmentation.ros.worker import Worker
 from rt_segmentation.runtime.statistics import StreamStatistics
 
 NODE_NAME = "segmentation_node"
+ABOUT = "Segments a camera's images: class ids, colours and overlays of what comes on image."
 WATCH_INTERVAL_S = 0.2
 DIAGNOSTICS_INTERVAL_S = 1.0
 STOP_TIMEOUT_S = 1.2
-# A best-effort subscription hears reliable and best-effort cameras alike.
-INFO_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class SegmentationNode(LifecycleNode):
@@ -66,7 +67,7 @@ class SegmentationNode(LifecycleNode):
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
         log_through(self.get_logger())
-        refuse_unknown(self, PARAMETERS)
+        refuse_unknown(self, PARAMETERS, NODE_NAME, NAMES)
         declare(self, PARAMETERS)
         self.finished = False
         self._starting = False
@@ -75,11 +76,12 @@ class SegmentationNode(LifecycleNode):
         self._outputs: Outputs | None = None
         self._sizes: list[Sizes] = []
         self._worker: Worker | None = None
-        self._info_subscription: Any = None
         self._statistics = StreamStatistics()
         self._reported = self._statistics.snapshot()
         self._reported_at = time.monotonic()
         self._input = ImageInput(self, self._receive, self._statistics.messages_lost)
+        self._info_input = InfoInput(self, self._remember)
+        self._troubles = TroubleLog(self.get_logger())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", OUTPUT_QOS)
         # Steady clocks: a paused simulation or bag must not silence diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -215,18 +217,17 @@ class SegmentationNode(LifecycleNode):
         if self._worker is not None:
             self._worker.hand_over(message)
 
+    def _remember(self, info: CameraInfo) -> None:
+        if self._outputs is not None:
+            self._outputs.remember(info)
+
     def _watch(self) -> None:
-        """Follow the graph: listeners come and go, and cameras with their reliability."""
+        """Follow the graph: listeners come and go, and cameras with their QoS."""
         wanted = self._worker is not None and self._outputs is not None and self._outputs.listened()
         self._input.update(wanted, self._value("image_transport"))
-        info_wanted = wanted and self._outputs is not None and self._outputs.listened("camera_info")
-        if info_wanted and self._info_subscription is None and self._outputs is not None:
-            self._info_subscription = self.create_subscription(
-                CameraInfo, "camera_info", self._outputs.remember, INFO_QOS
-            )
-        elif not info_wanted and self._info_subscription is not None:
-            self.destroy_subscription(self._info_subscription)
-            self._info_subscription = None
+        self._info_input.update(
+            wanted and self._outputs is not None and self._outputs.listened("camera_info")
+        )
 
     def _report_when_due(self) -> None:
         """As the timer would, while a transition keeps it from it."""
@@ -250,16 +251,27 @@ class SegmentationNode(LifecycleNode):
                 precision=config.engine.precision,
             )
             trouble += config.engine.warnings
+        listened = self._worker is not None and self._outputs is not None and self._outputs.listened()
         if self._worker is not None:
             facts["state"] = "active"
-            if self._outputs is not None and self._outputs.listened():
+            if self._outputs is not None and listened:
                 limits = Limits(
                     *(
                         self._value(f"diagnostics.{name}")
                         for name in ("max_latency_ms", "min_output_hz", "max_drop_ratio", "stale_after_s")
                     )
                 )
-                trouble += problems(now, before, self._input.topic, self._input.subscribed_s, limits)
+                trouble += problems(now, before, self._input, limits)
+                if not self._outputs.has_info and self._info_input.subscribed_s > limits.stale_after_s:
+                    trouble.append(
+                        f"~/camera_info is listened to, and nothing has come on {self._info_input.topic}:"
+                        f" {self._info_input.why_silent()}"
+                    )
+                stamp_problem = self._outputs.stamp_problem
+                if stamp_problem:
+                    facts["latency"] = stamp_problem
+                    if limits.max_latency_ms > 0 and now.published > before.published:
+                        trouble.append(stamp_problem)
                 if now.dropped.get("failed", 0) > before.dropped.get("failed", 0):
                     trouble.append(self._worker.failure)
             else:
@@ -268,6 +280,7 @@ class SegmentationNode(LifecycleNode):
         if building:
             facts["state"] = building[-1]
             trouble = [*building, *trouble]
+        self._troubles.update(trouble, listened)
         status = status_message(
             f"{self.get_fully_qualified_name()}: segmentation", hardware_id, now, facts, trouble
         )
@@ -291,9 +304,7 @@ class SegmentationNode(LifecycleNode):
             sizes.close()
 
     def _release(self) -> None:
-        if self._info_subscription is not None:
-            self.destroy_subscription(self._info_subscription)
-            self._info_subscription = None
+        self._info_input.close()
         if self._outputs is not None:
             self._outputs.close()
         self._outputs = self._segmenter = None
@@ -301,7 +312,9 @@ class SegmentationNode(LifecycleNode):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node; see `run_node` for the exit status."""
-    return run_node(NODE_NAME, SegmentationNode, argv)
+    arguments = list(sys.argv if argv is None else argv)
+    status = answered(NODE_NAME, ABOUT, PARAMETERS, arguments)
+    return run_node(NODE_NAME, SegmentationNode, arguments) if status is None else status
 
 
 if __name__ == "__main__":

@@ -184,6 +184,6 @@ class Worker:
                 **segmented.stages_ms,
                 "postprocessing": (resized - started) * 1e3,
                 "publishing": (time.perf_counter() - resized) * 1e3,
-                "latency": latency_ms,
+                **({} if latency_ms is None else {"latency": latency_ms}),
             }
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, NamedTuple, cast
 
 import pytest
 
@@ -11,7 +12,15 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 from diagnostic_msgs.msg import DiagnosticStatus
 from std_msgs.msg import Header
 
-from rt_segmentation.ros.diagnostics import Limits, array_message, drop_ratio, problems, status_message
+from rt_segmentation.ros.diagnostics import (
+    Limits,
+    array_message,
+    drop_ratio,
+    problems,
+    stamp_problem,
+    status_message,
+)
+from rt_segmentation.ros.trouble_log import TroubleLog
 from rt_segmentation.runtime.statistics import Percentiles, Snapshot
 
 LIMITS = Limits(max_latency_ms=200.0, min_output_hz=5.0, max_drop_ratio=0.5, stale_after_s=2.0)
@@ -28,15 +37,25 @@ NOW = Snapshot(
 )
 
 
+class Images(NamedTuple):
+    """A subscription that nothing comes on."""
+
+    subscribed_s: float = 60.0
+    topic: str = "/image"
+
+    def why_silent(self) -> str:
+        return "nobody publishes it"
+
+
 def test_a_healthy_stream_has_no_problems() -> None:
-    assert problems(NOW, BEFORE, "/image", 60.0, LIMITS) == []
+    assert problems(NOW, BEFORE, Images(), LIMITS) == []
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"since_input_s": None}, "no image has come on /image yet"),
-        ({"since_input_s": 2.5}, "no image on /image for 2.5 s"),
+        ({"since_input_s": None}, "no image has come on /image yet: nobody publishes it"),
+        ({"since_input_s": 2.5}, "no image on /image for 2.5 s: nobody publishes it"),
         ({"stages": {"latency": Percentiles(150.0, 201.0, 900.0)}}, "latency p95 is 201 ms, above 200"),
         ({"output_hz": 4.0}, "output is 4.0 Hz, below 5"),
         ({"dropped": {"replaced": 16}}, "60% of the images were dropped, above 50%"),
@@ -46,25 +65,53 @@ def test_a_healthy_stream_has_no_problems() -> None:
     ],
 )
 def test_each_problem_is_one_sentence(change: dict[str, object], sentence: str) -> None:
-    assert problems(replace(NOW, **change), BEFORE, "/image", 60.0, LIMITS) == [sentence]  # type: ignore[arg-type]
+    assert problems(replace(NOW, **change), BEFORE, Images(), LIMITS) == [sentence]  # type: ignore[arg-type]
+
+
+DAY_NS = 24 * 3600 * 10**9
+NOON_NS = 1_700_000_000 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("stamp_ns", "now_ns", "sim_time", "sentence"),
+    [
+        (NOON_NS - 10**7, NOON_NS, False, ""),
+        (NOON_NS + 10**7, NOON_NS, True, ""),
+        (10**9, 2 * 10**9, True, ""),
+        (0, NOON_NS, False, "the camera leaves the stamps of its images at 0"),
+        (NOON_NS, 0, True, "use_sim_time is true, and no time has come on /clock"),
+        # Since the device was switched on.
+        (10**11, NOON_NS, False, "stamps are 1699999900.0 s behind the node's clock (use_sim_time is false)"),
+        (NOON_NS + DAY_NS, NOON_NS, False, "stamps are 86400.0 s ahead of the node's clock"),
+        (NOON_NS, 10**9, True, "stamps are 1699999999.0 s ahead of /clock, which use_sim_time follows"),
+    ],
+)
+def test_a_stamp_that_tells_no_latency_says_why(
+    stamp_ns: int, now_ns: int, sim_time: bool, sentence: str
+) -> None:
+    problem = stamp_problem(stamp_ns, now_ns, sim_time)
+    assert sentence in problem
+    assert bool(problem) == bool(sentence)
 
 
 def test_a_new_subscription_is_given_time() -> None:
     silent = replace(NOW, since_input_s=600.0)
-    assert problems(silent, BEFORE, "/image", 1.9, LIMITS) == []
-    assert problems(silent, BEFORE, "/image", 2.1, LIMITS) == ["no image on /image for 600.0 s"]
-    assert problems(replace(NOW, since_input_s=None), BEFORE, "/image", 1.9, LIMITS) == []
+    assert problems(silent, BEFORE, Images(1.9), LIMITS) == []
+    assert problems(silent, BEFORE, Images(2.1), LIMITS) == [
+        "no image on /image for 600.0 s: nobody publishes it"
+    ]
+    assert problems(replace(NOW, since_input_s=None), BEFORE, Images(1.9), LIMITS) == []
 
 
 def test_limits_of_zero_never_warn() -> None:
     limits = Limits(max_latency_ms=0.0, min_output_hz=0.0, max_drop_ratio=1.0, stale_after_s=2.0)
     slow = replace(NOW, output_hz=0.1, stages={"latency": Percentiles(1e6, 1e6, 1e6)}, lost=1000)
-    assert problems(slow, BEFORE, "/image", 60.0, limits) == []
+    assert problems(slow, BEFORE, Images(), limits) == []
 
 
 def test_old_problems_are_not_told_again() -> None:
     late = replace(NOW, dropped={"truncated": 3})
-    assert problems(late, late, "/image", 60.0, LIMITS) == []
+    assert problems(late, late, Images(), LIMITS) == []
     assert drop_ratio(late, late) == 0.0
     assert drop_ratio(NOW, BEFORE) == pytest.approx(0.1)
 
@@ -102,6 +149,45 @@ def test_message_says_what_the_node_does() -> None:
     assert status_message("n", "", NOW, facts, []).message == "segmenting at 9.0 Hz"
     for state in ("unconfigured", "inactive", "active, nobody listens"):
         assert status_message("n", "", NOW, {"state": state}, []).message == state
+
+
+class Lines:
+    """A logger whose clock the test sets."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.now_s = 0.0
+
+    def warning(self, text: str) -> None:
+        self.lines.append(f"W {text}")
+
+    def info(self, text: str) -> None:
+        self.lines.append(f"I {text}")
+
+
+def test_a_trouble_is_logged_when_it_begins_and_when_it_is_over() -> None:
+    logger = Lines()
+    log = TroubleLog(cast("Any", logger), lambda: logger.now_s)
+
+    def second(*sentences: str, listened: bool = True) -> list[str]:
+        logger.now_s += 1.0
+        logger.lines.clear()
+        log.update(sentences, listened)
+        return list(logger.lines)
+
+    assert second() == []
+    assert second("no image for 2.1 s", "slow") == ["W no image for 2.1 s", "W slow"]
+    # The same with other numbers, also where it is gone for a moment.
+    assert second("no image for 3.1 s", "slow") == []
+    assert second("slow") == []
+    assert second("no image for 4 s", "slow") == []
+    assert second("slow") == second("slow") == []
+    assert second("slow") == ["I over after 3 s: no image for 4 s"]
+    assert second("slow", "no image for 2.0 s") == ["W no image for 2.0 s"]
+    # Nobody listens: nobody knows.
+    assert second("slow", listened=False) == []
+    assert second("slow") == second("slow") == second("slow") == second("slow") == []
+    assert second("slow", "no image for 2.0 s") == ["W no image for 2.0 s"]
 
 
 def test_array_keeps_header_and_status() -> None:

@@ -19,13 +19,13 @@ PATIENCE_S = 180.0
 LAUNCH_FILE = str(share_dir() / "launch" / "seg.launch.py")
 
 
-def run_launch(arguments: list[str], *until: str) -> str:
+def run_launch(arguments: list[str], *until: str, launch_file: str = LAUNCH_FILE) -> str:
     """Launch, wait for texts in the output, interrupt as Ctrl-C does; returns the output."""
     ros2 = shutil.which("ros2")
     assert ros2 is not None
     output, waiting = "", bool(until)
     with subprocess.Popen(
-        [ros2, "launch", LAUNCH_FILE, *arguments],
+        [ros2, "launch", launch_file, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -91,3 +91,63 @@ def test_bad_arguments_are_named(tmp_path: Path) -> None:
     missing = tmp_path / "none.yaml"
     assert f"params_file {missing} does not exist" in run_launch([f"params_file:={missing}"])
     assert "fp31" in run_launch(["precision:=fp31"])
+
+
+def test_the_launched_camera_takes_the_params_file(tmp_path: Path) -> None:
+    params = tmp_path / "mine.yaml"
+    params.write_text(
+        "/**/camera_node:\n  ros__parameters: {rate_hz: 3.0, width: 128, height: 72, source: nowhere}\n"
+    )
+    sentence = "publishing street 0 of 128x72 px at 3 Hz on /robot/image"
+    arguments = [f"params_file:={params}", "camera:=street", "model:=enet", "namespace:=robot"]
+    output = run_launch(arguments, sentence)
+    assert sentence in output
+    # Each node passes over the other's parameters of the package's own file.
+    assert "[WARN]" not in output
+
+
+def test_a_params_file_that_reaches_no_node_is_refused(tmp_path: Path) -> None:
+    params = tmp_path / "mine.yaml"
+    params.write_text("segmentation_node:\n  ros__parameters:\n    model: from_the_file\n")
+    output = run_launch([f"params_file:={params}", "namespace:=robot"])
+    assert f"params_file {params} would not be used: its section is for '/segmentation_node'" in output
+    assert "this node is /robot/segmentation_node; write '/**/segmentation_node:' over it" in output
+    assert "process started" not in output
+    sentence = "unknown model 'from_the_file'"
+    for namespace in ("", "robot"):
+        above = "/**/" if namespace else ""
+        params.write_text(f"{above}segmentation_node:\n  ros__parameters:\n    model: from_the_file\n")
+        namespaces = [f"namespace:={namespace}"] if namespace else []
+        assert sentence in run_launch([f"params_file:={params}", *namespaces], sentence)
+
+
+def test_a_misspelt_argument_is_refused_with_the_nearest() -> None:
+    for given, answer in (
+        ("modle:=enet", "unknown argument 'modle'; did you mean 'model'?"),
+        ("parameter_file:=x", "unknown argument 'parameter_file'; did you mean 'params_file'?"),
+        ("zzz:=1", "unknown argument 'zzz'; there are model, engine"),
+    ):
+        output = run_launch([given])
+        assert answer in output
+        assert "process started" not in output
+
+
+def test_a_launch_file_that_includes_it_keeps_its_own_arguments(tmp_path: Path) -> None:
+    above = tmp_path / "robot.launch.py"
+    above.write_text(
+        f"""
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import PushRosNamespace
+
+def generate_launch_description():
+    source = PythonLaunchDescriptionSource({LAUNCH_FILE!r})
+    included = IncludeLaunchDescription(source, launch_arguments={{"model": "nothing"}}.items())
+    argument = DeclareLaunchArgument("models", default_value="1")
+    return LaunchDescription([argument, GroupAction([PushRosNamespace("r2"), included])])
+"""
+    )
+    sentence = "unknown model 'nothing'"
+    output = run_launch(["models:=3"], sentence, launch_file=str(above))
+    assert sentence in output

@@ -88,9 +88,75 @@ def calibration() -> CameraInfo:
     )
 
 
+class Reader:
+    """What image_geometry's PinholeCameraModel takes from a message: K of the image that it goes with."""
+
+    def __init__(self, info: CameraInfo) -> None:
+        binning_x, binning_y = max(1, info.binning_x), max(1, info.binning_y)
+        whole = not (info.roi.x_offset or info.roi.y_offset or info.roi.width or info.roi.height)
+        width, height = (info.width, info.height) if whole else (info.roi.width, info.roi.height)
+        self.size = width // binning_x, height // binning_y
+        self.fx, self.fy = info.k[0] / binning_x, info.k[4] / binning_y
+        self.cx = (info.k[2] - info.roi.x_offset) / binning_x
+        self.cy = (info.k[5] - info.roi.y_offset) / binning_y
+        self.projection = [
+            info.p[0] / binning_x,
+            (info.p[2] - info.roi.x_offset) / binning_x,
+            info.p[3] / binning_x,
+            info.p[5] / binning_y,
+            (info.p[6] - info.roi.y_offset) / binning_y,
+            info.p[7] / binning_y,
+        ]
+
+    @property
+    def intrinsics(self) -> list[float]:
+        return [self.fx, self.fy, self.cx, self.cy]
+
+
+def sensor(**fields: Any) -> CameraInfo:
+    """A sensor of 640x360 whose camera sends images of 320x180 of it."""
+    k = [500.0, 0.0, 320.0, 0.0, 500.0, 180.0, 0.0, 0.0, 1.0]
+    p = [500.0, 0.0, 320.0, -40.0, 0.0, 500.0, 180.0, 8.0, 0.0, 0.0, 1.0, 0.0]
+    return CameraInfo(width=640, height=360, k=k, p=p, **fields)
+
+
+IMAGE = (320, 180)
+BINNED = sensor(binning_x=2, binning_y=2)
+REGION = sensor(roi=RegionOfInterest(x_offset=160, y_offset=90, width=320, height=180))
+ODD_REGION = sensor(roi=RegionOfInterest(x_offset=161, y_offset=93, width=320, height=180))
+BINNED_REGION = sensor(
+    binning_x=2, binning_y=1, roi=RegionOfInterest(x_offset=0, y_offset=91, width=640, height=180)
+)
+
+
+@pytest.mark.parametrize(
+    ("info", "truth"),
+    [
+        (BINNED, [250, 250, 160, 90]),
+        (REGION, [500, 500, 160, 90]),
+        (ODD_REGION, [500, 500, 159, 87]),
+        (BINNED_REGION, [250, 500, 160, 89]),
+    ],
+)
+def test_a_reader_gets_the_masks_calibration_with_binning_and_region(
+    info: CameraInfo, truth: list[float]
+) -> None:
+    same = scaled_camera_info(info, HEADER, IMAGE, IMAGE)
+    assert Reader(same).intrinsics == truth
+    same.header = Header()
+    assert same == info
+    # A mask of half the width and a third of the height.
+    mask = Reader(scaled_camera_info(info, HEADER, IMAGE, (160, 60)))
+    assert mask.size == (160, 60)
+    scales = [1 / 2, 1 / 3, 1 / 2, 1 / 3]
+    np.testing.assert_allclose(mask.intrinsics, np.multiply(truth, scales), rtol=1e-12)
+    scales = [1 / 2, 1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 3]
+    np.testing.assert_allclose(mask.projection, np.multiply(Reader(info).projection, scales), rtol=1e-12)
+
+
 def test_calibration_scales_by_each_sides_own_factor() -> None:
     info = calibration()
-    scaled = scaled_camera_info(info, HEADER, 320, 120)
+    scaled = scaled_camera_info(info, HEADER, (640, 480), (320, 120))
     assert (scaled.header, scaled.width, scaled.height) == (HEADER, 320, 120)
     # Columns by a half, rows by a quarter; the baseline term of P is in columns, too.
     np.testing.assert_array_equal(scaled.k, [250, 0, 160, 0, 127.5, 60, 0, 0, 1])
@@ -103,15 +169,11 @@ def test_calibration_scales_by_each_sides_own_factor() -> None:
     assert info == calibration()
 
 
-def test_calibration_at_the_cameras_size_stays_as_it_is() -> None:
-    expected = calibration()
-    expected.header = HEADER
-    assert scaled_camera_info(calibration(), HEADER, 640, 480) == expected
-
-
-def test_calibration_without_a_size_is_not_scaled() -> None:
-    scaled = scaled_camera_info(CameraInfo(), HEADER, 320, 240)
-    assert (scaled.width, scaled.height, list(scaled.k)) == (320, 240, [0.0] * 9)
+def test_calibration_without_a_size_still_belongs_to_the_image() -> None:
+    info = CameraInfo(k=[500.0, 0.0, 320.0, 0.0, 500.0, 180.0, 0.0, 0.0, 1.0])
+    scaled = scaled_camera_info(info, HEADER, (640, 360), (320, 180))
+    assert (scaled.width, scaled.height) == (0, 0)
+    np.testing.assert_array_equal(scaled.k, [250, 0, 160, 0, 250, 90, 0, 0, 1])
 
 
 def test_label_info_is_left_out_where_vision_msgs_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

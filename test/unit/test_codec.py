@@ -388,3 +388,12 @@ def test_random_files_give_a_frame_or_an_image_error() -> None:
             outcomes.add(error.reason)
     assert "undecodable" in outcomes
     assert outcomes <= {"frame", *REASONS}
+
+
+def test_an_encoding_of_any_length_gives_a_sentence() -> None:
+    long = "x" * 100_000
+    with pytest.raises(ImageError, match=r"^The image encoding") as raw:
+        decode_image(long, 64, 48, 192, False, bytes(192 * 48))
+    with pytest.raises(ImageError, match=r"^The compressed image of format") as compressed:
+        decode_compressed(long, b"nothing")
+    assert max(len(str(caught.value)) for caught in (raw, compressed)) < 1100

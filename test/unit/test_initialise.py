@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
-pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")
+pytest.importorskip("lightning", reason="training needs lightning: pip install lightning")
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file

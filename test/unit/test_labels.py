@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rt_segmentation.labels import LabelSetError, label_set_names, load_label_set
+from rt_segmentation.models import find_model
 
 GOOD = """
 name: two
@@ -104,3 +105,12 @@ def test_an_unknown_name_lists_what_there_is(name: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(LabelSetError, match=r"nothing\.yaml"):
         load_label_set(tmp_path / "nothing.yaml")
+
+
+def test_the_readme_names_the_classes_of_the_shipped_models() -> None:
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    text = " ".join(readme.read_text(encoding="utf-8").split())
+    for model in ("enet", "lednet", "linknet"):
+        labels = find_model(model).labels()
+        assert f"| `{labels.name}` |" in text
+        assert f"from id 0: {', '.join(c.name for c in labels.classes)}." in text

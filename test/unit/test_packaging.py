@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -139,3 +140,17 @@ def test_fast_dds_profile_holds_a_full_hd_image() -> None:
     }
     assert set(transports) == {"SHM", "UDPv4"}
     assert int(transports["SHM"].findtext("d:segment_size", "0", space)) > 1920 * 1080 * 3
+
+
+def test_what_pip_is_told_to_install_is_what_setup_knows() -> None:
+    """A name that PyPI does not have, this package's own among them, could be put there by anybody."""
+    requirements = (ROOT / "setup.py").read_text()
+    sources = [*(ROOT / "rt_segmentation").rglob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    told = set()
+    for path in sources:
+        text = path.read_text()
+        assert "rt_segmentation[" not in text, path
+        for names in re.findall(r"pip install ([a-z0-9 ]+)[`),.:\"\n]", text):
+            told.update(names.split())
+    assert told >= {"openvino", "onnx", "torch", "nncf", "rosbags"}
+    assert [name for name in sorted(told - {"tensorrt"}) if f'"{name}' not in requirements] == []

@@ -18,7 +18,7 @@ import yaml
 from tiny_recipe import RECIPE
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")
+pytest.importorskip("lightning", reason="training needs lightning: pip install lightning")
 
 from rt_segmentation import cli  # noqa: E402
 from rt_segmentation.models import load_weights, read_manifest  # noqa: E402

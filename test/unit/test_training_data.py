@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")
+pytest.importorskip("lightning", reason="training needs lightning: pip install lightning")
 
 from rt_segmentation.data.augment import Augmentation  # noqa: E402
 from rt_segmentation.data.dataset import Sample  # noqa: E402

@@ -12,7 +12,7 @@ from dataset_layouts import blocks, image, write
 from tiny_recipe import RECIPE
 
 pytest.importorskip("torch")
-pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")
+pytest.importorskip("lightning", reason="training needs lightning: pip install lightning")
 
 from rt_segmentation import cli
 from rt_segmentation.models import read_manifest

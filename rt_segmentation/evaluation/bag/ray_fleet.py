@@ -31,7 +31,7 @@ class RayCrew:
         try:
             ray: Any = importlib.import_module("ray")
         except ImportError:
-            raise EvaluationError("--ray needs Ray: pip install 'rt_segmentation[fleet]'") from None
+            raise EvaluationError("--ray needs Ray: pip install ray") from None
         self._ray, self._settings = ray, settings
         try:
             ray.init(

@@ -198,8 +198,10 @@ def _engine_class(name: str) -> Any:
         # One of ours is no missing library: an installation that is broken or being replaced.
         if (error.name or "").startswith("rt_segmentation"):
             raise
+        # Only names that PyPI has: what it lacks, anybody could put there.
+        install = "see docs/torch2trt.md" if name == "torch2trt" else f"pip install {name}"
         raise EngineUnavailable(
-            f"engine '{name}' needs the Python package '{error.name}': pip install 'rt_segmentation[{name}]'"
+            f"engine '{name}' needs the Python package '{error.name}': {install}"
         ) from error
     except OSError as error:
         # PyTorch for CUDA without CUDA's libraries.

@@ -146,7 +146,7 @@ def _load_network(manifest: ModelManifest, *also: str) -> Any:
     except ImportError as error:
         raise EngineUnavailable(
             f"model '{manifest.name}' is not ready for this size in {cache.cache_root()}; making it so needs"
-            f" the Python package '{error.name}': pip install 'rt_segmentation[export]', or run"
+            f" the Python package '{error.name}': pip install onnx torch, or run"
             " `rt_seg export` on another computer and copy that folder"
         ) from error
     return load_network(manifest)

@@ -1,0 +1,77 @@
+"""Which nodes the sections of a params file are for, as rcl reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def overlooked(arguments: Sequence[str], node_name: str, usual_name: str = "") -> list[str]:
+    """A sentence for each params file on a command line that means a node and does not reach it.
+
+    rcl passes over a section whose name, namespace included, is not the node's, and says nothing.
+
+    Args:
+        arguments: the process's command line.
+        node_name: the node's, with its namespace.
+        usual_name: its name, without a namespace, unless it is started under another.
+    """
+    sentences = []
+    for path in _files(arguments):
+        names = sections(Path(path))
+        meant = [name for name in names if _last(name) in (_last(node_name), usual_name)]
+        if meant and not any(reaches(name, node_name) for name in names):
+            sentences.append(f"params file {path} is not used: {advice(meant[0], node_name)}")
+    return sentences
+
+
+def advice(section: str, node_name: str) -> str:
+    """What to write over a section in place of a name that does not reach the node."""
+    return (
+        f"its section is for '{section}', and this node is {node_name}; write '/**/{_last(node_name)}:' over"
+        " it for any namespace"
+    )
+
+
+def sections(path: Path) -> list[str]:
+    """The node names, with their namespaces and wildcards, of a params file; none where it is not one."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # Not ours to judge: rcl reads the file, too, and says what is wrong with it.
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    return list(_sections(document, ""))
+
+
+def reaches(section: str, node_name: str) -> bool:
+    """Whether a section's values are for a node: `*` stands for one part of its name, `**` for any number."""
+    pattern = re.escape(section).replace(r"/\*\*", r"(/\w+)*").replace(r"/\*", r"(/\w+)")
+    return re.fullmatch(pattern, node_name) is not None
+
+
+def _sections(tree: Any, above: str) -> Iterator[str]:
+    if not isinstance(tree, dict):
+        return
+    for key, below in tree.items():
+        if key == "ros__parameters":
+            yield above
+        else:
+            yield from _sections(below, f"{above}/{str(key).strip('/')}")
+
+
+def _files(arguments: Sequence[str]) -> Iterator[str]:
+    """The params files of a command line; they stand between `--ros-args` and `--`."""
+    ours = False
+    for argument, value in zip(arguments, [*arguments[1:], ""]):
+        if argument in ("--ros-args", "--"):
+            ours = argument == "--ros-args"
+        elif ours and argument == "--params-file":
+            yield value
+
+
+def _last(name: str) -> str:
+    return name.rsplit("/", 1)[-1]

@@ -1,0 +1,46 @@
+"""Names and values from outside as they stand in a sentence: misspelt, very long, or many."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+_CHARACTERS, _NAMES = 100, 8
+
+
+def is_slip(name: str, known: Iterable[str]) -> bool:
+    """Whether a parameter's name is so near a known one that it must be that one, misspelt.
+
+    'overlay_opacty' is nearly 'overlay_opacity'; 'base_frame_id' is not 'frame_id'.
+    """
+    for other in known:
+        ratio = difflib.SequenceMatcher(None, name, other).ratio()
+        if ratio >= 0.9 or (ratio >= 0.75 and abs(len(name) - len(other)) <= 2):
+            return True
+        if "_" in name and _lacks_its_group(name, other):
+            return True
+    return False
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question with the nearest known name, with what goes before it; empty where none is near."""
+    names = sorted(known)
+    nearest = [other for other in names if _lacks_its_group(name, other)]
+    nearest = nearest or difflib.get_close_matches(name[:_CHARACTERS], names, 1)
+    return f"; did you mean '{nearest[0]}'?" if nearest else ""
+
+
+def shortened(text: str) -> str:
+    """On one line, without a terminal's codes, and not for ever."""
+    shown = "".join(character if character.isprintable() else " " for character in text[:_CHARACTERS])
+    return shown if len(text) <= _CHARACTERS else f"{shown}... ({len(text)} characters)"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = len(names) - _NAMES
+    return ", ".join(shortened(name) for name in names[:_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _lacks_its_group(name: str, other: str) -> bool:
+    return other.endswith(f".{name}")

@@ -1,0 +1,10 @@
+"""The parameters of all nodes of the package, which may share one params file."""
+
+from __future__ import annotations
+
+from rt_segmentation.ros.camera_parameters import PARAMETERS as CAMERA
+from rt_segmentation.ros.parameters import Parameter
+from rt_segmentation.ros.segmentation_parameters import PARAMETERS as SEGMENTATION
+
+NODES: dict[str, tuple[Parameter, ...]] = {"segmentation_node": SEGMENTATION, "camera_node": CAMERA}
+NAMES = frozenset(parameter.name for parameters in NODES.values() for parameter in parameters)

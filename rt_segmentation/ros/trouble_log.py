@@ -1,0 +1,53 @@
+"""The troubles of the diagnostics in the log: each once when it begins, and once when it is over."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from rclpy.impl.rcutils_logger import RcutilsLogger
+
+# What comes and goes each second is one trouble.
+OVER_AFTER_S = 3.0
+
+
+class _Trouble(NamedTuple):
+    sentence: str
+    began: float
+    last: float
+
+
+class TroubleLog:
+    """Remembers what was said.
+
+    Args:
+        logger: the node's.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, logger: RcutilsLogger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._logger, self._clock = logger, clock
+        self._open: dict[str, _Trouble] = {}
+
+    def update(self, sentences: Iterable[str], listened: bool) -> None:
+        """Warn of what is new, and say what is over.
+
+        Args:
+            sentences: all troubles of the moment; where numbers alone differ it is the same one.
+            listened: whether anybody listens; if not, troubles of the frames are neither there nor over.
+        """
+        now = self._clock()
+        for sentence in sentences:
+            kind = re.sub(r"\d+(\.\d+)?", "#", sentence)
+            before = self._open.get(kind)
+            self._open[kind] = _Trouble(sentence, before.began if before else now, now)
+            if before is None:
+                self._logger.warning(sentence)
+        for kind, trouble in list(self._open.items()):
+            if not listened and trouble.last < now:
+                del self._open[kind]
+            elif now - trouble.last >= OVER_AFTER_S:
+                del self._open[kind]
+                self._logger.info(f"over after {trouble.last - trouble.began:.0f} s: {trouble.sentence}")
