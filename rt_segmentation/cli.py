@@ -117,7 +117,11 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 def _add_evaluate_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = commands.add_parser("evaluate-bag", help="measure models on recorded bags, without ROS")
     evaluate.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2, or a file of ROS 1")
-    evaluate.add_argument("--image-topic", metavar="T", help="of the images (default: the only one there is)")
+    evaluate.add_argument(
+        "--image-topic",
+        metavar="T",
+        help="of the images (default: the only one that is not of labels or depth)",
+    )
     evaluate.add_argument("--label-topic", metavar="L", help="of label images (mono8), the ground truth")
     evaluate.add_argument("--labels", type=Path, metavar="DIR", help="label PNGs named by stamp in ns")
     evaluate.add_argument(
@@ -242,7 +246,9 @@ def _add_engines(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     calibration.add_argument(
         "--calibrate-bag", type=Path, metavar="BAG", help="first find int8 ranges on a recorded bag's images"
     )
-    export.add_argument("--image-topic", metavar="T", help="of the bag (default: the only one there is)")
+    export.add_argument(
+        "--image-topic", metavar="T", help="of the bag (default: the only one that is not of labels or depth)"
+    )
     export.add_argument(
         "--calibrate-frames", type=int, default=100, help="so many, evenly spread (default 100)"
     )

@@ -1,4 +1,4 @@
-"""MCAP files without an index, as a killed recorder leaves them, or with damaged chunks: record after record.
+"""MCAP files record after record: ones that are damaged, or of messages that rosbags does not read.
 
 The format (mcap.dev/spec): a magic, then records of an opcode (1 byte), a length (8 bytes, little endian) and
 as many bytes. Schemas, channels and messages are records of their own, or lie in records that are chunks.
@@ -18,13 +18,38 @@ from rt_segmentation.bags.errors import Places
 MAGIC = b"\x89MCAP0\r\n"
 _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 0x02, 0x03, 0x04, 0x05, 0x06, 0x0F
 _WANTED = (_SCHEMA, _CHANNEL, _MESSAGE, _CHUNK)
+_HEADER = 0x01
+_ROS1, _ROS2 = "ros1", "cdr"
+"""Encodings of messages."""
+FOREIGN_SCHEMAS = ("ros1msg", "protobuf", "jsonschema", "flatbuffer")
+"""Encodings of schemas that rosbags does not know and raises as a KeyError."""
 _DAMAGE = (ValueError, LookupError, struct.error)
 
 
-def salvage(path: Path, topics: Collection[str] | None) -> Iterator[tuple[str, str, int, bytes]]:
-    """Messages as (topic, type, recorded time [ns], data), by time within a chunk; `topics` None is for all.
+Found = tuple[str, str, int, bytes, bool]
 
-    A chunk that is damaged is left out.
+
+def is_foreign(path: Path, error: Exception) -> bool:
+    """Whether rosbags' reader failed because a file holds other messages than ROS 2's, and not for damage.
+
+    Args:
+        path: of the file.
+        error: that the reader raised.
+    """
+    if isinstance(error, KeyError):
+        return error.args[0] in FOREIGN_SCHEMAS
+    with path.open("rb") as file:
+        head = file.read(len(MAGIC) + 13)
+        if len(head) < len(MAGIC) + 13 or not head.startswith(MAGIC) or head[len(MAGIC)] != _HEADER:
+            return False
+        return file.read(min(struct.unpack("<I", head[-4:])[0], 64)) != b"ros2"
+
+
+def salvage(path: Path, topics: Collection[str] | None) -> Iterator[Found]:
+    """Messages as `storage.Record`, by time within a chunk; `topics` None is for all.
+
+    A chunk that is damaged is left out. Messages that are neither ROS 2's nor ROS 1's have their encoding
+    behind their type, as 'foxglove.CompressedImage (protobuf)'.
 
     Raises:
         Broken: at the end, if something is damaged or missing.
@@ -76,9 +101,9 @@ class _Records:
     def __init__(self, topics: Collection[str] | None) -> None:
         self._topics = topics
         self._types: dict[int, str] = {}
-        self._channels: dict[int, tuple[str, str]] = {}
+        self._channels: dict[int, tuple[str, str, bool]] = {}
 
-    def messages(self, opcode: int, content: bytes) -> list[tuple[str, str, int, bytes]]:
+    def messages(self, opcode: int, content: bytes) -> list[Found]:
         """The wanted messages in a record, by time."""
         if opcode == _CHUNK:
             inner = io.BytesIO(_decompressed(content))
@@ -94,13 +119,18 @@ class _Records:
         elif opcode == _CHANNEL:
             number, schema = struct.unpack_from("<HH", content)
             topic, end = _text(content, 4)
-            if _text(content, end)[0] == "cdr":
-                self._channels[number] = topic, self._types[schema]
+            encoding = _text(content, end)[0]
+            kind = self._types.get(schema, "no type") if schema == 0 else self._types[schema]
+            if encoding == _ROS1:
+                kind = kind.replace("/", "/msg/")
+            elif encoding != _ROS2:
+                kind = f"{kind} ({encoding or 'encoding not stated'})"
+            self._channels[number] = topic, kind, encoding == _ROS1
         elif opcode == _MESSAGE:
             number, _, recorded_ns = struct.unpack_from("<HIQ", content)
-            topic, kind = self._channels.get(number, ("", ""))
+            topic, kind, ros1 = self._channels.get(number, ("", "", False))
             if topic and (self._topics is None or topic in self._topics):
-                return [(topic, kind, recorded_ns, content[22:])]
+                return [(topic, kind, recorded_ns, content[22:], ros1)]
         return []
 
 

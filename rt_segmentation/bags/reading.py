@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rt_segmentation.bags.errors import BagError, Broken, rosbags_missing
-from rt_segmentation.bags.splits import decompress_message, decompressed, find_splits
+from rt_segmentation.bags.splits import METADATA, decompress_message, decompressed, find_splits
 from rt_segmentation.bags.storage import Record, Summary, records, summarise
 from rt_segmentation.bags.topics import Topic
 
@@ -36,8 +36,9 @@ class BagReader:
 
     Attributes:
         topics: by name; of ones in a folder with metadata.yaml as listed there.
-        start_ns, end_ns: recorded times of the first and last message.
+        start_ns, end_ns: recorded times of the first and last message; 0 in an empty bag.
         message_count: that metadata.yaml promises, None without one.
+        notes: sentences about what is read in place of what metadata.yaml says.
         damage: known after `messages`: a sentence that says at which message a file broke, or None.
         lost: known after `messages`: how many of the messages that metadata.yaml promises for its topics did
             not come; None without metadata.
@@ -53,12 +54,18 @@ class BagReader:
         self.lost: int | None = None
         metadata = self._splits.metadata
         self.message_count: int | None = int(metadata["message_count"]) if metadata else None
-        if metadata:
-            self.topics = self._splits.topics or ()
+        self.notes = [f"bag {path}: {self._splits.note}"] if self._splits.note else []
+        self.topics = self._splits.topics or ()
+        if any(topic.count for topic in self.topics):
             self.start_ns = int(metadata["starting_time"]["nanoseconds_since_epoch"])
             self.end_ns = self.start_ns + int(metadata["duration"]["nanoseconds"])
-        else:
-            self.topics, self.start_ns, self.end_ns = self._look()
+            return
+        # Without messages the times in the metadata mean nothing.
+        topics, self.start_ns, self.end_ns = self._look()
+        if metadata and any(topic.count for topic in topics):
+            self.notes.append(f"bag {path}: {METADATA} promises no messages, the files have some")
+            self.message_count = None
+        self.topics = topics or self.topics
 
     def __enter__(self) -> BagReader:
         return self
@@ -78,7 +85,7 @@ class BagReader:
             BagError: a topic's type is none that this package knows.
         """
         count = damaged = first_damaged = 0
-        for ros1, (topic, kind, recorded_ns, data) in self._records(topics):
+        for topic, kind, recorded_ns, data, ros1 in self._records(topics):
             content = self._deserialise(kind, data, ros1)
             if content is None:
                 damaged += 1
@@ -93,11 +100,11 @@ class BagReader:
 
     def count(self, topics: Collection[str]) -> Iterator[str]:
         """The topic of each message, read and not deserialised, whatever its type; then as `messages`."""
-        for _, record in self._records(topics):
-            yield record[0]
+        for topic, *_ in self._records(topics):
+            yield topic
 
-    def _records(self, topics: Collection[str]) -> Iterator[tuple[bool, Record]]:
-        """Whether of ROS 1, and the record; sets `damage` and `lost` at the end."""
+    def _records(self, topics: Collection[str]) -> Iterator[Record]:
+        """The messages as they are stored; sets `damage` and `lost` at the end."""
         self.damage, self.lost = None, None
         problems = [self._splits.problem] if self._splits.problem else []
         count = 0
@@ -106,7 +113,7 @@ class BagReader:
                 with decompressed(file) as plain, closing(records(plain, topics)) as found:
                     for record in found:
                         count += 1
-                        yield plain.suffix == ".bag", record
+                        yield record
             except (Broken, OSError) as error:
                 problems.append(f"{file.name} {error}")
         promised = sum(topic.count for topic in self.topics if topic.name in topics)
@@ -122,33 +129,31 @@ class BagReader:
         if kind not in types.types:
             raise BagError(f"bag {self.path}: messages of type {kind} are not known here")
         try:
-            if self._splits.compressed_messages:
-                data = decompress_message(data)
-            return types.deserialize_ros1(data, kind) if ros1 else types.deserialize_cdr(data, kind)
+            if ros1:
+                return types.deserialize_ros1(data, kind)
+            return types.deserialize_cdr(decompress_message(data), kind)
         # Damaged bytes break the deserialiser anywhere: lengths, indices, text.
         except Exception:
             return None
 
     def _look(self) -> tuple[tuple[Topic, ...], int, int]:
-        """Topics and times of a bag without metadata, from its files."""
+        """Topics and times of a bag without metadata, from its files; of an empty one the times are 0."""
         found: list[Summary] = []
         problem = ""
         for file in self._splits.files:
             try:
                 with decompressed(file) as plain:
                     found.append(summarise(plain))
-                if not found[-1].topics:
-                    problem = problem or f"{file.name} has no whole message"
             except (Broken, OSError) as error:
                 problem = problem or f"{file.name} {error}"
         spans = [summary.span_ns for summary in found if summary.span_ns is not None]
-        if not spans:
+        if problem and not spans:
             raise BagError(f"nothing can be read of bag {self.path}: {problem}")
         merged: dict[tuple[str, str], int] = {}
         for topic in (topic for summary in found for topic in summary.topics):
             merged[topic.name, topic.type] = merged.get((topic.name, topic.type), 0) + topic.count
         topics = tuple(Topic(name, kind, count) for (name, kind), count in sorted(merged.items()))
-        return topics, min(span[0] for span in spans), max(span[1] for span in spans)
+        return topics, min((s[0] for s in spans), default=0), max((s[1] for s in spans), default=0)
 
 
 @cache

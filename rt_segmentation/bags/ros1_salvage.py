@@ -23,8 +23,8 @@ class _Torn(ValueError):
     """The file ends within a record, or a chunk is damaged."""
 
 
-def salvage(path: Path, topics: Collection[str] | None = None) -> Iterator[tuple[str, str, int, bytes]]:
-    """Messages as (topic, type as 'sensor_msgs/msg/Image', recorded time [ns], data), as they lie there.
+def salvage(path: Path, topics: Collection[str] | None = None) -> Iterator[tuple[str, str, int, bytes, bool]]:
+    """Messages as `storage.Record`, in the order in which they lie there.
 
     A chunk that is damaged is left out.
 
@@ -48,7 +48,7 @@ def salvage(path: Path, topics: Collection[str] | None = None) -> Iterator[tuple
                     try:
                         for message in _messages(_decompress(header, data), names):
                             if topics is None or message[0] in topics:
-                                yield message
+                                yield *message, True
                                 read += 1
                     except (_Torn, LookupError, UnicodeDecodeError, struct.error) as error:
                         places.add(read, f"a chunk is damaged ({error})")

@@ -19,6 +19,12 @@ from rt_segmentation.bags.topics import Topic
 METADATA = "metadata.yaml"
 STORAGES = (".mcap", ".db3", ".bag")
 COMPRESSED = ".zstd"
+ACTIVE = ".active"
+"""What recorders add to the name of a file until they close it."""
+MAGICS = {b"\x89MCAP0\r\n": ".mcap", b"SQLite format 3\0": ".db3", b"#ROSBAG V": ".bag"}
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+"""Begins a zstd frame; a serialised message of ROS 2 begins with its encoding, 00 00 to 00 0b."""
+DATABASE_COMPANIONS = ("-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True)
@@ -28,14 +34,14 @@ class Splits:
     Attributes:
         files: to read one after the other; some may be missing.
         metadata: `rosbag2_bagfile_information` of metadata.yaml, {} without one.
-        compressed_messages: each message is a zstd frame of its own.
         problem: why there is no metadata though metadata.yaml is there, or ''.
+        note: which files are read in place of those that metadata.yaml lists, or ''.
     """
 
     files: tuple[Path, ...]
     metadata: dict[str, Any] = field(default_factory=dict)
-    compressed_messages: bool = False
     problem: str = ""
+    note: str = ""
 
     @property
     def topics(self) -> tuple[Topic, ...] | None:
@@ -57,10 +63,10 @@ def find_splits(path: Path) -> Splits:
     if not path.exists():
         raise BagError(f"bag {path} does not exist")
     if not path.is_dir():
-        if _storage(path) is None:
+        if storage_of(path) is None:
             raise BagError(
                 f"{path} is no bag: a rosbag2 folder, a file ending in {', '.join(STORAGES)}, or one of these"
-                f" with {COMPRESSED} is wanted"
+                f" with {COMPRESSED} or {ACTIVE} is wanted"
             )
         return Splits((path,))
     problem = ""
@@ -69,7 +75,7 @@ def find_splits(path: Path) -> Splits:
             return _described(path)
         except BagError as error:
             problem = str(error)
-    files = sorted((p for p in path.iterdir() if _storage(p) in STORAGES[:2]), key=_number)
+    files = _files_of_ros2(path)
     if not files:
         raise BagError(
             f"folder {path} is no bag: it has neither {METADATA} nor {' or '.join(STORAGES[:2])} files"
@@ -79,20 +85,30 @@ def find_splits(path: Path) -> Splits:
 
 @contextmanager
 def decompressed(path: Path) -> Iterator[Path]:
-    """A split as a file that can be read; what was compressed as a whole lies in a temporary folder.
+    """A split as a file that can be read, whose name ends in one of `STORAGES`.
+
+    What was compressed as a whole lies in a temporary folder meanwhile, and so does a link to a file of
+    another name: the readers go by names.
 
     Raises:
         Broken: nothing of it can be decompressed.
     """
-    if path.suffix != COMPRESSED:
+    storage = storage_of(path)
+    if storage is None or (path.suffix == storage and not is_compressed(path)):
         yield path
         return
-    try:
-        from backports import zstd
-    except ImportError as error:
-        raise rosbags_missing(error) from None
     with tempfile.TemporaryDirectory(prefix="rt_segmentation-") as folder:
-        plain = Path(folder) / path.stem
+        plain = Path(folder) / f"bag{storage}"
+        if not is_compressed(path):
+            for ending in ("", *DATABASE_COMPANIONS):
+                if (companion := path.with_name(path.name + ending)).is_file():
+                    plain.with_name(plain.name + ending).symlink_to(companion.resolve())
+            yield plain
+            return
+        try:
+            from backports import zstd
+        except ImportError as error:
+            raise rosbags_missing(error) from None
         try:
             with zstd.open(path, "rb") as source, plain.open("wb") as target:
                 shutil.copyfileobj(source, target)
@@ -104,11 +120,15 @@ def decompressed(path: Path) -> Iterator[Path]:
 
 
 def decompress_message(data: bytes) -> bytes:
-    """A message of a bag with the compression mode 'message'.
+    """A message of ROS 2 as it was serialised; that of a bag with the compression mode 'message' is unpacked.
+
+    The data tell, because a file that lies alone has no metadata that could.
 
     Raises:
         ValueError: it is damaged.
     """
+    if data[:4] != ZSTD_MAGIC:
+        return data
     from backports import zstd
 
     try:
@@ -122,9 +142,9 @@ def _described(path: Path) -> Splits:
         content = yaml.safe_load((path / METADATA).read_text(encoding="utf-8"))
         metadata = content["rosbag2_bagfile_information"]
         # Only names: a path in a file must not lead out of the bag.
-        files = tuple(path / PurePath(name).name for name in metadata["relative_file_paths"])
-        mode = str(metadata.get("compression_mode") or "").lower()
-        splits = Splits(files, metadata, mode == "message")
+        listed = [path / PurePath(name).name for name in metadata["relative_file_paths"]]
+        files, note = _present(listed, path)
+        splits = Splits(files, metadata, note=note)
         # These are asked for later.
         int(metadata["message_count"]), metadata["duration"]["nanoseconds"], splits.topics
         int(metadata["starting_time"]["nanoseconds_since_epoch"])
@@ -134,9 +154,61 @@ def _described(path: Path) -> Splits:
         raise BagError(f"{METADATA} is damaged ({type(error).__name__}: {cause})") from error
 
 
-def _storage(path: Path) -> str | None:
-    suffix = Path(path.stem).suffix if path.suffix == COMPRESSED else path.suffix
-    return suffix if suffix in STORAGES and path.is_file() else None
+def _present(listed: list[Path], folder: Path) -> tuple[tuple[Path, ...], str]:
+    """The listed files, those that are missing replaced by ones that are there; and a note on these.
+
+    Files are renamed, and decompressed by hand; metadata.yaml keeps the old names.
+    """
+    missing = [file for file in listed if not file.is_file()]
+    others = [file for file in _files_of_ros2(folder) if file not in listed] if missing else []
+    found: dict[Path, Path] = {}
+    for same_name in (True, False):
+        for file in missing:
+            other = next((o for o in others if not same_name or _plain_name(o) == _plain_name(file)), None)
+            if file not in found and other is not None:
+                found[file] = other
+                others.remove(other)
+    replaced = ", ".join(f"{new.name} is read in place of {old.name}" for old, new in found.items())
+    note = f"{METADATA} lists files that are not there: {replaced}" if found else ""
+    return tuple(found.get(file, file) for file in listed), note
+
+
+def storage_of(path: Path) -> str | None:
+    """Which of `STORAGES` a file is, by its first bytes, else by its name; None where neither tells."""
+    if not path.is_file():
+        return None
+    found = next((kind for magic, kind in MAGICS.items() if _head(path).startswith(magic)), None)
+    suffix = Path(_plain_name(path)).suffix
+    return found or (suffix if suffix in STORAGES else None)
+
+
+def _files_of_ros2(folder: Path) -> list[Path]:
+    """Storage files by their number; of the names alone, as a folder may hold anything."""
+    named = (p for p in folder.iterdir() if Path(_plain_name(p)).suffix in STORAGES[:2] and p.is_file())
+    return sorted(named, key=_number)
+
+
+def _plain_name(path: Path) -> str:
+    """A file's name without what compression and an open recorder add."""
+    name = path.name
+    for ending in (COMPRESSED, ACTIVE):
+        name = name.removesuffix(ending)
+    return name
+
+
+def is_compressed(path: Path) -> bool:
+    """Whether a file is compressed as a whole: by its first bytes, else by its name."""
+    head = _head(path)
+    named = path.suffix == COMPRESSED and not head.startswith(tuple(MAGICS))
+    return named or head.startswith(ZSTD_MAGIC)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(16)
+    except OSError:
+        return b""
 
 
 def _number(path: Path) -> tuple[int, str]:

@@ -22,8 +22,8 @@ def open_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def salvage(path: Path, topics: Collection[str] | None) -> Iterator[tuple[str, str, int, bytes]]:
-    """Messages as (topic, type, recorded time [ns], data), one by one in the order of their row ids.
+def salvage(path: Path, topics: Collection[str] | None) -> Iterator[tuple[str, str, int, bytes, bool]]:
+    """Messages as `storage.Record`, one by one in the order of their row ids.
 
     `topics` None is for all. Reading by id needs no index, which lies behind the messages and is damaged with
     them.
@@ -42,7 +42,7 @@ def salvage(path: Path, topics: Collection[str] | None) -> Iterator[tuple[str, s
         for topic_id, recorded_ns, data in rows:
             name, kind = names[topic_id]
             if topics is None or name in topics:
-                yield name, kind, recorded_ns, data
+                yield name, kind, recorded_ns, data, False
                 read += 1
     except (sqlite3.DatabaseError, LookupError) as error:
         places.add(read, str(error))

@@ -12,11 +12,11 @@ from typing import Any
 
 from rt_segmentation.bags import mcap_salvage, ros1_salvage, sqlite_salvage
 from rt_segmentation.bags.errors import Broken, rosbags_missing
-from rt_segmentation.bags.splits import COMPRESSED, Splits
+from rt_segmentation.bags.splits import ZSTD_MAGIC, Splits, decompressed, is_compressed
 from rt_segmentation.bags.topics import Topic
 
-Record = tuple[str, str, int, bytes]
-"""Topic, type, recorded time [ns], serialised message."""
+Record = tuple[str, str, int, bytes, bool]
+"""Topic, type as 'sensor_msgs/msg/Image', recorded time [ns], serialised message, whether that is ROS 1's."""
 _ROS1_HEAD = 16384
 """The first chunk of a ROS 1 bag begins behind 4 kB of padded header [bytes]."""
 SALVAGES = {".mcap": mcap_salvage, ".db3": sqlite_salvage, ".bag": ros1_salvage}
@@ -45,7 +45,7 @@ def summarise(path: Path) -> Summary:
     except Exception as error:
         counts, span = Counter(), None
         try:
-            for topic, kind, recorded_ns, _ in _salvage(path, None):
+            for topic, kind, recorded_ns, *_ in _salvage(path, None):
                 counts[topic, kind] += 1
                 span = (min(span[0], recorded_ns), max(span[1], recorded_ns)) if span else (recorded_ns,) * 2
         except Broken:
@@ -62,47 +62,55 @@ def records(path: Path, topics: Collection[str]) -> Generator[Record, None, None
     """
     _check(path)
     last_ns, last_topics = -1, set[str]()
+    ros1 = path.suffix == ".bag"
     try:
         with _open(path) as reader:
             wanted = [c for c in reader.connections if c.topic in topics]
             if wanted:
                 for connection, recorded_ns, data in reader.messages(wanted):
-                    yield connection.topic, connection.msgtype, recorded_ns, bytes(data)
+                    yield connection.topic, connection.msgtype, recorded_ns, bytes(data), ros1
                     last_topics = {connection.topic} | (last_topics if recorded_ns == last_ns else set())
                     last_ns = recorded_ns
         return
     # A damaged file can break its reader anywhere, in ways of every layer below it.
     except Exception as error:
-        reason = _reason(error)
+        reason, foreign = _reason(error), path.suffix == ".mcap" and mcap_salvage.is_foreign(path, error)
     with closing(_salvage(path, topics)) as salvaged:
         for record in salvaged:
-            topic, _, recorded_ns, _ = record
+            topic, _, recorded_ns, *_ = record
             known = recorded_ns < last_ns or (recorded_ns == last_ns and topic in last_topics)
             if not known:
                 yield record
-    if not _has_log(path):
+    if not (_has_log(path) or foreign):
         raise Broken(f"has a damaged index ({reason}) and was read from front to back")
 
 
 def compression(splits: Splits) -> str:
     """What of a bag is compressed, and how: 'file (zstd)', 'message (zstd)', 'chunk (lz4)', or 'none'."""
-    if mode := str(splits.metadata.get("compression_mode") or "").lower():
+    mode = str(splits.metadata.get("compression_mode") or "").lower()
+    if mode and not splits.note:
         return f"{mode} ({splits.metadata.get('compression_format')})"
     first = next((file for file in splits.files if file.is_file()), None)
-    if first is None or first.suffix == ".db3":
+    if first is None:
         return "none"
-    if first.suffix == COMPRESSED:
-        return "file (zstd)"
-    if first.suffix == ".bag":
-        with first.open("rb") as file:
-            found = {name.decode() for name in re.findall(rb"compression=(bz2|lz4)", file.read(_ROS1_HEAD))}
-    else:
-        # A damaged file can break its reader anywhere; what its chunks are is not known then.
-        try:
-            with _open(first) as reader:
-                found = {chunk.compression for chunk in reader.storage.chunks} - {""}
-        except Exception:
-            return "unknown"
+    try:
+        with decompressed(first) as plain:
+            if is_compressed(first):
+                return "file (zstd)"
+            if plain.suffix == ".bag":
+                with plain.open("rb") as file:
+                    head = file.read(_ROS1_HEAD)
+                found = {name.decode() for name in re.findall(rb"compression=(bz2|lz4)", head)}
+            else:
+                with _open(plain) as reader:
+                    wanted = reader.connections
+                    message = next(iter(reader.messages(wanted)), None) if wanted else None
+                    if message is not None and bytes(message[2][:4]) == ZSTD_MAGIC:
+                        return "message (zstd)"
+                    found = {chunk.compression for chunk in getattr(reader.storage, "chunks", ())} - {""}
+    # A damaged file can break its reader anywhere; what its chunks are is not known then.
+    except Exception:
+        return "unknown"
     return f"chunk ({' and '.join(sorted(found))})" if found else "none"
 
 

@@ -24,7 +24,7 @@ def choose_topic(topics: Sequence[Topic], asked: str | None, types: Collection[s
         topics: of the bag.
         asked: its name, with or without the leading slash; None leaves the choice to the bag.
         types: that will do.
-        what: it is for, as 'image'.
+        what: it is for, 'image' or 'label'; the option that gives it is named after that.
 
     Raises:
         BagError: there is none, it has another type, or there are several; the message lists them.
@@ -36,7 +36,7 @@ def choose_topic(topics: Sequence[Topic], asked: str | None, types: Collection[s
             return possible[0]
         if not possible:
             raise BagError(f"the bag has no {what} topic ({' or '.join(types)}); it has {_all(topics)}")
-        raise BagError(f"the bag has several {what} topics, give one by name: {listed}")
+        raise BagError(f"the bag has several {what} topics, choose one with --{what}-topic: {listed}")
     for topic in topics:
         if topic.name.lstrip("/") == asked.lstrip("/"):
             if topic in possible:

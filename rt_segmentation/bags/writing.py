@@ -143,6 +143,8 @@ class BagWriter:
                 f"bag {self.path} is stored as {self._metadata['storage_identifier']}, it cannot go on as"
                 f" {self._storage}"
             )
+        if not self._metadata["message_count"]:
+            return
         begin = self._metadata["starting_time"]["nanoseconds_since_epoch"]
         self.written_until_ns = begin + self._metadata["duration"]["nanoseconds"]
 

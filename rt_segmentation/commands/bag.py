@@ -61,12 +61,13 @@ def describe(path: Path) -> dict[str, Any]:
         for name in reader.count(counts):
             counts[name] += 1
         duration_s = (reader.end_ns - reader.start_ns) / 1e9
+        is_empty = not any(counts.values()) and not any(topic.count for topic in reader.topics)
         return {
             "path": str(path),
             "files": [file.name for file in splits.files],
             "bytes": sum(file.stat().st_size for file in splits.files if file.exists()),
             "compression": compression(splits),
-            "start_ns": reader.start_ns,
+            "start_ns": None if is_empty else reader.start_ns,
             "duration_s": duration_s,
             "topics": [
                 {
@@ -80,24 +81,29 @@ def describe(path: Path) -> dict[str, Any]:
                 }
                 for topic in reader.topics
             ],
+            "notes": reader.notes,
             "damage": reader.damage,
             "lost": reader.lost,
         }
 
 
 def _lines(bag: dict[str, Any]) -> list[str]:
-    began = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(bag["start_ns"] / 1e9))
+    recorded = "nothing: the bag is empty"
+    if bag["start_ns"] is not None:
+        began = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(bag["start_ns"] / 1e9))
+        recorded = f"{began} UTC, {bag['duration_s']:.3f} s"
     lines = [
         f"bag       {bag['path']}",
         f"files     {len(bag['files'])}, {bag['bytes'] / 1e6:.1f} MB, compression: {bag['compression']}",
-        f"recorded  {began} UTC, {bag['duration_s']:.3f} s",
+        f"recorded  {recorded}",
     ]
-    width = max(len(topic["name"]) for topic in bag["topics"])
+    width = max((len(topic["name"]) for topic in bag["topics"]), default=0)
     for topic in bag["topics"]:
         rate = "" if topic["rate_hz"] is None else f"  {topic['rate_hz']:.2f} Hz"
         lines.append(
             f"topic     {topic['name']:{width}}  {topic['type']}  {topic['messages']} messages{rate}"
         )
+    lines += [f"note      {note}" for note in bag["notes"]]
     lines.append(f"damage    {bag['damage'] or 'none'}")
     return lines
 

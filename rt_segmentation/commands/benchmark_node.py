@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.benchmark.engines import Group, time_group
 from rt_segmentation.benchmark.errors import BenchmarkError
-from rt_segmentation.benchmark.report import page_head, write_result
+from rt_segmentation.benchmark.report import command_line, environment, page_head, write_json
 from rt_segmentation.inference.segmenter import width_for
-from rt_segmentation.models import ModelManifest, find_model
+from rt_segmentation.models import ModelManifest, find_model, write_atomically
 
 if TYPE_CHECKING:
     from rt_segmentation.benchmark.node import Bench, Run
@@ -32,7 +32,9 @@ ENGINE_S = 4.0
 
 
 def run(arguments: argparse.Namespace, sizes: list[tuple[int, int]], say: Callable[[str], None]) -> None:
-    """Measure the node with each model; writes node.json and node.md.
+    """Measure the node with each model; writes node.json and node.md, each row when it is there.
+
+    A setting that fails is a row that says so, and the others are measured all the same.
 
     Args:
         arguments: of the command line.
@@ -40,8 +42,8 @@ def run(arguments: argparse.Namespace, sizes: list[tuple[int, int]], say: Callab
         say: told what happens.
 
     Raises:
-        BenchmarkError: there is no ROS 2 here.
-        BenchmarkError: a node ended, or gave no masks.
+        BenchmarkError: there is no ROS 2 here, or no setting could be measured.
+        ModelError: there is no such model.
     """
     if importlib.util.find_spec("rclpy") is None:
         raise BenchmarkError(
@@ -56,16 +58,56 @@ def run(arguments: argparse.Namespace, sizes: list[tuple[int, int]], say: Callab
         {"engine": engine, "precision": precision, "parallel_frames": parallel}
         for parallel in arguments.parallel
     ]
+    manifests = {model: find_model(model) for model in arguments.models}
     rows: list[dict[str, Any]] = []
+    content = {"command": command_line(), **environment(), "rows": rows}
     with Bench(arguments.out / "logs", say) as bench:
-        for model in arguments.models:
-            manifest = find_model(model)
+        for model, manifest in manifests.items():
             for chosen in settings:
-                for size in sizes:
-                    rows += _alone(bench, manifest, model, chosen, size, seconds)
+                measured = [
+                    (
+                        _described(manifest, model, chosen, size),
+                        _alone(bench, manifest, model, chosen, size, seconds),
+                    )
+                    for size in sizes
+                ]
                 if arguments.compare is not None:
-                    rows += _beside_plain_node(bench, manifest, model, chosen, seconds)
-    write_result(arguments.out, "node", rows, to_markdown)
+                    compared = _beside_plain_node(bench, model, chosen, seconds)
+                    described = _described(manifest, model, chosen, COMPARED_CAMERA)
+                    measured.append(({**described, "network": COMPARED_NETWORK}, compared))
+                for described, found in measured:
+                    for row in _with_failure(described, found, say):
+                        rows.append(row)
+                        write_json(arguments.out, "node", content)
+                        write_atomically(arguments.out / "node.md", to_markdown(content).encode())
+    print(to_markdown(content))
+    if all("problem" in row for row in rows):
+        raise BenchmarkError(f"no setting could be measured; {rows[0]['problem']}")
+
+
+def _with_failure(
+    described: dict[str, Any], rows: Iterator[dict[str, Any]], say: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """The rows of a setting; where it fails, those before and one more that says why."""
+    try:
+        yield from rows
+    # A node that ended or gave no masks, an engine that fails by itself, a process that cannot be started.
+    except (RuntimeError, OSError) as error:
+        say(f"{described['model']}, {described['parallel_frames']} at once: failed: {error}")
+        yield {**described, "run": "failed", "problem": " ".join(str(error).split())}
+
+
+def _described(
+    manifest: ModelManifest, model: str, chosen: dict[str, Any], size: tuple[int, int]
+) -> dict[str, Any]:
+    """What a row is of."""
+    return {
+        "node": "rt_segmentation",
+        "model": model,
+        "parallel_frames": chosen["parallel_frames"],
+        "camera": size,
+        "network": (width_for(size, manifest.height), manifest.height),
+    }
 
 
 def _alone(
@@ -75,7 +117,7 @@ def _alone(
     chosen: dict[str, Any],
     size: tuple[int, int],
     seconds: float,
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """The highest rate and the fixed rates.
 
     The engine is timed by itself before and after the search: at one frame at a time, and at as many as the
@@ -83,14 +125,8 @@ def _alone(
     """
     from rt_segmentation.benchmark.node import SEGMENTATION, highest_rate
 
-    network = (width_for(size, manifest.height), manifest.height)
-    described = {
-        "node": "rt_segmentation",
-        "model": model,
-        "parallel_frames": chosen["parallel_frames"],
-        "camera": size,
-        "network": network,
-    }
+    described = _described(manifest, model, chosen, size)
+    network = described["network"]
     with bench.start(SEGMENTATION, {"model": model, **chosen}) as node:
 
         def play(rate_hz: float) -> Run:
@@ -106,15 +142,15 @@ def _alone(
             mean_hz = (before[n] + _engine_hz(manifest, model, chosen, network, n)) / 2
             ratios[f"{prefix}_hz"] = round(mean_hz, 2)
             ratios[f"{prefix}_ratio"] = round(highest.output_hz / mean_hz, 3)
-        rows = [_row(described, "highest", highest, ratios)]
-        return rows + [_row(described, f"{rate:g} Hz", play(rate)) for rate in FIXED_RATES_HZ]
+        yield _row(described, "highest", highest, ratios)
+        for rate in FIXED_RATES_HZ:
+            yield _row(described, f"{rate:g} Hz", play(rate))
 
 
 def _beside_plain_node(
-    bench: Bench, manifest: ModelManifest, model: str, chosen: dict[str, Any], seconds: float
-) -> list[dict[str, Any]]:
+    bench: Bench, model: str, chosen: dict[str, Any], seconds: float
+) -> Iterator[dict[str, Any]]:
     """Both nodes in turn, so that a noisy machine disturbs both alike; of each its round of median rate."""
-    rows = []
     from rt_segmentation.benchmark.node import PLAIN, SEGMENTATION
 
     width, height = COMPARED_NETWORK
@@ -133,8 +169,7 @@ def _beside_plain_node(
                 for _ in range(COMPARED_ROUNDS)
             ]
             own, other = (sorted(runs, key=lambda r: r.output_hz)[len(runs) // 2] for runs in zip(*rounds))
-            rows += _compared(model, chosen["parallel_frames"], f"{rate:g} Hz", own, other)
-    return rows
+            yield from _compared(model, chosen["parallel_frames"], f"{rate:g} Hz", own, other)
 
 
 def _compared(model: str, parallel: int, name: str, own: Run, other: Run) -> list[dict[str, Any]]:
@@ -191,6 +226,11 @@ def to_markdown(content: dict[str, Any]) -> str:
     sentences = []
     for row in content["rows"]:
         camera, network = (f"{row[key][0]}x{row[key][1]}" for key in ("camera", "network"))
+        if "problem" in row:
+            cells = [row["node"], row["model"], str(row["parallel_frames"]), camera, network, row["run"]]
+            empty = " |" * (len(heads + units) - len(cells) - 1)
+            lines.append(f"| {' | '.join([*cells, row['problem'].replace('|', '/')])} |{empty}")
+            continue
         numbers = [row[f"latency_{key}_ms"] for key in ("min", "p50", "p95", "max")]
         cells = [row["node"], row["model"], str(row["parallel_frames"]), camera, network, row["run"]]
         cells.append(f"{row['rate_hz']:.1f}")

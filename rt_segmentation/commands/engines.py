@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from rt_segmentation.bags.choosing import choose_images
 from rt_segmentation.bags.errors import BagError
-from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE, to_frame
+from rt_segmentation.bags.frames import to_frame
 from rt_segmentation.bags.reading import BagReader
-from rt_segmentation.bags.topics import choose_topic
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.imaging.convert import to_rgb
 from rt_segmentation.imaging.errors import ImageError
@@ -105,7 +105,7 @@ def bag_frames(path: Path, topic: str | None, count: int, height: int, width: in
 
     Args:
         path: of the bag.
-        topic: of the images; None for the only one there is.
+        topic: of the images; None is for the choice of `choose_images`, told on stderr.
         count: how many, less where the bag has less.
         height: of the result [px].
         width: of the result [px].
@@ -119,7 +119,10 @@ def bag_frames(path: Path, topic: str | None, count: int, height: int, width: in
     frames: list[np.ndarray] = []
     problem = "there are no messages"
     with BagReader(path) as reader:
-        chosen = choose_topic(reader.topics, topic, (IMAGE, COMPRESSED_IMAGE), "image")
+        chosen, note = choose_images(reader, topic)
+        for sentence in (note, *reader.notes):
+            if sentence:
+                print(sentence, file=sys.stderr)
         wanted = set(spread(range(chosen.count), count))
         due = 0
         for number, message in enumerate(progress(reader.messages([chosen.name]), chosen.count)):

@@ -30,7 +30,8 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         EvaluationError, BagError, ModelError, EngineError: see `evaluate_bags`.
         ReportError: a threshold is out of range.
-        SystemExit: 1 where a threshold is missed, 130 or 143 where a signal ended it early.
+        SystemExit: 1 where a threshold is missed, or ground truth was asked for and none used; 130 or 143
+            where a signal ended it early.
     """
     settings = _settings(arguments)
     thresholds = Thresholds(arguments.fail_under_miou, arguments.max_p95_ms, arguments.max_drop_rate)
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
             signal.signal(number, handler)
     if got:
         raise SystemExit(SIGNALLED + got[0])
-    if not passed:
+    if not passed or result["lacks_truth"]:
         raise SystemExit(FAILED)
 
 
@@ -108,6 +109,8 @@ def print_table(result: Mapping[str, Any]) -> None:
             f"{pair['a']} - {pair['b']}: {pair['difference']:+.4f} mean IoU,"
             f" 95 % from {low:+.4f} to {high:+.4f}{verdict}"
         )
+    for note in result["notes"]:
+        print(f"note: {note}")
     for problem in result["problems"]:
         print(f"problem: {problem}")
     if result["partial"]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
@@ -19,7 +20,7 @@ from rt_segmentation.data.dataset import SegmentationDataset
 from rt_segmentation.data.statistics import ClassCounts
 from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.models import ModelManifest
-from rt_segmentation.networks import allow_network, is_place
+from rt_segmentation.networks import allow_network, build_network, is_place
 from rt_segmentation.training.averaging import ExponentialAverage
 from rt_segmentation.training.checkpoints import Checkpoints
 from rt_segmentation.training.data import (
@@ -78,8 +79,8 @@ class Training:
 
         Raises:
             RecipeError, DatasetError: the recipe or the data are wrong.
-            TrainingError: the batch cannot be divided among the processes, or has more frames than there are;
-                there is nothing to validate on.
+            TrainingError: the batch cannot be divided among the processes, is too small for the network's
+                batch norm, or has more frames than there are; there is nothing to validate on.
         """
         if recipe.batch_size % machine.share.world:
             raise TrainingError(
@@ -90,6 +91,7 @@ class Training:
             # Whoever trains a recipe lets it name code; a model's manifest does not have that right.
             allow_network(recipe.network)
         label_set = load_label_set(recipe.label_set)
+        refuse_single_frames(recipe, len(label_set.classes), machine)
         lightning.seed_everything(recipe.seed, verbose=False)
         parts = [open_dataset(description, data_root, label_set) for description in recipe.train]
         memory = MEMORY_BYTES // machine.local_processes
@@ -131,6 +133,33 @@ class Training:
         """A new loader of this process's validation frames."""
         frames = ValidationSet(self.validation, self.recipe.height)
         return validation_loader(frames, self.machine.workers, self.machine.share)
+
+
+def refuse_single_frames(recipe: Recipe, num_classes: int, machine: Machine) -> None:
+    """Refuse a batch of one frame for a network that normalises a single pixel of it.
+
+    Batch norm has no variance of one value; PyTorch says so at the first step, after the data are read.
+
+    Raises:
+        TrainingError: each process has one frame at a time, and the network needs two.
+    """
+    world = machine.share.world
+    # On GPUs the processes' batch norms see the whole batch.
+    at_once = recipe.batch_size if machine.gpu else recipe.batch_size // world
+    if at_once > 1:
+        return
+    crop = recipe.augmentation
+    with torch.device("meta"):
+        network = build_network(recipe.network, num_classes, **recipe.options).train()
+        try:
+            network(torch.empty(at_once, 3, crop.height, crop.width))
+        except ValueError as error:
+            processes = "" if world == 1 else f" in each of {world} processes"
+            raise TrainingError(
+                f"recipe '{recipe.name}' trains {recipe.network} on one frame at a time{processes}, and its"
+                f" batch norm needs two or more: set batch_size to {2 * world} or more"
+                + (", or use fewer processes" if world > 1 else "")
+            ) from error
 
 
 def train(

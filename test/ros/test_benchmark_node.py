@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+from argparse import Namespace
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,9 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
+from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.node import SEGMENTATION, Bench, Run, highest_rate
+from rt_segmentation.commands.benchmark_node import run as run_benchmark
 from rt_segmentation.commands.benchmark_node import to_markdown
 from rt_segmentation.models import ModelManifest
 
@@ -48,6 +53,76 @@ def test_a_rate_over_dds(
     assert 0 < run.latency_min_ms <= run.latency_p50_ms <= run.latency_p95_ms <= run.latency_max_ms
     assert run.output_hz > 0 and run.cpu_percent >= 0 and run.memory_mb > 50
     assert said[-1].startswith(f"segmentation_node, 5.0 Hz: {run.masks} masks of 10 frames")
+
+
+class Played:
+    """In place of a bench: one model's node gives no masks, and another one's ends at 30 Hz."""
+
+    def __init__(self, logs: Path, _: Any) -> None:
+        self._logs, self._model = logs, ""
+
+    def __enter__(self) -> Played:
+        self._logs.mkdir(parents=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def start(self, _: Any, parameters: dict[str, Any]) -> Any:
+        self._model = parameters["model"]
+        return nullcontext()
+
+    def warm_up(self, *_: Any) -> float:
+        if self._model == "lednet":
+            rows = json.loads((self._logs.parent / "node.json").read_text())["rows"]
+            # What was measured before lies on the disk by now, in both files.
+            assert [row["run"] for row in rows] == ["highest", "10 Hz", "failed"]
+            assert (
+                "| failed | segmentation_node ended: a / b |" in (self._logs.parent / "node.md").read_text()
+            )
+            raise RuntimeError("segmentation_node gave no masks;\nit said: nothing")
+        return 25.0
+
+    def play(self, _: Any, __: Any, ___: Any, rate_hz: float, ____: float) -> Run:
+        if self._model == "enet" and rate_hz == 30.0:
+            raise RuntimeError("segmentation_node ended: a | b")
+        drop_ratio = 0.0 if rate_hz <= 45.0 else 0.5
+        return Run(rate_hz, 10, 10, drop_ratio, rate_hz, 1, 2, 3, 4, 5, 6)
+
+
+def benchmark(out: Path, *models: str) -> None:
+    arguments = Namespace(
+        models=models, parallel=[1], minutes=1, engines=None, precisions=None, out=out, compare=None
+    )
+    run_benchmark(arguments, [(640, 360)], lambda _: None)
+
+
+def test_each_row_is_written_and_a_setting_that_fails_is_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rt_segmentation.benchmark.node.Bench", Played)
+    monkeypatch.setattr("rt_segmentation.commands.benchmark_node._engine_hz", lambda *_: 50.0)
+    benchmark(tmp_path, "enet", "lednet", "linknet")
+
+    rows = json.loads((tmp_path / "node.json").read_text())["rows"]
+    assert [(row["model"], row["run"]) for row in rows] == [
+        *(("enet", run) for run in ("highest", "10 Hz", "failed")),
+        ("lednet", "failed"),
+        *(("linknet", run) for run in ("highest", "10 Hz", "30 Hz", "60 Hz")),
+    ]
+    assert rows[3]["problem"] == "segmentation_node gave no masks; it said: nothing"
+    page = (tmp_path / "node.md").read_text()
+    assert page in capsys.readouterr().out
+    table = [line for line in page.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1 and len(table) == 2 + len(rows)
+
+    with pytest.raises(BenchmarkError, match="no setting could be measured; segmentation_node gave no masks"):
+        monkeypatch.setattr(Played, "warm_up", lambda *_: no_masks())
+        benchmark(tmp_path / "again", "lednet")
+
+
+def no_masks() -> float:
+    raise RuntimeError("segmentation_node gave no masks")
 
 
 def test_runs_as_a_table_with_their_ratios() -> None:

@@ -120,7 +120,10 @@ def test_the_only_topic_of_a_type_is_chosen() -> None:
 
     assert choose_topic([left, imu], None, (IMAGE,), "image") is left
     assert choose_topic([left, right], "/right", (IMAGE,), "image") is right
-    with pytest.raises(BagError, match=r"several image topics.*/left \(3 messages\), /right \(4 messages\)"):
+    with pytest.raises(
+        BagError,
+        match=r"several image topics, choose one with --image-topic: /left \(3 messages\), /right \(4 ",
+    ):
         choose_topic([left, right, imu], None, (IMAGE,), "image")
     with pytest.raises(BagError, match=r"no image topic.*it has /imu \(Imu\)"):
         choose_topic([imu], None, (IMAGE,), "image")

@@ -61,10 +61,16 @@ def test_a_short_bag_gives_what_it_has(tmp_path: Path) -> None:
     assert len(command.bag_frames(bag, None, 100, HEIGHT, WIDTH)) == 1
 
 
-def test_of_several_topics_one_is_asked_for_by_name(tmp_path: Path) -> None:
+def test_of_several_topics_the_images_are_taken_and_said_or_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bag = street_bag(tmp_path / "bag", 2)
-    with pytest.raises(BagError, match=r"several image topics, give one by name: .*camera .*truth"):
-        command.bag_frames(bag, None, 2, HEIGHT, WIDTH)
+    assert len(command.bag_frames(bag, None, 2, HEIGHT, WIDTH)) == 2
+    assert "the images are those of camera; left aside: truth (named as labels)" in capsys.readouterr().err
+    rgb = image(street(0)[0], BEGIN_NS)
+    two = write_bag(tmp_path / "two", [(name, BEGIN_NS, rgb) for name in ("front", "rear")])
+    with pytest.raises(BagError, match=r"several image topics, choose one with --image-topic: front .*rear"):
+        command.bag_frames(two, None, 2, HEIGHT, WIDTH)
     with pytest.raises(BagError, match="has no topic lens"):
         command.bag_frames(bag, "lens", 2, HEIGHT, WIDTH)
 

@@ -19,7 +19,7 @@ pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 pytest.importorskip("jinja2", reason="Jinja2 is not installed: no report")
 
-from street_bags import street_bag, without_timings
+from street_bags import BEGIN_NS, image, street, street_bag, without_timings, write_bag
 
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.cli import main
@@ -160,12 +160,17 @@ def test_bad_arguments_end_with_a_sentence(
 
 
 def test_without_a_topic_the_candidates_are_named(
-    bag: Path, small_model: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_model: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    rgb, labels = street(0)
+    topics = {"camera": rgb, "rear": rgb, "truth": labels}
+    bag = write_bag(
+        tmp_path / "bag", [(name, BEGIN_NS, image(pixels, BEGIN_NS)) for name, pixels in topics.items()]
+    )
     out = str(tmp_path / "out")
     assert main(["evaluate-bag", str(bag), "--model", str(small_model.path), "--out", out]) == 2
     error = capsys.readouterr().err
-    assert "several image topics" in error and "camera" in error and "truth" in error
+    assert "several image topics, choose one with --image-topic: camera (1 messages), rear" in error
     # The corrected command finds nothing in its way.
     assert main(command(bag, small_model, Path(out))) == 0
 

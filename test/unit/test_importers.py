@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import re
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -201,6 +203,77 @@ def test_training_checkpoints_and_data_parallel(tmp_path: Path, wrap: str) -> No
     model = import_checkpoint(tmp_path / "a.pth")
     assert model.label_set is None
     assert_equal(model.weights, weights)
+
+
+WRAPPED: dict[str, Callable[[dict[str, torch.Tensor]], dict[str, Any]]] = {
+    "network.": lambda state: {f"network.{k}": v for k, v in state.items()},
+    "two prefixes": lambda state: {f"module.model.{k}": v for k, v in state.items()},
+    "Lightning": lambda state: {"state_dict": {f"model.{k}": v for k, v in state.items()}, "epoch": 3},
+    "compiled": lambda state: {f"_orig_mod.{k}": v for k, v in state.items()},
+    "compiled within": lambda state: {f"net._orig_mod.{k}": v for k, v in state.items()},
+    "loss beside": lambda state: {
+        **{f"module.{k}": v for k, v in state.items()},
+        "criterion.weight": torch.ones(3),
+    },
+    "scalar beside": lambda state: {
+        **{f"module.{k}": v for k, v in state.items()},
+        "best": torch.tensor(float("inf")),
+    },
+    "key 'network'": lambda state: {"epoch": 1, "network": state},
+    "key 'params_ema'": lambda state: {"class_weights": torch.ones(3), "params_ema": state},
+    "NumPy": lambda state: {
+        "best": np.float64(0.7),
+        "epoch": np.int64(3),
+        "losses": np.arange(3.0),
+        "model": state,
+    },
+    "arguments": lambda state: {"args": argparse.Namespace(lr=np.float32(0.1), name="x"), "weights": state},
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED)
+def test_wrappers_of_other_codes(tmp_path: Path, wrap: str) -> None:
+    if wrap in ("NumPy", "arguments") and tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
+        pytest.skip("this PyTorch allows no types beside tensors")
+    weights = random_weights("lednet", 4)
+    state = {k: torch.from_numpy(v) for k, v in lednet_authors(weights).items()}
+    path = tmp_path / "a.pth"
+    torch.save(WRAPPED[wrap](state), path)
+    assert_equal(import_checkpoint(path).weights, weights)
+
+
+def test_numpy_scalars_of_the_other_major_version(tmp_path: Path) -> None:
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
+        pytest.skip("this PyTorch allows no types beside tensors")
+    weights = random_weights("lednet", 4)
+    state = {k: torch.from_numpy(v) for k, v in lednet_authors(weights).items()}
+    path = tmp_path / "a.pth"
+    torch.save({"state_dict": state, "best": np.float64(0.5)}, path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    names = [b"numpy.core.multiarray\n", b"numpy._core.multiarray\n"]
+    (here,) = (name for name in names if name in data)
+    (other,) = (name for name in names if name not in data)
+    path.write_bytes(data.replace(here, other))
+    assert_equal(import_checkpoint(path).weights, weights)
+
+
+def test_two_networks_in_one_file_are_named(tmp_path: Path) -> None:
+    theirs = lednet_authors(random_weights("lednet", 4))
+    both = {f"{name}.{k}": v for name in ("teacher", "student") for k, v in theirs.items()}
+    assert "holds 2 networks, under student., teacher.;" in refusal(save_pytorch(tmp_path / "a.pth", both))
+
+
+class OfTheirCode:
+    """A class whose name is long enough to be cut off."""
+
+
+def test_a_refusal_names_what_is_refused_and_nothing_else(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.ones(2)}, "config": OfTheirCode()}, tmp_path / "a.pth")
+    message = refusal(tmp_path / "a.pth")
+    assert f"holds more than tensors: {OfTheirCode.__module__}.OfTheirCode, which would run" in message
+    assert message.endswith("save only model.state_dict()")
+    # No terminal codes, and no way around the check.
+    assert "\x1b" not in message and "weights_only" not in message
 
 
 def test_format_is_found_from_the_content(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import stat
@@ -112,6 +113,15 @@ def test_pip_puts_commands_where_a_shell_looks_for_them(installed: Path) -> None
     done = run(sys.executable, str(installed / "bin" / "rt_seg"), "--help", PYTHONPATH=str(installed))
     assert done.returncode == 0, done.stderr
     assert "usage: rt_seg" in done.stdout
+
+
+def test_colcon_puts_commands_where_ros2_run_looks_for_them() -> None:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    assert (
+        parser["install"]["install_scripts"] == parser["develop"]["script_dir"] == "$base/lib/rt_segmentation"
+    )
+    assert "`ros2 run rt_segmentation rt_seg`" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_rviz_shows_the_topics_of_the_nodes() -> None:

@@ -22,12 +22,15 @@ pytest.importorskip("lightning", reason="training needs lightning: pip install l
 
 from rt_segmentation import cli  # noqa: E402
 from rt_segmentation.models import load_weights, read_manifest  # noqa: E402
+from rt_segmentation.training.data import Share  # noqa: E402
 from rt_segmentation.training.errors import TrainingError  # noqa: E402
 from rt_segmentation.training.losses import SegmentationLoss  # noqa: E402
 from rt_segmentation.training.machine import Machine  # noqa: E402
 from rt_segmentation.training.recipe import load_recipe  # noqa: E402
-from rt_segmentation.training.run import train  # noqa: E402
+from rt_segmentation.training.run import Training, refuse_single_frames, train  # noqa: E402
 
+SMALLEST = {"width": 32, "height": 32}
+"""A crop of which LinkNet's encoder leaves one pixel."""
 FROZEN = Path(__file__).with_name("frozen_training.py")
 
 
@@ -235,6 +238,12 @@ def test_a_dry_run_writes_a_picture_and_nothing_else(
     [
         ([], {"batch_size": 13}, "12 frames to train on"),
         ([], {"label_set": "cityscapes19"}, "the recipe wants cityscapes19"),
+        ([], {"network": "lednet", "batch_size": 1}, "needs two or more: set batch_size to 2 or more"),
+        (
+            [],
+            {"network": "linknet", "augmentation": SMALLEST, "batch_size": 1},
+            "trains linknet on one frame",
+        ),
         (["--precision", "fp16"], {}, "needs a CUDA GPU"),
         (["--init-from", "nothing"], {}, "unknown model 'nothing'"),
         (["--max-hours", "0.00001"], {}, "give --max-hours more"),
@@ -254,6 +263,19 @@ def test_what_cannot_be_trained_is_one_sentence(
     assert cli.main(["train", str(recipe), "--out", str(out), "--workers", "0", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_one_frame_a_process_is_refused_before_the_data_are_read(tmp_path: Path) -> None:
+    lednet = load_recipe(write_recipe(tmp_path, network="lednet", batch_size=2))
+    two = Machine(False, "fp32", Share(0, 2), 2, 0)
+    with pytest.raises(
+        TrainingError, match=r"in each of 2 processes.* set batch_size to 4 or more, or use fewer"
+    ):
+        Training.prepare(lednet, tmp_path / "no data", two)
+    # On GPUs batch norm sees the frames of both; on one machine alone two are enough; ENet needs but one.
+    refuse_single_frames(lednet, 11, Machine(True, "fp32", Share(0, 2), 2, 0))
+    refuse_single_frames(lednet, 11, here())
+    refuse_single_frames(load_recipe(write_recipe(tmp_path, batch_size=1)), 11, here())
 
 
 def test_enets_encoder_is_trained_first_and_starts_the_network(

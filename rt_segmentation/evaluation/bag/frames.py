@@ -13,7 +13,8 @@ from typing import TypeVar
 import numpy as np
 
 from rt_segmentation.bags.reading import Message
-from rt_segmentation.evaluation.bag.truth import Truth, stamp_ns
+from rt_segmentation.evaluation.bag.clock import Moment, stamp_of
+from rt_segmentation.evaluation.bag.truth import Truth
 
 T = TypeVar("T")
 MAX_WAITING = 64
@@ -32,18 +33,21 @@ class BagFrame:
         message: as recorded.
         truth: class ids as stored, uint8 (H, W), or None.
         problem: why there is no truth where there should be one, or None.
+        apart_ns: by how much the nearest labels are later than the image where none are its own, or None.
     """
 
     index: int
     message: Message
     truth: np.ndarray | None
     problem: str | None = None
+    apart_ns: int | None = None
 
 
 def with_truth(
     messages: Iterable[Message],
     image_topic: str,
     truth: Truth,
+    moment: Moment = stamp_of,
     counted_ns: int | None = None,
     next_index: int = 0,
 ) -> Iterator[BagFrame]:
@@ -53,6 +57,7 @@ def with_truth(
         messages: of the image topic and, where there is one, of the label topic, in the order recorded.
         image_topic: tells which is which.
         truth: where the labels come from.
+        moment: what images and labels are paired by.
         counted_ns: recorded time of the last frame that was counted before, None without any.
         next_index: the index of the first frame after it.
     """
@@ -62,7 +67,7 @@ def with_truth(
     def pair() -> BagFrame:
         nonlocal index
         message = waiting.popleft()
-        frame = _pair(index, message, truth)
+        frame = _pair(index, message, truth, moment(message))
         index += counted_ns is None or message.recorded_ns > counted_ns
         return frame
 
@@ -72,7 +77,7 @@ def with_truth(
         else:
             truth.offer(message)
         while waiting and (
-            truth.is_settled(stamp_ns(waiting[0].content))
+            truth.is_settled(moment(waiting[0]))
             or len(waiting) > MAX_WAITING
             or message.recorded_ns - waiting[0].recorded_ns > MAX_WAIT_NS
         ):
@@ -81,11 +86,13 @@ def with_truth(
         yield pair()
 
 
-def _pair(index: int, message: Message, truth: Truth) -> BagFrame:
+def _pair(index: int, message: Message, truth: Truth, moment_ns: int) -> BagFrame:
+    apart_ns = truth.distance(moment_ns)
     try:
-        return BagFrame(index, message, truth.find(stamp_ns(message.content)))
+        labels = truth.find(moment_ns)
     except ValueError as error:
         return BagFrame(index, message, None, str(error))
+    return BagFrame(index, message, labels, apart_ns=apart_ns if labels is None else None)
 
 
 def ahead(

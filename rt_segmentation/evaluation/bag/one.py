@@ -6,13 +6,23 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
-from itertools import pairwise
 from statistics import median
 
+from rt_segmentation.bags.choosing import IMAGE_TYPES, choose_images
 from rt_segmentation.bags.errors import BagError
-from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE, to_frame
+from rt_segmentation.bags.frames import to_frame
 from rt_segmentation.bags.reading import BagReader, Message
 from rt_segmentation.bags.topics import choose_topic
+from rt_segmentation.evaluation.bag.clock import (
+    Moment,
+    Times,
+    choose_moment,
+    exactness,
+    period,
+    seconds,
+    stamp_of,
+    times_of,
+)
 from rt_segmentation.evaluation.bag.frames import BagFrame, with_truth
 from rt_segmentation.evaluation.bag.job import THROUGHPUT, Job, Models
 from rt_segmentation.evaluation.bag.outcome import Outcome, Segmented
@@ -22,7 +32,7 @@ from rt_segmentation.evaluation.bag.recorder import Recorder
 from rt_segmentation.evaluation.bag.state import BagState, ModelState
 from rt_segmentation.evaluation.bag.tally import Timeline
 from rt_segmentation.evaluation.bag.throughput import run_all
-from rt_segmentation.evaluation.bag.truth import FolderTruth, NoTruth, TopicTruth, Truth, stamp_ns
+from rt_segmentation.evaluation.bag.truth import FolderTruth, NoTruth, TopicTruth, Truth
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
 
@@ -30,9 +40,12 @@ SAVE_NS = 10_000_000_000
 """The state is saved each time so much of the bag has gone by [ns]."""
 LABELS_BEFORE_NS = 2_000_000_000
 """Where an evaluation goes on, labels recorded so long before are read again [ns]."""
-PERIOD_FRAMES = 32
-"""The images' period is the median gap between the stamps of so many, the bag's first ones."""
-DEFAULT_PERIOD_NS = 33_333_333
+FIRST_IMAGES, FIRST_LABELS = 32, 8
+"""The images' period, and what pairs them with labels, are found by so many, the bag's first ones."""
+FIRST_MESSAGES = 1000
+"""Labels are looked for among so many messages."""
+FEW = 0.5
+"""Where a smaller share of images or labels, whichever are fewer, is paired, something is wrong."""
 LATE_MS = 10.0
 """A reader that is later than this with a frame disturbs what is measured."""
 
@@ -91,20 +104,22 @@ class _Evaluation:
         self._stop, self._reader, self._state = stop, reader, state
         # Where an earlier run had come to.
         self._counted_ns, self._next_index = state.until_ns, state.next_index
-        kinds = (IMAGE, COMPRESSED_IMAGE)
+        self._label_count = 0
         self._labels: str | None = None
         if self._settings.label_topic is not None:
-            asked = self._settings.label_topic
-            self._labels = choose_topic(reader.topics, asked, kinds, "label").name
-        images = [topic for topic in reader.topics if topic.name != self._labels]
-        self._image = choose_topic(images, self._settings.image_topic, kinds, "image")
+            labels = choose_topic(reader.topics, self._settings.label_topic, IMAGE_TYPES, "label")
+            self._labels, self._label_count = labels.name, labels.count
+        without = () if self._labels is None else (self._labels,)
+        self._image, note = choose_images(reader, self._settings.image_topic, without)
+        state.notes = [*([note] if note else []), *reader.notes]
         state.bag.update(
             start_ns=reader.start_ns,
             duration_s=(reader.end_ns - reader.start_ns) / 1e9,
             image_topic=self._image.name,
             label_topic=self._labels,
         )
-        self._period_ns = DEFAULT_PERIOD_NS
+        self._moment: Moment = stamp_of
+        self._period_ns = period((), stamp_of)
 
     def run(self, progress: Progress) -> None:
         """Evaluate what the state does not have yet."""
@@ -120,6 +135,7 @@ class _Evaluation:
                 self._settings.void_ids,
                 self._job.index,
                 self._settings.out,
+                self._moment,
             )
             keeper = _Keeper(self._job, self._state)
             outcomes = stack.enter_context(closing(self._outcomes(written_ns)))
@@ -134,8 +150,34 @@ class _Evaluation:
                     recorder.add(outcome)
                 progress(self._state.next_index)
             keeper.finish()
-        if self._reader.message_count is not None and not self._stop.is_set():
+        if self._stop.is_set():
+            return
+        if self._reader.message_count is not None:
             self._state.bag["lost"] = max(self._image.count - self._state.next_index, 0)
+        if problem := self._few_labels():
+            self._state.problems.append(problem)
+
+    def _few_labels(self) -> str:
+        """A sentence, if most of the labels or images found no partner."""
+        images, paired, apart_ns = self._state.next_index, self._state.paired, self._state.apart_ns
+        if self._labels is not None:
+            source, count = f"topic {self._labels} ({self._label_count} messages)", self._label_count
+        elif self._settings.labels is not None and self._state.until_ns is not None:
+            truth = FolderTruth(self._settings.labels, self._period_ns // 2)
+            first_ns, last_ns = self._state.moments_ns or (0, 0)
+            count = truth.count(first_ns, last_ns)
+            source = f"folder {self._settings.labels} ({count} files)"
+        else:
+            return ""
+        if not images or paired >= FEW * min(images, count) > 0:
+            return ""
+        apart = "of the others none was recorded within 2 s of labels"
+        if apart_ns:
+            apart = f"the nearest labels of the others are {seconds(median(apart_ns))} in the middle"
+        return (
+            f"{paired} of {images} images have labels from {source}; {apart}, and they may be"
+            f" {self._period_ns / 2e9:.3f} s away, half the images' period"
+        )
 
     def _mask_bag(self, stack: ExitStack) -> MaskBag | None:
         if not self._settings.write_bag:
@@ -164,21 +206,32 @@ class _Evaluation:
     def _prepare(self) -> None:
         """Look at the bag's first images: their period, and a size that the engines are made ready for."""
         first: Frame | None = None
-        stamps: list[int] = []
-        with closing(self._reader.messages({self._image.name})) as images:
-            for message in images:
-                if len(stamps) < PERIOD_FRAMES:
-                    stamps.append(stamp_ns(message.content))
+        images: list[Times] = []
+        labels: list[Times] = []
+        with closing(self._reader.messages(self._topics())) as messages:
+            for count, message in enumerate(messages, 1):
+                if message.topic == self._labels:
+                    labels.append(times_of(message))
+                    continue
+                images.append(times_of(message))
                 if first is None:
                     first = _decoded(message)
-                if first is not None and len(stamps) == PERIOD_FRAMES:
+                enough = self._labels is None or len(labels) >= FIRST_LABELS or count >= FIRST_MESSAGES
+                if first is not None and len(images) >= FIRST_IMAGES and enough:
                     break
         if first is not None:
             for number, model in enumerate(self._state.models):
                 model.engine = self._models.prepare(number, first, self._settings.mode == THROUGHPUT)
-        # Not the bag's duration by the number of images: other topics and pauses are in that.
-        gaps = [after - before for before, after in pairwise(sorted(stamps))]
-        self._period_ns = round(median(gaps or [0])) or DEFAULT_PERIOD_NS
+        self._moment, problem = choose_moment(images, labels)
+        self._period_ns = period(images[:FIRST_IMAGES], self._moment)
+        asked = self._labels is not None or self._settings.labels is not None
+        if problem and asked and problem not in self._state.problems:
+            self._state.problems.append(problem)
+        if not problem and (note := exactness(images, labels)):
+            self._state.notes.append(note)
+
+    def _topics(self) -> set[str]:
+        return {self._image.name} | ({self._labels} if self._labels is not None else set())
 
     def _outcomes(self, written_ns: int | None) -> Generator[Outcome, None, None]:
         if self._settings.mode == THROUGHPUT:
@@ -202,12 +255,12 @@ class _Evaluation:
                 )
 
     def _frames(self, from_ns: int | None) -> Generator[BagFrame, None, None]:
-        topics = {self._image.name} | ({self._labels} if self._labels is not None else set())
-        messages: Iterator[Message] = self._reader.messages(topics)
+        messages: Iterator[Message] = self._reader.messages(self._topics())
         if from_ns is not None:
             messages = self._after(messages, from_ns - LABELS_BEFORE_NS)
         truth = self._truth()
-        for frame in with_truth(messages, self._image.name, truth, self._counted_ns, self._next_index):
+        name, moment = self._image.name, self._moment
+        for frame in with_truth(messages, name, truth, moment, self._counted_ns, self._next_index):
             if from_ns is None or frame.message.recorded_ns > from_ns:
                 yield frame
 
@@ -221,7 +274,7 @@ class _Evaluation:
 
     def _truth(self) -> Truth:
         if self._labels is not None:
-            return TopicTruth(self._period_ns // 2)
+            return TopicTruth(self._period_ns // 2, self._moment)
         if self._settings.labels is not None:
             return FolderTruth(self._settings.labels, self._period_ns // 2)
         return NoTruth()

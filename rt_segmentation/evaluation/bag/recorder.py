@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from rt_segmentation.evaluation.bag.clock import Moment
 from rt_segmentation.evaluation.bag.frames import BagFrame
 from rt_segmentation.evaluation.bag.outcome import Outcome, Segmented
 from rt_segmentation.evaluation.bag.shown import Gallery
-from rt_segmentation.evaluation.bag.state import BagState, ModelState
+from rt_segmentation.evaluation.bag.state import FRAME, BagState, ModelState
 from rt_segmentation.evaluation.bag.tally import Counts
 from rt_segmentation.evaluation.bag.truth import IdTable
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.labels import LabelSet
 
 MAX_PROBLEMS = 10
-"""So many problems of frames are told in sentences; all are counted as drops."""
+"""So many kinds of problems of frames are told in sentences of their own."""
+KEPT_DISTANCES = 101
+NUMBERS = re.compile(r"\d+(\.\d+)?")
 
 
 class Recorder:
@@ -30,6 +34,7 @@ class Recorder:
         void_ids: as in `Settings`, beside the label set's own.
         number: of the bag.
         out: the output folder.
+        moment: what images and labels are paired by.
     """
 
     def __init__(
@@ -40,8 +45,9 @@ class Recorder:
         void_ids: Sequence[int],
         number: int,
         out: Path,
+        moment: Moment,
     ) -> None:
-        self._state, self._number = state, number
+        self._state, self._number, self._moment = state, number, moment
         self._num_classes = len(labels.classes)
         self._ids = IdTable(self._num_classes, labels.void_ids.union(void_ids))
         self._galleries = [
@@ -51,6 +57,8 @@ class Recorder:
 
     def add(self, outcome: Outcome) -> None:
         """Count an outcome; outcomes of a frame come in the order of the models."""
+        if outcome.model == 0:
+            self._count_pair(outcome.source)
         model = self._state.models[outcome.model]
         time_ns = outcome.source.message.recorded_ns - self._state.bag["start_ns"]
         counts = Counts(self._num_classes)
@@ -60,7 +68,7 @@ class Recorder:
         else:
             counts.dropped[outcome.reason] = 1
             if outcome.problem is not None:
-                self._tell(f"frame {outcome.source.index}: {outcome.problem}")
+                self._tell(outcome.source.index, f"{FRAME}: {outcome.problem}")
         model.timeline.add(time_ns, counts)
 
     def _add_mask(self, outcome: Segmented, model: ModelState, counts: Counts, time_ns: int) -> None:
@@ -97,16 +105,31 @@ class Recorder:
 
     def _truth(self, source: BagFrame, shape: tuple[int, ...]) -> np.ndarray | None:
         if source.problem is not None:
-            self._tell(f"labels of frame {source.index}: {source.problem}")
+            self._tell(source.index, f"labels of {FRAME}: {source.problem}")
         if source.truth is None:
             return None
         if source.truth.shape != shape:
             wrong, right = (f"{width}x{height}" for height, width in (source.truth.shape, shape))
-            self._tell(f"labels of frame {source.index} are {wrong} px, the image is {right} px")
+            self._tell(source.index, f"labels of {FRAME} are {wrong} px, the image is {right} px")
             return None
         return self._ids(source.truth)
 
-    def _tell(self, problem: str) -> None:
-        problems = self._state.problems
-        if problem not in problems and len(problems) < MAX_PROBLEMS:
-            problems.append(problem)
+    def _count_pair(self, source: BagFrame) -> None:
+        """Count whether a frame has labels; `BagState` says what for."""
+        state, moment_ns = self._state, self._moment(source.message)
+        state.paired += source.truth is not None or source.problem is not None
+        known = state.moments_ns or [moment_ns, moment_ns]
+        state.moments_ns = [min(known[0], moment_ns), max(known[1], moment_ns)]
+        if source.apart_ns is not None and len(state.apart_ns) < KEPT_DISTANCES:
+            state.apart_ns.append(source.apart_ns)
+
+    def _tell(self, index: int, sentence: str) -> None:
+        """Note a problem of a frame; ones that differ in numbers alone are of one kind."""
+        problems = self._state.frame_problems
+        kind = NUMBERS.sub("#", sentence)
+        if kind not in problems and len(problems) >= MAX_PROBLEMS:
+            kind, sentence = "", f"{FRAME}: problems of other kinds"
+        known = problems.setdefault(kind, [0, index, -1, sentence])
+        # What is wrong with a frame is told once, whatever the number of models.
+        if index > known[2]:
+            known[0], known[2] = known[0] + 1, index

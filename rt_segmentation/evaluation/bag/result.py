@@ -20,6 +20,7 @@ from rt_segmentation.models import find_model
 
 FORMAT = "rt_segmentation bag evaluation 1"
 MAX_TIMELINE = 400
+UNUSED_TRUTH = "ground truth was asked for, and no frame could be compared with it"
 ENGINE_KEYS = ("engine", "precision", "device", "input_size")
 
 
@@ -42,12 +43,18 @@ def make_result(
         for model, own in zip(models, draws):
             model["accuracy"]["interval"] = interval(own)
         comparisons = compare(names, [model["accuracy"]["mean_iou"] for model in models], draws)
+    partial = not all(state.complete or state.bag["problem"] for state in states)
+    problems = [problem for state in states for problem in _problems(state)]
+    asked = settings.label_topic is not None or settings.labels is not None
+    lacks_truth = asked and not partial and not any(model["accuracy"] for model in models)
     known = environment()
     python = {"python": known["machine"].pop("python")}
     return {
         "format": FORMAT,
-        "partial": not all(state.complete or state.bag["problem"] for state in states),
-        "problems": [problem for state in states for problem in _problems(state)],
+        "partial": partial,
+        "problems": [*problems, *([UNUSED_TRUTH] if lacks_truth else [])],
+        "notes": [_of_bag(state, note) for state in states for note in state.notes],
+        "lacks_truth": lacks_truth,
         "mode": settings.mode,
         "rate": settings.rate,
         "command": command,
@@ -66,9 +73,13 @@ def make_result(
 
 
 def _problems(state: BagState) -> list[str]:
-    path, problem = state.bag["path"], state.bag["problem"]
-    problems = [problem, *state.problems] if problem else state.problems
-    return [text if path in text else f"{path}: {text}" for text in problems]
+    problem = state.bag["problem"]
+    return [_of_bag(state, text) for text in (*([problem] if problem else []), *state.sentences())]
+
+
+def _of_bag(state: BagState, text: str) -> str:
+    path = state.bag["path"]
+    return text if path in text else f"{path}: {text}"
 
 
 def _model(number: int, settings: Settings, labels: LabelSet, states: Sequence[BagState]) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.imaging.codec import encode_png
 from rt_segmentation.models import write_atomically
 
+FRAME = "{frame}"
+"""Stands in a sentence for the frames that it is about."""
+
 
 @dataclass
 class ModelState:
@@ -66,7 +69,14 @@ class BagState:
         from_ns, until_ns: recorded times of the first and last frame that are counted; None before the first.
         next_index: how many image messages are counted.
         intervals: when it was worked on, as pairs of seconds since the epoch.
-        problems: sentences about frames, the first few.
+        problems: sentences about the bag.
+        frame_problems: what was wrong with frames, by kind: their number, the index of the first and of the
+            last one, and a sentence with `FRAME` in it.
+        notes: sentences about what was chosen.
+        paired: how many images have labels, sound or not.
+        apart_ns: for the first images without, by how much the nearest labels are later.
+        moments_ns: the least and the greatest time by which images are paired with labels; empty before the
+            first.
         complete: whether the bag's end was reached.
     """
 
@@ -77,12 +87,25 @@ class BagState:
     next_index: int = 0
     intervals: list[list[float]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    frame_problems: dict[str, list[Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    paired: int = 0
+    apart_ns: list[int] = field(default_factory=list)
+    moments_ns: list[int] = field(default_factory=list)
     complete: bool = False
 
     @property
     def span_ns(self) -> int:
         """From the first frame that is counted to the last one [ns]."""
         return 0 if self.from_ns is None or self.until_ns is None else self.until_ns - self.from_ns
+
+    def sentences(self) -> list[str]:
+        """All problems but the bag's own: those of the bag, then a line for each kind of those of frames."""
+        lines = list(self.problems)
+        for count, first, _, sentence in self.frame_problems.values():
+            more = f" and {count - 1} more" if count > 1 else ""
+            lines.append(sentence.replace(FRAME, f"frame {first}{more}", 1))
+        return lines
 
     def save(self, path: Path, asked: dict[str, Any]) -> None:
         """Write the state; `asked` says of what."""

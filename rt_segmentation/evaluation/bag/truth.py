@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from rt_segmentation.bags.frames import to_frame
 from rt_segmentation.bags.reading import Message
 from rt_segmentation.data.dataset import read_labels
+from rt_segmentation.evaluation.bag.clock import Moment, stamp_of
 from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.labels import IGNORE_ID
 
@@ -22,17 +23,24 @@ KEPT_LABELS = 64
 
 
 class Truth(Protocol):
-    """Finds the label image for a stamp: the exact one, else the nearest within half a frame's period."""
+    """Finds the label image for a moment: the exact one, else the nearest within half a frame's period.
+
+    Moments are stamps, or recorded times where stamps do not serve.
+    """
 
     def offer(self, message: Message) -> None:
         """Take a message of the label topic, in the bag's order."""
         ...
 
-    def is_settled(self, stamp_ns: int) -> bool:
+    def is_settled(self, moment_ns: int) -> bool:
         """Whether no later message could be a better match."""
         ...
 
-    def find(self, stamp_ns: int) -> np.ndarray | None:
+    def distance(self, moment_ns: int) -> int | None:
+        """By how much the nearest label image is later than a moment, however far it is [ns], or None."""
+        ...
+
+    def find(self, moment_ns: int) -> np.ndarray | None:
         """Ids, uint8 (H, W), or None.
 
         Raises:
@@ -47,47 +55,56 @@ class NoTruth:
     def offer(self, message: Message) -> None:
         """There is no label topic."""
 
-    def is_settled(self, stamp_ns: int) -> bool:
+    def is_settled(self, moment_ns: int) -> bool:
         """Nothing to wait for."""
         return True
 
-    def find(self, stamp_ns: int) -> np.ndarray | None:
+    def distance(self, moment_ns: int) -> int | None:
+        """There is none."""
+        return None
+
+    def find(self, moment_ns: int) -> np.ndarray | None:
         """There is none."""
         return None
 
 
 class TopicTruth:
-    """Label images of a topic.
+    """Label images of a topic, each for one image.
 
     Args:
         half_period_ns: how far the nearest may be [ns].
+        moment: what images and labels are paired by.
     """
 
-    def __init__(self, half_period_ns: int) -> None:
-        self._half_period_ns = half_period_ns
+    def __init__(self, half_period_ns: int, moment: Moment = stamp_of) -> None:
+        self._half_period_ns, self._moment = half_period_ns, moment
         self._labels: deque[tuple[int, Message]] = deque(maxlen=KEPT_LABELS)
         self._latest_ns = -1
 
     def offer(self, message: Message) -> None:
         """See `Truth.offer`."""
-        stamp = stamp_ns(message.content)
-        self._labels.append((stamp, message))
-        self._latest_ns = max(self._latest_ns, stamp)
+        moment_ns = self._moment(message)
+        self._labels.append((moment_ns, message))
+        self._latest_ns = max(self._latest_ns, moment_ns)
 
-    def is_settled(self, stamp_ns: int) -> bool:
+    def is_settled(self, moment_ns: int) -> bool:
         """See `Truth.is_settled`."""
-        exact = any(stamp == stamp_ns for stamp, _ in self._labels)
-        return exact or self._latest_ns >= stamp_ns + self._half_period_ns
+        exact = any(moment == moment_ns for moment, _ in self._labels)
+        return exact or self._latest_ns >= moment_ns + self._half_period_ns
 
-    def find(self, stamp_ns: int) -> np.ndarray | None:
+    def distance(self, moment_ns: int) -> int | None:
+        """See `Truth.distance`."""
+        return min((moment - moment_ns for moment, _ in self._labels), key=abs, default=None)
+
+    def find(self, moment_ns: int) -> np.ndarray | None:
         """See `Truth.find`."""
-        distance, message = min(
-            ((abs(stamp - stamp_ns), message) for stamp, message in self._labels),
-            key=lambda pair: pair[0],
-            default=(0, None),
-        )
-        if message is None or distance > self._half_period_ns:
+        distance = self.distance(moment_ns)
+        if distance is None or abs(distance) > self._half_period_ns:
             return None
+        place = [moment for moment, _ in self._labels].index(moment_ns + distance)
+        message = self._labels[place][1]
+        # Where stamps repeat, the next image has the next labels.
+        del self._labels[place]
         frame = to_frame(message)
         if frame.pixel_format != "mono8":
             raise EvaluationError(
@@ -115,16 +132,29 @@ class FolderTruth:
     def offer(self, message: Message) -> None:
         """There is no label topic."""
 
-    def is_settled(self, stamp_ns: int) -> bool:
+    def is_settled(self, moment_ns: int) -> bool:
         """All files are known from the start."""
         return True
 
-    def find(self, stamp_ns: int) -> np.ndarray | None:
+    def distance(self, moment_ns: int) -> int | None:
+        """See `Truth.distance`."""
+        return self._nearest(moment_ns)[0] - moment_ns
+
+    def find(self, moment_ns: int) -> np.ndarray | None:
         """See `Truth.find`."""
-        place = bisect_left(self._stamps, stamp_ns)
+        stamp, path = self._nearest(moment_ns)
+        return read_labels(path) if abs(stamp - moment_ns) <= self._half_period_ns else None
+
+    def count(self, first_ns: int, last_ns: int) -> int:
+        """How many of the files are from a time to another, with half a period more; all where none are."""
+        begin = bisect_left(self._stamps, first_ns - self._half_period_ns)
+        end = bisect_right(self._stamps, last_ns + self._half_period_ns)
+        return (end - begin) or len(self._files)
+
+    def _nearest(self, moment_ns: int) -> tuple[int, Path]:
+        place = bisect_left(self._stamps, moment_ns)
         near = self._files[max(place - 1, 0) : place + 1]
-        stamp, path = min(near, key=lambda pair: abs(pair[0] - stamp_ns))
-        return read_labels(path) if abs(stamp - stamp_ns) <= self._half_period_ns else None
+        return min(near, key=lambda pair: abs(pair[0] - moment_ns))
 
 
 def label_files(folder: Path) -> list[tuple[int, Path]]:
@@ -160,8 +190,3 @@ class IdTable:
     def __call__(self, ids: np.ndarray) -> np.ndarray:
         """Class ids, uint8 (H, W)."""
         return np.asarray(cv2.LUT(ids, self._table))
-
-
-def stamp_ns(content: Any) -> int:
-    """The stamp of a message's header [ns]."""
-    return int(content.header.stamp.sec) * 1_000_000_000 + int(content.header.stamp.nanosec)

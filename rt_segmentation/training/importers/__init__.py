@@ -20,7 +20,7 @@ from rt_segmentation.training.importers.enet import ENET_AUTHORS
 from rt_segmentation.training.importers.errors import CheckpointError
 from rt_segmentation.training.importers.lednet import LEDNET_AUTHORS
 from rt_segmentation.training.importers.linknet import LINKNET_AUTHORS, RESNET18
-from rt_segmentation.training.importers.source import Source
+from rt_segmentation.training.importers.source import Source, Tensors
 from rt_segmentation.training.importers.tensors import read_tensors
 
 __all__ = ["SOURCES", "CheckpointError", "ImportedModel", "detect", "import_checkpoint", "write_model"]
@@ -73,7 +73,7 @@ def import_checkpoint(path: str | Path, *, num_classes: int | None = None) -> Im
             or it has another number of outputs.
     """
     path = Path(path)
-    tensors = read_tensors(path)
+    tensors = _without_prefix(path, read_tensors(path))
     if all(name in tensors for name in INDEPENDENT_ENET):
         raise CheckpointError(_why_not_enet(path, tensors))
     source = detect(tensors)
@@ -180,6 +180,31 @@ def write_model(
         training={"imported_from": model.path.name, "source": source.name},
     )
     return save_model(manifest, model.weights)
+
+
+def _without_prefix(path: Path, tensors: Tensors) -> Tensors:
+    """The tensors under the one prefix with which the names are a source's, without it; else all.
+
+    Wrappers of any kind put a prefix before all names of a network ('module.', 'model.', 'net.'); what has
+    none is something else, as a loss's weights.
+    """
+    for marks in (INDEPENDENT_ENET, *(source.marks for source in SOURCES)):
+        first = [name.removesuffix(marks[0]) for name in tensors if name.endswith(marks[0])]
+        fitting = [
+            prefix
+            for prefix in first
+            if prefix[-1:] in ("", ".") and all(prefix + mark in tensors for mark in marks)
+        ]
+        if "" in fitting:
+            return tensors
+        if len(fitting) > 1:
+            raise CheckpointError(
+                f"checkpoint {path} holds {len(fitting)} networks, under {', '.join(sorted(fitting))};"
+                " save the one that is wanted alone"
+            )
+        for prefix in fitting:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    return tensors
 
 
 def _store_labels(label_set: str | Path, folder: Path) -> str:

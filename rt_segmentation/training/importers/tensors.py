@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
+import re
 import zipfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +18,21 @@ from rt_segmentation.training.importers.torch7 import Module, read_torch7
 FORMATS = "a PyTorch state dict (.pth, .pt), .safetensors, .npz or Torch7 (.t7)"
 
 STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net")
-"""Under which training scripts store the state dict beside optimiser and epoch."""
+"""Under which most training scripts store the state dict beside optimiser and epoch."""
+COMPILED = "_orig_mod."
+"""What torch.compile adds to the names of a module's tensors."""
+MAX_NAMED = 3
 
 TORCH7_TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Read all floating-point tensors as float32; batch norm's step counters are left out.
+    """Read all floating-point tensors as float32; batch norm's step counters and other scalars are left out.
 
-    The format is found from the file's first bytes, not from its name. A state dict may lie under one of
-    `STATE_DICT_KEYS`, and DataParallel's prefix ``module.`` is taken off. Tensors of a Torch7 network are
-    named by their module's path, 1-based, as ``5.1.1.2.running_var``.
+    The format is found from the file's first bytes, not from its name. A state dict may lie under a key, one
+    of `STATE_DICT_KEYS` or else the one with the most tensors. DataParallel's prefix ``module.`` is taken
+    off, and torch.compile's ``_orig_mod.`` wherever it stands. Tensors of a Torch7 network are named by their
+    module's path, 1-based, as ``5.1.1.2.running_var``.
 
     Raises:
         CheckpointError: the file cannot be read, is of no known format, or has a value that is not finite.
@@ -44,6 +52,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         tensors = _read_torch7(path)
     else:
         raise CheckpointError(f"checkpoint {path} is of no known format; it must be {FORMATS}")
+    tensors = {key.replace(COMPILED, ""): value for key, value in tensors.items() if value.ndim}
     tensors = {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
     if tensors and all(key.startswith("module.") for key in tensors):
         tensors = {key[len("module.") :]: value for key, value in tensors.items()}
@@ -86,31 +95,70 @@ def _read_pytorch(path: Path) -> dict[str, np.ndarray]:
     except ImportError:
         raise CheckpointError(f"checkpoint {path} is PyTorch's; install torch to import it") from None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with _harmless_allowed():
+            content = torch.load(path, map_location="cpu", weights_only=True)
     # What a damaged or hostile file raises is documented nowhere and differs by version.
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise CheckpointError(
-            f"checkpoint {path} holds more than tensors or is damaged ({reason[0][:160]});"
-            " where you trust it, load it yourself and save only model.state_dict()"
-        ) from error
+        raise CheckpointError(f"checkpoint {path} {_why_refused(path, error)}") from error
     state = _state_dict(content, torch.Tensor)
     if state is None:
-        raise CheckpointError(
-            f"checkpoint {path} has no state dict, neither at its top nor under {', '.join(STATE_DICT_KEYS)}"
-        )
+        raise CheckpointError(f"checkpoint {path} has no state dict, neither at its top nor under any key")
     return {
         key: value.detach().float().numpy() for key, value in state.items() if isinstance(value, torch.Tensor)
     }
 
 
+def _harmless_allowed() -> AbstractContextManager[None]:
+    """Lets torch load types beside the weights that only hold values: NumPy's, and parsed arguments."""
+    import torch
+
+    # Before, types could not be allowed under the name that they have in a file.
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
+        return nullcontext()
+    multiarray = importlib.import_module("numpy._core.multiarray" if _numpy_2() else "numpy.core.multiarray")
+    functions = [multiarray.scalar, multiarray._reconstruct]
+    # A file may come from the other major version of NumPy, which has another name for the module.
+    named = [(f, f"{m}.multiarray.{f.__name__}") for f in functions for m in ("numpy.core", "numpy._core")]
+    kinds = {type(np.dtype(code)) for code in "?bhilqBHILQefdFDUS"}
+    return torch.serialization.safe_globals([*named, np.ndarray, np.dtype, *kinds, argparse.Namespace])
+
+
+def _numpy_2() -> bool:
+    return int(np.__version__.partition(".")[0]) >= 2
+
+
+def _why_refused(path: Path, error: Exception) -> str:
+    """What a checkpoint holds besides tensors, or what is damaged, as a predicate."""
+    import torch
+
+    advice = "where you trust it, load it yourself and save only model.state_dict()"
+    try:
+        with _harmless_allowed():
+            unsafe = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    # Older versions of torch cannot tell, and neither can any of a damaged file.
+    except Exception:
+        unsafe = re.findall(r"GLOBAL (\S+) was not an allowed", str(error))
+    if unsafe:
+        more = f" and {len(unsafe) - MAX_NAMED} more" if len(unsafe) > MAX_NAMED else ""
+        names = f"{', '.join(unsafe[:MAX_NAMED])}{more}"
+        return f"holds more than tensors: {names}, which would run code of its own; {advice}"
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip() or type(error).__name__
+    # The text before this is about how to load the file all the same.
+    text = text.partition("WeightsUnpickler error: ")[2] or text
+    return f"holds more than tensors or is damaged ({text.splitlines()[0]}); {advice}"
+
+
 def _state_dict(content: Any, tensor: type) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         return None
-    if any(isinstance(value, tensor) for value in content.values()):
-        return {str(key): value for key, value in content.items()}
-    inner = next((content[key] for key in STATE_DICT_KEYS if isinstance(content.get(key), dict)), None)
-    return _state_dict(inner, tensor)
+    for key in STATE_DICT_KEYS:
+        if (inner := _state_dict(content.get(key), tensor)) is not None:
+            return inner
+    found = [content, *(value for value in content.values() if isinstance(value, dict))]
+    most = max(found, key=lambda one: sum(isinstance(value, tensor) for value in one.values()))
+    if not any(isinstance(value, tensor) for value in most.values()):
+        return None
+    return {str(key): value for key, value in most.items()}
 
 
 def _read_torch7(path: Path) -> dict[str, np.ndarray]:

@@ -120,6 +120,8 @@ def _case(what: str, value: Any, limit: float, least: bool = False) -> Case:
 
 def _bag_cases(result: Mapping[str, Any]) -> Iterator[Case]:
     yield Case("evaluation complete", "the evaluation was interrupted" if result["partial"] else None)
+    if result.get("lacks_truth"):
+        yield Case("ground truth used", "ground truth was asked for, and no frame could be compared with it")
     for bag in result["bags"]:
         yield Case(f"bag {bag['path']} whole", bag["problem"])
 

@@ -18,7 +18,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     lines = ["# Bag evaluation", "", wording.summary(result)]
     if result["partial"]:
         lines += ["", f"**{wording.PARTIAL}**"]
-    notes = [*result["problems"], *wording.unmeasured(result)]
+    notes = [*result["problems"], *result.get("notes", ()), *wording.unmeasured(result)]
     if notes:
         lines += ["", *(f"- {escape(note)}" for note in notes)]
     lines += ["", "## Summary", ""]

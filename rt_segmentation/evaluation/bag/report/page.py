@@ -49,7 +49,7 @@ def to_page(result: Mapping[str, Any], pictures: Path) -> str:
         summary=wording.summary(result),
         differences=[wording.difference(comparison) for comparison in result["comparisons"]],
         partial=wording.PARTIAL,
-        left_out=wording.unmeasured(result),
+        left_out=[*result.get("notes", ()), *wording.unmeasured(result)],
         pictures=embedded,
     )
 

@@ -1,0 +1,86 @@
+"""Which of a bag's image topics is the camera's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from contextlib import closing
+
+import cv2
+import numpy as np
+
+from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE
+from rt_segmentation.bags.reading import BagReader, Message
+from rt_segmentation.bags.topics import Topic, choose_topic
+
+IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
+LABEL_WORDS = {"label", "labels", "mask", "masks", "truth", "groundtruth", "segmentation", "semantic"}
+DEPTH_WORDS = {"depth", "disparity", "compresseddepth"}
+MAX_ID = 63
+"""An image without any larger value, but for that of unlabelled pixels, is one of ids."""
+_ID_TYPES = {"mono8": "u1", "8UC1": "u1", "mono16": "u2", "16UC1": "u2", "32SC1": "i4"}
+
+
+def choose_images(reader: BagReader, asked: str | None, without: Collection[str] = ()) -> tuple[Topic, str]:
+    """The topic of the images to segment.
+
+    Of several, those are left aside that have no messages, that are named as labels or depth are, that carry
+    nothing but small ids, or that are another one's '/compressed'.
+
+    Args:
+        reader: of the bag.
+        asked: its name; None leaves the choice to the bag.
+        without: names of topics that are something else.
+
+    Returns:
+        The topic, and a sentence about what was left aside, or ''.
+
+    Raises:
+        BagError: as `choose_topic`.
+    """
+    topics = [topic for topic in reader.topics if topic.name not in without]
+    possible = [topic for topic in topics if topic.type in IMAGE_TYPES]
+    if asked is not None or len(possible) < 2:
+        return choose_topic(topics, asked, IMAGE_TYPES, "image"), ""
+    names = {topic.name for topic in possible}
+    aside = {topic.name: why for topic in possible if (why := _no_camera(reader, topic, names))}
+    left = [topic for topic in possible if topic.name not in aside]
+    chosen = choose_topic(left or possible, None, IMAGE_TYPES, "image")
+    reasons = ", ".join(f"{name} ({why})" for name, why in aside.items())
+    return (
+        chosen,
+        f"the images are those of {chosen.name}; left aside: {reasons}; --image-topic takes any",
+    )
+
+
+def _no_camera(reader: BagReader, topic: Topic, names: Collection[str]) -> str:
+    """Why a topic is none of images to segment, or ''."""
+    words = set(re.split(r"[/_\-]", topic.name.lower()))
+    if not topic.count:
+        return "no messages"
+    if words & LABEL_WORDS:
+        return "named as labels"
+    if words & DEPTH_WORDS:
+        return "named as depth"
+    if topic.name.removesuffix("/compressed") in set(names) - {topic.name}:
+        return "the same images compressed"
+    with closing(reader.messages([topic.name])) as messages:
+        first = next(messages, None)
+    return "nothing but small ids" if first is not None and _holds_ids(first) else ""
+
+
+def _holds_ids(message: Message) -> bool:
+    content = message.content
+    if message.type == COMPRESSED_IMAGE:
+        pixels = cv2.imdecode(np.asarray(content.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    elif content.encoding in _ID_TYPES:
+        order = ">" if content.is_bigendian else "<"
+        data = content.data.tobytes()
+        dtype = np.dtype(order + _ID_TYPES[content.encoding])
+        pixels = np.frombuffer(data[: len(data) // dtype.itemsize * dtype.itemsize], dtype)
+    else:
+        return False
+    if pixels is None or pixels.ndim == 3 or not pixels.size:
+        return False
+    unlabelled = (pixels == 255) | (pixels == 65535)
+    return bool(((pixels <= MAX_ID) & (pixels >= 0) | unlabelled).all())
