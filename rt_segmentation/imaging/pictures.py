@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rt_segmentation.imaging.files import write_image
 from rt_segmentation.labels import LabelSet
 
 CAPTION_PX = 26
@@ -68,8 +69,7 @@ def write_picture(path: Path, rgb: np.ndarray) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    if not cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"picture {path} cannot be written")
+    write_image(path, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
 
 
 def _to_width(image: np.ndarray, width: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from rt_segmentation.data.sources import ImageSource, ReadAhead, SourceImage, open_source
 from rt_segmentation.imaging.codec import encode_jpeg
 from rt_segmentation.ros.camera_parameters import PARAMETERS
+from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.parameters import declare, refuse_unknown, values
 from rt_segmentation.ros.process import run_node
 
@@ -56,6 +57,7 @@ class CameraNode(Node):
 
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
+        log_through(self.get_logger())
         refuse_unknown(self, PARAMETERS)
         declare(self, PARAMETERS)
         self._settings = settings = values(self, PARAMETERS)
@@ -66,6 +68,7 @@ class CameraNode(Node):
             width=settings["width"],
             height=settings["height"],
             rate_hz=settings["rate_hz"],
+            image_bits=settings["image_bits"],
             on_warning=self._warn,
         )
         self.published = 0

@@ -18,6 +18,8 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from rt_segmentation.imaging.files import printable
+
 T = TypeVar("T")
 
 # Of the process, as signals are.
@@ -107,7 +109,7 @@ def run_node(name: str, make_node: Callable[[], ProcessNode], argv: Sequence[str
     try:
         threads_ended = _run(make_node, list(sys.argv if argv is None else argv))
     except (ValueError, ParameterException) as error:
-        get_logger(name).fatal(str(error))
+        get_logger(name).fatal(printable(error))
         return 2
     except (ExternalShutdownException, _InterruptedAtStart):
         pass

@@ -11,6 +11,7 @@ from rt_segmentation.evaluation.bag.state import BagState
 from rt_segmentation.evaluation.bag.throughput import engine_rate
 from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import ModelManifest, find_model
@@ -33,6 +34,7 @@ class Settings:
         out: folder for all that is written.
         write_bag, video: whether to write masks as a bag, overlays as an mp4.
         max_bins: bins of time kept of each bag.
+        image_bits: how many bits 16-bit images use, or 'auto': then each bag's first images decide.
     """
 
     models: tuple[str, ...]
@@ -48,6 +50,7 @@ class Settings:
     write_bag: bool = False
     video: bool = False
     max_bins: int = 256
+    image_bits: str = AUTO
 
 
 @dataclass(frozen=True)

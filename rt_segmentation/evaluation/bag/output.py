@@ -16,6 +16,7 @@ from rt_segmentation.bags.writing import BagWriter
 from rt_segmentation.evaluation.bag.outcome import Segmented
 from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.imaging.convert import to_rgb
+from rt_segmentation.imaging.files import path_for_opencv
 from rt_segmentation.imaging.render import colorize, overlay
 from rt_segmentation.labels import LabelSet
 
@@ -113,7 +114,8 @@ class OverlayVideo:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._size = (frame.width, frame.height)
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._path), fourcc, self._rate_hz, self._size)
+            with path_for_opencv(self._path) as path:
+                self._writer = cv2.VideoWriter(path, fourcc, self._rate_hz, self._size)
             if not self._writer.isOpened():
                 raise OSError(f"video {self._path} cannot be written")
         if (frame.width, frame.height) != self._size:
