@@ -1,0 +1,150 @@
+"""Label images of others: ids are ids at any depth, in any container that changes none of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from png_writer import grey_png
+
+pytest.importorskip("rosbags", reason="rosbags is not installed: no messages to read")
+
+from street_bags import BEGIN_NS, TYPES, image, street, write_bag
+
+from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE, to_labels
+from rt_segmentation.bags.reading import Message
+from rt_segmentation.data.dataset import DatasetError, read_labels
+from rt_segmentation.evaluation.bag.truth import TopicTruth
+from rt_segmentation.imaging.errors import ImageError
+
+IDS = np.random.default_rng(0).integers(0, 2, (48, 65), np.uint8)
+MANY = np.random.default_rng(0).choice(np.array([0, 1, 2, 3, 9, 15], np.uint8), (48, 65))
+FULL = np.random.default_rng(0).choice(np.array([0, 1, 11, 254, 255], np.uint8), (48, 65))
+
+
+def encoded(suffix: str, pixels: np.ndarray, *options: int) -> bytes:
+    return cv2.imencode(suffix, pixels, options)[1].tobytes()
+
+
+def three(ids: np.ndarray) -> np.ndarray:
+    return np.repeat(ids[..., None], 3, -1)
+
+
+FILES = {
+    "1 bit": (IDS, grey_png(IDS, 1)),
+    "2 bit": (MANY & 3, grey_png(MANY & 3, 2)),
+    "4 bit": (MANY, grey_png(MANY, 4)),
+    "8 bit": (FULL, encoded(".png", FULL)),
+    "16 bit": (FULL, encoded(".png", FULL.astype(np.uint16))),
+    "R = G = B": (FULL, encoded(".png", three(FULL))),
+    "with alpha": (FULL, encoded(".png", np.dstack([three(FULL), np.full_like(FULL, 9)]))),
+    "lossless WebP": (FULL, encoded(".webp", three(FULL), cv2.IMWRITE_WEBP_QUALITY, 101)),
+}
+RAW = {
+    name: (FULL, name, FULL.astype(dtype))
+    for name, dtype in (
+        ("mono8", "u1"), ("8UC1", "u1"), ("mono16", "<u2"), ("16UC1", "<u2"), ("16SC1", "<i2"),
+        ("32SC1", "<i4"),
+    )
+} | {name: (FULL, name, three(FULL)) for name in ("rgb8", "8UC3")}  # fmt: skip
+
+
+def compressed(data: bytes, format: str = "mono8; png compressed ") -> Message:
+    header = image(IDS, BEGIN_NS).header
+    content = TYPES.types[COMPRESSED_IMAGE](header=header, format=format, data=np.frombuffer(data, np.uint8))
+    return Message("truth", COMPRESSED_IMAGE, BEGIN_NS, content)
+
+
+def raw(pixels: np.ndarray, encoding: str, **fields: Any) -> Message:
+    data = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
+    return Message("truth", IMAGE, BEGIN_NS, image(pixels, BEGIN_NS, encoding=encoding, data=data, **fields))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_ids_of_a_compressed_topic_are_those_that_were_stored(name: str) -> None:
+    expected, data = FILES[name]
+    truth = TopicTruth(1)
+    truth.offer(compressed(data))
+    found = truth.find(BEGIN_NS)
+    assert found is not None and found.dtype == np.uint8
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_ids_of_a_file_are_those_that_were_stored(name: str, tmp_path: Path) -> None:
+    expected, data = FILES[name]
+    (tmp_path / "0.png").write_bytes(data)
+    np.testing.assert_array_equal(read_labels(tmp_path / "0.png"), expected)
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_ids_of_a_raw_topic_are_read_at_any_depth(name: str) -> None:
+    expected, encoding, pixels = RAW[name]
+    np.testing.assert_array_equal(to_labels(raw(pixels, encoding)), expected)
+    if pixels.itemsize > 1:
+        swapped = pixels.astype(pixels.dtype.newbyteorder(">"))
+        np.testing.assert_array_equal(to_labels(raw(swapped, encoding, is_bigendian=1)), expected)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (encoded(".jpg", FULL), "is a JPEG, which changes ids"),
+        (encoded(".webp", three(FULL), cv2.IMWRITE_WEBP_QUALITY, 90), "is a lossy WebP, which changes ids"),
+        (encoded(".png", street(0)[0]), "are colours; label images hold a class id a pixel"),
+        (
+            encoded(".png", np.full((40, 40), 700, np.uint16)),
+            "numbers from 700 to 700; class ids are 0 to 254",
+        ),
+        (encoded(".png", FULL)[:-20], "PNG is truncated"),
+        (b"", "starts with nothing"),
+    ],
+)
+def test_what_changes_ids_is_refused(data: bytes, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=sentence):
+        to_labels(compressed(data))
+    (tmp_path / "0.png").write_bytes(data)
+    with pytest.raises(DatasetError, match=f"0.png is not an image that can be used: .*{sentence}"):
+        read_labels(tmp_path / "0.png")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "encoding", "sentence"),
+    [
+        (np.full((40, 40), -1, "<i4"), "32SC1", "numbers from -1 to -1"),
+        (np.full((40, 40), 256, "<u2"), "16UC1", "numbers from 256 to 256"),
+        (np.zeros((40, 40), "<f4"), "32FC1", "'32FC1'; label images hold a class id a pixel in one of mono8"),
+        (street(0)[0], "rgb8", "are colours"),
+    ],
+)
+def test_raw_images_that_are_no_labels_are_refused(pixels: np.ndarray, encoding: str, sentence: str) -> None:
+    with pytest.raises(ImageError, match=sentence):
+        to_labels(raw(pixels, encoding))
+
+
+def test_a_bag_of_16_bit_labels_scores_as_one_of_8_bits(small_model: Any, tmp_path: Path) -> None:
+    import threading
+
+    from street_bags import settings
+
+    from rt_segmentation.evaluation.bag.run import evaluate_bags
+
+    scores = []
+    for name, dtype, encoding in (("eight", "u1", "mono8"), ("deep", "<u2", "16UC1")):
+        messages = []
+        for i in range(3):
+            stamp = BEGIN_NS + i * 10**8
+            rgb, labels = street(i)
+            messages.append(("camera", stamp, image(rgb, stamp)))
+            data = labels.astype(dtype)
+            fields = {"encoding": encoding, "data": data.reshape(-1).view(np.uint8)}
+            messages.append(("truth", stamp, image(data, stamp, **fields)))
+        path = write_bag(tmp_path / name, messages)
+        result = evaluate_bags(
+            [path], settings(small_model, tmp_path / f"{name}_out"), "", threading.Event(), lambda *_: None
+        )
+        scores.append(result["models"][0]["accuracy"])
+    assert scores[0]["frames"] == 3 and scores[0] == scores[1]
