@@ -15,6 +15,7 @@ import yaml
 
 from rt_segmentation.bags.errors import BagError, Broken, rosbags_missing
 from rt_segmentation.bags.topics import Topic
+from rt_segmentation.imaging.files import printable
 
 METADATA = "metadata.yaml"
 STORAGES = (".mcap", ".db3", ".bag")
@@ -85,7 +86,8 @@ def decompressed(path: Path) -> Iterator[Path]:
         Broken: nothing of it can be decompressed.
     """
     if path.suffix != COMPRESSED:
-        yield path
+        with _openable(path) as plain:
+            yield plain
         return
     try:
         from backports import zstd
@@ -101,6 +103,19 @@ def decompressed(path: Path) -> Iterator[Path]:
             if not plain.stat().st_size:
                 raise Broken(f"cannot be decompressed: {error}") from error
         yield plain
+
+
+@contextmanager
+def _openable(path: Path) -> Iterator[Path]:
+    """The file, or a link to it where SQLite would not take its name, which is not UTF-8; so with its log."""
+    if path.suffix != ".db3" or printable(path) == str(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="rt_segmentation-") as folder:
+        for ending in ("", "-wal"):
+            if (target := path.with_name(path.name + ending).absolute()).exists():
+                (Path(folder) / f"bag.db3{ending}").symlink_to(target)
+        yield Path(folder) / "bag.db3"
 
 
 def decompress_message(data: bytes) -> bytes:

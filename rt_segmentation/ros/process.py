@@ -132,6 +132,9 @@ def _run(make_node: Callable[[], ProcessNode], argv: list[str]) -> bool:
         _stopped.set()
         raise _InterruptedAtStart
 
+    foreign = next((printable(argument) for argument in argv if printable(argument) != argument), None)
+    if foreign is not None:
+        raise StartError(f"'{foreign}' is not UTF-8, and ROS has no other text; give a link to that path")
     # Not rclpy's own handlers, which shut the context down under the last messages.
     _on_signals(interrupt)
     try:

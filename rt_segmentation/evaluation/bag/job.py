@@ -10,6 +10,7 @@ from typing import Any
 from rt_segmentation.evaluation.bag.state import BagState
 from rt_segmentation.evaluation.bag.throughput import engine_rate
 from rt_segmentation.evaluation.dataset import EvaluationError
+from rt_segmentation.imaging.files import printable
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.inference.segmenter import Segmenter
@@ -65,7 +66,8 @@ class Job:
     @property
     def stem(self) -> str:
         """Begins the names of what is written about this bag."""
-        return f"{self.index:04}_{self.path.stem}"
+        # A bag's name need not be UTF-8; those of pictures and videos are in pages.
+        return f"{self.index:04}_{printable(self.path.stem)}".replace("\\", "_")
 
     @property
     def state_path(self) -> Path:
