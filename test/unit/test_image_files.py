@@ -34,8 +34,6 @@ JPEG = encode_jpeg(smooth(), 90)
 
 def test_a_truncated_jpeg_is_refused_wherever_files_are_read(tmp_path: Path) -> None:
     (tmp_path / "half.jpg").write_bytes(JPEG[: len(JPEG) // 2])
-    # OpenCV fills the rest with grey and says nothing.
-    assert cv2.imread(str(tmp_path / "half.jpg")) is not None
     with pytest.raises(DatasetError, match=r"half.jpg is not an image that can be used: the JPEG is trunc"):
         read_rgb(tmp_path / "half.jpg")
     with pytest.raises(DatasetError, match=r"half.jpg .* truncated"):
