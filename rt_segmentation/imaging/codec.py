@@ -248,7 +248,10 @@ def decode_file(data: bytes, header: Header, mode: int) -> npt.NDArray[Any]:
     if header.ended:
         return _decoded(data, header, mode)
     # Without an end marker, what follows the last row may not matter.
-    pixels, *others = (_decoded(file, header, mode) for file in endings(data))
+    try:
+        pixels, *others = (_decoded(file, header, mode) for file in endings(data))
+    except ImageError:
+        raise ImageError("undecodable", truncated_sentence(data)) from None
     if not all(np.array_equal(pixels, other) for other in others):
         raise ImageError("undecodable", truncated_sentence(data))
     return pixels

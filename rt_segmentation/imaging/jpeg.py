@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from rt_segmentation.imaging.errors import ImageError
 
-END = b"\xff\xd9"
-"""The end-of-image marker (EOI)."""
+_END = b"\xff\xd9"
+_SOS_MARKER = b"\xff\xda"
+_FOLLOWING = b"\xb6\x5a\x6d\x93" * 64
 # In entropy-coded data 0xFF is followed by 0x00 or a restart marker (D0 to D7); all else is a real marker.
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
@@ -121,15 +122,19 @@ def _coded_units(width: int, height: int, sampling: dict[int, tuple[int, int]], 
     return -(-width * h // (across * 8)) * -(-height * v // (down * 8))
 
 
-def endings(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """A JPEG without its end marker, ended in three ways: all decode to the same pixels if no row is missing.
+def endings(data: bytes) -> tuple[bytes, ...]:
+    """A JPEG without its end marker, ended in different ways: all decode alike if no row is missing.
 
-    The first is the file with the marker. The decoder takes missing bits for zeros there, and for those of
-    the bytes before the marker in the others; where it needs none, it skips these bytes.
+    Where bits are missing, the decoder takes those of the bytes that follow; otherwise it does not look at
+    them. Of a single scan it needs no end marker, and says nothing of such bytes; several scans it collects
+    up to the marker, and libjpeg then writes a line about the bytes before it.
     """
     # Half a marker would make another one of the byte that follows.
     cut = data.rstrip(b"\xff")
-    return cut + END, cut + b"\xb6\x5a\x6d\x93" * 64 + END, cut + b"\x49\xa5\x92\x6c" * 64 + END
+    followed = [cut + _FOLLOWING, cut + _FOLLOWING[::-1]]
+    if data.count(_SOS_MARKER) == 1:
+        return tuple(followed)
+    return cut + _END, *(file + _END for file in followed)
 
 
 def truncated_sentence(data: bytes) -> str:

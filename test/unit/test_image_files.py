@@ -104,7 +104,7 @@ def foreign(tmp_path: Path) -> Path:
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """A command in a process of its own, which OpenCV used to end."""
-    command = [sys.executable, "-m", "rt_segmentation.cli", *map(os.fsencode, arguments)]
+    command: list[str | bytes] = [sys.executable, "-m", "rt_segmentation.cli", *map(os.fsencode, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 

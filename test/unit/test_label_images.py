@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from png_writer import grey_png
+from dataset_layouts import grey_png
 
 pytest.importorskip("rosbags", reason="rosbags is not installed: no messages to read")
 

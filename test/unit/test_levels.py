@@ -25,7 +25,7 @@ GREY = cv2.cvtColor(RGB, cv2.COLOR_RGB2GRAY)
 
 def deep(pixels: np.ndarray, bits: int) -> np.ndarray:
     """8-bit samples over the whole range of a camera of more bits."""
-    return (pixels.astype(np.uint32) * (2**bits - 1) // 255).astype(np.uint16)
+    return np.asarray(pixels.astype(np.uint32) * (2**bits - 1) // 255, np.uint16)
 
 
 def frame(samples: np.ndarray, pixel_format: str = "mono16") -> Frame:
