@@ -82,7 +82,7 @@ def _add_evaluate_bag(commands: argparse._SubParsersAction[argparse.ArgumentPars
     evaluate = commands.add_parser("evaluate-bag", help="measure models on recorded bags, without ROS")
     evaluate.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2, or a file of ROS 1")
     evaluate.add_argument("--image-topic", metavar="T", help="of the images (default: the only one there is)")
-    evaluate.add_argument("--label-topic", metavar="L", help="of label images (mono8), the ground truth")
+    evaluate.add_argument("--label-topic", metavar="L", help="of label images, the ground truth")
     evaluate.add_argument("--labels", type=Path, metavar="DIR", help="label PNGs named by stamp in ns")
     evaluate.add_argument(
         "--void-id",

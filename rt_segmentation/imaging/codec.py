@@ -126,7 +126,7 @@ def decode_image(
     Raises:
         ImageError: ``bad_size``, ``unknown_encoding``, ``bad_step`` or ``truncated``.
     """
-    _check_size(f"The {encoding} image", width, height)
+    check_size(f"The {encoding} image", width, height)
     pixel_format = _ALIASES.get(encoding, encoding)
     layout = _LAYOUTS.get(pixel_format)
     if layout is None:
@@ -159,7 +159,7 @@ def view_samples(
     Raises:
         ImageError: ``bad_size``, ``bad_step`` or ``truncated``.
     """
-    _check_size(f"The {encoding} image", width, height)
+    check_size(f"The {encoding} image", width, height)
     layout = (_Plane(1, sample_bytes=sample_bytes),)
     return _planes(encoding, layout, width, height, step, is_bigendian, data)[0]
 
@@ -222,7 +222,7 @@ def decode_compressed(format: str, data: Buffer, *, stamp_ns: int = 0, frame_id:
             f"The compressed image of format {format!r} starts with {raw[:4].hex(' ') or 'nothing'}; "
             "it must be a whole JPEG, PNG or WebP file.",
         )
-    _check_size(f"The {header.kind}", header.width, header.height)
+    check_size(f"The {header.kind}", header.width, header.height)
     mode = cv2.IMREAD_GRAYSCALE if header.grey else cv2.IMREAD_COLOR
     if header.bits == 16:
         mode |= cv2.IMREAD_ANYDEPTH
@@ -319,7 +319,12 @@ def _grey_format(format: str, deep: bool) -> str:
     return source if source.startswith("bayer_") and source in _LAYOUTS else f"mono{bits}"
 
 
-def _check_size(what: str, width: int, height: int) -> None:
+def check_size(what: str, width: int, height: int) -> None:
+    """Refuses an image, named by `what`, of which a side [px] is out of range.
+
+    Raises:
+        ImageError: ``bad_size``.
+    """
     if not (MIN_SIDE_PX <= width <= MAX_SIDE_PX and MIN_SIDE_PX <= height <= MAX_SIDE_PX):
         raise ImageError(
             "bad_size", f"{what} is {width}x{height} px; each side must be {MIN_SIDE_PX} to {MAX_SIDE_PX} px."

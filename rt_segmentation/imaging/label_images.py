@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rt_segmentation.imaging.codec import Buffer, decode_file, decode_image, view_samples
+from rt_segmentation.imaging.codec import Buffer, check_size, decode_file, decode_image, view_samples
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.headers import Header, read_header
 
@@ -56,12 +56,17 @@ def decode_raw_labels(
 
 
 def decode_label_file(data: Buffer) -> npt.NDArray[np.uint8]:
-    """Decodes a PNG or lossless WebP as ids, uint8 (H, W).
+    """Decodes the PNG or lossless WebP of a ``sensor_msgs/CompressedImage`` as ids, uint8 (H, W).
 
     Raises:
-        ImageError: As `decode_stored`, and ``undecodable`` for numbers or colours that are no ids.
+        ImageError: As `decode_stored`, ``undecodable`` for numbers or colours that are no ids, ``bad_size``
+            before anything is decoded.
     """
-    return ids_of(decode_stored(data))
+    raw = bytes(data)
+    header = read_header(raw)
+    if header is not None:
+        check_size(f"The {header.kind}", header.width, header.height)
+    return ids_of(decode_stored(raw))
 
 
 def decode_stored(data: Buffer) -> npt.NDArray[Any]:

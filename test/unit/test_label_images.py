@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,15 @@ from dataset_layouts import grey_png
 
 pytest.importorskip("rosbags", reason="rosbags is not installed: no messages to read")
 
-from street_bags import BEGIN_NS, TYPES, image, street, write_bag
+from street_bags import BEGIN_NS, TYPES, image, settings, street, write_bag
 
 from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE, to_labels
 from rt_segmentation.bags.reading import Message
 from rt_segmentation.data.dataset import DatasetError, read_labels
+from rt_segmentation.evaluation.bag.run import evaluate_bags
 from rt_segmentation.evaluation.bag.truth import TopicTruth
 from rt_segmentation.imaging.errors import ImageError
+from rt_segmentation.models import ModelManifest
 
 IDS = np.random.default_rng(0).integers(0, 2, (48, 65), np.uint8)
 MANY = np.random.default_rng(0).choice(np.array([0, 1, 2, 3, 9, 15], np.uint8), (48, 65))
@@ -111,6 +115,13 @@ def test_what_changes_ids_is_refused(data: bytes, sentence: str, tmp_path: Path)
         read_labels(tmp_path / "0.png")
 
 
+def test_the_declared_size_is_checked_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(".png", np.zeros((40, 8000), np.uint8))
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match="PNG is 8000x40 px; each side must be 32 to 7680 px"):
+        to_labels(compressed(data))
+
+
 @pytest.mark.parametrize(
     ("pixels", "encoding", "sentence"),
     [
@@ -125,26 +136,42 @@ def test_raw_images_that_are_no_labels_are_refused(pixels: np.ndarray, encoding:
         to_labels(raw(pixels, encoding))
 
 
-def test_a_bag_of_16_bit_labels_scores_as_one_of_8_bits(small_model: Any, tmp_path: Path) -> None:
-    import threading
+def evaluated(path: Path, model: ModelManifest, change: Callable[..., Any]) -> dict[str, Any]:
+    """The result of a bag of three streets, whose messages `change` makes of pixels, labels and stamp."""
+    messages = []
+    for i in range(3):
+        stamp = BEGIN_NS + i * 10**8
+        pair = change(*street(i), stamp)
+        messages += [(topic, stamp, content) for topic, content in zip(("camera", "truth"), pair)]
+    bag = write_bag(path, messages)
+    chosen = settings(model, path.with_name(f"{path.name}_out"))
+    return evaluate_bags([bag], chosen, "", threading.Event(), lambda *_: None)
 
-    from street_bags import settings
 
-    from rt_segmentation.evaluation.bag.run import evaluate_bags
+def deep(pixels: np.ndarray, stamp: int, encoding: str) -> Any:
+    stored = pixels.astype("<u2")
+    return image(stored, stamp, encoding=encoding, data=stored.reshape(-1).view(np.uint8))
 
-    scores = []
-    for name, dtype, encoding in (("eight", "u1", "mono8"), ("deep", "<u2", "16UC1")):
-        messages = []
-        for i in range(3):
-            stamp = BEGIN_NS + i * 10**8
-            rgb, labels = street(i)
-            messages.append(("camera", stamp, image(rgb, stamp)))
-            data = labels.astype(dtype)
-            fields = {"encoding": encoding, "data": data.reshape(-1).view(np.uint8)}
-            messages.append(("truth", stamp, image(data, stamp, **fields)))
-        path = write_bag(tmp_path / name, messages)
-        result = evaluate_bags(
-            [path], settings(small_model, tmp_path / f"{name}_out"), "", threading.Event(), lambda *_: None
-        )
-        scores.append(result["models"][0]["accuracy"])
+
+def test_a_bag_of_16_bits_scores_as_one_of_8(small_model: ModelManifest, tmp_path: Path) -> None:
+    def grey(rgb: np.ndarray) -> np.ndarray:
+        return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+
+    eight = evaluated(
+        tmp_path / "eight",
+        small_model,
+        lambda rgb, labels, stamp: (image(grey(rgb), stamp), image(labels, stamp)),
+    )
+    sixteen = evaluated(
+        tmp_path / "sixteen",
+        small_model,
+        lambda rgb, labels, stamp: (
+            deep(grey(rgb).astype(np.uint16) << 4, stamp, "mono16"),
+            deep(labels, stamp, "16UC1"),
+        ),
+    )
+    scores = [result["models"][0]["accuracy"] for result in (eight, sixteen)]
     assert scores[0]["frames"] == 3 and scores[0] == scores[1]
+    assert eight["problems"] == []
+    (guess,) = sixteen["problems"]
+    assert "taken for 12 bits; set image_bits" in guess
