@@ -330,6 +330,16 @@ def test_a_jpeg_that_lacks_only_its_end_marker_is_whole(name: str) -> None:
         assert np.array_equal(decode_compressed("jpeg", data).planes[0], expected)
 
 
+def test_a_jpeg_that_ends_before_a_restart_is_truncated_without_decoding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = compressed_files()["jpeg restarts"]
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    last = max(whole.rfind(bytes((0xFF, marker))) for marker in range(0xD0, 0xD8))
+    with refused("undecodable", "not all of its rows"):
+        decode_compressed("jpeg", whole[:last])
+
+
 def test_a_progressive_jpeg_without_its_last_scan_is_truncated() -> None:
     whole = compressed_files()["jpeg progressive"]
     with refused("undecodable", "not all of its rows"):
