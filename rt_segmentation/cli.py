@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -122,7 +123,7 @@ def _add_evaluate_bag(commands: argparse._SubParsersAction[argparse.ArgumentPars
         metavar="T",
         help="of the images (default: the only one that is not of labels or depth)",
     )
-    evaluate.add_argument("--label-topic", metavar="L", help="of label images (mono8), the ground truth")
+    evaluate.add_argument("--label-topic", metavar="L", help="of label images, the ground truth")
     evaluate.add_argument("--labels", type=Path, metavar="DIR", help="label PNGs named by stamp in ns")
     evaluate.add_argument(
         "--void-id",
@@ -153,7 +154,17 @@ def _add_evaluate_bag(commands: argparse._SubParsersAction[argparse.ArgumentPars
     evaluate.add_argument("--video", action="store_true", help="write the overlays as mp4")
     evaluate.add_argument("--jobs", type=int, metavar="N", help="processes, each with a bag at a time")
     evaluate.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster; 'local' starts one here")
+    _add_image_bits(evaluate)
     _add_thresholds(evaluate)
+
+
+def _add_image_bits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--image-bits",
+        default="auto",
+        choices=("auto", "8", "10", "12", "14", "16"),
+        help="that 16-bit images use; auto (default) guesses from the images, and says so",
+    )
 
 
 def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -200,6 +211,7 @@ def _add_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     make.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="(default mcap)")
     make.add_argument("--seed", type=int, default=7, help="of the street (default 7)")
     make.add_argument("--overwrite", action="store_true", help="replace a bag that is there")
+    _add_image_bits(make)
 
     info = actions.add_parser("info", help="topics, rates and damage of bags, read to their ends")
     info.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap, .db3 or .bag")
@@ -252,6 +264,7 @@ def _add_engines(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument(
         "--calibrate-frames", type=int, default=100, help="so many, evenly spread (default 100)"
     )
+    _add_image_bits(export)
 
     tune = commands.add_parser("tune", help="time all engines here, so that auto takes the fastest")
     tune.add_argument("model", help="a model, or the path of a manifest")
@@ -368,6 +381,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         Exception: a fault of this package; a line on stderr says so before the traceback.
     """
+    # A file's name need not be UTF-8; what is printed of it is, for people as for who reads JSON.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = build_parser().parse_args(argv)
     try:
         for place in arguments.network:

@@ -15,6 +15,7 @@ import yaml
 
 from rt_segmentation.bags.errors import BagError, Broken, rosbags_missing
 from rt_segmentation.bags.topics import Topic
+from rt_segmentation.imaging.files import printable
 
 METADATA = "metadata.yaml"
 STORAGES = (".mcap", ".db3", ".bag")
@@ -95,7 +96,8 @@ def decompressed(path: Path) -> Iterator[Path]:
     """
     storage = storage_of(path)
     if storage is None or (path.suffix == storage and not is_compressed(path)):
-        yield path
+        with _openable(path) as plain:
+            yield plain
         return
     with tempfile.TemporaryDirectory(prefix="rt_segmentation-") as folder:
         plain = Path(folder) / f"bag{storage}"
@@ -117,6 +119,19 @@ def decompressed(path: Path) -> Iterator[Path]:
             if not plain.stat().st_size:
                 raise Broken(f"cannot be decompressed: {error}") from error
         yield plain
+
+
+@contextmanager
+def _openable(path: Path) -> Iterator[Path]:
+    """The file, or a link to it where SQLite would not take its name, which is not UTF-8; so with its log."""
+    if path.suffix != ".db3" or printable(path) == str(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="rt_segmentation-") as folder:
+        for ending in ("", *DATABASE_COMPANIONS):
+            if (target := path.with_name(path.name + ending).absolute()).exists():
+                (Path(folder) / f"bag.db3{ending}").symlink_to(target)
+        yield Path(folder) / "bag.db3"
 
 
 def decompress_message(data: bytes) -> bytes:

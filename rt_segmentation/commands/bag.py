@@ -20,6 +20,7 @@ from rt_segmentation.bags.storage import compression
 from rt_segmentation.bags.writing import BagWriter
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.data.sources import FolderSource, StreetSource, open_source
+from rt_segmentation.imaging.files import path_for_opencv
 
 RATE_HZ = 10.0
 STREET_FRAMES = 100
@@ -114,7 +115,12 @@ def _make(arguments: argparse.Namespace) -> None:
         raise BagError(f"--rate is {rate_hz:g}, it must be above 0 [Hz]")
     skipped: list[str] = []
     source = open_source(
-        arguments.images, arguments.labels, seed=arguments.seed, rate_hz=rate_hz, on_warning=skipped.append
+        arguments.images,
+        arguments.labels,
+        seed=arguments.seed,
+        rate_hz=rate_hz,
+        image_bits=arguments.image_bits,
+        on_warning=skipped.append,
     )
     frames = arguments.frames
     if frames is None and isinstance(source, StreetSource):
@@ -147,8 +153,9 @@ def _rate_hz(images: str) -> float:
     path = Path(images).expanduser()
     if not path.is_file():
         return RATE_HZ
-    capture = cv2.VideoCapture(str(path))
-    try:
-        return float(capture.get(cv2.CAP_PROP_FPS)) or RATE_HZ
-    finally:
-        capture.release()
+    with path_for_opencv(path) as name:
+        capture = cv2.VideoCapture(name)
+        try:
+            return float(capture.get(cv2.CAP_PROP_FPS)) or RATE_HZ
+        finally:
+            capture.release()

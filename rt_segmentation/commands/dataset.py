@@ -70,6 +70,8 @@ def print_table(statistics: Statistics) -> None:
     print(f"\nunlabelled {values['unlabelled_share']:.4f} of all pixels")
     for key in ("mean", "std"):
         print(f"{key:5}" + " ".join(f"{value:.4f}" for value in values[key]) + "  (R G B, of 1)")
+    for note in values["notes"]:
+        print(f"note: {note}")
 
 
 def write_samples(dataset: SegmentationDataset, path: Path) -> None:

@@ -17,11 +17,14 @@ from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import to_frame
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.commands.progress import progress
+from rt_segmentation.data.dataset import levels_of
+from rt_segmentation.data.names import spread
 from rt_segmentation.imaging.convert import to_rgb
 from rt_segmentation.imaging.errors import ImageError
+from rt_segmentation.imaging.levels import AUTO, Levels
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.engines import Engine, EngineError, build_engine, installed
-from rt_segmentation.inference.parity import images_in, read_frame, resize_frame, spread
+from rt_segmentation.inference.parity import images_in, read_frame, resize_frame
 from rt_segmentation.inference.tuning import Timing, remember
 from rt_segmentation.models import ModelManifest, find_model
 from rt_segmentation.provenance import machine
@@ -92,15 +95,21 @@ def _calibration_frames(
     count = arguments.calibrate_frames
     if arguments.calibrate_images is not None:
         files = spread(images_in(arguments.calibrate_images), count)
-        return [read_frame(p, height, width) for p in progress(files, len(files))], "a folder of images"
+        levels = levels_of(files, arguments.image_bits)
+        found = [read_frame(path, height, width, levels) for path in progress(files, len(files))]
+        return found, "a folder of images"
     if arguments.calibrate_bag is not None:
-        found = bag_frames(arguments.calibrate_bag, arguments.image_topic, count, height, width)
+        found = bag_frames(
+            arguments.calibrate_bag, arguments.image_topic, count, height, width, arguments.image_bits
+        )
         return found, "a bag"
     images = _dataset_images(manifest, arguments.calibrate, arguments.data_root, count)
     return [resize_frame(image, height, width) for image in images], f"{arguments.calibrate} train"
 
 
-def bag_frames(path: Path, topic: str | None, count: int, height: int, width: int) -> list[np.ndarray]:
+def bag_frames(
+    path: Path, topic: str | None, count: int, height: int, width: int, image_bits: str = AUTO
+) -> list[np.ndarray]:
     """Some of a bag's images, evenly spread; no others are decoded, and for a damaged one comes the next.
 
     Args:
@@ -109,6 +118,7 @@ def bag_frames(path: Path, topic: str | None, count: int, height: int, width: in
         count: how many, less where the bag has less.
         height: of the result [px].
         width: of the result [px].
+        image_bits: how many bits 16-bit images use, or 'auto'.
 
     Returns:
         uint8 (height, width, 3) RGB.
@@ -117,7 +127,7 @@ def bag_frames(path: Path, topic: str | None, count: int, height: int, width: in
         BagError: the bag cannot be read, has no such topic or several, or none of its images can be decoded.
     """
     frames: list[np.ndarray] = []
-    problem = "there are no messages"
+    problem, levels = "there are no messages", Levels(image_bits)
     with BagReader(path) as reader:
         chosen, note = choose_images(reader, topic)
         for sentence in (note, *reader.notes):
@@ -130,7 +140,7 @@ def bag_frames(path: Path, topic: str | None, count: int, height: int, width: in
             if not due:
                 continue
             try:
-                frames.append(to_rgb(to_frame(message), (width, height)))
+                frames.append(to_rgb(levels(to_frame(message)), (width, height)))
             except ImageError as error:
                 problem = str(error)
             else:

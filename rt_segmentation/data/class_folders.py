@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rt_segmentation.data.dataset import IMAGE_SUFFIXES, DatasetError, name_some, read_rgb
+from rt_segmentation.data.dataset import DatasetError, levels_of, name_some, read_rgb
+from rt_segmentation.data.names import files_in
 
 
 class ClassFolders:
@@ -32,10 +33,11 @@ class ClassFolders:
         self.files: list[tuple[Path, int]] = []
         empty = []
         for index, class_folder in enumerate(folders):
-            images = sorted(p for p in class_folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            images = files_in(class_folder)
             self.files += [(image, index) for image in images]
             if not images:
                 empty.append(class_folder.name)
+        self._levels = levels_of([image for image, _ in self.files])
         if empty:
             raise DatasetError(f"folder {folder} has classes without images: {name_some(empty)}")
 
@@ -45,4 +47,4 @@ class ClassFolders:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         """An image, uint8 (H, W, 3) RGB, and its class."""
         path, class_index = self.files[index]
-        return read_rgb(path), class_index
+        return read_rgb(path, self._levels), class_index

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 
+from rt_segmentation.data.names import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from rt_segmentation.data.names import FilesByName, alike, files_in, spread
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.imaging.errors import ImageError
+from rt_segmentation.imaging.files import is_deep_png, read_bytes, read_frame
+from rt_segmentation.imaging.label_images import decode_stored, ids_of
+from rt_segmentation.imaging.levels import AUTO, Levels
 from rt_segmentation.labels import IGNORE_ID, LabelSet
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+LOOKED_AT = 8
+"""So many images, evenly spread, decide which values of 16-bit images are black and white."""
 MAX_NAMED = 20
 """So many of a kind of problem are named; the rest are counted."""
 
@@ -43,30 +51,83 @@ class SegmentationDataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
-def read_rgb(path: Path) -> np.ndarray:
+def read_rgb(path: Path, levels: Levels | None = None) -> np.ndarray:
     """Read an image file as uint8 (H, W, 3) RGB.
 
+    Args:
+        path: of the file.
+        levels: which values of 16 bits are black and white; without it the image alone decides.
+
     Raises:
-        DatasetError: the file is missing or not an image.
+        DatasetError: the file is missing, not an image, or truncated.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DatasetError(f"{path} is not an image that OpenCV can read")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    try:
+        frame = (levels or Levels())(read_frame(path))
+    except ImageError as error:
+        raise _unusable(path, error) from error
+    return cv2.cvtColor(frame.planes[0], cv2.COLOR_BGR2RGB)
+
+
+def levels_of(files: Sequence[Path], bits: str | int = AUTO) -> Levels:
+    """Which values of 16-bit images are black and white, decided once for many files.
+
+    A look at `LOOKED_AT` of them decides, so that each frame's pixels are the same in whatever order, and by
+    whichever process, the files are read.
+
+    Args:
+        files: images; those that cannot be read decide nothing.
+        bits: as for `Levels`.
+
+    Raises:
+        DatasetError: `bits` is none that `Levels` knows.
+    """
+    try:
+        levels = Levels(bits)
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
+    if bits != AUTO:
+        return levels
+    frames = []
+    for file in spread(files, LOOKED_AT):
+        # The first kilobyte tells; only deep images are decoded for this.
+        if is_deep_png(file):
+            with suppress(ImageError):
+                frames.append(read_frame(file))
+    return levels.settle(frames)
+
+
+def read_stored(path: Path) -> np.ndarray:
+    """Read a label file as it is: ids uint8 or uint16 (H, W), or colours uint8 (H, W, 3) RGB.
+
+    Raises:
+        DatasetError: the file is missing, no PNG or lossless WebP, or truncated.
+    """
+    try:
+        return decode_stored(read_bytes(path))
+    except ImageError as error:
+        raise _unusable(path, error) from error
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """Read a label PNG as uint8 (H, W), ids unchanged.
+    """Read a label file as uint8 (H, W), ids unchanged; of 1 to 16 bits, or colours with R = G = B = id.
 
     Raises:
-        DatasetError: the file is missing, not an image, or not 8-bit gray.
+        DatasetError: the file is missing, no label image, or has ids above 255.
     """
-    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if labels is None:
-        raise DatasetError(f"{path} is not an image that OpenCV can read")
-    if labels.ndim != 2 or labels.dtype != np.uint8:
-        raise DatasetError(f"{path} has shape {labels.shape} of {labels.dtype}; labels are 8-bit gray")
-    return labels
+    return as_ids(read_stored(path), path)
+
+
+def as_ids(stored: np.ndarray, path: Path) -> np.ndarray:
+    """What `read_stored` read, as ids uint8 (H, W); raises as `read_labels`."""
+    try:
+        return ids_of(stored)
+    except ImageError as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: ImageError) -> DatasetError:
+    sentence = str(error).rstrip(".")
+    return DatasetError(f"{path} is not an image that can be used: {sentence[0].lower()}{sentence[1:]}")
 
 
 def name_some(names: Sequence[str], separator: str = ", ") -> str:
@@ -127,7 +188,12 @@ class ColorMap:
         Raises:
             DatasetError: the file cannot be read, or has colours of no class; they are counted.
         """
-        rgb = read_rgb(path).astype(np.int32)
+        stored = read_stored(path)
+        return self.convert(cv2.cvtColor(stored, cv2.COLOR_GRAY2RGB) if stored.ndim == 2 else stored, path)
+
+    def convert(self, colors: np.ndarray, path: Path) -> np.ndarray:
+        """Classes of the colours read from a file, uint8 (H, W); raises as when called."""
+        rgb = colors.astype(np.int32)
         keys = (rgb[..., 0] << 16) + (rgb[..., 1] << 8) + rgb[..., 2]
         index = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         unknown = self._keys[index] != keys
@@ -137,7 +203,10 @@ class ColorMap:
                 f"({key >> 16}, {key >> 8 & 255}, {key & 255}) ({count} pixels)"
                 for key, count in zip(colors.tolist(), counts.tolist())
             ]
-            raise DatasetError(f"{path} has {len(wrong)} colours of no class: {name_some(wrong)}")
+            # Ids that were saved with the colours' three channels.
+            gray = (rgb[..., 0] == rgb[..., 1]) & (rgb[..., 1] == rgb[..., 2])
+            hint = "; if R = G = B is the id, save the masks with one channel" if gray.all() else ""
+            raise DatasetError(f"{path} has {len(wrong)} colours of no class: {name_some(wrong)}{hint}")
         return self._classes[index]
 
 
@@ -177,25 +246,27 @@ def pair_files(images: Path, labels: Path, image_ending: str = "", label_ending:
     for folder in (images, labels):
         if not folder.is_dir():
             raise DatasetError(f"folder {folder} does not exist")
-    files = sorted(
-        p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.stem.endswith(image_ending)
-    )
+    files = [file for file in files_in(images) if file.stem.endswith(image_ending)]
     if not files:
         raise DatasetError(f"folder {images} has no *{image_ending}.png or .jpg images")
     names = [p.stem[: len(p.stem) - len(image_ending)] for p in files]
-    label_files = {p.name: p for p in labels.iterdir() if p.name.endswith(label_ending)}
+    suffix = label_ending[label_ending.rindex(".") :]
+    label_files = [f for f in files_in(labels, (suffix,)) if alike(f.name).endswith(label_ending)]
+    by_name, left = FilesByName(label_files), dict.fromkeys(label_files)
     pairs, missing = [], []
     for image, name in zip(files, names):
-        label = label_files.pop(name + label_ending, None)
-        if label is None:
+        label = by_name.find(name + label_ending)
+        if label is None or label not in left:
             missing.append(name + label_ending)
         else:
+            del left[label]
             pairs.append(Pair(image, label, name))
+    orphans = [file.name for file in left]
     return Pairing(
         pairs,
         [f"folder {labels} lacks {len(missing)} labels: {name_some(missing)}"] if missing else [],
-        [f"folder {images} lacks the images of {len(label_files)} labels: {name_some(sorted(label_files))}"]
-        if label_files
+        [f"folder {images} lacks the images of {len(orphans)} labels: {name_some(orphans)}"]
+        if orphans
         else [],
     )
 
@@ -208,9 +279,10 @@ class FileDataset:
         pairing: as found in the folders.
         read_classes: reads a label file as classes, uint8 (H, W); raises DatasetError.
         complete: refuse a data set in which images lack labels; False leaves these images out.
+        image_bits: how many bits 16-bit images use, or 'auto': then some of the images decide, for all.
 
     Raises:
-        DatasetError: images lack labels.
+        DatasetError: images lack labels, or `image_bits` is wrong.
     """
 
     def __init__(
@@ -219,6 +291,7 @@ class FileDataset:
         pairing: Pairing,
         read_classes: Callable[[Path], np.ndarray],
         complete: bool = True,
+        image_bits: str | int = AUTO,
     ) -> None:
         if complete and pairing.missing:
             raise DatasetError("; ".join(pairing.missing))
@@ -226,6 +299,7 @@ class FileDataset:
         self.pairs = pairing.pairs
         self.unpaired = (*pairing.missing, *pairing.orphans)
         self._read_classes = read_classes
+        self._levels = levels_of([pair.image for pair in self.pairs], image_bits)
 
     @property
     def ignored_ids(self) -> frozenset[int]:
@@ -248,7 +322,7 @@ class FileDataset:
         """
         image_path, label_path, name = self.pairs[index]
         problems: list[str] = []
-        image = _read(read_rgb, image_path, problems)
+        image = _read(lambda path: read_rgb(path, self._levels), image_path, problems)
         labels = None
         if label_path is not None:
             labels = _read(self._read_classes, label_path, problems)

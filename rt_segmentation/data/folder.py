@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from rt_segmentation.data.dataset import ColorMap, DatasetError, FileDataset, IdMap, pair_files
+from rt_segmentation.data.dataset import (
+    ColorMap,
+    DatasetError,
+    FileDataset,
+    IdMap,
+    as_ids,
+    pair_files,
+    read_stored,
+)
+from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.labels import IGNORE_ID, LabelSet, load_label_set
 
 # (images, labels) below the root; without a split the part before or after it falls away.
@@ -18,8 +26,8 @@ LAYOUTS = (("{split}/images", "{split}/labels"), ("images/{split}", "labels/{spl
 class Folder(FileDataset):
     """Images (.png, .jpg) with label PNGs of the same names.
 
-    A label PNG is 8-bit gray with the label set's ids, or coloured (also with a palette) in the label set's
-    colours; both may occur. 255 and what `ignore` names are unlabelled.
+    A label PNG is gray with the label set's ids, at any depth, or coloured (also with a palette) in the label
+    set's colours; both may occur. 255 and what `ignore` names are unlabelled.
 
     Args:
         root: has `SPLIT/images` and `SPLIT/labels`, or `images/SPLIT` and `labels/SPLIT`.
@@ -27,6 +35,7 @@ class Folder(FileDataset):
         label_set: a name, the path of a YAML file, or the set itself.
         ignore: more ids, and colours [R, G, B], that mean unlabelled.
         complete: refuse images without labels; False leaves them out.
+        image_bits: how many bits 16-bit images use, or 'auto'.
 
     Raises:
         DatasetError: folders or labels are missing, two classes share a colour and masks are coloured, or
@@ -41,6 +50,7 @@ class Folder(FileDataset):
         label_set: str | Path | LabelSet,
         ignore: Sequence[int | Sequence[int]] = (),
         complete: bool = True,
+        image_bits: str | int = AUTO,
     ) -> None:
         labels = label_set if isinstance(label_set, LabelSet) else load_label_set(label_set)
         candidates = [tuple(Path(root) / part.format(split=split) for part in layout) for layout in LAYOUTS]
@@ -49,7 +59,7 @@ class Folder(FileDataset):
             tried = " or ".join(dict.fromkeys(str(folder) for _, folder in candidates))
             raise DatasetError(f"split '{split}' has no labels: {tried} should exist")
         reader = _LabelReader(labels, *_parse_ignore(ignore))
-        super().__init__(labels, pair_files(*found), reader, complete)
+        super().__init__(labels, pair_files(*found), reader, complete, image_bits)
 
 
 class _LabelReader:
@@ -69,14 +79,12 @@ class _LabelReader:
         self._colors = ColorMap(colors)
 
     def __call__(self, path: Path) -> np.ndarray:
-        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if stored is None:
-            raise DatasetError(f"{path} is not an image that OpenCV can read")
+        stored = read_stored(path)
         if stored.ndim == 2:
-            return self._ids(path) if stored.dtype != np.uint8 else self._ids.convert(stored, path)
+            return self._ids.convert(as_ids(stored, path), path)
         if self._ambiguous:
             raise DatasetError(f"{path} is coloured, but {self._ambiguous}; give gray labels of ids instead")
-        return self._colors(path)
+        return self._colors.convert(stored, path)
 
 
 def _parse_ignore(ignore: Sequence[int | Sequence[int]]) -> tuple[list[int], list[tuple[int, int, int]]]:

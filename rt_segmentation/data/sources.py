@@ -14,9 +14,12 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import cv2
 import numpy as np
 
-from rt_segmentation.data.dataset import DatasetError, read_labels, read_rgb
+from rt_segmentation.data.dataset import DatasetError, levels_of, read_labels, read_rgb
+from rt_segmentation.data.names import FilesByName, files_in
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.imaging.files import path_for_opencv, printable
+from rt_segmentation.imaging.levels import AUTO
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm")
 STREET = "street"
@@ -60,13 +63,15 @@ class FolderSource:
         labels: Folder of label PNGs (8-bit gray) with the images' stems, or None.
         width: Width of the images in px; 0 keeps theirs, or their aspect ratio where `height` is given.
         height: Likewise.
+        image_bits: How many bits 16-bit images use, or 'auto': then some of the images decide, for all.
         on_warning: Called with one sentence for each file skipped.
 
     Attributes:
         skipped: Files skipped so far.
 
     Raises:
-        SourceError: a folder is missing or has no images; while iterating, when none of them could be read.
+        SourceError: a folder is missing or has no images, or `image_bits` is wrong; while iterating, when
+            none of them could be read.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class FolderSource:
         *,
         width: int = 0,
         height: int = 0,
+        image_bits: str | int = AUTO,
         on_warning: Callable[[str], None] = _log.warning,
     ) -> None:
         folder = Path(path)
@@ -83,16 +89,20 @@ class FolderSource:
         self._labels = None if labels is None else Path(labels)
         for wanted in (folder.parent if alone else folder, self._labels):
             if wanted is not None and not wanted.is_dir():
-                raise SourceError(f"folder '{wanted}' does not exist")
-        listed = [folder] if alone else sorted(folder.iterdir())
-        self._files = [file for file in listed if file.suffix.lower() in IMAGE_SUFFIXES]
+                raise SourceError(f"folder '{printable(wanted)}' does not exist")
+        self._files = [folder] if alone else files_in(folder, IMAGE_SUFFIXES)
         if not self._files:
-            raise SourceError(f"folder '{folder}' has no images ({', '.join(IMAGE_SUFFIXES)})")
+            raise SourceError(f"folder '{printable(folder)}' has no images ({', '.join(IMAGE_SUFFIXES)})")
+        try:
+            self._levels = levels_of(self._files, image_bits)
+        except DatasetError as error:
+            raise SourceError(str(error)) from error
+        self._label_files = FilesByName([] if labels is None else files_in(Path(labels), (".png",)))
         self._size = (width, height)
         self._on_warning = on_warning
         self.skipped = 0
         self.has_labels = labels is not None
-        self.text = f"{len(self._files)} images of {folder}"
+        self.text = f"{len(self._files)} images of {printable(folder)}"
 
     @property
     def names(self) -> list[str]:
@@ -110,20 +120,21 @@ class FolderSource:
             except (DatasetError, cv2.error) as error:
                 unreadable += 1
                 self.skipped += 1
-                self._on_warning(f"skipped '{file.name}': {error}")
+                self._on_warning(printable(f"skipped '{file.name}': {error}"))
         if unreadable == len(self._files):
             raise SourceError(f"none of the {self.text} could be read")
 
     def _read(self, file: Path) -> SourceImage:
-        rgb = read_rgb(file)
+        rgb = read_rgb(file, self._levels)
         labels = None
         if self._labels is not None:
-            labels = read_labels(self._labels / f"{file.stem}.png")
+            wanted = f"{file.stem}.png"
+            labels = read_labels(self._label_files.find(wanted) or self._labels / wanted)
             if labels.shape != rgb.shape[:2]:
                 raise DatasetError(
                     f"its labels are {labels.shape[1]}x{labels.shape[0]}, not {rgb.shape[1]}x{rgb.shape[0]}"
                 )
-        return SourceImage(*_resized(rgb, labels, self._size), file.name)
+        return SourceImage(*_resized(rgb, labels, self._size), printable(file.name))
 
 
 class VideoSource:
@@ -143,12 +154,12 @@ class VideoSource:
     def __init__(self, path: str | Path, *, width: int = 0, height: int = 0) -> None:
         self._path = Path(path)
         self._size = (width, height)
-        self.text = f"video {self._path}"
+        self.text = f"video {printable(self._path)}"
         if not self._path.is_file():
-            raise SourceError(f"video '{path}' does not exist")
+            raise SourceError(f"video '{printable(path)}' does not exist")
         with self._opened() as capture:
             if not capture.read()[0]:
-                raise SourceError(f"'{path}' is not a video that OpenCV can read")
+                raise SourceError(f"'{printable(path)}' is not a video that OpenCV can read")
 
     def __iter__(self) -> Iterator[SourceImage]:
         with self._opened() as capture:
@@ -157,15 +168,16 @@ class VideoSource:
                 if not there:
                     return
                 rgb, _ = _resized(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), None, self._size)
-                yield SourceImage(rgb, None, f"{self._path.stem}_{number:06d}")
+                yield SourceImage(rgb, None, f"{printable(self._path.stem)}_{number:06d}")
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[cv2.VideoCapture]:
-        capture = cv2.VideoCapture(str(self._path))
-        try:
-            yield capture
-        finally:
-            capture.release()
+        with path_for_opencv(self._path) as path:
+            capture = cv2.VideoCapture(path)
+            try:
+                yield capture
+            finally:
+                capture.release()
 
 
 class StreetSource:
@@ -207,6 +219,7 @@ def open_source(
     width: int = 0,
     height: int = 0,
     rate_hz: float,
+    image_bits: str | int = AUTO,
     on_warning: Callable[[str], None] = _log.warning,
 ) -> ImageSource:
     """Open what `source` names: 'street', a folder of images, or a video file.
@@ -218,6 +231,7 @@ def open_source(
         width: In px; 0 keeps the source's.
         height: In px; 0 keeps the source's.
         rate_hz: Images a second, for the street's own time.
+        image_bits: How many bits the 16-bit images of a folder use, or 'auto'.
         on_warning: Called with one sentence for each file skipped.
 
     Raises:
@@ -226,13 +240,19 @@ def open_source(
     path = Path(source).expanduser()
     if source != STREET and path.is_dir():
         truth = Path(labels).expanduser() if labels else None
-        return FolderSource(path, truth, width=width, height=height, on_warning=on_warning)
+        return FolderSource(
+            path, truth, width=width, height=height, image_bits=image_bits, on_warning=on_warning
+        )
     if labels:
-        raise SourceError(f"labels '{labels}' go with a folder of images, and the source is '{source}'")
+        raise SourceError(
+            printable(f"labels '{labels}' go with a folder of images, and the source is '{source}'")
+        )
     if source == STREET:
         return StreetSource(seed, width=width, height=height, rate_hz=rate_hz)
     if not path.exists():
-        raise SourceError(f"source '{source}' is neither '{STREET}' nor an existing folder or video file")
+        raise SourceError(
+            f"source '{printable(source)}' is neither '{STREET}' nor an existing folder or video file"
+        )
     return VideoSource(path, width=width, height=height)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from rt_segmentation.data.dataset import DatasetError, SegmentationDataset
+from rt_segmentation.data.dataset import DatasetError, SegmentationDataset, name_some
 from rt_segmentation.labels import IGNORE_ID, LabelSet
 
 WEIGHT_C = 1.02
@@ -62,6 +62,32 @@ class ClassCounts:
         return np.asarray(np.nanmedian(frequency) / frequency) if present.any() else frequency
 
 
+def notes(counts: ClassCounts, labels: LabelSet, ignored: Collection[int] = ()) -> list[str]:
+    """What is odd about a data set though no frame of it is wrong, in sentences.
+
+    Args:
+        counts: of all its frames.
+        labels: its classes.
+        ignored: classes that no frame need have, beside those of category 'void'.
+    """
+    found = []
+    present = np.flatnonzero(counts.pixels).tolist()
+    expected = set(range(len(labels.names))) - labels.void_ids - set(ignored)
+    if present == [0] and counts.unlabelled and len(labels.names) > 1:
+        found.append(
+            f"the masks hold only 0 and 255, and 255 is unlabelled: only class '{labels.names[0]}' is there;"
+            " in masks of black and white write the class's id for 255"
+        )
+    elif not present:
+        found.append("no frame has a labelled pixel")
+    absent = [labels.names[i] for i in sorted(expected.difference(present))]
+    if present and absent:
+        found.append(
+            f"no frame has a pixel of {len(absent)} classes of label set {labels.name}: {name_some(absent)}"
+        )
+    return found
+
+
 @dataclass
 class Statistics(ClassCounts):
     """Sums over frames; memory does not grow with them, but for the problems.
@@ -71,12 +97,14 @@ class Statistics(ClassCounts):
         frames: frames without problems, which are all that is counted.
         sizes: frames by (width, height).
         problems: a sentence for each frame or group of files that is wrong.
+        ignored: classes that no frame need have.
     """
 
     label_set: LabelSet
     frames: int = 0
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    ignored: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         super().__init__(len(self.label_set.classes))
@@ -100,6 +128,10 @@ class Statistics(ClassCounts):
         """Standard deviation of R, G, B in [0, 1] over all pixels, float64 (3,)."""
         return np.asarray(np.sqrt(np.maximum(self._sums[1] / self._pixel_count() - self.mean() ** 2, 0)))
 
+    def notes(self) -> list[str]:
+        """What is odd though no frame is wrong, in sentences."""
+        return notes(self, self.label_set, self.ignored)
+
     def as_dict(self) -> dict[str, Any]:
         """Everything by name, of types that JSON has; NaN for what is unknown."""
         names = self.label_set.names
@@ -120,6 +152,7 @@ class Statistics(ClassCounts):
             "mean": self.mean().tolist(),
             "std": self.std().tolist(),
             "problems": self.problems,
+            "notes": self.notes(),
         }
 
     def _pixel_count(self) -> float:
@@ -132,7 +165,7 @@ def survey(dataset: SegmentationDataset) -> Iterator[Statistics]:
     Yields:
         The same, growing statistics before the first frame and after each.
     """
-    statistics = Statistics(dataset.label_set)
+    statistics = Statistics(dataset.label_set, ignored=dataset.ignored_ids)
     statistics.problems.extend(getattr(dataset, "unpaired", ()))
     yield statistics
     for index in range(len(dataset)):

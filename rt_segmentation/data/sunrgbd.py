@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from rt_segmentation.data.dataset import (
-    IMAGE_SUFFIXES,
     DatasetError,
     FileDataset,
     IdMap,
@@ -14,6 +13,8 @@ from rt_segmentation.data.dataset import (
     name_some,
     pair_files,
 )
+from rt_segmentation.data.names import FilesByName, files_in
+from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.labels import load_label_set
 
 TEST_FRAMES = 5050
@@ -34,12 +35,15 @@ class SunRgbd(FileDataset):
         root: the folder.
         split: 'train' or 'test'.
         complete: refuse images without labels; False leaves them out.
+        image_bits: how many bits 16-bit images use, or 'auto'.
 
     Raises:
         DatasetError: the folders or labels are missing; reading a frame raises it for a bad file or id.
     """
 
-    def __init__(self, root: str | Path, split: str, complete: bool = True) -> None:
+    def __init__(
+        self, root: str | Path, split: str, complete: bool = True, image_bits: str | int = AUTO
+    ) -> None:
         root = Path(root)
         if split not in ("train", "test"):
             raise DatasetError(f"SUN RGB-D has no split '{split}'; there are train, test")
@@ -54,7 +58,9 @@ class SunRgbd(FileDataset):
                 " should exist"
             )
         labels = load_label_set("sunrgbd37")
-        super().__init__(labels, pairing, IdMap({c.id + 1: c.id for c in labels.classes}, (0,)), complete)
+        super().__init__(
+            labels, pairing, IdMap({c.id + 1: c.id for c in labels.classes}, (0,)), complete, image_bits
+        )
 
 
 def _numbered_pairs(root: Path, split: str) -> Pairing:
@@ -62,16 +68,18 @@ def _numbered_pairs(root: Path, split: str) -> Pairing:
     if not images.is_dir():
         raise DatasetError(f"folder {images} does not exist")
     offset = TEST_FRAMES if split == "train" else 0
+    label_files = FilesByName(files_in(labels, (".png",)))
     pairs, missing = [], []
-    for image in sorted(p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES):
+    for image in files_in(images):
         number = image.stem.removeprefix("img-")
         if not number.isdigit():
             raise DatasetError(f"{image} is not named as img-000001.jpg")
-        label = labels / f"img-{int(number) + offset:06d}.png"
-        if label.is_file():
+        wanted = f"img-{int(number) + offset:06d}.png"
+        label = label_files.find(wanted)
+        if label is not None:
             pairs.append(Pair(image, label, f"{split}-{number}"))
         else:
-            missing.append(label.name)
+            missing.append(wanted)
     if not pairs and not missing:
         raise DatasetError(f"folder {images} has no images")
     sentence = f"folder {labels} lacks {len(missing)} labels: {name_some(missing)}"

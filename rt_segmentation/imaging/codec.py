@@ -6,6 +6,7 @@ kernel's "Packed YUV formats" and "Planar YUV formats").
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +16,8 @@ import numpy.typing as npt
 
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
-from rt_segmentation.imaging.headers import read_header
+from rt_segmentation.imaging.headers import Header, read_header
+from rt_segmentation.imaging.jpeg import endings, truncated_sentence
 
 if TYPE_CHECKING:
     import array
@@ -57,6 +59,10 @@ _LAYOUTS: dict[str, tuple[_Plane, ...]] = {
     "bgra8": (_Plane(4),),
     "mono8": (_Plane(1),),
     "mono16": (_Plane(1, sample_bytes=2),),
+    "rgb16": (_Plane(3, sample_bytes=2),),
+    "bgr16": (_Plane(3, sample_bytes=2),),
+    "rgba16": (_Plane(4, sample_bytes=2),),
+    "bgra16": (_Plane(4, sample_bytes=2),),
     "uyvy": (_Plane(2),),
     "yuyv": (_Plane(2),),
     "nv12": (_Plane(1), _Plane(2, shrink=2)),
@@ -66,8 +72,23 @@ _LAYOUTS: dict[str, tuple[_Plane, ...]] = {
     "bayer_bggr8": (_Plane(1),),
     "bayer_gbrg8": (_Plane(1),),
     "bayer_grbg8": (_Plane(1),),
+    "bayer_rggb16": (_Plane(1, sample_bytes=2),),
+    "bayer_bggr16": (_Plane(1, sample_bytes=2),),
+    "bayer_gbrg16": (_Plane(1, sample_bytes=2),),
+    "bayer_grbg16": (_Plane(1, sample_bytes=2),),
 }
-_ALIASES = {"8UC1": "mono8", "8UC3": "bgr8", "yuv422": "uyvy", "yuv422_yuy2": "yuyv"}
+# OpenCV's matrix types have its order of colours; one 16-bit channel is an infrared camera's grey.
+_ALIASES = {
+    "8UC1": "mono8",
+    "8UC3": "bgr8",
+    "8UC4": "bgra8",
+    "16UC1": "mono16",
+    "16UC3": "bgr16",
+    "16UC4": "bgra16",
+    "yuv422": "uyvy",
+    "yuv422_yuy2": "yuyv",
+}
+_MATRIX_TYPE = re.compile(r"(8|16|32|64)([USF])C(\d+)")
 _EVEN_WIDTH = ("uyvy", "yuyv", "nv12", "nv21")
 _EVEN_HEIGHT = ("nv12", "nv21")
 
@@ -97,7 +118,7 @@ def decode_image(
         width: [px], MIN_SIDE_PX to MAX_SIDE_PX, even for 4:2:2 and 4:2:0.
         height: [px], MIN_SIDE_PX to MAX_SIDE_PX, even for 4:2:0.
         step: [bytes]
-        is_bigendian: The byte order of mono16; one-byte samples have none.
+        is_bigendian: The byte order of two-byte samples; one-byte samples have none.
         data: The bytes, contiguous. The frame's planes are views on them and keep them alive.
         stamp_ns: The source's stamp since the epoch [ns].
         frame_id: The source's coordinate frame.
@@ -105,15 +126,53 @@ def decode_image(
     Raises:
         ImageError: ``bad_size``, ``unknown_encoding``, ``bad_step`` or ``truncated``.
     """
-    _check_size(f"The {encoding} image", width, height)
+    check_size(f"The {encoding} image", width, height)
     pixel_format = _ALIASES.get(encoding, encoding)
     layout = _LAYOUTS.get(pixel_format)
     if layout is None:
-        raise ImageError(
-            "unknown_encoding",
-            f"The image encoding {encoding!r} is not known; known are {', '.join(ENCODINGS)}.",
-        )
+        raise ImageError("unknown_encoding", _unknown(encoding))
     _check_even(encoding, pixel_format, width, height)
+    planes = _planes(encoding, layout, width, height, step, is_bigendian, data)
+    return Frame(planes, pixel_format, width, height, stamp_ns, frame_id)
+
+
+def view_samples(
+    encoding: str,
+    sample_bytes: int,
+    width: int,
+    height: int,
+    step: int,
+    is_bigendian: bool,
+    data: Buffer,
+) -> npt.NDArray[Any]:
+    """Views the fields of a ``sensor_msgs/Image`` of one channel as unsigned numbers (H, W), without a copy.
+
+    Args:
+        encoding: Its name, for an error's sentence.
+        sample_bytes: 1, 2 or 4.
+        width: As for `decode_image`, as are the rest.
+        height: [px]
+        step: [bytes]
+        is_bigendian: The byte order.
+        data: The bytes.
+
+    Raises:
+        ImageError: ``bad_size``, ``bad_step`` or ``truncated``.
+    """
+    check_size(f"The {encoding} image", width, height)
+    layout = (_Plane(1, sample_bytes=sample_bytes),)
+    return _planes(encoding, layout, width, height, step, is_bigendian, data)[0]
+
+
+def _planes(
+    encoding: str,
+    layout: tuple[_Plane, ...],
+    width: int,
+    height: int,
+    step: int,
+    is_bigendian: bool,
+    data: Buffer,
+) -> tuple[npt.NDArray[Any], ...]:
     row_bytes = width * layout[0].channels * layout[0].sample_bytes
     if step < row_bytes:
         raise ImageError(
@@ -130,11 +189,10 @@ def decode_image(
             f"it needs at least {needed}.",
         )
     order = ">" if is_bigendian else "<"
-    planes = tuple(
+    return tuple(
         np.ndarray(view.shape, np.dtype(f"{order}u{view.sample_bytes}"), data, view.start, view.strides)
         for view in views
     )
-    return Frame(planes, pixel_format, width, height, stamp_ns, frame_id)
 
 
 def decode_compressed(format: str, data: Buffer, *, stamp_ns: int = 0, frame_id: str = "") -> Frame:
@@ -142,8 +200,9 @@ def decode_compressed(format: str, data: Buffer, *, stamp_ns: int = 0, frame_id:
 
     The file's own signature decides what it is, as in image_transport. ``format`` may be a plain ``jpeg`` or
     image_transport's ``rgb8; jpeg compressed bgr8``; its first word tells a compressed Bayer mosaic from a
-    grey image. Colour becomes bgr8, grey mono8, 16 bit its high byte. An EXIF orientation is not applied: the
-    pixels stay where the camera's calibration has them.
+    grey image. Colour becomes bgr8 or bgr16, grey mono8 or mono16. A JPEG that has all its rows and lacks its
+    end marker alone is whole. An EXIF orientation is not applied: the pixels stay where the camera's
+    calibration has them.
 
     Raises:
         ImageError: ``unknown_encoding`` for compressedDepth and for files of another kind, ``undecodable``
@@ -163,21 +222,58 @@ def decode_compressed(format: str, data: Buffer, *, stamp_ns: int = 0, frame_id:
             f"The compressed image of format {format!r} starts with {raw[:4].hex(' ') or 'nothing'}; "
             "it must be a whole JPEG, PNG or WebP file.",
         )
-    _check_size(f"The {header.kind}", header.width, header.height)
+    check_size(f"The {header.kind}", header.width, header.height)
     mode = cv2.IMREAD_GRAYSCALE if header.grey else cv2.IMREAD_COLOR
+    if header.bits == 16:
+        mode |= cv2.IMREAD_ANYDEPTH
+    pixels = decode_file(raw, header, mode | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels.shape[:2] != (header.height, header.width):
+        raise _broken(header)
+    deep = pixels.dtype == np.uint16
+    pixel_format = _grey_format(format, deep) if header.grey else "bgr16" if deep else "bgr8"
+    return Frame((pixels,), pixel_format, header.width, header.height, stamp_ns, frame_id)
+
+
+def decode_file(data: bytes, header: Header, mode: int) -> npt.NDArray[Any]:
+    """Decodes a file whose header is read.
+
+    Args:
+        data: The file.
+        header: What `read_header` gave for it.
+        mode: OpenCV's ``IMREAD_`` flags.
+
+    Raises:
+        ImageError: ``undecodable`` where it is broken inside, or rows are missing at its end.
+    """
+    if header.ended:
+        return _decoded(data, header, mode)
+    # Without an end marker, what follows the last row may not matter.
     try:
-        pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels, *others = (_decoded(file, header, mode) for file in endings(data))
+    except ImageError:
+        raise ImageError("undecodable", truncated_sentence(data)) from None
+    if not all(np.array_equal(pixels, other) for other in others):
+        raise ImageError("undecodable", truncated_sentence(data))
+    return pixels
+
+
+def _decoded(data: bytes, header: Header, mode: int) -> npt.NDArray[Any]:
+    try:
+        pixels: npt.NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     except cv2.error:
         pixels = None
     # The stubs promise an array, but a broken file gives None.
-    if pixels is None or pixels.shape[:2] != (header.height, header.width):
-        raise ImageError(
-            "undecodable",
-            f"The {header.kind} of {header.width}x{header.height} px is broken inside and does not decode; "
-            f"it must be a valid {header.kind}.",
-        )
-    pixel_format = _grey_format(format) if header.grey else "bgr8"
-    return Frame((pixels,), pixel_format, header.width, header.height, stamp_ns, frame_id)
+    if pixels is None:
+        raise _broken(header)
+    return pixels
+
+
+def _broken(header: Header) -> ImageError:
+    return ImageError(
+        "undecodable",
+        f"The {header.kind} of {header.width}x{header.height} px is broken inside and does not decode; "
+        f"it must be a valid {header.kind}.",
+    )
 
 
 def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
@@ -202,13 +298,33 @@ def _encode(extension: str, image: npt.NDArray[np.uint8], options: list[int]) ->
     return cv2.imencode(extension, pixels, options)[1].tobytes()
 
 
-def _grey_format(format: str) -> str:
+def is_matrix_type(encoding: str) -> bool:
+    """Whether an encoding is a type of OpenCV's, as 32FC1, that says nothing of colours."""
+    return _MATRIX_TYPE.fullmatch(encoding) is not None
+
+
+def _unknown(encoding: str) -> str:
+    if encoding in ("32FC1", "64FC1"):
+        return (
+            f"The image encoding {encoding!r} is that of a depth image, with distances for colours; "
+            "the camera's own image must be given."
+        )
+    return f"The image encoding {encoding!r} is not known; known are {', '.join(ENCODINGS)}."
+
+
+def _grey_format(format: str, deep: bool) -> str:
     # image_transport compresses a Bayer mosaic as one grey channel and says so in the first word only.
-    source = format.partition(";")[0].strip().replace("16", "8")
-    return source if source.startswith("bayer_") and source in _LAYOUTS else "mono8"
+    bits = "16" if deep else "8"
+    source = re.sub("(8|16)$", bits, format.partition(";")[0].strip())
+    return source if source.startswith("bayer_") and source in _LAYOUTS else f"mono{bits}"
 
 
-def _check_size(what: str, width: int, height: int) -> None:
+def check_size(what: str, width: int, height: int) -> None:
+    """Refuses an image, named by `what`, of which a side [px] is out of range.
+
+    Raises:
+        ImageError: ``bad_size``.
+    """
     if not (MIN_SIDE_PX <= width <= MAX_SIDE_PX and MIN_SIDE_PX <= height <= MAX_SIDE_PX):
         raise ImageError(
             "bad_size", f"{what} is {width}x{height} px; each side must be {MIN_SIDE_PX} to {MAX_SIDE_PX} px."

@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from rt_segmentation.imaging.buffers import check_out
 from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.levels import EIGHT_BIT_FORMATS, Levels
 
 _PIXELWISE_TO_RGB = {
     "bgr8": cv2.COLOR_BGR2RGB,
     "rgba8": cv2.COLOR_RGBA2RGB,
     "bgra8": cv2.COLOR_BGRA2RGB,
     "mono8": cv2.COLOR_GRAY2RGB,
-    "mono16": cv2.COLOR_GRAY2RGB,
 }
 _NEIGHBOURS_TO_RGB = {
     # ROS names a pattern from the image's first pixel on, these OpenCV names from the second row's
@@ -45,9 +45,10 @@ def to_rgb(
 ) -> npt.NDArray[np.uint8]:
     """Converts a frame to RGB.
 
-    YUV is read as BT.601 limited range, mono16 by its high byte (value // 256), mono is repeated in all three
-    channels, alpha is dropped. An image of which a side shrinks to less than half, and none grows, is
-    averaged (INTER_AREA); any other resize is bilinear, which averages pairs at exactly half.
+    YUV is read as BT.601 limited range, mono is repeated in all three channels, alpha is dropped. Of samples
+    of 16 bits this image alone decides which are black and white; `Levels` does it for a camera. An image of
+    which a side shrinks to less than half, and none grows, is averaged (INTER_AREA); any other resize is
+    bilinear, which averages pairs at exactly half.
 
     Args:
         frame: A frame of ``decode_image`` or ``decode_compressed``.
@@ -64,11 +65,13 @@ def to_rgb(
     own_size = (frame.width, frame.height)
     size = size or own_size
     check_out(out, (size[1], size[0], 3))
+    if frame.pixel_format in EIGHT_BIT_FORMATS:
+        frame = Levels(warn=lambda _: None)(frame)
     interpolation = _interpolation(own_size, size)
     if frame.pixel_format == "rgb8":
         return _resize(frame.planes[0], size, interpolation, out)
     if frame.pixel_format in _PIXELWISE_TO_RGB:
-        samples = _high_bytes(frame.planes[0]) if frame.pixel_format == "mono16" else frame.planes[0]
+        samples = frame.planes[0]
         if size != own_size:
             samples = _resize(samples, size, interpolation, None)
         return _uint8(cv2.cvtColor(samples, _PIXELWISE_TO_RGB[frame.pixel_format], dst=out))
@@ -117,11 +120,6 @@ def _full_size_rgb(frame: Frame, out: npt.NDArray[np.uint8] | None) -> npt.NDArr
     # Luma below black counts as black, as in OpenCV's own YUV codes.
     yuv = cv2.merge([np.maximum(luma, _BLACK), chroma])
     return _uint8(cv2.transform(yuv, _BT601_AFFINE, dst=out))
-
-
-def _high_bytes(plane: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
-    offset = 0 if plane.dtype == np.dtype(">u2") else 1
-    return np.ascontiguousarray(plane.getfield(np.uint8, offset))
 
 
 def _interpolation(source: tuple[int, int], target: tuple[int, int]) -> int:

@@ -15,9 +15,10 @@ class Frame:
 
     Attributes:
         planes: The pixels. One (H, W, 3) or (H, W, 4) uint8 plane for rgb8, bgr8, rgba8 and bgra8; (H, W)
-            uint8 for mono8 and Bayer; (H, W) uint16 in the message's byte order for mono16; (H, W, 2) uint8
-            for uyvy and yuyv; (H, W) luma and (H/2, W/2, 2) chroma for nv12 and nv21; (H, W) and (H, W, 2)
-            for nv24. Rows may be padded, and the arrays are read-only where the message's bytes are.
+            uint8 for mono8 and Bayer; the same shapes of uint16 in the message's byte order where the name
+            ends with 16; (H, W, 2) uint8 for uyvy and yuyv; (H, W) luma and (H/2, W/2, 2) chroma for nv12 and
+            nv21; (H, W) and (H, W, 2) for nv24. Rows may be padded, and the arrays are read-only where the
+            message's bytes are.
         pixel_format: Canonical encoding name: one of ``sensor_msgs/image_encodings.hpp``, aliases resolved.
         width: [px]
         height: [px]

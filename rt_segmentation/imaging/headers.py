@@ -6,24 +6,15 @@ header declares. So the file's own structure is walked first: is it all there, a
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from dataclasses import dataclass
 
 from rt_segmentation.imaging.errors import ImageError
+from rt_segmentation.imaging.jpeg import read_jpeg
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_GREY = 0
-# In entropy-coded data 0xFF is followed by 0x00 or a restart marker (D0 to D7); all else is a real marker.
-_JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-_JPEG_EOI = 0xD9
-_JPEG_ALONE = (0x01, 0xD8)  # TEM and SOI carry no length
-_JPEG_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {
-    0xC4,
-    0xC8,
-    0xCC,
-}  # DHT, JPG and DAC sit in the same range
+_PNG_GREY, _PNG_PALETTE = 0, 3
 
 
 @dataclass(frozen=True)
@@ -35,12 +26,20 @@ class Header:
         width: [px]
         height: [px]
         grey: Whether it holds one channel.
+        bits: Of a sample, as stored: 1, 2, 4, 8 or 16.
+        palette: Whether its samples are numbers of colours (PNG).
+        lossless: Whether its pixels are those that were stored.
+        ended: Whether its end marker is there; False for a JPEG that ends without, whose last rows may lack.
     """
 
     kind: str
     width: int
     height: int
     grey: bool
+    bits: int = 8
+    palette: bool = False
+    lossless: bool = True
+    ended: bool = True
 
 
 def read_header(data: bytes) -> Header | None:
@@ -68,31 +67,8 @@ def read_header(data: bytes) -> Header | None:
 
 
 def _read_jpeg(data: bytes) -> Header:
-    header = None
-    position = 2
-    while True:
-        found = _JPEG_MARKER.search(data, position)
-        if found is None:
-            raise ImageError(
-                "undecodable",
-                f"The JPEG is truncated: its {len(data)} bytes hold no end-of-image marker (FF D9); "
-                "a whole one ends with it.",
-            )
-        marker = data[found.start() + 1]
-        position = found.end()
-        if marker == _JPEG_EOI:
-            break
-        if marker in _JPEG_ALONE:
-            continue
-        if marker in _JPEG_FRAME_HEADERS and header is None:
-            height, width, channels = struct.unpack_from(">HHB", data, position + 3)
-            header = Header("JPEG", width, height, grey=channels == 1)
-        position += max(2, struct.unpack_from(">H", data, position)[0])
-    if header is None:
-        raise ImageError(
-            "undecodable", "The JPEG has no frame header (SOF) and so no size; it must have one."
-        )
-    return header
+    jpeg = read_jpeg(data)
+    return Header("JPEG", jpeg.width, jpeg.height, grey=jpeg.channels == 1, lossless=False, ended=jpeg.ended)
 
 
 def _read_png(data: bytes) -> Header:
@@ -121,8 +97,15 @@ def _read_png(data: bytes) -> Header:
                     "undecodable",
                     f"The PNG starts with the chunk {name!r}; it must start with a 13 byte IHDR.",
                 )
-            width, height, _, colour_type = struct.unpack_from(">IIBB", data, position + 8)
-            header = Header("PNG", width, height, grey=colour_type == _PNG_GREY)
+            width, height, bits, colour_type = struct.unpack_from(">IIBB", data, position + 8)
+            header = Header(
+                "PNG",
+                width,
+                height,
+                grey=colour_type == _PNG_GREY,
+                bits=bits,
+                palette=colour_type == _PNG_PALETTE,
+            )
         if name == b"IEND":
             return header
         position = body_end + 4
@@ -147,4 +130,15 @@ def _read_webp(data: bytes) -> Header:
         raise ImageError(
             "undecodable", f"The WebP starts with the chunk {form!r}; it must start with VP8, VP8L or VP8X."
         )
-    return Header("WebP", width, height, grey=False)
+    return Header("WebP", width, height, grey=False, lossless=_webp_is_lossless(data, size + 8))
+
+
+def _webp_is_lossless(data: bytes, end: int) -> bool:
+    """Whether the pixels are in a chunk VP8L; in VP8, or in an animation's frames, they may have changed."""
+    position = 12
+    while position + 8 <= end:
+        name, length = struct.unpack_from("<4sI", data, position)
+        if name in (b"VP8L", b"VP8 ", b"ANIM"):
+            return bool(name == b"VP8L")
+        position += 8 + length + length % 2
+    return False

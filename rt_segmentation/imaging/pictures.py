@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rt_segmentation.imaging.files import printable, write_image
 from rt_segmentation.labels import LabelSet
 
 CAPTION_PX = 26
@@ -18,7 +19,8 @@ INK, PAPER = (235, 235, 235), (24, 26, 30)
 def caption(image: np.ndarray, text: str) -> np.ndarray:
     """Put a line of text above an image; uint8 (H, W, 3) to (H + CAPTION_PX, W, 3) RGB."""
     strip = np.full((CAPTION_PX, image.shape[1], 3), PAPER, np.uint8)
-    cv2.putText(strip, text, (8, 18), FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
+    # OpenCV ends the process over a text that is not UTF-8, and a file may have such a name.
+    cv2.putText(strip, printable(text), (8, 18), FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
     return np.vstack([strip, image])
 
 
@@ -68,8 +70,7 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    if not cv2.imwrite(str(path), picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"picture {path} cannot be written")
+    write_image(path, picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
 
 def _to_width(image: np.ndarray, width: int) -> np.ndarray:

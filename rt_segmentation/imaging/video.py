@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rt_segmentation.imaging.files import path_for_opencv, printable
+
 
 class VideoWriter:
     """An mp4 (MPEG-4 part 2) at a constant rate; the file has its name when it is whole.
@@ -32,9 +34,10 @@ class VideoWriter:
         if self._writer is None:
             self._size = (rgb.shape[1], rgb.shape[0])
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._partial), fourcc, self._rate_hz, self._size)
+            with path_for_opencv(self._partial) as path:
+                self._writer = cv2.VideoWriter(path, fourcc, self._rate_hz, self._size)
             if not self._writer.isOpened():
-                raise OSError(f"video {self._path} cannot be written")
+                raise OSError(f"video {printable(self._path)} cannot be written")
         if (rgb.shape[1], rgb.shape[0]) != self._size:
             rgb = cv2.resize(rgb, self._size, interpolation=cv2.INTER_AREA)
         self._writer.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
 
-from rt_segmentation.data.dataset import IMAGE_SUFFIXES, read_rgb
+from rt_segmentation.data.dataset import read_rgb
+from rt_segmentation.data.names import IMAGE_SUFFIXES, files_in
+from rt_segmentation.data.names import spread as spread
 from rt_segmentation.errors import RtSegmentationError
-
-_T = TypeVar("_T")
+from rt_segmentation.imaging.levels import Levels
 
 MAX_FRAMES = 8
 """So many of the user's frames are looked at; more would make the first start slow."""
@@ -87,25 +87,25 @@ def images_in(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise ParityError(f"folder {folder} does not exist")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = files_in(folder)
     if not files:
         raise ParityError(f"folder {folder} has no images ({', '.join(IMAGE_SUFFIXES)})")
     return files
 
 
-def spread(items: Sequence[_T], count: int) -> list[_T]:
-    """At most `count` of the items, evenly spread."""
-    count = min(count, len(items))
-    return [items[i * len(items) // count] for i in range(count)]
-
-
-def read_frame(path: Path, height: int, width: int) -> np.ndarray:
+def read_frame(path: Path, height: int, width: int, levels: Levels | None = None) -> np.ndarray:
     """An image file at the network's size, uint8 (height, width, 3) RGB.
+
+    Args:
+        path: of the file.
+        height: [px]
+        width: [px]
+        levels: as for `read_rgb`.
 
     Raises:
         DatasetError: it is not an image.
     """
-    return resize_frame(read_rgb(path), height, width)
+    return resize_frame(read_rgb(path, levels), height, width)
 
 
 def resize_frame(image: np.ndarray, height: int, width: int) -> np.ndarray:

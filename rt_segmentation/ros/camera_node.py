@@ -133,6 +133,7 @@ class CameraNode(Node):
                 width=settings["width"],
                 height=settings["height"],
                 rate_hz=settings["rate_hz"],
+                image_bits=settings["image_bits"],
                 on_warning=self._warn,
             )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rt_segmentation.imaging.levels import AUTO, IMAGE_BITS
 from rt_segmentation.ros.parameters import Parameter
 
 PARAMETERS = (
@@ -40,6 +41,13 @@ PARAMETERS = (
     Parameter("loop", True, "Whether a folder or video starts again after its last image.", read_only=True),
     Parameter(
         "count", 0, "Images to publish before the node ends; 0 is without an end.", minimum=0, read_only=True
+    ),
+    Parameter(
+        "image_bits",
+        AUTO,
+        "Bits that the 16-bit images of a folder use; auto guesses from some of the images, and says so.",
+        choices=IMAGE_BITS,
+        read_only=True,
     ),
     Parameter("frame_id", "camera", "The frame_id of all messages.", read_only=True),
     Parameter(

@@ -6,6 +6,8 @@ import logging
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
+from rt_segmentation.imaging.files import printable
+
 
 class RosHandler(logging.Handler):
     """Hands records to a ROS logger, at the nearest of its levels."""
@@ -17,7 +19,7 @@ class RosHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Log a record; an error in its arguments is reported by Python's logging, and never raised."""
         try:
-            message = self.format(record)
+            message = printable(self.format(record))
         except Exception:
             self.handleError(record)
             return

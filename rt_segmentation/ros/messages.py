@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from rt_segmentation.imaging import native_messages
-from rt_segmentation.imaging.codec import decode_compressed, decode_image
+from rt_segmentation.imaging.codec import decode_compressed, decode_image, is_matrix_type
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.labels import LabelSet
@@ -43,7 +43,8 @@ def to_frame(message: Image | CompressedImage) -> Frame:
             **common,
         )
     except ImageError as error:
-        if error.reason != "unknown_encoding":
+        # cv_bridge makes no colours of OpenCV's own types.
+        if error.reason != "unknown_encoding" or is_matrix_type(message.encoding):
             raise
         return _through_cv_bridge(message, error, common)
 

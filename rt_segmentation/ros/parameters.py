@@ -121,7 +121,8 @@ class Parameter:
 def accept(parameter: Parameter, value: Any) -> Any:
     """Check a value given for a parameter and return it in the parameter's type.
 
-    Whole numbers pass for floats, since YAML and the command line read `1` as an integer.
+    Whole numbers pass for floats, and for choices that are written so, since YAML and the command line read
+    `1` as an integer.
 
     Raises:
         ParameterError: wrong type, out of range, no choice, or refused by the parameter's own check.
@@ -257,6 +258,9 @@ def _accept_element(parameter: Parameter, value: Any, subject: str) -> Any:
     wanted: Any = parameter.element_type
     if wanted is float and type(value) is int:
         value = float(value)
+    # A choice that looks like a number, as in `image_bits: 12`.
+    if type(value) is int and str(value) in parameter.choices:
+        value = str(value)
     if type(value) is not wanted:
         advice = "; write it in quotes" if wanted is str else ""
         raise ParameterError(f"{subject} {_shown(value)}, it must be {_EXAMPLES[wanted]}{advice}")

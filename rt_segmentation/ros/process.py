@@ -19,6 +19,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 
+from rt_segmentation.imaging.files import printable
 from rt_segmentation.ros.middleware import RCLError, StartError, plain, start_ros
 from rt_segmentation.ros.services import answer_always
 from rt_segmentation.ros.watchdog import Watchdog
@@ -132,7 +133,7 @@ def run_node(name: str, make_node: Callable[[], ProcessNode], argv: Sequence[str
     try:
         threads_ended = _run(name, make_node, list(sys.argv if argv is None else argv))
     except (ValueError, ParameterException) as error:
-        get_logger(name).fatal(str(error))
+        get_logger(name).fatal(printable(error))
         status = 2
     except (ExternalShutdownException, Interrupted):
         pass
@@ -153,6 +154,9 @@ def run_node(name: str, make_node: Callable[[], ProcessNode], argv: Sequence[str
 
 def _run(name: str, make_node: Callable[[], ProcessNode], argv: list[str]) -> bool:
     _stopped.clear()
+    foreign = next((printable(argument) for argument in argv if printable(argument) != argument), None)
+    if foreign is not None:
+        raise StartError(f"'{foreign}' is not UTF-8, and ROS has no other text; give a link to that path")
     # Not rclpy's own handlers, which shut the context down under the last messages.
     _on_signals(lambda *_: _stopped.set())
     start_ros(name, argv)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rt_segmentation.imaging.levels import AUTO, IMAGE_BITS
 from rt_segmentation.inference.engines import ENGINES
 from rt_segmentation.inference.parity import MAX_FRAMES, Gate
 from rt_segmentation.ros.parameters import Parameter
@@ -114,6 +115,13 @@ PARAMETERS = (
         "raw",
         "Subscribe to Image on image, or to CompressedImage on image/compressed.",
         choices=("raw", "compressed"),
+    ),
+    Parameter(
+        "image_bits",
+        AUTO,
+        "Bits that 16-bit images (mono16, 16UC1, rgb16, bayer_*16, PNG of 16 bits) use; the upper eight of"
+        " these are taken. auto guesses from the images, and warns.",
+        choices=IMAGE_BITS,
     ),
     Parameter(
         "overlay_opacity",

@@ -15,6 +15,7 @@ from std_msgs.msg import Header
 
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.levels import EIGHT_BIT_FORMATS, Levels
 from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.inference.segmenter import Segmentation, Segmenter
 from rt_segmentation.inference.sizes import Closed
@@ -64,6 +65,8 @@ class Worker:
         self.failure = ""
         self._outputs, self._statistics = outputs, statistics
         self._logger, self._parameter = logger, parameter
+        # All lanes have one camera's images.
+        self._levels = Levels()
         self._slot: NewestSlot[tuple[float, ImageMessage]] = NewestSlot()
         self._stopping = threading.Event()
         self._abandoned = False
@@ -154,7 +157,7 @@ class Worker:
 
     def _segment(self, segmenter: Segmenter, arrived: float, message: ImageMessage) -> _Segmented:
         started = time.perf_counter()
-        frame = to_frame(message)
+        frame = self._eight_bit(to_frame(message))
         decoded = time.perf_counter()
         resolution = self._parameter("output_resolution")
         if resolution != segmenter.config.output_resolution:
@@ -167,6 +170,14 @@ class Worker:
             "inference": result.inference_ms,
         }
         return _Segmented(message.header, frame, result, stages_ms)
+
+    def _eight_bit(self, frame: Frame) -> Frame:
+        if frame.pixel_format not in EIGHT_BIT_FORMATS:
+            return frame
+        bits = self._parameter("image_bits")
+        if bits != self._levels.bits:
+            self._levels = Levels(bits)
+        return self._levels(frame)
 
     def _publish(self, segmented: _Segmented) -> None:
         started = time.perf_counter()

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from rt_segmentation.data.dataset import SegmentationDataset
-from rt_segmentation.data.statistics import ClassCounts
+from rt_segmentation.data.statistics import ClassCounts, notes
 from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.networks import allow_network, build_network, is_place
@@ -49,6 +49,8 @@ from rt_segmentation.training.timing import measure, of_first_process, validatio
 METRIC = "mean_iou"
 CHECKPOINT_S = 120.0
 LOG_EVERY_STEPS = 10
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,16 @@ class Training:
         counts = frames.count_classes(len(label_set.classes), machine.workers)
         validation = open_dataset(recipe.validation, data_root, label_set)
         # What is wrong with them is said now, and not after the first epochs.
-        if not count_classes(validation, machine.workers).pixels.any():
+        measured = count_classes(validation, machine.workers)
+        if not measured.pixels.any():
             raise TrainingError(
                 f"the frames that recipe '{recipe.name}' validates on ({recipe.validation}) have no labelled"
                 " pixel; give it a split with labels"
             )
+        if machine.share.rank == 0:
+            for name, found in (("training", counts), ("validation", measured)):
+                for note in notes(found, label_set, validation.ignored_ids):
+                    _log.warning("%s data: %s", name, note)
         return cls(
             recipe,
             machine,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +144,18 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         cv2.imwrite(str(tmp_path / "labels" / f"{number}.png"), np.full((40, 60), value, np.uint8))
     (tmp_path / "images" / "1.png").write_bytes(b"\x89PNG but no further")
     (tmp_path / "images" / "notes.txt").write_text("not an image")
+    # A name that is not UTF-8, as from a zip made elsewhere; OpenCV would end the process over it.
+    for part in ("images", "labels"):
+        with suppress(OSError):
+            (tmp_path / part / "3.png").rename(tmp_path / part / os.fsdecode(b"\xb3.png"))
     yield tmp_path
+
+
+def test_a_path_that_ros_cannot_carry_is_one_sentence(spawn: Any, tmp_path: Path) -> None:
+    source = os.fsencode(f"source:={tmp_path}/") + b"\xb3"
+    camera = spawn(CAMERA, "--ros-args", "-p", os.fsdecode(source))
+    assert camera.finish() == 2
+    assert r"\xb3' is not UTF-8" in camera.output and "Traceback" not in camera.output
 
 
 def test_folder_skips_a_corrupt_file_and_says_so(spawn: Any, observer: Any, folder: Path) -> None:

@@ -182,14 +182,12 @@ def test_label_info_is_left_out_where_vision_msgs_is_missing(monkeypatch: pytest
 
 
 def unknown_image() -> Image:
-    return Image(header=HEADER, encoding="32FC1", width=48, height=40, step=192, data=bytes(192 * 40))
+    return Image(header=HEADER, encoding="p010", width=48, height=40, step=192, data=bytes(192 * 40))
 
 
 def test_unknown_encoding_without_cv_bridge_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv_bridge", None)
-    with pytest.raises(
-        ImageError, match=r"'32FC1' is not known; known are rgb8, .* With cv_bridge"
-    ) as caught:
+    with pytest.raises(ImageError, match=r"'p010' is not known; known are rgb8, .* With cv_bridge") as caught:
         to_frame(unknown_image())
     assert caught.value.reason == "unknown_encoding"
 
@@ -222,6 +220,18 @@ def test_what_cv_bridge_does_not_convert_is_still_the_unknown_encoding(
     with pytest.raises(ImageError, match="cv_bridge does not convert it either: no conversion") as caught:
         to_frame(unknown_image())
     assert caught.value.reason == "unknown_encoding"
+
+
+@pytest.mark.parametrize("encoding", ["32FC1", "32SC1", "8UC2"])
+def test_cv_bridge_is_not_asked_where_it_could_not_help(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv_bridge", cv_bridge_that_gives(AssertionError("asked")))
+    message = unknown_image()
+    message.encoding = encoding
+    with pytest.raises(ImageError) as caught:
+        to_frame(message)
+    assert "cv_bridge" not in str(caught.value) and encoding in str(caught.value)
 
 
 def test_cv_bridge_is_not_asked_about_damaged_images(monkeypatch: pytest.MonkeyPatch) -> None:

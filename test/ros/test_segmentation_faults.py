@@ -128,7 +128,11 @@ ENCODINGS = [
     image("bgr8", RGB[..., ::-1].tobytes()),
     image("rgba8", np.dstack((RGB, GRAY)).tobytes(), 4 * WIDTH),
     image("mono8", GRAY.tobytes(), WIDTH),
+    # Of a camera of 12 bits, and of one of 16: the bits that are guessed only grow.
+    image("mono16", (GRAY.astype("<u2") << 4).tobytes(), 2 * WIDTH),
     image("mono16", (GRAY.astype(">u2") << 8).astype(">u2").tobytes(), 2 * WIDTH, is_bigendian=1),
+    # The order of colours of OpenCV's own types.
+    image("8UC4", np.dstack((RGB[..., ::-1], GRAY)).tobytes(), 4 * WIDTH),
     image("uyvy", yuv422_of(RGB), 2 * WIDTH),
     image("nv12", nv12_of(RGB), WIDTH),
     image("bayer_rggb8", rggb_of(RGB), WIDTH),
@@ -144,12 +148,47 @@ def test_every_encoding_becomes_the_mask_that_is_made_offline(
     expected = [offline(segmenter, message).labels for message in ENCODINGS]
     for number, message in enumerate(ENCODINGS):
         np.testing.assert_array_equal(feeder.segment(message, labels), expected[number])
-    rgb, bgr, rgba, mono8, mono16, *_, padded = expected
+    rgb, bgr, rgba, mono8, mono12, mono16, bgra, *_, padded = expected
     np.testing.assert_array_equal(bgr, rgb)
     np.testing.assert_array_equal(rgba, rgb)
     np.testing.assert_array_equal(mono16, mono8)
+    np.testing.assert_array_equal(mono12, mono8)
+    np.testing.assert_array_equal(bgra, rgb)
     np.testing.assert_array_equal(padded, mono8)
     assert (mono8 != rgb).mean() > 0.05
+
+
+def test_the_range_of_16_bit_images_is_guessed_with_a_warning_or_given(
+    listen: Any, node: NodeUnderTest, feeder: Feeder, segmenter: Segmenter
+) -> None:
+    labels = listen(Image, node.topic("label"))
+    ten_bits = image("16UC1", (GRAY.astype("<u2") << 2).tobytes(), 2 * WIDTH)
+    expected = offline(segmenter, image("mono8", GRAY.tobytes(), WIDTH)).labels
+    # The guess begins anew with the parameter.
+    assert node.set_parameter("image_bits", "10").successful
+    np.testing.assert_array_equal(feeder.segment(ten_bits, labels), expected)
+    written = len(node.process.output)
+    assert node.set_parameter("image_bits", "auto").successful
+    np.testing.assert_array_equal(feeder.segment(ten_bits, labels), expected)
+    node.spin_until(lambda: "taken for 10 bits" in node.process.output[written:])
+    assert "[WARN]" in node.process.output[written:]
+    # A number is taken for the choice that is written so.
+    assert node.set_parameter("image_bits", 12).successful
+    dark = offline(segmenter, image("mono8", (GRAY >> 2).tobytes(), WIDTH)).labels
+    np.testing.assert_array_equal(feeder.segment(ten_bits, labels), dark)
+    assert not node.set_parameter("image_bits", 11).successful
+    assert node.set_parameter("image_bits", "auto").successful
+
+
+def test_a_jpeg_that_lacks_only_its_end_marker_is_segmented(
+    listen: Any, node: NodeUnderTest, segmenter: Segmenter
+) -> None:
+    assert node.set_parameter("image_transport", "compressed").successful
+    labels = listen(Image, node.topic("label"))
+    feeder = Feeder(node, CompressedImage)
+    expected = offline(segmenter, jpeg(JPEG)).labels
+    np.testing.assert_array_equal(feeder.segment(jpeg(JPEG[:-2]), labels), expected)
+    feeder.close()
 
 
 def test_outputs_belong_together(
@@ -258,7 +297,7 @@ def test_cv_bridge_is_asked_for_an_encoding_that_is_not_ours(
     )
     labels = listen(Image, node.topic("label"))
     feeder = Feeder(node)
-    message = image("32FC1", GRAY.astype(np.float32).tobytes(), 4 * WIDTH)
+    message = image("gray32", GRAY.astype(np.float32).tobytes(), 4 * WIDTH)
     mono = image("mono8", GRAY.tobytes(), WIDTH)
     np.testing.assert_array_equal(feeder.segment(message, labels), offline(segmenter, mono).labels)
     feeder.close()

@@ -31,8 +31,13 @@ ROW_BYTES = {
     "rgb8": 3, "bgr8": 3, "8UC3": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "8UC1": 1, "mono16": 2,
     "uyvy": 2, "yuv422": 2, "yuyv": 2, "yuv422_yuy2": 2, "nv12": 1, "nv21": 1, "nv24": 1,
     "bayer_rggb8": 1, "bayer_bggr8": 1, "bayer_gbrg8": 1, "bayer_grbg8": 1,
+    "bayer_rggb16": 2, "bayer_bggr16": 2, "bayer_gbrg16": 2, "bayer_grbg16": 2,
+    "8UC4": 4, "16UC1": 2, "16UC3": 6, "16UC4": 8, "rgb16": 6, "bgr16": 6, "rgba16": 8, "bgra16": 8,
 }  # fmt: skip
-CANONICAL = {"8UC1": "mono8", "8UC3": "bgr8", "yuv422": "uyvy", "yuv422_yuy2": "yuyv"}
+CANONICAL = {
+    "8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8", "16UC1": "mono16", "16UC3": "bgr16", "16UC4": "bgra16",
+    "yuv422": "uyvy", "yuv422_yuy2": "yuyv",
+}  # fmt: skip
 
 
 def random_bytes(count: int, seed: int = 0) -> bytes:
@@ -178,7 +183,7 @@ def test_a_huge_step_is_truncated() -> None:
         decode_image("rgb8", W, H, 2**32 - 1, False, bytes(W * H * 3))
 
 
-@pytest.mark.parametrize("encoding", ["", "RGB8", "rgb16", "32FC1", "bayer_rggb16", "jpeg"])
+@pytest.mark.parametrize("encoding", ["", "RGB8", "rgb32", "16SC1", "32FC3", "jpeg"])
 def test_unknown_encodings_name_the_known(encoding: str) -> None:
     with refused("unknown_encoding", repr(encoding), "rgb8", "nv24", "yuv422_yuy2"):
         decode_image(encoding, W, H, W * 8, False, bytes(W * H * 8))
@@ -220,11 +225,27 @@ def test_jpeg_quality_is_used() -> None:
     assert len(encode_jpeg(rgb, 40)) < len(encode_jpeg(rgb)) < len(encode_jpeg(rgb, 100))
 
 
+@pytest.mark.parametrize("encoding", ["32FC1", "64FC1"])
+def test_depth_images_are_named_as_what_they_are(encoding: str) -> None:
+    with refused("unknown_encoding", repr(encoding), "depth image", "the camera's own image"):
+        decode_image(encoding, W, H, W * 8, False, bytes(W * H * 8))
+
+
 def test_16_bit_and_alpha_and_palette() -> None:
     deep = np.random.default_rng(4).integers(0, 65536, (48, 64)).astype(np.uint16)
-    frame = decode_compressed("mono16; png compressed ", cv2.imencode(".png", deep)[1])
-    assert frame.pixel_format == "mono8"
-    assert np.array_equal(frame.planes[0], (deep >> 8).astype(np.uint8))
+    data = cv2.imencode(".png", deep)[1]
+    for format, pixel_format in (
+        ("mono16; png compressed ", "mono16"),
+        ("16UC1; png compressed ", "mono16"),
+        ("bayer_grbg16; png compressed ", "bayer_grbg16"),
+        ("png", "mono16"),
+    ):
+        frame = decode_compressed(format, data)
+        assert frame.pixel_format == pixel_format
+        assert np.array_equal(frame.planes[0], deep)
+    colours = np.dstack([deep, deep // 2, deep // 3])
+    frame = decode_compressed("bgr16; png compressed ", cv2.imencode(".png", colours)[1])
+    assert frame.pixel_format == "bgr16" and np.array_equal(frame.planes[0], colours)
     bgra = np.dstack([smooth_rgb()[..., ::-1], np.full((48, 64), 9, np.uint8)])
     frame = decode_compressed("rgba8; png compressed bgra8", cv2.imencode(".png", bgra)[1])
     assert np.array_equal(frame.planes[0], bgra[..., :3])
@@ -290,10 +311,39 @@ def test_a_truncated_file_is_undecodable_wherever_it_is_cut(
 ) -> None:
     whole = compressed_files()[name]
     assert decode_compressed(name, whole).width == 64
-    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    for cut in {*range(0, len(whole), 7), *range(40), *range(len(whole) - 20, len(whole))}:
+    imdecode = cv2.imdecode
+    # A JPEG whose last scan is cut says so only when it is decoded; without its end marker alone it is whole.
+    scan = whole.rfind(b"\xff\xda") if name.startswith("jpeg") else len(whole)
+    end = len(whole) - 2 * name.startswith("jpeg")
+    for cut in {*range(0, end, 7), *range(40), *range(end - 20, end)}:
+        monkeypatch.setattr(cv2, "imdecode", imdecode if cut > scan else lambda *_: pytest.fail("decoded"))
         with refused("undecodable"):
             decode_compressed(name, whole[:cut])
+
+
+@pytest.mark.parametrize("name", [name for name in compressed_files() if name.startswith("jpeg")])
+def test_a_jpeg_that_lacks_only_its_end_marker_is_whole(name: str) -> None:
+    whole = compressed_files()[name]
+    assert whole.endswith(b"\xff\xd9")
+    expected = decode_compressed("jpeg", whole).planes[0]
+    for data in (whole[:-1], whole[:-2], whole[:-2] + b"\xff" * 3):
+        assert np.array_equal(decode_compressed("jpeg", data).planes[0], expected)
+
+
+def test_a_jpeg_that_ends_before_a_restart_is_truncated_without_decoding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = compressed_files()["jpeg restarts"]
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    last = max(whole.rfind(bytes((0xFF, marker))) for marker in range(0xD0, 0xD8))
+    with refused("undecodable", "not all of its rows"):
+        decode_compressed("jpeg", whole[:last])
+
+
+def test_a_progressive_jpeg_without_its_last_scan_is_truncated() -> None:
+    whole = compressed_files()["jpeg progressive"]
+    with refused("undecodable", "not all of its rows"):
+        decode_compressed("jpeg", whole[: whole.rfind(b"\xff\xda")])
 
 
 @pytest.mark.parametrize("name", compressed_files())

@@ -83,7 +83,7 @@ def test_an_unknown_colour_is_counted(tmp_path: Path) -> None:
 
 
 def test_what_a_layout_does_not_have_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="camvid32 needs the original release"):
+    with pytest.raises(DatasetError, match="camvid32 needs the original colours"):
         CamVid(tmp_path, "val", "camvid32")
     with pytest.raises(DatasetError, match="camvid11 and camvid32, not 'camvid12'"):
         CamVid(tmp_path, "val", "camvid12")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from dataset_layouts import blocks, image, write
@@ -131,13 +130,15 @@ def test_folder_refuses_what_cannot_be_told_apart(tmp_path: Path) -> None:
         Folder(tmp_path, "night", "camvid11")
 
 
-def test_sixteen_bit_labels_are_refused(tmp_path: Path, site: Path) -> None:
-    write(tmp_path / "images/a.png", image(0))
-    assert cv2.imwrite(str(tmp_path / "images/b.png"), image(0))
-    for name in ("a", "b"):
-        write(tmp_path / "labels" / f"{name}.png", np.zeros((48, 64), np.uint16))
-    with pytest.raises(DatasetError, match=r"labels are 8-bit gray"):
-        Folder(tmp_path, "", site)[0]
+def test_sixteen_bit_labels_are_ids_if_they_can_be(tmp_path: Path, site: Path) -> None:
+    truth = blocks(1, (0, 1, 255))
+    for name, stored in (("a", truth.astype(np.uint16)), ("b", np.full((48, 64), 300, np.uint16))):
+        write(tmp_path / "images" / f"{name}.png", image(0))
+        write(tmp_path / "labels" / f"{name}.png", stored)
+    dataset = Folder(tmp_path, "", site)
+    np.testing.assert_array_equal(dataset[0].labels, truth)
+    with pytest.raises(DatasetError, match=r"b.png .* numbers from 300 to 300; class ids are 0 to 254"):
+        dataset[1]
 
 
 def test_opening_by_name(tmp_path: Path, site: Path) -> None:
@@ -160,7 +161,7 @@ def test_no_street_for_measuring_is_trained_on() -> None:
     ("name", "options", "words"),
     [
         ("kitti", {}, "unknown data set 'kitti'; there are camvid, cityscapes, sunrgbd, folder, street"),
-        ("sunrgbd", {"classes": 13}, "data set sunrgbd has no option 'classes'; it has none"),
+        ("sunrgbd", {"classes": 13}, "data set sunrgbd has no option 'classes'; it has image_bits"),
         ("camvid", {"labels": 1}, "no option 'labels'; it has label_set"),
         ("folder", {}, "needs the option label_set"),
         ("folder", {"label_set": "nothing"}, "data set folder: unknown label set 'nothing'"),

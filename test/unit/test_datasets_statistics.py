@@ -16,7 +16,7 @@ from dataset_layouts import image, write
 from rt_segmentation.commands.dataset import run
 from rt_segmentation.data.camvid import CamVid
 from rt_segmentation.data.dataset import DatasetError
-from rt_segmentation.data.statistics import Statistics, survey
+from rt_segmentation.data.statistics import Statistics, notes, survey
 from rt_segmentation.labels import LabelSet, load_label_set
 
 SITE = """
@@ -112,6 +112,33 @@ def test_all_problems_are_listed_at_once(tmp_path: Path, labels: LabelSet) -> No
         assert words in line
     content = json.loads((tmp_path / "s.json").read_text())
     assert content["frames"] == 2 and len(content["problems"]) == 4
+
+
+def test_an_absent_class_and_masks_of_black_and_white_are_told(
+    tmp_path: Path, labels: LabelSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_frames(tmp_path)
+    run(arguments(tmp_path, json=tmp_path / "s.json"))
+    said = "no frame has a pixel of 1 classes of label set site: never"
+    assert f"note: {said}" in capsys.readouterr().out
+    assert json.loads((tmp_path / "s.json").read_text())["notes"] == [said]
+    for file in (tmp_path / "labels").iterdir():
+        write(file, np.array([[0, 0, 255, 255]] * 2, np.uint8))
+    run(arguments(tmp_path))
+    assert "note: the masks hold only 0 and 255, and 255 is unlabelled: only class 'floor'" in (
+        capsys.readouterr().out
+    )
+    for file in (tmp_path / "labels").iterdir():
+        write(file, np.full((2, 4), 255, np.uint8))
+    run(arguments(tmp_path))
+    assert "note: no frame has a labelled pixel" in capsys.readouterr().out
+
+
+def test_a_class_that_no_frame_need_have_is_not_missed() -> None:
+    counts = Statistics(load_label_set("cityscapes20"))
+    counts.add_labels(np.arange(1, 20, dtype=np.uint8).reshape(1, 19))
+    assert notes(counts, counts.label_set) == []
+    assert len(notes(counts, load_label_set("cityscapes20"), {18})) == 0
 
 
 def test_many_problems_are_counted(tmp_path: Path, labels: LabelSet) -> None:

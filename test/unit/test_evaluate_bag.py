@@ -206,7 +206,7 @@ def test_labels_of_another_size_or_encoding_are_told_and_left_out(
     assert result["models"][0]["accuracy"]["frames"] == 1
     assert [problem.partition(": ")[2] for problem in result["problems"]] == [
         "labels of frame 1 are 80x60 px, the image is 160x120 px",
-        "labels of frame 2: labels are rgb8; label images are mono8, a class id a pixel",
+        "labels of frame 2: The labels are colours; label images hold a class id a pixel, in one channel.",
     ]
 
 

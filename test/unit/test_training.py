@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from dataset_layouts import blocks, image, write
 from tiny_recipe import RECIPE
 
 torch = pytest.importorskip("torch")
@@ -231,6 +232,24 @@ def test_a_dry_run_writes_a_picture_and_nothing_else(
     assert re.search(r"Bicyclist +0\.\d+ +\d+\.\d+ █", printed)
     assert "frames/s" in printed
     assert "2 epochs take about 0:" in printed
+
+
+def test_masks_of_black_and_white_and_absent_classes_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for split in ("train", "val"):
+        for number in range(4):
+            write(tmp_path / split / "images" / f"{number}.png", image(number, 96, 64))
+            values = (0, 255) if split == "train" else range(11)
+            write(tmp_path / split / "labels" / f"{number}.png", blocks(number, values, 96, 64))
+    frames = {"dataset": "folder"}
+    recipe = write_recipe(
+        tmp_path, train=[{**frames, "split": "train"}], validation={**frames, "split": "val"}
+    )
+    Training.prepare(load_recipe(recipe), tmp_path, here())
+    said = [record.getMessage() for record in caplog.records if "data: " in record.getMessage()]
+    assert len(said) == 2 and all(sentence.startswith("training data: ") for sentence in said), said
+    assert "the masks hold only 0 and 255" in said[0] and "no frame has a pixel of 10 classes" in said[1]
 
 
 @pytest.mark.parametrize(

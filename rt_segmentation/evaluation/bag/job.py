@@ -10,7 +10,9 @@ from typing import Any
 from rt_segmentation.evaluation.bag.state import BagState
 from rt_segmentation.evaluation.bag.throughput import engine_rate
 from rt_segmentation.evaluation.dataset import EvaluationError
+from rt_segmentation.imaging.files import printable
 from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import ModelManifest, find_model
@@ -33,6 +35,7 @@ class Settings:
         out: folder for all that is written.
         write_bag, video: whether to write masks as a bag, overlays as an mp4.
         max_bins: bins of time kept of each bag.
+        image_bits: how many bits 16-bit images use, or 'auto': then each bag's first images decide.
     """
 
     models: tuple[str, ...]
@@ -48,6 +51,7 @@ class Settings:
     write_bag: bool = False
     video: bool = False
     max_bins: int = 256
+    image_bits: str = AUTO
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class Job:
     @property
     def stem(self) -> str:
         """Begins the names of what is written about this bag."""
-        return f"{self.index:04}_{self.path.stem}"
+        # A bag's name need not be UTF-8; those of pictures and videos are in pages.
+        return f"{self.index:04}_{printable(self.path.stem)}".replace("\\", "_")
 
     @property
     def state_path(self) -> Path:

@@ -35,6 +35,7 @@ from rt_segmentation.evaluation.bag.throughput import run_all
 from rt_segmentation.evaluation.bag.truth import FolderTruth, NoTruth, TopicTruth, Truth
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.levels import EIGHT_BIT_FORMATS, Levels
 
 SAVE_NS = 10_000_000_000
 """The state is saved each time so much of the bag has gone by [ns]."""
@@ -120,6 +121,7 @@ class _Evaluation:
         )
         self._moment: Moment = stamp_of
         self._period_ns = period((), stamp_of)
+        self._levels = Levels(self._settings.image_bits, self._tell)
 
     def run(self, progress: Progress) -> None:
         """Evaluate what the state does not have yet."""
@@ -206,6 +208,7 @@ class _Evaluation:
     def _prepare(self) -> None:
         """Look at the bag's first images: their period, and a size that the engines are made ready for."""
         first: Frame | None = None
+        deep: list[Frame] = []
         images: list[Times] = []
         labels: list[Times] = []
         with closing(self._reader.messages(self._topics())) as messages:
@@ -214,12 +217,18 @@ class _Evaluation:
                     labels.append(times_of(message))
                     continue
                 images.append(times_of(message))
-                if first is None:
-                    first = _decoded(message)
+                if first is None or (first.pixel_format in EIGHT_BIT_FORMATS and len(deep) < FIRST_IMAGES):
+                    frame = _decoded(message)
+                    first = first or frame
+                    deep += [frame] if frame is not None else []
                 enough = self._labels is None or len(labels) >= FIRST_LABELS or count >= FIRST_MESSAGES
                 if first is not None and len(images) >= FIRST_IMAGES and enough:
                     break
+        # One guess for the whole bag: a frame's pixels do not depend on which thread decodes it, or on where
+        # an evaluation goes on.
+        self._levels.settle(deep)
         if first is not None:
+            first = self._levels(first)
             for number, model in enumerate(self._state.models):
                 model.engine = self._models.prepare(number, first, self._settings.mode == THROUGHPUT)
         self._moment, problem = choose_moment(images, labels)
@@ -237,11 +246,11 @@ class _Evaluation:
         if self._settings.mode == THROUGHPUT:
             counted_ns = self._counted_ns
             from_ns = None if counted_ns is None or written_ns is None else min(counted_ns, written_ns)
-            yield from run_all(self._frames(from_ns), self._models.lanes, self._stop)
+            yield from run_all(self._frames(from_ns), self._models.lanes, self._stop, self._levels)
             return
         for number, segmenter in enumerate(self._models.lanes[0]):
             # In real time each model has the machine to itself, as on the robot.
-            replay = Replay(segmenter, number, self._settings.rate, self._stop)
+            replay = Replay(segmenter, number, self._settings.rate, self._stop, self._levels)
             yield from replay.run(self._frames(None))
             if replay.late_ns > LATE_MS * 1e6:
                 self._state.problems.append(
@@ -271,6 +280,10 @@ class _Evaluation:
                 return
             if message.recorded_ns > after_ns:
                 yield message
+
+    def _tell(self, sentence: str) -> None:
+        if sentence not in self._state.problems:
+            self._state.problems.append(sentence)
 
     def _truth(self) -> Truth:
         if self._labels is not None:

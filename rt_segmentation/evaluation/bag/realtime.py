@@ -11,6 +11,7 @@ from dataclasses import replace
 from rt_segmentation.evaluation.bag.frames import BagFrame, ahead
 from rt_segmentation.evaluation.bag.outcome import Dropped, Outcome, Segmented
 from rt_segmentation.evaluation.bag.throughput import decode, segment
+from rt_segmentation.imaging.levels import Levels
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.runtime.slot import NewestSlot
 
@@ -28,13 +29,17 @@ class Replay:
         segmenter, model: the model and its number.
         rate: speed of the bag's clock, 2 for twice as fast.
         stop: ends it early.
+        levels: of the bag's 16-bit images.
 
     Attributes:
         late_ns: by how much the reader handed over a frame too late, at worst [ns].
         held_up_ns: how long the model waited for those who use the outcomes [ns].
     """
 
-    def __init__(self, segmenter: Segmenter, model: int, rate: float, stop: threading.Event) -> None:
+    def __init__(
+        self, segmenter: Segmenter, model: int, rate: float, stop: threading.Event, levels: Levels
+    ) -> None:
+        self._levels = levels
         self._segmenter, self._model, self._rate, self._stop = segmenter, model, rate, stop
         # Frames with the time at which they are due [ns, of perf_counter].
         self._slot: NewestSlot[tuple[int, BagFrame]] = NewestSlot()
@@ -66,7 +71,9 @@ class Replay:
                     yield Dropped(self._model, self._replaced.popleft(), "replaced")
                 if taken is not None:
                     due_ns, source = taken
-                    outcome = segment(self._model, self._segmenter, decode(source), confidence=False)
+                    outcome = segment(
+                        self._model, self._segmenter, decode(source, self._levels), confidence=False
+                    )
                     if isinstance(outcome, Segmented):
                         now_ns = time.perf_counter_ns()
                         age_ns = None if before_ns is None else now_ns - before_ns

@@ -17,6 +17,7 @@ from rt_segmentation.evaluation.bag.frames import BagFrame, ahead
 from rt_segmentation.evaluation.bag.outcome import Dropped, Outcome, Segmented
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.levels import Levels
 from rt_segmentation.inference.segmenter import Segmenter
 
 READ_AHEAD = 4
@@ -37,11 +38,11 @@ class Decoded:
     duration_ns: int
 
 
-def decode(source: BagFrame) -> Decoded:
-    """Decode a frame by the node's codec."""
+def decode(source: BagFrame, levels: Levels) -> Decoded:
+    """Decode a frame by the node's codec; samples of 16 bits become 8 as `levels` says."""
     started = time.perf_counter_ns()
     try:
-        frame: Frame | ImageError = to_frame(source.message)
+        frame: Frame | ImageError = levels(to_frame(source.message))
     except ImageError as error:
         frame = error
     return Decoded(source, frame, time.perf_counter_ns() - started)
@@ -67,7 +68,10 @@ def frames_at_once() -> int:
 
 
 def run_all(
-    frames: Iterable[BagFrame], lanes: Sequence[Sequence[Segmenter]], stop: threading.Event
+    frames: Iterable[BagFrame],
+    lanes: Sequence[Sequence[Segmenter]],
+    stop: threading.Event,
+    levels: Levels,
 ) -> Iterator[Outcome]:
     """Segment every frame by every model, decoding it once.
 
@@ -75,6 +79,7 @@ def run_all(
         frames: of a bag.
         lanes: the segmenters of all models, once for each frame that is worked at at once.
         stop: ends it early.
+        levels: of the bag's 16-bit images.
 
     Yields:
         What became of each frame, for each model, in the bag's order.
@@ -86,7 +91,7 @@ def run_all(
     def work(source: BagFrame) -> list[Outcome]:
         lane = free.get()
         try:
-            decoded = decode(source)
+            decoded = decode(source, levels)
             return [segment(model, segmenter, decoded, True) for model, segmenter in enumerate(lane)]
         finally:
             free.put(lane)

@@ -11,9 +11,10 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from rt_segmentation.bags.frames import to_frame
+from rt_segmentation.bags.frames import to_labels
 from rt_segmentation.bags.reading import Message
 from rt_segmentation.data.dataset import read_labels
+from rt_segmentation.data.names import files_in
 from rt_segmentation.evaluation.bag.clock import Moment, stamp_of
 from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.labels import IGNORE_ID
@@ -105,12 +106,7 @@ class TopicTruth:
         message = self._labels[place][1]
         # Where stamps repeat, the next image has the next labels.
         del self._labels[place]
-        frame = to_frame(message)
-        if frame.pixel_format != "mono8":
-            raise EvaluationError(
-                f"labels are {frame.pixel_format}; label images are mono8, a class id a pixel"
-            )
-        return frame.planes[0]
+        return to_labels(message)
 
 
 class FolderTruth:
@@ -163,7 +159,7 @@ def label_files(folder: Path) -> list[tuple[int, Path]]:
     Raises:
         EvaluationError: there is no such folder, it has no PNGs, or a name is no stamp.
     """
-    files = sorted(folder.glob("*.png"))
+    files = files_in(folder, (".png",)) if folder.is_dir() else []
     wrong = next((path.name for path in files if not path.stem.isdigit()), None)
     if not files or wrong is not None:
         found = f"has '{wrong}'" if wrong else "has no PNGs"

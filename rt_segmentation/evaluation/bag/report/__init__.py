@@ -8,6 +8,7 @@ from typing import Any
 
 from rt_segmentation.evaluation.bag.report.markdown import to_markdown
 from rt_segmentation.evaluation.bag.report.page import to_page
+from rt_segmentation.imaging.files import printable
 from rt_segmentation.models import write_atomically
 
 
@@ -29,5 +30,5 @@ def write_report(result: Mapping[str, Any], folder: Path, pictures: Path | None 
     folder.mkdir(parents=True, exist_ok=True)
     contents = {"index.html": to_page(result, pictures or folder), "report.md": to_markdown(result)}
     for name, text in contents.items():
-        write_atomically(folder / name, text.encode())
+        write_atomically(folder / name, printable(text).encode())
     return [folder / name for name in contents]

@@ -1,0 +1,61 @@
+"""Files of a folder by name, as they come from cameras, cards, zips and other people's computers."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+_T = TypeVar("_T")
+
+
+def files_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
+    """Files of a folder by name, with one of some suffixes in upper or lower case.
+
+    Folders are left out, and hidden files, as the `._0000.png` that a Mac puts beside each image.
+    """
+    with os.scandir(folder) as entries:
+        names = [
+            entry.name
+            for entry in entries
+            if not entry.name.startswith(".")
+            and os.path.splitext(entry.name)[1].lower() in suffixes
+            and not entry.is_dir()
+        ]
+    return [folder / name for name in sorted(names)]
+
+
+class FilesByName:
+    """Finds files by name, though the case of a suffix or the writing of an accent may differ.
+
+    The exact name goes first. A Mac writes an accent behind its letter (NFD), others write both as one (NFC).
+
+    Args:
+        files: to be found.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._exact = {file.name: file for file in files}
+        self._alike: dict[str, Path] = {}
+        for file in files:
+            self._alike.setdefault(alike(file.name), file)
+
+    def find(self, name: str) -> Path | None:
+        """The file of that name, or None."""
+        return self._exact.get(name) or self._alike.get(alike(name))
+
+
+def alike(name: str) -> str:
+    """A name as all are written that mean the same: its suffix in lower case, its accents as NFC."""
+    stem, suffix = os.path.splitext(name)
+    return unicodedata.normalize("NFC", stem + suffix.lower())
+
+
+def spread(items: Sequence[_T], count: int) -> list[_T]:
+    """At most `count` of the items, evenly spread."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]

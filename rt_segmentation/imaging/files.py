@@ -1,0 +1,114 @@
+"""Image files: read as the node reads messages, from and to paths that need not be UTF-8.
+
+OpenCV takes a path as text and ends the process where it is not UTF-8, as the names in a zip made elsewhere.
+So files are read and written here, and OpenCV gets bytes; where it must open a file itself, it gets a link.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from rt_segmentation.imaging.codec import decode_file
+from rt_segmentation.imaging.errors import ImageError
+from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.headers import read_header
+
+_PNG_DEPTH = 24
+"""The byte of a PNG that says how many bits its samples have."""
+
+
+def printable(text: object) -> str:
+    r"""A text, or a path, with bytes that are not UTF-8 as ``\xb3``: it can be printed, logged and stored."""
+    plain = str(text)
+    try:
+        plain.encode()
+    except UnicodeEncodeError:
+        pass
+    else:
+        return plain
+    try:
+        return plain.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return plain.encode("utf-8", "backslashreplace").decode()
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        ImageError: ``undecodable``: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError("undecodable", f"The file cannot be read: {error.strerror}.") from error
+
+
+def read_frame(path: Path) -> Frame:
+    """Reads an image file of any kind that OpenCV knows as a frame of bgr8, or bgr16 where it has 16 bits.
+
+    An EXIF orientation is applied, as people see the picture who label it.
+
+    Raises:
+        ImageError: ``undecodable``: it cannot be read, is no image, or is truncated or broken.
+    """
+    data = read_bytes(path)
+    header = read_header(data)
+    mode = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    pixels: npt.NDArray[Any] | None
+    if header is not None:
+        pixels = decode_file(data, header, mode)
+    else:
+        try:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
+        except cv2.error:
+            pixels = None
+    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
+        raise ImageError("undecodable", "The file is not an image that OpenCV can read.")
+    height, width = pixels.shape[:2]
+    return Frame((pixels,), "bgr8" if pixels.dtype == np.uint8 else "bgr16", width, height, 0, "")
+
+
+def is_deep_png(path: Path) -> bool:
+    """Whether a file begins as a PNG of 16 bits; False also where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_PNG_DEPTH + 1)
+    except OSError:
+        return False
+    return start.startswith(b"\x89PNG") and start[_PNG_DEPTH:] == b"\x10"
+
+
+def write_image(path: Path, bgr: npt.NDArray[Any]) -> None:
+    """Writes (H, W) or (H, W, 3) BGR; the name's suffix says as what.
+
+    Raises:
+        OSError: The file cannot be written, or nothing is known by that suffix.
+    """
+    try:
+        encoded = cv2.imencode(path.suffix, bgr)[1]
+    except cv2.error as error:
+        raise OSError(f"picture {path} cannot be written: '{path.suffix}' is no image's suffix") from error
+    path.write_bytes(encoded.tobytes())
+
+
+@contextmanager
+def path_for_opencv(path: Path) -> Iterator[str]:
+    """A path's text, for OpenCV to open the file while this lasts; for a name that is not UTF-8, a link's."""
+    text = os.path.abspath(path)
+    if printable(text) == text:
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / f"file{printable(path.suffix)}"
+        link.symlink_to(text)
+        yield str(link)
