@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rt_segmentation.inference.engines import EngineError, EngineUnavailable
+from rt_segmentation.inference.engines import EngineError, EngineUnavailable, missing
 from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry
 from rt_segmentation.inference.quantization import (
     QuantizationRanges,
@@ -47,7 +47,7 @@ def calibrate(manifest: ModelManifest, frames: Sequence[np.ndarray], source: str
         import openvino
     except ImportError as error:
         raise EngineUnavailable(
-            f"int8 ranges need the Python package '{error.name}': pip install 'rt_segmentation[int8]'"
+            f"int8 ranges need {missing(error)}: pip install 'rt_segmentation[int8]'"
         ) from error
 
     logging.getLogger("nncf").setLevel(logging.WARNING)

@@ -136,6 +136,11 @@ def build_engine(
     return FallbackEngine(lambda: (Candidate(*pair) for pair in _defaults(names, precision)), build, measured)
 
 
+def missing(error: ImportError) -> str:
+    """What an import lacks, in words: a Python package, or a library of one that is there."""
+    return f"the Python package '{error.name}'" if error.name else f"a library that is missing ({error})"
+
+
 def auto_order() -> tuple[str, ...]:
     """The default order for this machine."""
     order: tuple[str, ...] = CPU_ORDER
@@ -194,7 +199,7 @@ def _engine_class(name: str) -> Any:
         if (error.name or "").startswith("rt_segmentation"):
             raise
         raise EngineUnavailable(
-            f"engine '{name}' needs the Python package '{error.name}': pip install 'rt_segmentation[{name}]'"
+            f"engine '{name}' needs {missing(error)}: pip install 'rt_segmentation[{name}]'"
         ) from error
     except OSError as error:
         # PyTorch for CUDA without CUDA's libraries.

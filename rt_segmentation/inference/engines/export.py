@@ -16,7 +16,7 @@ import numpy as np
 
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheEntry, CacheKey
-from rt_segmentation.inference.engines import EngineError, EngineUnavailable
+from rt_segmentation.inference.engines import EngineError, EngineUnavailable, missing
 from rt_segmentation.inference.parity import Gate, parity_frames
 from rt_segmentation.models import ModelError, ModelManifest
 from rt_segmentation.networks import NetworkError
@@ -145,7 +145,7 @@ def _load_network(manifest: ModelManifest, *also: str) -> Any:
     except ImportError as error:
         raise EngineUnavailable(
             f"model '{manifest.name}' is not ready for this size in {cache.cache_root()}; making it so needs"
-            f" the Python package '{error.name}': pip install 'rt_segmentation[export]', or run"
+            f" {missing(error)}: pip install 'rt_segmentation[export]', or run"
             " `rt_seg export` on another computer and copy that folder"
         ) from error
     return load_network(manifest)
