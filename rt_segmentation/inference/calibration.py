@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rt_segmentation.inference.engines import EngineError, EngineUnavailable, missing
+from rt_segmentation.inference.engines import EngineError, EngineUnavailable
 from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry
 from rt_segmentation.inference.quantization import (
     QuantizationRanges,
@@ -46,8 +46,10 @@ def calibrate(manifest: ModelManifest, frames: Sequence[np.ndarray], source: str
         import nncf
         import openvino
     except ImportError as error:
+        if error.name is None:
+            raise EngineUnavailable(f"int8 ranges cannot be found here: {error}") from error
         raise EngineUnavailable(
-            f"int8 ranges need {missing(error)}: pip install 'rt_segmentation[int8]'"
+            f"int8 ranges need the Python package '{error.name}': pip install 'rt_segmentation[int8]'"
         ) from error
 
     logging.getLogger("nncf").setLevel(logging.WARNING)

@@ -136,11 +136,6 @@ def build_engine(
     return FallbackEngine(lambda: (Candidate(*pair) for pair in _defaults(names, precision)), build, measured)
 
 
-def missing(error: ImportError) -> str:
-    """What an import lacks, in words: a Python package, or a library of one that is there."""
-    return f"the Python package '{error.name}'" if error.name else f"a library that is missing ({error})"
-
-
 def auto_order() -> tuple[str, ...]:
     """The default order for this machine."""
     order: tuple[str, ...] = CPU_ORDER
@@ -195,11 +190,14 @@ def _engine_class(name: str) -> Any:
     try:
         return getattr(importlib.import_module(module_name), class_name)
     except ImportError as error:
+        if error.name is None:
+            # The package is there, and a shared library that it needs is not.
+            raise EngineUnavailable(f"engine '{name}' cannot be used: {error}") from error
         # One of ours is no missing library: an installation that is broken or being replaced.
         if (error.name or "").startswith("rt_segmentation"):
             raise
         raise EngineUnavailable(
-            f"engine '{name}' needs {missing(error)}: pip install 'rt_segmentation[{name}]'"
+            f"engine '{name}' needs the Python package '{error.name}': pip install 'rt_segmentation[{name}]'"
         ) from error
     except OSError as error:
         # PyTorch for CUDA without CUDA's libraries.

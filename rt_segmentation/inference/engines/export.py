@@ -16,7 +16,7 @@ import numpy as np
 
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheEntry, CacheKey
-from rt_segmentation.inference.engines import EngineError, EngineUnavailable, missing
+from rt_segmentation.inference.engines import EngineError, EngineUnavailable
 from rt_segmentation.inference.parity import Gate, parity_frames
 from rt_segmentation.models import ModelError, ModelManifest
 from rt_segmentation.networks import NetworkError
@@ -143,9 +143,11 @@ def _load_network(manifest: ModelManifest, *also: str) -> Any:
         for package in also:
             importlib.import_module(package)
     except ImportError as error:
+        if error.name is None:
+            raise EngineUnavailable(f"model '{manifest.name}' cannot be made ready here: {error}") from error
         raise EngineUnavailable(
             f"model '{manifest.name}' is not ready for this size in {cache.cache_root()}; making it so needs"
-            f" {missing(error)}: pip install 'rt_segmentation[export]', or run"
+            f" the Python package '{error.name}': pip install 'rt_segmentation[export]', or run"
             " `rt_seg export` on another computer and copy that folder"
         ) from error
     return load_network(manifest)
