@@ -67,6 +67,11 @@ def test_build_cache_reload_and_labels(
 ) -> None:
     loaded: list[Any] = []
     load = tensorrt.Runtime.deserialize_cuda_engine
+
+    def counted(self: Any, data: bytes) -> Any:
+        loaded.append(data)
+        return load(self, data)
+
     frames = frames_of(4)
     images = np.stack(frames[:2])
     labels, top = reference(small_model, images)
@@ -75,11 +80,7 @@ def test_build_cache_reload_and_labels(
         made_engine = made(small_model, precision, **calibration)
         if not built:
             forbid_building(monkeypatch)
-            monkeypatch.setattr(
-                tensorrt.Runtime,
-                "deserialize_cuda_engine",
-                lambda self, data: loaded.append(data) or load(self, data),
-            )
+            monkeypatch.setattr(tensorrt.Runtime, "deserialize_cuda_engine", counted)
         alone, none = made_engine.infer(images, False)
         found, confidence = made_engine.infer(images, True)
         assert none is None and confidence is not None
