@@ -24,6 +24,29 @@ help: ## these lines
 demo: $(INSTALLED) ## segment a synthetic street; IMAGES=folder: your images, SECONDS=n: stop after n
 	$(BIN)/rt_seg demo $(if $(IMAGES),--images "$(IMAGES)") $(if $(SECONDS),--seconds $(SECONDS))
 
+# There with NVIDIA's driver, on computers and on Jetsons.
+NVIDIA := $(wildcard /proc/driver/nvidia/version /dev/nvhost-gpu)
+OUT ?= output/gpu
+
+# With the first Python that has PyTorch for CUDA; a machine that has none gets one in .venv/gpu.
+.PHONY: test-gpu
+test-gpu: ## the tests that need a CUDA device; OUT=folder: of pictures and benchmarks, output/gpu
+ifeq ($(NVIDIA),)
+	@echo "no NVIDIA GPU here: the tests that need a CUDA device are skipped"
+else
+	@for python in .venv/gpu/bin/python $(BIN)/python $(PYTHON) none; do \
+		$$python -c 'import cv2, pytest, safetensors, torch, yaml; exit(not torch.cuda.is_available())' \
+			2>/dev/null && break; \
+	done; \
+	if [ $$python = none ]; then $(MAKE) .venv/gpu/.installed && python=.venv/gpu/bin/python; fi && \
+	PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}" RT_SEG_GPU_OUT="$(OUT)" $$python -m pytest -m gpu -rs test/gpu
+endif
+
+.venv/gpu/.installed: setup.py constraints.txt
+	$(PYTHON) -m venv .venv/gpu
+	.venv/gpu/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[export,test,torch,train]' onnxruntime-gpu
+	touch $@
+
 test: lint ## checks of style and types, then all tests but the long ones
 	$(BIN)/python -m pytest
 

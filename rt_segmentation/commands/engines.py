@@ -73,8 +73,13 @@ def _build(manifest: ModelManifest, arguments: argparse.Namespace, width: int, h
         from rt_segmentation.inference.engines.torch2trt_engine import Torch2TRTEngine
 
         # TensorRT finds ranges for each size anew, while it builds.
+        if arguments.precision not in ("auto", "int8"):
+            raise EngineError(
+                f"frames for calibration are for int8, and --precision is {arguments.precision}: take int8,"
+                " or leave the frames out"
+            )
         frames, _ = _calibration_frames(manifest, arguments, width, height)
-        return Torch2TRTEngine(manifest, arguments.precision, calibration=frames)
+        return Torch2TRTEngine(manifest, "int8", calibration=frames)
     write_ranges(manifest, arguments)
     return build_engine(manifest, arguments.engine, arguments.precision)
 

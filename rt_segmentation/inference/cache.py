@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 DESCRIPTION = "entry.json"
 
+# Beside the engines' own files.
+_GRAPH_SOURCES = ("graph.py", "export.py", "tensorrt_body.py", "torch2trt_conversion.py", "torch_runner.py")
+
 
 @dataclass(frozen=True)
 class CacheKey:
@@ -265,7 +268,7 @@ def code_digest() -> str:
     sources = [
         *sorted((package / "networks").glob("*.py")),
         *sorted((package / "inference" / "deploy").glob("*.py")),
-        *(package / "inference" / "engines" / name for name in ("graph.py", "export.py", "torch_runner.py")),
+        *(package / "inference" / "engines" / name for name in _GRAPH_SOURCES),
         *sorted((package / "inference" / "engines").glob("*_engine.py")),
         package / "inference" / "quantization.py",
     ]

@@ -46,6 +46,8 @@ def calibrate(manifest: ModelManifest, frames: Sequence[np.ndarray], source: str
         import nncf
         import openvino
     except ImportError as error:
+        if error.name is None:
+            raise EngineUnavailable(f"int8 ranges cannot be found here: {error}") from error
         raise EngineUnavailable(
             f"int8 ranges need the Python package '{error.name}': pip install nncf openvino"
         ) from error

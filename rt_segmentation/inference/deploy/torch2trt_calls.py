@@ -140,7 +140,7 @@ CONVERTED: dict[str, Call] = {
     "torch.nn.functional.dropout2d": Call(_INPUT, "nothing: right in eval mode"),
     "torch.nn.functional.adaptive_avg_pool2d": Call(("input", "output_size"), "pooling", _average),
     "torch.nn.functional.relu": Call(_INPUT, "activation"),
-    "torch.nn.functional.prelu": Call(_INPUT, "relu(x) - slope relu(-x)"),
+    "torch.nn.functional.prelu": Call(_INPUT, "parametric relu, by a converter of ours"),
     "torch.nn.functional.pad": Call(("input", "pad", "mode", "value"), "padding", _pad),
     "torch.nn.functional.interpolate": Call(
         ("input", "size", "scale_factor", "mode", "align_corners"), "resize", _interpolate

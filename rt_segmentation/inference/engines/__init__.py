@@ -195,6 +195,9 @@ def _engine_class(name: str) -> Any:
     try:
         return getattr(importlib.import_module(module_name), class_name)
     except ImportError as error:
+        if error.name is None:
+            # The package is there, and a shared library that it needs is not.
+            raise EngineUnavailable(f"engine '{name}' cannot be used: {error}") from error
         # One of ours is no missing library: an installation that is broken or being replaced.
         if (error.name or "").startswith("rt_segmentation"):
             raise

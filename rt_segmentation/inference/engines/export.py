@@ -144,6 +144,8 @@ def _load_network(manifest: ModelManifest, *also: str) -> Any:
         for package in also:
             importlib.import_module(package)
     except ImportError as error:
+        if error.name is None:
+            raise EngineUnavailable(f"model '{manifest.name}' cannot be made ready here: {error}") from error
         raise EngineUnavailable(
             f"model '{manifest.name}' is not ready for this size in {cache.cache_root()}; making it so needs"
             f" the Python package '{error.name}': pip install onnx torch, or run"

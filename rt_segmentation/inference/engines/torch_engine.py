@@ -165,6 +165,7 @@ class TorchEngine:
             "width": width,
             "precision": self.precision,
             "device": self.device,
+            **({"gpu": _gpu()} if self._cuda else {}),
         }
         return CacheKey(self.name, identity, {"code": cache.code_digest(), **self._versions()})
 
@@ -178,3 +179,13 @@ class TorchEngine:
     def _verdict_key(self, batch: int, height: int, width: int) -> CacheKey:
         """Of what the gate judges."""
         return self._key(batch, height, width)
+
+
+def _gpu() -> dict[str, Any]:
+    """What tells GPUs of one name apart, as the Orins: capability, multiprocessors, memory."""
+    found = torch.cuda.get_device_properties(torch.cuda.current_device())
+    return {
+        "capability": f"{found.major}.{found.minor}",
+        "multiprocessors": found.multi_processor_count,
+        "memory_gib": round(found.total_memory / (1 << 30)),
+    }
