@@ -182,6 +182,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.label_set != "") != (self.task == "segmentation"):
             raise ValueError("segmentation needs the key 'label_set', classification has none")
+        if self.task == "classification" and self.mixing != Mixing():
+            raise ValueError("'mixing' pastes labels and mixes frames of scenes; classification has none")
         for key in ("width", "height", "epochs", "batch_size"):
             if getattr(self, key) < 1:
                 raise ValueError(f"'{key}' is {getattr(self, key)}, it must be 1 or more")

@@ -39,7 +39,7 @@ from rt_segmentation.training.losses import build_loss
 from rt_segmentation.training.machine import Machine
 from rt_segmentation.training.module import SegmentationModule
 from rt_segmentation.training.progress import progress
-from rt_segmentation.training.recipe import Recipe
+from rt_segmentation.training.recipe import Recipe, RecipeError
 from rt_segmentation.training.run_folder import RunFolder
 from rt_segmentation.training.store import BestModel, ModelStore, Store
 from rt_segmentation.training.timing import measure, of_first_process, validation_interval
@@ -86,6 +86,12 @@ class Training:
                 " processes; change batch_size in the recipe or the number of processes"
             )
         label_set = load_label_set(recipe.label_set)
+        unknown = [i for i in recipe.mixing.paste_classes if i >= len(label_set.classes)]
+        if unknown:
+            raise RecipeError(
+                f"recipe '{recipe.name}': mixing.paste_classes has {unknown[0]}, and {label_set.name} has the"
+                f" classes 0 to {len(label_set.classes) - 1}"
+            )
         lightning.seed_everything(recipe.seed, verbose=False)
         parts = [open_dataset(description, data_root, label_set) for description in recipe.train]
         memory = MEMORY_BYTES // machine.local_processes

@@ -122,6 +122,13 @@ def test_the_papers_numbers(
         ({"loss": {"class_weights": {"c": 1}}}, "loss.class_weights: c is 1.0, it must be above 1"),
         ({"loss": {"cross_entropy": 0}}, "loss: one of cross_entropy, dice and lovasz"),
         ({"loss": {"ohem": 0}}, "loss: .*ohem above 0"),
+        ({"mixing": {"paste": 2}}, "mixing: amplitude and paste are chances"),
+        ({"augmentation": {"appearance": {"haze": 2}}}, "augmentation.appearance: haze must be from 0 to 1"),
+        ({"keep": "first"}, "'keep' is 'first', it must be one of best, last"),
+        (
+            {"task": "classification", "label_set": "", "mixing": {"paste": 0.5}},
+            "'mixing' pastes labels .* classification has none",
+        ),
     ],
     ids=str,
 )
