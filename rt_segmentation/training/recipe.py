@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -128,6 +129,28 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Folds:
+    """How frames are grouped for cross-validation (leave one group out).
+
+    Attributes:
+        by: regular expression for the frames' names; what its first group matches, or what it matches as a
+            whole, names the frame's group. Frames that it does not match are always trained on.
+        join_validation: the validation's frames are grouped and trained on as well.
+        leave_out: the group that is not trained on and measures the model; '' trains as without folds.
+    """
+
+    by: str
+    join_validation: bool = True
+    leave_out: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.by)
+        except re.error as error:
+            raise ValueError(f"by is {self.by!r}, which is no regular expression: {error}") from error
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A training recipe, as its YAML file gives it.
 
@@ -148,6 +171,7 @@ class Recipe:
         ema: decay by step of the averaged weights, which are then measured and stored; 0 is without.
         keep: which epoch's weights are the model: those of the best validation, or the last ones. Choosing by
             frames that resemble the training's favours what remembers them.
+        folds: groups of frames for cross-validation.
         init_from: what the network starts from, as `initialise.find_start` takes it; '' is from scratch.
         mean, std: normalisation of images in [0, 1], by channel (R, G, B).
         aliases: short names of the model.
@@ -172,6 +196,7 @@ class Recipe:
     label_set: str = ""
     ema: float = 0.0
     keep: Literal["best", "last"] = "best"
+    folds: Folds | None = None
     init_from: str = ""
     seed: int = 1
     options: dict[str, Any] = field(default_factory=dict)
@@ -182,8 +207,11 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.label_set != "") != (self.task == "segmentation"):
             raise ValueError("segmentation needs the key 'label_set', classification has none")
-        if self.task == "classification" and self.mixing != Mixing():
-            raise ValueError("'mixing' pastes labels and mixes frames of scenes; classification has none")
+        if self.task == "classification":
+            if self.mixing != Mixing():
+                raise ValueError("'mixing' pastes labels and mixes frames of scenes; classification has none")
+            if self.folds is not None:
+                raise ValueError("'folds' group the frames of scenes; classification has none")
         for key in ("width", "height", "epochs", "batch_size"):
             if getattr(self, key) < 1:
                 raise ValueError(f"'{key}' is {getattr(self, key)}, it must be 1 or more")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from rt_segmentation.data.dataset import SegmentationDataset
+from rt_segmentation.data.selection import leave_out
 from rt_segmentation.data.statistics import ClassCounts
 from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.models import ModelManifest
@@ -42,11 +45,17 @@ from rt_segmentation.training.progress import progress
 from rt_segmentation.training.recipe import Recipe, RecipeError
 from rt_segmentation.training.run_folder import RunFolder
 from rt_segmentation.training.store import BestModel, ModelStore, Store
-from rt_segmentation.training.timing import measure, of_first_process, validation_interval
+from rt_segmentation.training.timing import (
+    MAX_VALIDATIONS,
+    measure,
+    of_first_process,
+    validation_interval,
+)
 
 METRIC = "mean_iou"
 CHECKPOINT_S = 120.0
 LOG_EVERY_STEPS = 10
+FOLD_VALIDATIONS = 4
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,10 @@ class Training:
             )
         lightning.seed_everything(recipe.seed, verbose=False)
         parts = [open_dataset(description, data_root, label_set) for description in recipe.train]
+        validation = open_dataset(recipe.validation, data_root, label_set)
+        if recipe.folds is not None and recipe.folds.leave_out:
+            pool = pooled_datasets(recipe, parts, validation)
+            parts, validation = leave_out(pool, re.compile(recipe.folds.by), recipe.folds.leave_out)
         memory = MEMORY_BYTES // machine.local_processes
         frames = TrainingSet(parts, recipe.augmentation, recipe.seed, recipe.mixing, memory)
         if len(frames) < recipe.batch_size:
@@ -102,7 +115,6 @@ class Training:
                 f" {recipe.batch_size}; give the recipe a smaller batch_size"
             )
         counts = frames.count_classes(len(label_set.classes), machine.workers)
-        validation = open_dataset(recipe.validation, data_root, label_set)
         # What is wrong with them is said now, and not after the first epochs.
         if not count_classes(validation, machine.workers).pixels.any():
             raise TrainingError(
@@ -135,16 +147,24 @@ class Training:
         return validation_loader(frames, self.machine.workers, self.machine.share)
 
 
+def pooled_datasets(
+    recipe: Recipe, training: Sequence[SegmentationDataset], validation: SegmentationDataset
+) -> list[SegmentationDataset]:
+    """The data sets whose frames the recipe's folds group."""
+    joined = recipe.folds is not None and recipe.folds.join_validation
+    return [*training, *([validation] if joined else [])]
+
+
 def train(
     recipe: Recipe,
     data_root: Path | None,
     out: Path,
     machine: Machine,
     *,
-    init_from: str = "",
     max_hours: float | None = None,
     compiled: bool = False,
     checkpoint_s: float = CHECKPOINT_S,
+    starts: Path | None = None,
 ) -> ModelManifest | None:
     """Train, and measure the stored model; all that is written lies in ``OUT/NAME/``, see docs/training.md.
 
@@ -155,10 +175,10 @@ def train(
         data_root: folder of the recipe's data sets.
         out: where the run's folder goes.
         machine: what to train on; with several processes each calls this.
-        init_from: what the network starts with, instead of the recipe's `init_from`: see `find_start`.
         max_hours: fewer epochs are trained, if the recipe's would take longer.
         compiled: let torch.compile make the steps faster; it takes minutes at the start.
         checkpoint_s: time between two checkpoints within an epoch.
+        starts: where the runs of models are that the recipe starts from; `out` by default.
 
     Returns:
         The model as stored; None in all processes but the first.
@@ -169,7 +189,6 @@ def train(
     """
     started = time.monotonic()
     quieten_lightning()
-    recipe = replace(recipe, init_from=init_from or recipe.init_from)
     first = machine.share.rank == 0
     folder = RunFolder(out / recipe.name)
     resumes = folder.checkpoint.is_file()
@@ -180,7 +199,7 @@ def train(
     training = Training.prepare(recipe, data_root, machine)
     module = training.module
     if recipe.init_from and not resumes:
-        start = find_start(recipe.init_from, out / Path(recipe.init_from).name)
+        start = find_start(recipe.init_from, (starts or out) / Path(recipe.init_from).name)
         said = initialise(module.network, recipe, start)
         if first:
             print(said)
@@ -195,7 +214,7 @@ def train(
             print(f"{epochs} epochs take about {timedelta(seconds=round(timing.training_s(epochs)))}")
     if first:
         folder.begin(recipe, machine)
-    store = ModelStore(folder.path, recipe, module.network, _origin(recipe, machine))
+    store = ModelStore(folder.path, recipe, module.network, _origin(recipe, machine, len(training.frames)))
     history = fit(
         module,
         recipe,
@@ -239,7 +258,7 @@ def fit(
     bar = progress(metric)
     trainer = machine.trainer(
         max_epochs=recipe.epochs,
-        check_val_every_n_epoch=validation_interval(recipe.epochs),
+        check_val_every_n_epoch=validation_interval(recipe.epochs, most=_validations(recipe)),
         log_every_n_steps=min(LOG_EVERY_STEPS, len(loaders[0])),
         logger=TensorBoardLogger(folder.path, name="", version="tensorboard"),
         enable_checkpointing=False,
@@ -264,11 +283,20 @@ def quieten_lightning() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def _origin(recipe: Recipe, machine: Machine) -> dict[str, Any]:
+def _validations(recipe: Recipe) -> int:
+    """How many at most: the frames that a fold leaves out choose nothing, so that few are enough."""
+    return FOLD_VALIDATIONS if recipe.folds is not None and recipe.folds.leave_out else MAX_VALIDATIONS
+
+
+def _origin(recipe: Recipe, machine: Machine, frames: int) -> dict[str, Any]:
+    folds = recipe.folds
+    left_out = {"by": folds.by, "leave_out": folds.leave_out} if folds and folds.leave_out else None
     return {
         "recipe": recipe.name,
         **({"init_from": recipe.init_from} if recipe.init_from else {}),
         "train": [dict(part) for part in recipe.train],
+        **({"folds": left_out} if left_out else {}),
+        "frames": frames,
         "commit": machine.describe()["commit"],
         "epochs": recipe.epochs,
         "machine": machine.name(),
