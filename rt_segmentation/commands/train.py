@@ -72,7 +72,9 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{table}:\n{table.read_text(encoding='utf-8')}")
         return
     if arguments.dry_run:
-        show(Training.prepare(wanted, arguments.data_root, here), arguments)
+        training = Training.prepare(wanted, arguments.data_root, here)
+        training.find_teachers(arguments.out)
+        show(training, arguments)
         return
     manifest = train(
         wanted,

@@ -66,6 +66,10 @@ def fold_recipe(recipe: Recipe, name: str) -> Recipe:
         keep="last",
         folds=replace(_folds(recipe), leave_out=name),
         init_from=recipe.init_from.replace(PLACE, name),
+        distillation=replace(
+            recipe.distillation,
+            teachers=tuple(teacher.replace(PLACE, name) for teacher in recipe.distillation.teachers),
+        ),
     )
 
 
@@ -194,7 +198,7 @@ def _refuse_seen(recipe: Recipe, name: str, data_root: Path | None, out: Path) -
         for part in parts
         if any(group_of(pattern, n) == name for n in frame_names(open_dataset(part, data_root, labels)))
     }
-    for start in (recipe.init_from,):
+    for start in (recipe.init_from, *recipe.distillation.teachers):
         if not start:
             continue
         for model, training in _ancestors(start, out):
@@ -203,8 +207,9 @@ def _refuse_seen(recipe: Recipe, name: str, data_root: Path | None, out: Path) -
             seen = measured.intersection(str(part.get("dataset")) for part in training["train"])
             if seen:
                 of = f"'{start}'" if model == start else f"'{start}', which comes of '{model}'"
+                how = "starts" if start == recipe.init_from else "learns"
                 raise TrainingError(
-                    f"recipe '{recipe.name}' starts from {of}: that was trained on {min(seen)}, whose frames"
+                    f"recipe '{recipe.name}' {how} from {of}: that was trained on {min(seen)}, whose frames"
                     f" the fold {name} measures; give --from-scratch, or --init-from a model that was"
                     " trained on other data"
                 )
@@ -224,11 +229,12 @@ def _ancestors(start: str, out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         if not isinstance(training.get("train"), list):
             raise TrainingError(
-                f"the start '{start}' of the folds comes of '{name}', and nothing says what that was trained"
-                " on: it may have seen the frames that the folds measure; give --from-scratch"
+                f"model '{start}' of the folds comes of '{name}', and nothing says what that was trained on:"
+                " it may have seen the frames that the folds measure; give --from-scratch, or another model"
             )
         yield name, training
         left += [str(training["init_from"])] if training.get("init_from") else []
+        left += [str(teacher) for teacher in training.get("teachers", ())]
 
 
 def _training_of(name: str, out: Path, required: bool) -> dict[str, Any] | None:
@@ -244,7 +250,11 @@ def _training_of(name: str, out: Path, required: bool) -> dict[str, Any] | None:
             return {}
         if recipe.task == "classification":
             return None
-        return {"train": [dict(part) for part in recipe.train], "init_from": recipe.init_from}
+        return {
+            "train": [dict(part) for part in recipe.train],
+            "init_from": recipe.init_from,
+            "teachers": recipe.distillation.teachers,
+        }
     return None if isinstance(found, Path) else dict(found.training)
 
 

@@ -14,6 +14,7 @@ from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.labels import IGNORE_ID
 from rt_segmentation.networks import build_network
 from rt_segmentation.training.data import Batch
+from rt_segmentation.training.distillation import Teachers
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.losses import SegmentationLoss
 from rt_segmentation.training.optimizers import configure
@@ -29,6 +30,9 @@ class SegmentationModule(lightning.LightningModule):
         ignored_ids: classes that the validation leaves out.
         loss: of the recipe.
         epoch_steps: steps of an epoch.
+
+    Attributes:
+        teachers: whose soft labels it learns as well, if any.
     """
 
     mean: torch.Tensor
@@ -46,6 +50,7 @@ class SegmentationModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self._epoch_steps = epoch_steps
+        self.teachers: Teachers | None = None
         self.recipe, self.class_names, self.loss = recipe, class_names, loss
         self.network: nn.Module = build_network(recipe.network, len(class_names), **recipe.options)
         # torch's stubs lack the one-argument form.
@@ -73,9 +78,13 @@ class SegmentationModule(lightning.LightningModule):
             TrainingError: the loss is not a finite number.
         """
         images, labels, indices = batch
-        loss: torch.Tensor = self.loss(self(images), labels)
+        logits = self(images)
+        loss: torch.Tensor = self.loss(logits, labels)
         if self.trainer.world_size > 1:
             loss = loss * self._weight_of_process(labels)
+        if self.teachers is not None:
+            # Of all pixels, of which each process has as many.
+            loss = loss + self.teachers.loss(images, logits)
         if not torch.isfinite(loss):
             loader: Any = self.trainer.train_dataloader
             names = ", ".join(loader.dataset.frame(index).name for index in indices.tolist())

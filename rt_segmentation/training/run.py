@@ -22,7 +22,7 @@ from rt_segmentation.data.selection import leave_out
 from rt_segmentation.data.statistics import ClassCounts
 from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.models import ModelManifest
-from rt_segmentation.training.averaging import ExponentialAverage
+from rt_segmentation.training.averaging import averaging
 from rt_segmentation.training.checkpoints import Checkpoints
 from rt_segmentation.training.data import (
     MEMORY_BYTES,
@@ -35,6 +35,7 @@ from rt_segmentation.training.data import (
     training_loader,
     validation_loader,
 )
+from rt_segmentation.training.distillation import Teachers, find_teachers
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.history import History
 from rt_segmentation.training.initialise import find_start, initialise
@@ -137,6 +138,20 @@ class Training:
             ),
         )
 
+    def find_teachers(self, runs: Path) -> list[ModelManifest]:
+        """Let the module learn from the recipe's teachers as well, if it has any.
+
+        Args:
+            runs: folder of the trainings' run folders, where they are looked for first.
+
+        Raises:
+            ModelError, TrainingError: see `distillation.find_teachers`.
+        """
+        teachers = find_teachers(self.recipe, self.label_set.names, runs)
+        if teachers:
+            self.module.teachers = Teachers(teachers, self.recipe.distillation)
+        return teachers
+
     def training_loader(self) -> ResumableLoader:
         """A new loader of this process's training batches."""
         return training_loader(self.frames, self.recipe, self.machine.workers, self.machine.share)
@@ -178,7 +193,7 @@ def train(
         max_hours: fewer epochs are trained, if the recipe's would take longer.
         compiled: let torch.compile make the steps faster; it takes minutes at the start.
         checkpoint_s: time between two checkpoints within an epoch.
-        starts: where the runs of models are that the recipe starts from; `out` by default.
+        starts: where the runs of models are that the recipe starts or learns from; `out` by default.
 
     Returns:
         The model as stored; None in all processes but the first.
@@ -198,8 +213,10 @@ def train(
         folder.refuse_ended([f"{recipe.name}.yaml"])
     training = Training.prepare(recipe, data_root, machine)
     module = training.module
+    runs = starts or out
+    teachers = training.find_teachers(runs)
     if recipe.init_from and not resumes:
-        start = find_start(recipe.init_from, (starts or out) / Path(recipe.init_from).name)
+        start = find_start(recipe.init_from, runs / Path(recipe.init_from).name)
         said = initialise(module.network, recipe, start)
         if first:
             print(said)
@@ -214,7 +231,9 @@ def train(
             print(f"{epochs} epochs take about {timedelta(seconds=round(timing.training_s(epochs)))}")
     if first:
         folder.begin(recipe, machine)
-    store = ModelStore(folder.path, recipe, module.network, _origin(recipe, machine, len(training.frames)))
+    store = ModelStore(
+        folder.path, recipe, module.network, _origin(recipe, machine, len(training.frames), teachers)
+    )
     history = fit(
         module,
         recipe,
@@ -251,10 +270,10 @@ def fit(
         checkpoint_s: time between two checkpoints within an epoch.
     """
     history = History(folder.path, metric)
-    averaging = [ExponentialAverage(recipe.ema)] if recipe.ema else []
     best = BestModel(
         metric, recipe.keep, lambda state, epoch: store.write(state, epoch, history.seconds / 3600)
     )
+    averages = averaging(recipe, recipe.epochs * len(loaders[0]))
     bar = progress(metric)
     trainer = machine.trainer(
         max_epochs=recipe.epochs,
@@ -264,7 +283,7 @@ def fit(
         enable_checkpointing=False,
         enable_progress_bar=isinstance(bar, ProgressBar),
         # Checkpoints come last: they have what the others know after a step or an epoch.
-        callbacks=[*averaging, best, history, bar, Checkpoints(folder.checkpoint, checkpoint_s)],
+        callbacks=[*averages, best, history, bar, Checkpoints(folder.checkpoint, checkpoint_s)],
     )
     trainer.fit(module, *loaders, ckpt_path=str(folder.checkpoint) if folder.checkpoint.is_file() else None)
     return history
@@ -288,7 +307,9 @@ def _validations(recipe: Recipe) -> int:
     return FOLD_VALIDATIONS if recipe.folds is not None and recipe.folds.leave_out else MAX_VALIDATIONS
 
 
-def _origin(recipe: Recipe, machine: Machine, frames: int) -> dict[str, Any]:
+def _origin(
+    recipe: Recipe, machine: Machine, frames: int, teachers: Sequence[ModelManifest]
+) -> dict[str, Any]:
     folds = recipe.folds
     left_out = {"by": folds.by, "leave_out": folds.leave_out} if folds and folds.leave_out else None
     return {
@@ -297,6 +318,7 @@ def _origin(recipe: Recipe, machine: Machine, frames: int) -> dict[str, Any]:
         "train": [dict(part) for part in recipe.train],
         **({"folds": left_out} if left_out else {}),
         "frames": frames,
+        **({"teachers": {t.name: t.sha256 for t in teachers}} if teachers else {}),
         "commit": machine.describe()["commit"],
         "epochs": recipe.epochs,
         "machine": machine.name(),
