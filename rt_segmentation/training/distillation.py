@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from rt_segmentation.inference.engines.torch_engine import load_network
 from rt_segmentation.models import ModelManifest
@@ -45,6 +46,14 @@ def find_teachers(recipe: Recipe, class_names: tuple[str, ...], runs: Path) -> l
     return teachers
 
 
+class Member(NamedTuple):
+    """A network, and how its input is normalised: mean and std, (1, 3, 1, 1)."""
+
+    network: nn.Module
+    mean: torch.Tensor
+    std: torch.Tensor
+
+
 class Teachers:
     """An ensemble that says how probable each class is at each pixel.
 
@@ -58,9 +67,10 @@ class Teachers:
     def __init__(self, manifests: Sequence[ModelManifest], settings: Distillation) -> None:
         self._settings = settings
         self._members = [
-            (
+            Member(
                 load_network(manifest).requires_grad_(False),
-                *(torch.tensor(values).view(1, 3, 1, 1) for values in (manifest.mean, manifest.std)),
+                torch.tensor(manifest.mean).view(1, 3, 1, 1),
+                torch.tensor(manifest.std).view(1, 3, 1, 1),
             )
             for manifest in manifests
         ]

@@ -26,9 +26,6 @@ from rt_segmentation.training.store import SCORE_FILE
 FOLDER = "folds"
 """Of the folds' runs, in the recipe's run folder."""
 
-PLACE = "{fold}"
-"""Stands for the fold's name where a recipe names a model that each fold has its own of."""
-
 
 @dataclass(frozen=True)
 class Fold:
@@ -51,10 +48,11 @@ class Fold:
     model: Path
 
 
-def fold_recipe(recipe: Recipe, name: str) -> Recipe:
+def fold_recipe(recipe: Recipe, name: str, out: Path) -> Recipe:
     """The recipe of one fold: as the given one, but without the group's frames, which measure it.
 
-    The last weights are kept: to choose an epoch by the frames that measure it would flatter the score.
+    The last weights are kept: to choose an epoch by the frames that measure it would flatter the score. Of a
+    start or teacher whose own folds have been trained into `out`, the model of the same fold is taken.
 
     Raises:
         RecipeError: the recipe has no folds.
@@ -65,12 +63,18 @@ def fold_recipe(recipe: Recipe, name: str) -> Recipe:
         aliases=(),
         keep="last",
         folds=replace(_folds(recipe), leave_out=name),
-        init_from=recipe.init_from.replace(PLACE, name),
+        init_from=_of_fold(recipe.init_from, name, out),
         distillation=replace(
             recipe.distillation,
-            teachers=tuple(teacher.replace(PLACE, name) for teacher in recipe.distillation.teachers),
+            teachers=tuple(_of_fold(teacher, name, out) for teacher in recipe.distillation.teachers),
         ),
     )
+
+
+def _of_fold(model: str, name: str, out: Path) -> str:
+    """A model's name, or the manifest of its fold where that has ended."""
+    run = out / model / FOLDER / f"{model}_{name}"
+    return str(run / f"{run.name}.yaml") if model and (run / SCORE_FILE).is_file() else model
 
 
 def fold_sizes(recipe: Recipe, data_root: Path | None) -> dict[str, int]:
@@ -120,7 +124,7 @@ def cross_validate(
     sizes = fold_sizes(recipe, data_root)
     if only and only not in sizes:
         raise TrainingError(f"recipe '{recipe.name}' has no fold '{only}'; it has {', '.join(sizes)}")
-    chosen = {name: fold_recipe(recipe, name) for name in ([only] if only else sizes)}
+    chosen = {name: fold_recipe(recipe, name, out) for name in ([only] if only else sizes)}
     folder = out / recipe.name / FOLDER
     for name, of_fold in chosen.items():
         _refuse_seen(of_fold, name, data_root, out)
@@ -140,7 +144,7 @@ def cross_validate(
                 starts=out,
             )
         if machine.share.rank == 0:
-            ended = [_ended(folder / f"{recipe.name}_{n}", fold_recipe(recipe, n), True) for n in sizes]
+            ended = [_ended(folder / f"{recipe.name}_{n}", fold_recipe(recipe, n, out), True) for n in sizes]
             _write(table, recipe, sizes, [fold for fold in ended if fold is not None])
     return table
 

@@ -9,8 +9,9 @@ import pytest
 from tiny_recipe import RECIPE
 
 torch = pytest.importorskip("torch")
-lightning = pytest.importorskip("lightning", reason="pip install 'rt_segmentation[train]'")
+pytest.importorskip("lightning", reason="pip install 'rt_segmentation[train]'")
 
+import lightning  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from rt_segmentation.training.averaging import averaging, tail_share  # noqa: E402
@@ -20,6 +21,8 @@ from rt_segmentation.training.settings import read_settings  # noqa: E402
 
 class Falling(lightning.LightningModule):  # type: ignore[misc]
     """One weight, which falls by 1 in each step; a buffer counts the steps."""
+
+    steps: Any
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +49,7 @@ def averaged(tmp_path: Path, steps: int, **recipe: Any) -> Falling:
         default_root_dir=tmp_path,
         callbacks=[*averaging(read_settings(Recipe, {**RECIPE, **recipe}), steps)],
     )
-    trainer.fit(module, DataLoader(torch.zeros(steps, 1)))  # type: ignore[arg-type]
+    trainer.fit(module, DataLoader(torch.zeros(steps, 1)))
     return module
 
 

@@ -228,20 +228,26 @@ def test_a_start_that_has_seen_the_fold_is_refused(
     assert call(second, "--folds") == 2
     assert f"comes of '{earlier}': that was trained on street" in capsys.readouterr().err
 
-    # A model of other data is a good start, and so is none; each fold may have its own.
+    # A model of other data is a good start, and so is none, and so is the same fold's model.
     content["training"].pop("init_from")
     manifest.write_text(yaml.safe_dump(content))
     assert call(second, "--fold", "1000") == 0
     assert "starts from model 'first'" in capsys.readouterr().out
-    fold_model = tmp_path / "out" / "second" / "folds" / "second_{fold}" / "second_{fold}.yaml"
-    third = stage("third", init_from=str(fold_model))
+    third = stage("third", init_from="second", distillation={"teachers": ["second"]})
     assert call(third, "--fold", "1000") == 0
     assert "starts from model 'second_1000'" in capsys.readouterr().out
-    assert call(third, "--fold", "1001") == 2, "second_1001 was not trained"
-    wrong = stage("fourth", init_from=str(fold_model).replace("{fold}", "1000"))
-    assert call(wrong, "--fold", "1001") == 2
-    assert "was trained on street, whose frames the fold 1001 measures" in capsys.readouterr().err
-    assert call(wrong, "--fold", "1001", "--from-scratch") == 0
+    trained = read_manifest(tmp_path / "out" / "third" / "folds" / "third_1000" / "third_1000.yaml").training
+    assert list(trained["teachers"]) == ["second_1000"]
+    assert call(third, "--fold", "1001") == 2, "the fold 1001 of second was not trained"
+    assert "unknown model 'second'" in capsys.readouterr().err
+    fold_model = tmp_path / "out" / "second" / "folds" / "second_1000" / "second_1000.yaml"
+    for key, verb in (("init_from", "starts"), ("distillation", "learns")):
+        value: Any = str(fold_model) if key == "init_from" else {"teachers": [str(fold_model)]}
+        wrong = stage("fourth", **{key: value})
+        assert call(wrong, "--fold", "1001") == 2
+        said = capsys.readouterr().err
+        assert f"'fourth_1001' {verb} from '{fold_model}': that was trained on street" in said
+    assert call(stage("fifth", init_from="first"), "--fold", "1001", "--from-scratch") == 0
 
 
 def test_a_wrong_pattern_is_named(tmp_path: Path) -> None:
