@@ -19,7 +19,7 @@ from rt_segmentation.training.recipe import Recipe  # noqa: E402
 from rt_segmentation.training.settings import read_settings  # noqa: E402
 
 
-class Falling(lightning.LightningModule):  # type: ignore[misc]
+class Falling(lightning.LightningModule):
     """One weight, which falls by 1 in each step; a buffer counts the steps."""
 
     steps: Any
