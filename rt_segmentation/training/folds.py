@@ -126,6 +126,13 @@ def cross_validate(
         raise TrainingError(f"recipe '{recipe.name}' has no fold '{only}'; it has {', '.join(sizes)}")
     chosen = {name: fold_recipe(recipe, name, out) for name in ([only] if only else sizes)}
     folder = out / recipe.name / FOLDER
+
+    def ended() -> list[Fold | None]:
+        runs = [fold_recipe(recipe, name, out) for name in sizes]
+        return [_ended(folder / of_fold.name, of_fold, True) for of_fold in runs]
+
+    # A fold of another recipe is in the way of the table: that is said before anything is trained.
+    ended()
     for name, of_fold in chosen.items():
         _refuse_seen(of_fold, name, data_root, out)
     table = out / recipe.name / "folds.md"
@@ -144,8 +151,7 @@ def cross_validate(
                 starts=out,
             )
         if machine.share.rank == 0:
-            ended = [_ended(folder / f"{recipe.name}_{n}", fold_recipe(recipe, n, out), True) for n in sizes]
-            _write(table, recipe, sizes, [fold for fold in ended if fold is not None])
+            _write(table, recipe, sizes, [fold for fold in ended() if fold is not None])
     return table
 
 

@@ -310,7 +310,7 @@ def _validations(recipe: Recipe) -> int:
 def _origin(
     recipe: Recipe, machine: Machine, frames: int, teachers: Sequence[ModelManifest]
 ) -> dict[str, Any]:
-    folds = recipe.folds
+    folds, names = recipe.folds, recipe.distillation.teachers
     left_out = {"by": folds.by, "leave_out": folds.leave_out} if folds and folds.leave_out else None
     return {
         "recipe": recipe.name,
@@ -318,7 +318,7 @@ def _origin(
         "train": [dict(part) for part in recipe.train],
         **({"folds": left_out} if left_out else {}),
         "frames": frames,
-        **({"teachers": {t.name: t.sha256 for t in teachers}} if teachers else {}),
+        **({"teachers": {n: t.sha256 for n, t in zip(names, teachers)}} if teachers else {}),
         "commit": machine.describe()["commit"],
         "epochs": recipe.epochs,
         "machine": machine.name(),

@@ -105,7 +105,7 @@ def test_frames_without_labels_are_learnt_from_the_teachers(
     recipe = load_recipe(write_recipe(tmp_path, [str(small_model.path)], epochs=12))
     manifest = train(recipe, tmp_path, tmp_path / "out", machine)
     assert manifest is not None
-    assert manifest.training["teachers"] == {"small": small_model.sha256}
+    assert manifest.training["teachers"] == {str(small_model.path): small_model.sha256}
     rows = (tmp_path / "out" / "tiny" / "log.csv").read_text().splitlines()
     column = rows[0].split(",").index("loss")
     losses = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -172,8 +173,14 @@ def test_folds_are_trained_measured_and_resumed(tmp_path: Path, capsys: pytest.C
     assert f"{100 * scores[0]:.1f}" in lines[4]
 
     # Another recipe in the same folder is refused, not mixed in.
-    assert call(write_recipe(tmp_path, batch_size=2, seed=5), "--folds") == 2
+    other = write_recipe(tmp_path, batch_size=2, seed=5)
+    assert call(other, "--folds") == 2
     assert "another seed" in capsys.readouterr().err
+    # Also by a fold that is not there yet, and before it is trained.
+    shutil.rmtree(run / "folds" / "tiny_50")
+    assert call(other, "--fold", "50") == 2
+    assert "another seed" in capsys.readouterr().err
+    assert not (run / "folds" / "tiny_50").exists()
 
 
 @pytest.mark.parametrize(
@@ -237,10 +244,13 @@ def test_a_start_that_has_seen_the_fold_is_refused(
     assert call(third, "--fold", "1000") == 0
     assert "starts from model 'second_1000'" in capsys.readouterr().out
     trained = read_manifest(tmp_path / "out" / "third" / "folds" / "third_1000" / "third_1000.yaml").training
-    assert list(trained["teachers"]) == ["second_1000"]
+    fold_model = tmp_path / "out" / "second" / "folds" / "second_1000" / "second_1000.yaml"
+    assert list(trained["teachers"]) == [str(fold_model)] and trained["init_from"] == str(fold_model)
+    # A third stage finds all that the second has learnt from.
+    assert call(stage("last", init_from="third"), "--fold", "1000") == 0
+    capsys.readouterr()
     assert call(third, "--fold", "1001") == 2, "the fold 1001 of second was not trained"
     assert "unknown model 'second'" in capsys.readouterr().err
-    fold_model = tmp_path / "out" / "second" / "folds" / "second_1000" / "second_1000.yaml"
     for key, verb in (("init_from", "starts"), ("distillation", "learns")):
         value: Any = str(fold_model) if key == "init_from" else {"teachers": [str(fold_model)]}
         wrong = stage("fourth", **{key: value})
