@@ -95,6 +95,13 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--out", type=Path, default=Path("runs"), help="OUT/RECIPE holds model, logs and checkpoint (runs)"
     )
     train.add_argument("--init-from", default="", metavar="MODEL", help="a model whose weights are the start")
+    train.add_argument(
+        "--from-scratch", action="store_true", help="start at random, not from the recipe's model"
+    )
+    train.add_argument(
+        "--folds", action="store_true", help="train and measure a model for each of the recipe's folds"
+    )
+    train.add_argument("--fold", default="", metavar="NAME", help="of these folds train this one alone")
     train.add_argument("--max-hours", type=float, help="train fewer epochs, if the recipe's take longer")
     train.add_argument("--dry-run", action="store_true", help="show a batch, weights and time; train nothing")
     train.add_argument("--workers", type=int, help="processes that load and augment (default: by cores)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
             importlib.import_module(package)
         from rt_segmentation.training import machine, recipe
         from rt_segmentation.training.classification import train_classifier
+        from rt_segmentation.training.folds import cross_validate, fold_sizes
         from rt_segmentation.training.run import Training, train
     except ModuleNotFoundError as error:
         raise MissingPackageError(
@@ -37,26 +39,50 @@ def run(arguments: argparse.Namespace) -> None:
             " pip install lightning matplotlib tensorboard torch"
         ) from error
     wanted = recipe.load_recipe(arguments.recipe)
+    if arguments.from_scratch and arguments.init_from:
+        raise recipe.RecipeError("--from-scratch and --init-from exclude one another")
     here = machine.Machine.here(arguments.precision, arguments.workers)
     if wanted.task == "classification":
-        if arguments.dry_run or arguments.init_from or arguments.max_hours or arguments.compile:
+        refused = ("dry_run", "init_from", "from_scratch", "folds", "fold", "max_hours", "compile")
+        given = [f"--{name.replace('_', '-')}" for name in refused if getattr(arguments, name)]
+        if given:
             raise recipe.RecipeError(
-                f"recipe '{wanted.name}' trains an encoder alone, which takes neither --dry-run, --init-from,"
-                " --max-hours nor --compile"
+                f"recipe '{wanted.name}' trains an encoder alone, which does not take {given[0]}"
             )
         encoder = train_classifier(wanted, arguments.data_root, arguments.out, here, arguments.checkpoint_s)
         if here.share.rank == 0:
             print(encoder)
         return
+    if arguments.from_scratch or arguments.init_from:
+        wanted = replace(wanted, init_from=arguments.init_from)
+    if arguments.folds or arguments.fold:
+        if arguments.dry_run:
+            for name, frames in fold_sizes(wanted, arguments.data_root).items():
+                print(f"fold {name}: {frames} frames")
+            return
+        table = cross_validate(
+            wanted,
+            arguments.data_root,
+            arguments.out,
+            here,
+            only=arguments.fold,
+            max_hours=arguments.max_hours,
+            compiled=arguments.compile,
+            checkpoint_s=arguments.checkpoint_s,
+        )
+        if here.share.rank == 0:
+            print(f"{table}:\n{table.read_text(encoding='utf-8')}")
+        return
     if arguments.dry_run:
-        show(Training.prepare(wanted, arguments.data_root, here), arguments)
+        training = Training.prepare(wanted, arguments.data_root, here)
+        training.find_teachers(arguments.out)
+        show(training, arguments)
         return
     manifest = train(
         wanted,
         arguments.data_root,
         arguments.out,
         here,
-        init_from=arguments.init_from,
         max_hours=arguments.max_hours,
         compiled=arguments.compile,
         checkpoint_s=arguments.checkpoint_s,

@@ -7,6 +7,9 @@ from dataclasses import dataclass, fields
 import cv2
 import numpy as np
 
+LUMA = (0.299, 0.587, 0.114)
+"""Of R, G and B (BT.601)."""
+
 
 @dataclass(frozen=True)
 class Appearance:
@@ -51,47 +54,79 @@ class Appearance:
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A changed copy of an RGB image, uint8 (H, W, 3)."""
-        pixels = self._recolored(image, rng).astype(np.float32)
-        height, width = pixels.shape[:2]
-        if self.shadow and rng.random() < self.shadow:
-            pixels *= _shadow(width, height, rng)[..., None]
-        if self.vignette:
-            pixels *= _vignette(width, height, rng.uniform(0, self.vignette))[..., None]
-        if self.haze:
-            share = np.linspace(rng.uniform(0, self.haze), 0, height, dtype=np.float32)[:, None, None]
-            pixels += (np.float32(rng.uniform(140, 240)) - pixels) * share
+        image = self._toned(self._recolored(image, rng), rng)
+        image = self._lit(image, rng)
         if self.blur and rng.random() < 0.5:
             deviation = rng.uniform(0.1, max(0.1, self.blur))
-            pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), deviation), np.float32)
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), deviation), np.uint8)
         if self.noise and rng.random() < 0.5:
             level = np.float32(rng.uniform(0, self.noise))
-            pixels += rng.standard_normal(pixels.shape, np.float32) * level
-        changed = np.asarray(np.clip(pixels, 0, 255), np.uint8)
+            height, width = image.shape[:2]
+            # A quarter of the numbers, four times: to draw them takes longer than all else here.
+            tile = rng.standard_normal(((height + 1) // 2, (width + 1) // 2, 3), np.float32) * level
+            noise = np.tile(tile, (2, 2, 1))[:height, :width]
+            image = np.asarray(cv2.add(image, noise, dtype=cv2.CV_8U), np.uint8)
         if self.jpeg and rng.random() < 0.5:
             quality = int(rng.integers(self.jpeg, 101))
-            _, data = cv2.imencode(".jpg", changed, (cv2.IMWRITE_JPEG_QUALITY, quality))
-            changed = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
-        return changed
+            # The colours' order matters: JPEG keeps blue and red worse than green, and each in its own way.
+            bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+            _, data = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))
+            decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+            image = np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+        return image
 
     def _recolored(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """With its hues turned, or gray."""
+        matrix = None
         if self.hue_deg:
-            hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
-            # OpenCV counts hues in steps of two degrees.
-            turn = round(rng.uniform(-self.hue_deg, self.hue_deg) / 2)
-            hsv[..., 0] = (hsv[..., 0].astype(np.int16) + turn) % 180
-            image = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
+            matrix = hue_turn(rng.uniform(-self.hue_deg, self.hue_deg))
         if self.gray and rng.random() < self.gray:
-            image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)[..., None].repeat(3, 2)
+            matrix = np.tile(LUMA, (3, 1))
+        return image if matrix is None else np.asarray(cv2.transform(image, matrix), np.uint8)
+
+    def _toned(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """With other gains of the channels, and another gamma."""
+        if not self.white_balance and not self.gamma:
+            return image
         gains, exponent = np.ones(3), 1.0
         if self.white_balance:
             gains = 1 + rng.uniform(-self.white_balance, self.white_balance, 3)
         if self.gamma:
             exponent = float(np.exp(rng.uniform(-1, 1) * np.log1p(self.gamma)))
-        if not self.white_balance and not self.gamma:
-            return image
         levels = 255 * (np.arange(256) / 255) ** exponent
-        table = np.clip(levels[:, None] * gains, 0, 255).astype(np.uint8)
+        table = np.clip(np.rint(levels[:, None] * gains), 0, 255).astype(np.uint8)
         return np.asarray(cv2.LUT(image, table[:, None]), np.uint8)
+
+    def _lit(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """With shadow, vignette and fog: pixels times a factor plus a share of a gray."""
+        if not (self.shadow or self.vignette or self.haze):
+            return image
+        height, width = image.shape[:2]
+        factors = np.ones((height, width), np.float32)
+        fog = np.zeros((height, 1), np.float32)
+        if self.shadow and rng.random() < self.shadow:
+            factors = _shadow(width, height, rng)
+        if self.vignette:
+            factors *= _vignette(width, height, rng.uniform(0, self.vignette))
+        if self.haze:
+            share = np.linspace(rng.uniform(0, self.haze), 0, height, dtype=np.float32)[:, None]
+            factors *= 1 - share
+            fog = share * np.float32(rng.uniform(140, 240))
+        pixels = np.asarray(cv2.multiply(image, cv2.merge([factors] * 3), dtype=cv2.CV_32F), np.float32)
+        pixels += fog[..., None]
+        # Factors and shares are at most 1: nothing leaves 0 to 255.
+        return np.asarray(np.rint(pixels, out=pixels), np.uint8)
+
+
+def hue_turn(degrees: float) -> np.ndarray:
+    """A matrix, float64 (3, 3), that turns the hues of RGB columns and keeps luma and all grays.
+
+    It turns the plane of the colour differences (I, Q) of the YIQ space.
+    """
+    to_yiq = np.array([LUMA, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    return np.asarray(np.linalg.inv(to_yiq) @ turn @ to_yiq)
 
 
 def _shadow(width: int, height: int, rng: np.random.Generator) -> np.ndarray:

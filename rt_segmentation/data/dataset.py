@@ -311,6 +311,10 @@ class FileDataset:
         """Whether its frames have labels; without, all pixels are 255."""
         return any(pair.labels is not None for pair in self.pairs)
 
+    def names(self) -> list[str]:
+        """Of all frames; none is read for it."""
+        return [pair.name for pair in self.pairs]
+
     def __len__(self) -> int:
         return len(self.pairs)
 

@@ -40,10 +40,16 @@ class Street:
     def __len__(self) -> int:
         return self._length
 
+    def names(self) -> list[str]:
+        """Of all frames; none is rendered for it."""
+        return [self._name(*divmod(index, self._frames_per_scene)) for index in range(self._length)]
+
+    def _name(self, scene: int, frame: int) -> str:
+        return f"street{self._first_seed + scene}_{frame:03d}"
+
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self._length:
             raise IndexError(f"street frame {index} of {self._length}")
         scene, frame = divmod(index, self._frames_per_scene)
-        seed = self._first_seed + scene
-        image, labels = self._scene(seed).render(frame * FRAME_INTERVAL_S)
-        return Sample(image, labels, f"street{seed}_{frame:03d}")
+        image, labels = self._scene(self._first_seed + scene).render(frame * FRAME_INTERVAL_S)
+        return Sample(image, labels, self._name(scene, frame))

@@ -1,29 +1,58 @@
-"""Averaged weights: what is measured and stored where a recipe has `ema`."""
+"""Averaged weights: what is measured and stored where a recipe has `ema` or `swa`."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
+from rt_segmentation.training.recipe import Recipe
 
-class ExponentialAverage(WeightAveraging):
-    """Exponential moving average of weights and batch norm's statistics, updated after each step.
+
+class RunningAverage(WeightAveraging):
+    """A running average of weights and batch norm's statistics, updated after each step.
 
     Lightning validates with the average, and saves it beside the weights in each checkpoint.
 
     Args:
-        decay: of the average in a step. The first ones are smaller, min(decay, (1 + n) / (10 + n)) after n
-            steps, so that the random start is soon forgotten (as TensorFlow's ExponentialMovingAverage does).
+        share: of the new weights in the average, by the number of steps before.
     """
 
-    def __init__(self, decay: float) -> None:
+    def __init__(self, share: Callable[[int], float]) -> None:
         def update(averages: list[Tensor], values: list[Tensor], steps: Tensor) -> None:
-            n = int(steps)
-            share = 1 - min(decay, (1 + n) / (10 + n))
+            new = share(int(steps))
             for average, value in zip(averages, values):
-                if average.is_floating_point():
-                    average.lerp_(value, share)
+                if new < 1 and average.is_floating_point():
+                    average.lerp_(value, new)
                 else:
                     average.copy_(value)
 
         super().__init__(multi_avg_fn=update)
+
+
+def averaging(recipe: Recipe, steps: int) -> list[RunningAverage]:
+    """The callback of a recipe's average, for a training of so many steps; none where it has none."""
+    if recipe.ema:
+        return [RunningAverage(lambda step: exponential_share(recipe.ema, step))]
+    if recipe.swa:
+        start = steps - max(1, round(recipe.swa * steps))
+        return [RunningAverage(lambda step: tail_share(start, step))]
+    return []
+
+
+def exponential_share(decay: float, step: int) -> float:
+    """Share of the new weights in an exponential moving average.
+
+    The first decays are smaller, min(decay, (1 + n) / (10 + n)) after n steps, so that the random start is
+    soon forgotten (as TensorFlow's ExponentialMovingAverage does).
+    """
+    return 1 - min(decay, (1 + step) / (10 + step))
+
+
+def tail_share(start: int, step: int) -> float:
+    """Share of the new weights in the plain mean since step `start` (SWA; Izmailov et al., 2018).
+
+    Before, it is 1: the average is the weights themselves.
+    """
+    return 1 / (max(0, step - start) + 1)

@@ -106,10 +106,11 @@ class TrainingSet(Dataset[Any]):
         """A frame as the network sees it in an epoch."""
         rng = np.random.default_rng((self._seed, epoch, index))
         sample = self._augmentation(self.frame(index), rng)
-        if not self._mixing.active:
-            return sample
-        other = self._augmentation(self.frame(int(rng.integers(len(self)))), rng)
-        return self._mixing(sample, other, rng)
+
+        def draw() -> Sample:
+            return self._augmentation(self.frame(int(rng.integers(len(self)))), rng)
+
+        return self._mixing(sample, draw, rng)
 
     def count_classes(self, num_classes: int, workers: int) -> ClassCounts:
         """Count the classes' pixels in the frames as they are, with so many processes.

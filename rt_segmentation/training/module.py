@@ -15,6 +15,7 @@ from rt_segmentation.labels import IGNORE_ID
 from rt_segmentation.networks import build_network
 from rt_segmentation.networks.outputs import Outputs, auxiliary_logits, logits_for, main_logits, multiple_of
 from rt_segmentation.training.data import Batch
+from rt_segmentation.training.distillation import Teachers
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.losses import SegmentationLoss
 from rt_segmentation.training.optimizers import configure
@@ -30,6 +31,9 @@ class SegmentationModule(lightning.LightningModule):
         ignored_ids: classes that the validation leaves out.
         loss: of the recipe.
         epoch_steps: steps of an epoch.
+
+    Attributes:
+        teachers: whose soft labels it learns as well, if any.
     """
 
     mean: torch.Tensor
@@ -47,6 +51,7 @@ class SegmentationModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self._epoch_steps = epoch_steps
+        self.teachers: Teachers | None = None
         self.recipe, self.class_names, self.loss = recipe, class_names, loss
         self.network: nn.Module = build_network(recipe.network, len(class_names), **recipe.options)
         # torch's stubs lack the one-argument form.
@@ -77,12 +82,16 @@ class SegmentationModule(lightning.LightningModule):
         """
         images, labels, indices = batch
         outputs = self(images)
-        loss: torch.Tensor = self.loss(main_logits(outputs, images), labels)
-        for logits in auxiliary_logits(outputs):
-            logits = F.interpolate(logits, labels.shape[1:], mode="bilinear")
-            loss = loss + self.recipe.loss.auxiliary * self.loss(logits, labels)
+        logits = main_logits(outputs, images)
+        loss: torch.Tensor = self.loss(logits, labels)
+        for auxiliary in auxiliary_logits(outputs):
+            auxiliary = F.interpolate(auxiliary, labels.shape[1:], mode="bilinear")
+            loss = loss + self.recipe.loss.auxiliary * self.loss(auxiliary, labels)
         if self.trainer.world_size > 1:
             loss = loss * self._weight_of_process(labels)
+        if self.teachers is not None:
+            # Of all pixels, of which each process has as many.
+            loss = loss + self.teachers.loss(images, logits)
         if not torch.isfinite(loss):
             loader: Any = self.trainer.train_dataloader
             names = ", ".join(loader.dataset.frame(index).name for index in indices.tolist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -132,6 +133,53 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """Soft labels of trained models, for all pixels of all training frames, labelled or not.
+
+    Attributes:
+        teachers: models of the same classes, named as `init_from` names one; without any there is none.
+        weight: of this term, beside those of the labels.
+        temperature: divides teachers' and student's logits (Hinton, Vinyals and Dean, 2015).
+        scales: at which the teachers see each frame.
+        flip: they see its mirror image as well.
+    """
+
+    teachers: tuple[str, ...] = ()
+    weight: float = 1.0
+    temperature: float = 2.0
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.weight <= 0 or self.temperature <= 0:
+            raise ValueError("weight and temperature must be above 0")
+        if not self.scales or not all(0.1 <= scale <= 4 for scale in self.scales):
+            raise ValueError("scales must have one number or more, from 0.1 to 4")
+
+
+@dataclass(frozen=True)
+class Folds:
+    """How frames are grouped for cross-validation (leave one group out).
+
+    Attributes:
+        by: regular expression for the frames' names; what its first group matches, or what it matches as a
+            whole, names the frame's group. Frames that it does not match are always trained on.
+        join_validation: the validation's frames are grouped and trained on as well.
+        leave_out: the group that is not trained on and measures the model; '' trains as without folds.
+    """
+
+    by: str
+    join_validation: bool = True
+    leave_out: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.by)
+        except re.error as error:
+            raise ValueError(f"by is {self.by!r}, which is no regular expression: {error}") from error
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A training recipe, as its YAML file gives it.
 
@@ -150,8 +198,11 @@ class Recipe:
         task: 'classification' trains the network's encoder on images in folders of classes.
         label_set: name of the label set; classification has none, and of `loss` takes the label smoothing.
         ema: decay by step of the averaged weights, which are then measured and stored; 0 is without.
+        swa: share of the steps, at the end, whose weights' plain mean is measured and stored; not with `ema`.
+        distillation: from trained models, none by default.
         keep: which epoch's weights are the model: those of the best validation, or the last ones. Choosing by
             frames that resemble the training's favours what remembers them.
+        folds: groups of frames for cross-validation.
         init_from: what the network starts from, as `initialise.find_start` takes it; '' is from scratch.
         mean, std: normalisation of images in [0, 1], by channel (R, G, B).
         aliases: short names of the model.
@@ -175,7 +226,10 @@ class Recipe:
     task: Literal["segmentation", "classification"] = "segmentation"
     label_set: str = ""
     ema: float = 0.0
+    swa: float = 0.0
+    distillation: Distillation = field(default_factory=Distillation)
     keep: Literal["best", "last"] = "best"
+    folds: Folds | None = None
     init_from: str = ""
     seed: int = 1
     options: dict[str, Any] = field(default_factory=dict)
@@ -186,11 +240,20 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.label_set != "") != (self.task == "segmentation"):
             raise ValueError("segmentation needs the key 'label_set', classification has none")
+        if self.task == "classification":
+            if self.mixing != Mixing():
+                raise ValueError("'mixing' pastes labels and mixes frames of scenes; classification has none")
+            if self.distillation.teachers:
+                raise ValueError("'distillation' is of pixels; classification has none")
+            if self.folds is not None:
+                raise ValueError("'folds' group the frames of scenes; classification has none")
         for key in ("width", "height", "epochs", "batch_size"):
             if getattr(self, key) < 1:
                 raise ValueError(f"'{key}' is {getattr(self, key)}, it must be 1 or more")
         if not 0 <= self.ema < 1:
             raise ValueError(f"'ema' is {self.ema}, it must be from 0 to below 1, as 0.999")
+        if not 0 <= self.swa <= 1 or (self.swa and self.ema):
+            raise ValueError(f"'swa' is {self.swa}, it must be from 0 to 1, and 0 where there is 'ema'")
         if min(self.std) <= 0:
             raise ValueError("'std' must have three numbers above 0")
 

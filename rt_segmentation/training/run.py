@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from rt_segmentation.data.dataset import SegmentationDataset
+from rt_segmentation.data.selection import leave_out
 from rt_segmentation.data.statistics import ClassCounts, notes
 from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.networks import allow_network, build_network, is_place
-from rt_segmentation.training.averaging import ExponentialAverage
+from rt_segmentation.training.averaging import averaging
 from rt_segmentation.training.checkpoints import Checkpoints
 from rt_segmentation.training.data import (
     MEMORY_BYTES,
@@ -34,6 +37,7 @@ from rt_segmentation.training.data import (
     training_loader,
     validation_loader,
 )
+from rt_segmentation.training.distillation import Teachers, find_teachers
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.history import History
 from rt_segmentation.training.initialise import find_start, initialise
@@ -41,14 +45,20 @@ from rt_segmentation.training.losses import build_loss
 from rt_segmentation.training.machine import Machine
 from rt_segmentation.training.module import SegmentationModule
 from rt_segmentation.training.progress import progress
-from rt_segmentation.training.recipe import Recipe
+from rt_segmentation.training.recipe import Recipe, RecipeError
 from rt_segmentation.training.run_folder import RunFolder
 from rt_segmentation.training.store import BestModel, ModelStore, Store
-from rt_segmentation.training.timing import measure, of_first_process, validation_interval
+from rt_segmentation.training.timing import (
+    MAX_VALIDATIONS,
+    measure,
+    of_first_process,
+    validation_interval,
+)
 
 METRIC = "mean_iou"
 CHECKPOINT_S = 120.0
 LOG_EVERY_STEPS = 10
+FOLD_VALIDATIONS = 4
 
 _log = logging.getLogger(__name__)
 
@@ -94,8 +104,18 @@ class Training:
             allow_network(recipe.network)
         label_set = load_label_set(recipe.label_set)
         refuse_single_frames(recipe, len(label_set.classes), machine)
+        unknown = [i for i in recipe.mixing.paste_classes if i >= len(label_set.classes)]
+        if unknown:
+            raise RecipeError(
+                f"recipe '{recipe.name}': mixing.paste_classes has {unknown[0]}, and {label_set.name} has the"
+                f" classes 0 to {len(label_set.classes) - 1}"
+            )
         lightning.seed_everything(recipe.seed, verbose=False)
         parts = [open_dataset(description, data_root, label_set) for description in recipe.train]
+        validation = open_dataset(recipe.validation, data_root, label_set)
+        if recipe.folds is not None and recipe.folds.leave_out:
+            pool = pooled_datasets(recipe, parts, validation)
+            parts, validation = leave_out(pool, re.compile(recipe.folds.by), recipe.folds.leave_out)
         memory = MEMORY_BYTES // machine.local_processes
         frames = TrainingSet(parts, recipe.augmentation, recipe.seed, recipe.mixing, memory)
         if len(frames) < recipe.batch_size:
@@ -104,7 +124,6 @@ class Training:
                 f" {recipe.batch_size}; give the recipe a smaller batch_size"
             )
         counts = frames.count_classes(len(label_set.classes), machine.workers)
-        validation = open_dataset(recipe.validation, data_root, label_set)
         # What is wrong with them is said now, and not after the first epochs.
         measured = count_classes(validation, machine.workers)
         if not measured.pixels.any():
@@ -131,6 +150,20 @@ class Training:
                 len(frames) // recipe.batch_size,
             ),
         )
+
+    def find_teachers(self, runs: Path) -> list[ModelManifest]:
+        """Let the module learn from the recipe's teachers as well, if it has any.
+
+        Args:
+            runs: folder of the trainings' run folders, where they are looked for first.
+
+        Raises:
+            ModelError, TrainingError: see `distillation.find_teachers`.
+        """
+        teachers = find_teachers(self.recipe, self.label_set.names, runs)
+        if teachers:
+            self.module.teachers = Teachers(teachers, self.recipe.distillation)
+        return teachers
 
     def training_loader(self) -> ResumableLoader:
         """A new loader of this process's training batches."""
@@ -169,16 +202,24 @@ def refuse_single_frames(recipe: Recipe, num_classes: int, machine: Machine) -> 
             ) from error
 
 
+def pooled_datasets(
+    recipe: Recipe, training: Sequence[SegmentationDataset], validation: SegmentationDataset
+) -> list[SegmentationDataset]:
+    """The data sets whose frames the recipe's folds group."""
+    joined = recipe.folds is not None and recipe.folds.join_validation
+    return [*training, *([validation] if joined else [])]
+
+
 def train(
     recipe: Recipe,
     data_root: Path | None,
     out: Path,
     machine: Machine,
     *,
-    init_from: str = "",
     max_hours: float | None = None,
     compiled: bool = False,
     checkpoint_s: float = CHECKPOINT_S,
+    starts: Path | None = None,
 ) -> ModelManifest | None:
     """Train, and measure the stored model; all that is written lies in ``OUT/NAME/``, see docs/training.md.
 
@@ -189,10 +230,10 @@ def train(
         data_root: folder of the recipe's data sets.
         out: where the run's folder goes.
         machine: what to train on; with several processes each calls this.
-        init_from: what the network starts with, instead of the recipe's `init_from`: see `find_start`.
         max_hours: fewer epochs are trained, if the recipe's would take longer.
         compiled: let torch.compile make the steps faster; it takes minutes at the start.
         checkpoint_s: time between two checkpoints within an epoch.
+        starts: where the runs of models are that the recipe starts or learns from; `out` by default.
 
     Returns:
         The model as stored; None in all processes but the first.
@@ -203,7 +244,6 @@ def train(
     """
     started = time.monotonic()
     quieten_lightning()
-    recipe = replace(recipe, init_from=init_from or recipe.init_from)
     first = machine.share.rank == 0
     folder = RunFolder(out / recipe.name)
     resumes = folder.checkpoint.is_file()
@@ -213,8 +253,10 @@ def train(
         folder.refuse_ended([f"{recipe.name}.yaml"])
     training = Training.prepare(recipe, data_root, machine)
     module = training.module
+    runs = starts or out
+    teachers = training.find_teachers(runs)
     if recipe.init_from and not resumes:
-        start = find_start(recipe.init_from, out / Path(recipe.init_from).name)
+        start = find_start(recipe.init_from, runs / Path(recipe.init_from).name)
         said = initialise(module.network, recipe, start)
         if first:
             print(said)
@@ -229,7 +271,9 @@ def train(
             print(f"{epochs} epochs take about {timedelta(seconds=round(timing.training_s(epochs)))}")
     if first:
         folder.begin(recipe, machine)
-    store = ModelStore(folder.path, recipe, module.network, _origin(recipe, machine))
+    store = ModelStore(
+        folder.path, recipe, module.network, _origin(recipe, machine, len(training.frames), teachers)
+    )
     history = fit(
         module,
         recipe,
@@ -266,20 +310,20 @@ def fit(
         checkpoint_s: time between two checkpoints within an epoch.
     """
     history = History(folder.path, metric)
-    averaging = [ExponentialAverage(recipe.ema)] if recipe.ema else []
     best = BestModel(
         metric, recipe.keep, lambda state, epoch: store.write(state, epoch, history.seconds / 3600)
     )
+    averages = averaging(recipe, recipe.epochs * len(loaders[0]))
     bar = progress(metric)
     trainer = machine.trainer(
         max_epochs=recipe.epochs,
-        check_val_every_n_epoch=validation_interval(recipe.epochs),
+        check_val_every_n_epoch=validation_interval(recipe.epochs, most=_validations(recipe)),
         log_every_n_steps=min(LOG_EVERY_STEPS, len(loaders[0])),
         logger=TensorBoardLogger(folder.path, name="", version="tensorboard"),
         enable_checkpointing=False,
         enable_progress_bar=isinstance(bar, ProgressBar),
         # Checkpoints come last: they have what the others know after a step or an epoch.
-        callbacks=[*averaging, best, history, bar, Checkpoints(folder.checkpoint, checkpoint_s)],
+        callbacks=[*averages, best, history, bar, Checkpoints(folder.checkpoint, checkpoint_s)],
     )
     trainer.fit(module, *loaders, ckpt_path=str(folder.checkpoint) if folder.checkpoint.is_file() else None)
     return history
@@ -298,11 +342,23 @@ def quieten_lightning() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def _origin(recipe: Recipe, machine: Machine) -> dict[str, Any]:
+def _validations(recipe: Recipe) -> int:
+    """How many at most: the frames that a fold leaves out choose nothing, so that few are enough."""
+    return FOLD_VALIDATIONS if recipe.folds is not None and recipe.folds.leave_out else MAX_VALIDATIONS
+
+
+def _origin(
+    recipe: Recipe, machine: Machine, frames: int, teachers: Sequence[ModelManifest]
+) -> dict[str, Any]:
+    folds, names = recipe.folds, recipe.distillation.teachers
+    left_out = {"by": folds.by, "leave_out": folds.leave_out} if folds and folds.leave_out else None
     return {
         "recipe": recipe.name,
         **({"init_from": recipe.init_from} if recipe.init_from else {}),
         "train": [dict(part) for part in recipe.train],
+        **({"folds": left_out} if left_out else {}),
+        "frames": frames,
+        **({"teachers": {n: t.sha256 for n, t in zip(names, teachers)}} if teachers else {}),
         "commit": machine.describe()["commit"],
         "epochs": recipe.epochs,
         "machine": machine.name(),

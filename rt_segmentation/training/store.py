@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import lightning
 import numpy as np
 import torch
+import yaml
 from torch import nn
 
 from rt_segmentation.data.dataset import SegmentationDataset
@@ -32,6 +33,9 @@ FLOAT16_ABOVE_BYTES = 25_000_000
 
 LABELS_FILE = "labels.yaml"
 """The user's own label set, copied beside the manifest."""
+
+SCORE_FILE = "score.yaml"
+"""The stored model's IoU by class, beside the manifest."""
 
 State = dict[str, torch.Tensor]
 
@@ -94,7 +98,7 @@ class ModelStore:
         folder: of the run.
         recipe: of the run.
         network: of the recipe.
-        origin: goes into the manifest's `training`.
+        origin: goes into the manifest's `training`; 'frames' are those that the recipe trains on.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, network: nn.Module, origin: dict[str, Any]) -> None:
@@ -129,7 +133,12 @@ class ModelStore:
             mean=recipe.mean,
             std=recipe.std,
             aliases=recipe.aliases,
-            training={**self._origin, "epoch": epoch, "hours": round(hours, 2)},
+            training={
+                **self._origin,
+                "epoch": epoch,
+                "frames_seen": epoch * (self._origin["frames"] // recipe.batch_size) * recipe.batch_size,
+                "hours": round(hours, 2),
+            },
         )
         arrays = {
             key: value.numpy() for key, value in state.items() if not key.endswith("num_batches_tracked")
@@ -137,16 +146,20 @@ class ModelStore:
         self._save(manifest, arrays)
 
     def finish(self, validation: SegmentationDataset, hours: float) -> ModelManifest:
-        """Measure the stored model as `rt_seg evaluate` does, and put the score into its manifest."""
+        """Measure the stored model as `rt_seg evaluate` does, and put the score into its manifest.
+
+        The IoU by class goes into `SCORE_FILE`, which is there when all else is.
+        """
         recipe = self._recipe
         stored = read_manifest(self._folder / f"{recipe.name}.yaml")
         confusion = ConfusionMatrix(len(validation.label_set.classes), validation.ignored_ids)
         for _, frame in evaluate(Segmenter.build(stored, "torch", "fp32"), validation):
             confusion.add(frame)
+        fold = recipe.folds.leave_out if recipe.folds is not None else ""
         score = Score(
             "mean_iou",
             str(recipe.validation["dataset"]),
-            str(recipe.validation.get("split", "")),
+            f"fold {fold}" if fold else str(recipe.validation.get("split", "")),
             round(confusion.mean_iou(), 4),
             recipe.width,
             recipe.height,
@@ -157,7 +170,19 @@ class ModelStore:
             scores=(score,),
             training={**stored.training, "hours": round(hours, 2)},
         )
-        return self._save(final, load_weights(stored))
+        saved = self._save(final, load_weights(stored))
+        names = validation.label_set.names
+        ious = {name: round(float(iou), 4) for name, iou in zip(names, confusion.class_iou()) if iou == iou}
+        content = {
+            "sha256": saved.sha256,
+            "split": score.split,
+            "frames": len(validation),
+            "mean_iou": score.value,
+            "class_iou": ious,
+        }
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        write_atomically(self._folder / SCORE_FILE, text.encode())
+        return saved
 
     def _save(self, manifest: ModelManifest, arrays: dict[str, np.ndarray]) -> ModelManifest:
         arrays = {key: array.astype(np.float32) for key, array in arrays.items()}

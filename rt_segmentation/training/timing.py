@@ -60,9 +60,9 @@ class Timing:
         )
 
 
-def validation_interval(epochs: int) -> int:
-    """Epochs from one validation to the next: the last epoch has one, and there are not many more than 40."""
-    return next(n for n in range(max(1, epochs // MAX_VALIDATIONS), 0, -1) if epochs % n == 0)
+def validation_interval(epochs: int, most: int = MAX_VALIDATIONS) -> int:
+    """Epochs from one validation to the next: the last epoch has one, and there are about `most` at most."""
+    return next(n for n in range(max(1, epochs // most), 0, -1) if epochs % n == 0)
 
 
 def measure(

@@ -80,6 +80,19 @@ def test_scale_is_within_its_range() -> None:
     assert 0.47 < min(distances) < 0.6 and 1.7 < max(distances) < 2.05
 
 
+def test_the_aspect_changes_within_its_range_and_the_area_stays() -> None:
+    ratios, areas = [], []
+    for seed in range(40):
+        found = points(
+            Augmentation(300, 300, 1, 1, aspect=0.5, **COLORS_STAY)(dots(), np.random.default_rng(seed))
+        )
+        wide, tall = np.linalg.norm(found[2] - found[4]), np.linalg.norm(found[3] - found[5])
+        ratios.append(wide / tall)
+        areas.append(wide * tall / 3600)
+    assert 0.64 < min(ratios) < 0.75 and 1.35 < max(ratios) < 1.55
+    np.testing.assert_allclose(areas, 1, atol=0.06)
+
+
 def angles(augment: Augmentation) -> tuple[list[float], list[float]]:
     """Of many views the angles by which the horizontal and the vertical axis turned [degrees]."""
     horizontal, vertical = [], []

@@ -122,6 +122,18 @@ def test_the_papers_numbers(
         ({"loss": {"class_weights": {"c": 1}}}, "loss.class_weights: c is 1.0, it must be above 1"),
         ({"loss": {"cross_entropy": 0}}, "loss: one of cross_entropy, dice and lovasz"),
         ({"loss": {"ohem": 0}}, "loss: .*ohem above 0"),
+        ({"swa": 1.5}, "'swa' is 1.5, it must be from 0 to 1"),
+        ({"swa": 0.5, "ema": 0.9}, "and 0 where there is 'ema'"),
+        ({"distillation": {"temperature": 0}}, "distillation: weight and temperature must be above 0"),
+        ({"distillation": {"scales": []}}, "distillation: scales must have one number or more"),
+        ({"augmentation": {"aspect": 2}}, "augmentation: aspect must be from 0 to 1"),
+        ({"mixing": {"paste": 2}}, "mixing: amplitude and paste are chances"),
+        ({"augmentation": {"appearance": {"haze": 2}}}, "augmentation.appearance: haze must be from 0 to 1"),
+        ({"keep": "first"}, "'keep' is 'first', it must be one of best, last"),
+        (
+            {"task": "classification", "label_set": "", "mixing": {"paste": 0.5}},
+            "'mixing' pastes labels .* classification has none",
+        ),
     ],
     ids=str,
 )

@@ -29,6 +29,7 @@ from rt_segmentation.training.losses import SegmentationLoss  # noqa: E402
 from rt_segmentation.training.machine import Machine  # noqa: E402
 from rt_segmentation.training.recipe import load_recipe  # noqa: E402
 from rt_segmentation.training.run import Training, refuse_single_frames, train  # noqa: E402
+from rt_segmentation.training.store import BestModel  # noqa: E402
 
 SMALLEST = {"width": 32, "height": 32}
 """A crop of which LinkNet's encoder leaves one pixel."""
@@ -109,10 +110,50 @@ def test_a_run_leaves_a_model_and_all_that_tells_of_it(tmp_path: Path) -> None:
         train(recipe, None, tmp_path / "out", here())
 
 
+class Scored:
+    """A trainer that has validated: so much of it a store needs."""
+
+    is_global_zero = True
+
+    def __init__(self, epoch: int, value: float) -> None:
+        self.current_epoch, self.callback_metrics = epoch, {"mean_iou": torch.tensor(value)}
+
+
+@pytest.mark.parametrize(("keep", "expected"), [("best", [1, 3]), ("last", [1, 2, 3, 4])])
+def test_the_best_or_the_last_weights_are_kept(keep: Any, expected: list[int]) -> None:
+    written: list[int] = []
+    values = [0.3, 0.2, 0.4, 0.35]
+    # A new one at each epoch, as a training that is killed and resumed has.
+    state = {"best": -1.0}
+    for epoch, value in enumerate(values):
+        store = BestModel("mean_iou", keep, lambda _, epoch: written.append(epoch))
+        store.load_state_dict(state)
+        store.on_validation_end(Scored(epoch, value), None)  # type: ignore[arg-type]
+        state = store.state_dict()
+    assert written == expected
+
+
+def test_the_last_weights_are_the_model_where_a_recipe_says_so(tmp_path: Path) -> None:
+    """Of the epochs' weights the last, though a training at such a rate has its best before."""
+    changes = {"epochs": 3, "optimizer": {"name": "sgd", "learning_rate": 0.5}, "ema": 0.5}
+    recipe = load_recipe(write_recipe(tmp_path, keep="last", **changes))
+    manifest = train(recipe, None, tmp_path / "out", here())
+    assert manifest is not None and manifest.training["epoch"] == 3
+    averages = load_checkpoint(tmp_path / "out" / "tiny")["state_dict"]
+    for key, array in load_weights(manifest).items():
+        np.testing.assert_array_equal(array, averages[f"network.{key}"].numpy())
+
+
 def test_killed_in_mid_epoch_it_comes_to_the_same_weights(tmp_path: Path) -> None:
-    """Dropout, augmentation, averaging and two workers; the kill leaves a process no chance to save."""
+    """Dropout, augmentation, mixing, averaging, two workers; the kill leaves a process no chance to save."""
     epoch = 16
-    path = write_recipe(tmp_path, ema=0.9, train=[street(4, 1000, epoch)])
+    path = write_recipe(
+        tmp_path,
+        ema=0.9,
+        train=[street(4, 1000, epoch)],
+        mixing={"amplitude": 0.5, "paste": 0.5},
+        keep="last",
+    )
     command = [sys.executable, "-m", "rt_segmentation.cli", "train", str(path), "--workers", "2"]
     command += ["--precision", "fp32", "--checkpoint-s", "0", "--out"]
     whole, broken = tmp_path / "whole" / "tiny", tmp_path / "broken" / "tiny"
@@ -263,6 +304,7 @@ def test_masks_of_black_and_white_and_absent_classes_are_told(
             {"network": "linknet", "augmentation": SMALLEST, "batch_size": 1},
             "trains linknet on one frame",
         ),
+        ([], {"mixing": {"paste": 0.5, "paste_classes": [2, 11]}}, "paste_classes has 11, and camvid11 has"),
         (["--precision", "fp16"], {}, "needs a CUDA GPU"),
         (["--init-from", "nothing"], {}, "unknown model 'nothing'"),
         (["--max-hours", "0.00001"], {}, "give --max-hours more"),

@@ -12,6 +12,7 @@ pytest.importorskip("lightning", reason="training needs lightning: pip install l
 
 from rt_segmentation.data.augment import Augmentation  # noqa: E402
 from rt_segmentation.data.dataset import Sample  # noqa: E402
+from rt_segmentation.data.mixing import Mixing  # noqa: E402
 from rt_segmentation.data.street_dataset import Street  # noqa: E402
 from rt_segmentation.training.data import (  # noqa: E402
     EpochSampler,
@@ -109,6 +110,29 @@ def test_what_does_not_fit_into_memory_is_read_each_time() -> None:
     assert (kept.reads, read.reads) == (before[0], before[1] + 8)
     names = [frames.frame(index).name for index in range(7)]
     assert names == [f"street{seed}_000" for seed in (1000, 1001, 1002, 2000, 2001, 2002, 2003)]
+
+
+def test_a_mixed_frame_is_a_function_of_seed_epoch_and_index() -> None:
+    def frames(mixing: Mixing, seed: int = 1) -> TrainingSet:
+        return TrainingSet([street(5)], CROP, seed, mixing)
+
+    both = Mixing(amplitude=0.5, paste=0.5)
+    views = [frames(both).augmented(epoch, index) for epoch in range(3) for index in range(5)]
+    again = [frames(both).augmented(epoch, index) for epoch in range(3) for index in range(5)]
+    other = [frames(both, seed=2).augmented(epoch, index) for epoch in range(3) for index in range(5)]
+    for one, two, three in zip(views, again, other):
+        np.testing.assert_array_equal(one.image, two.image)
+        np.testing.assert_array_equal(one.labels, two.labels)
+        assert not np.array_equal(one.image, three.image)
+    # Without mixing, or where no chance comes true, a frame is as it was before there was any.
+    before = [CROP(street(5)[i], np.random.default_rng((1, e, i))) for e in range(3) for i in range(5)]
+    without = [frames(Mixing()).augmented(epoch, index) for epoch in range(3) for index in range(5)]
+    same = 0
+    for mixed, plain, expected in zip(views, without, before):
+        np.testing.assert_array_equal(plain.image, expected.image)
+        np.testing.assert_array_equal(plain.labels, expected.labels)
+        same += np.array_equal(mixed.image, expected.image)
+    assert 1 <= same <= 8, "a quarter of the frames on the average"
 
 
 def test_classes_are_counted_as_they_are_in_the_frames() -> None:

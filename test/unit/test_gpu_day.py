@@ -1,0 +1,165 @@
+"""The day on a GPU machine: packed data, trainings side by side in short calls, and its dry run."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tiny_recipe import RECIPE
+
+pytest.importorskip("torch")
+pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")
+
+SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "gpu_day.sh"
+
+
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHON": sys.executable}
+    return subprocess.run(
+        [str(SCRIPT), *arguments], capture_output=True, text=True, env=environment, timeout=900, check=False
+    )
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A packed data set, of which a training on streets reads nothing."""
+    path = tmp_path / "packed" / "camvid.tar"
+    path.parent.mkdir()
+    with tarfile.open(path, "w") as tar:
+        for name in ("train/images/a.png", "train/labels/a.png", "val/images/b.png", "val/labels/b.png"):
+            tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    return path
+
+
+def recipe(folder: Path, name: str, **changes: Any) -> str:
+    street = {"dataset": "street", "frames_per_scene": 1, "width": 96, "height": 64}
+    content = {
+        **RECIPE,
+        "name": name,
+        "train": [{**street, "scenes": 4, "first_seed": 1000}],
+        "validation": {**street, "scenes": 1, "first_seed": 50},
+        "epochs": 1,
+        "batch_size": 2,
+        **changes,
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def test_a_dry_run_says_all_and_does_nothing(tmp_path: Path, data: Path) -> None:
+    out, results = tmp_path / "out", tmp_path / "results"
+    options = ["--data", str(data), "--out", str(out), "--results", str(results), "--dry-run"]
+    ran = call("train", *options)
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    commands = [line for line in lines if " train " in line]
+    assert [line.split(" train ")[1].split()[0] for line in commands] == [
+        *(
+            "enet_open_road_gpu",
+            "linknet_open_road_gpu",
+            "lednet_open_road_gpu",
+            "lednet_heavy_open_road_gpu",
+        ),
+        *(f"{network}_open_road_gpu_student" for network in ("enet", "linknet", "lednet")),
+        *(f"{network}_open_road_gpu_lovasz" for network in ("enet", "linknet", "lednet")),
+    ]
+    assert [i for i, line in enumerate(lines) if line == "-- then --"] == [4, 8, 12]
+    assert all(f"--data-root {data.parent / 'data'} --out {out}" in line for line in commands)
+    assert "--folds" not in ran.stdout
+    assert call("train", *options, "--folds").stdout.count("--folds") == 10
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["camvid.tar", "packed"]
+
+
+def test_it_packs_what_it_trains_on(tmp_path: Path) -> None:
+    script = tmp_path / "tools" / "gpu_day.sh"
+    script.parent.mkdir()
+    script.write_bytes(SCRIPT.read_bytes())
+    folder = tmp_path / "CamVid"
+    for part in ("train/images", "train/labels", "val/images", "val/labels", "test/images"):
+        (folder / part).mkdir(parents=True)
+        (folder / part / "a.png").write_bytes(b"x")
+    subprocess.run(["bash", str(script), "pack", str(folder)], check=True)
+    packed = tmp_path / "build" / "gpu_day" / "camvid.tar"
+    with tarfile.open(packed) as tar:
+        files = sorted(member.name for member in tar if member.isfile())
+    assert files == [f"{s}/{k}/a.png" for s in ("train", "val") for k in ("images", "labels")]
+    subprocess.run(["bash", str(script), "pack", str(packed)], check=True)
+    (folder / "val" / "labels" / "a.png").unlink()
+    ran = subprocess.run(
+        ["bash", str(script), "pack", str(folder)], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 2 and "has no files in val/labels" in ran.stderr
+
+
+def test_calls_go_on_until_all_has_ended(tmp_path: Path, data: Path) -> None:
+    out, results = tmp_path / "out", tmp_path / "results"
+    stages = [
+        ",".join((recipe(tmp_path, "one"), recipe(tmp_path, "two", seed=2))),
+        recipe(tmp_path, "three", init_from="one"),
+    ]
+    options = ["--data", str(data), "--out", str(out), "--results", str(results), "--workers", "1"]
+    # Too short to import anything: the trainings are stopped, and nothing is called a failure.
+    ran = call("train", "--minutes", "0.03", *options, *stages)
+    assert (ran.returncode, ran.stderr) == (3, "")
+    assert "time is over" in ran.stdout and "call again" in ran.stdout
+    assert not (out / "three").exists()
+
+    ran = call("train", *options, *stages)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert [line.split(" has ended")[0] for line in ran.stdout.splitlines()][:2] == ["one", "two"]
+    assert ran.stdout.splitlines()[-1] == "all has ended"
+    assert all((out / name / "score.yaml").is_file() for name in ("one", "two", "three"))
+    pieces = b"".join(path.read_bytes() for path in sorted(results.glob("results.tar.*")))
+    with tarfile.open(fileobj=io.BytesIO(pieces)) as tar:
+        names = tar.getnames()
+    for name in ("one", "two", "three"):
+        for file in (f"{name}.yaml", f"{name}.safetensors", "score.yaml", "log.csv", "recipe.yaml"):
+            assert any(path.endswith(f"out/{name}/{file}") for path in names)
+        assert any(path.endswith(f"out/{name}.log") for path in names)
+    assert not any(path.endswith(".ckpt") for path in names)
+
+    # What has ended is not trained again; what fails is named, with what it said.
+    weights = (out / "one" / "one.safetensors").stat().st_mtime_ns
+    stages.append(recipe(tmp_path, "four", batch_size=9))
+    ran = call("train", *options, *stages)
+    assert ran.returncode == 1
+    assert "one has ended" in ran.stdout
+    assert (out / "one" / "one.safetensors").stat().st_mtime_ns == weights
+    assert "there are 4 frames to train on" in ran.stderr
+    assert f"the training of four failed; {out / 'four.log'} says why" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "nowhere.tar", "--dry-run"], "there is no nowhere.tar; make it with"),
+        (["train", "--minutes", "soon"], "--minutes is 'soon', it must be a number above 0"),
+        (["train", "--minutes"], "--minutes needs a value"),
+        (["train", "--quick"], "unknown option --quick"),
+        (["pack"], "pack needs one folder or .tar"),
+        (["pack", "/nowhere"], "there is no folder or file /nowhere"),
+        (["play"], "unknown command 'play'; there are pack and train"),
+    ],
+    ids=str,
+)
+def test_wrong_use_is_one_sentence(arguments: list[str], message: str) -> None:
+    ran = call(*arguments)
+    assert ran.returncode == 2
+    assert message in ran.stderr and len(ran.stderr.splitlines()) == 1
+
+
+def test_a_wrong_recipe_is_named_before_anything_trains(tmp_path: Path, data: Path) -> None:
+    good, out = recipe(tmp_path, "one"), tmp_path / "out"
+    ran = call("train", "--data", str(data), "--out", str(out), good, "no_such_recipe")
+    assert ran.returncode == 2
+    (said,) = ran.stderr.splitlines()
+    assert said.startswith("gpu_day: unknown recipe 'no_such_recipe'")
+    assert not out.exists()

@@ -1,0 +1,214 @@
+#!/usr/bin/env bash
+# Trains the networks of the open road on a machine with a GPU, in calls of under ten minutes each.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+usage: tools/gpu_day.sh pack DATA            pack CamVid, a folder or a .tar of one, for the machine with the GPU
+       tools/gpu_day.sh train [OPTION]... [STAGE]...   train what has not ended yet; call it again until it says so
+
+A STAGE is one recipe or more, joined by commas, which train side by side; the next stage starts when all of it have
+ended. Without any: the networks and the teachers, then the students of the teachers, then Lovasz as the last stage.
+
+  --minutes N     end after N minutes (9); what is not ready goes on from its checkpoint in the next call
+  --data TAR      the packed data (build/gpu_day/camvid.tar), unpacked beside it
+  --out DIR       folder of the runs (runs)
+  --results DIR   write models, logs and scores there at the end, as results.tar.aa, .ab, … of 15 MB at most
+  --workers N     processes that load, for each training (cores / trainings of the stage, 1 to 8)
+  --folds         train and measure the recipes' folds (leave one drive out) instead of the models
+  --dry-run       say what would be done, check recipes and data, and do nothing
+
+PYTHON names the Python to use (python3), which needs torch, lightning, matplotlib, tensorboard and OpenCV.
+Exit status: 0 all has ended, 1 a training failed, 2 wrong use, 3 time is over: call again.
+TEXT
+}
+
+fail() {
+    echo "gpu_day: $1" >&2
+    exit "${2:-2}"
+}
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+python=${PYTHON:-python3}
+started=$SECONDS
+tarball=build/gpu_day/camvid.tar out=runs results= workers= minutes=9 folds= dry=
+stages=()
+
+pack() {
+    [ $# = 1 ] || fail "pack needs one folder or .tar with train and val of CamVid"
+    mkdir -p "$(dirname "$tarball")"
+    if [ -d "$1" ]; then
+        for folder in {train,val}/{images,labels}; do
+            [ -d "$1/$folder" ] || fail "$1 has no $folder; give the folder that has train and val of CamVid"
+        done
+        tar -cf "$tarball.part" -C "$1" train val
+    elif [ -f "$1" ]; then
+        cp "$1" "$tarball.part"
+    else
+        fail "there is no folder or file $1"
+    fi
+    check_tar "$tarball.part"
+    mv "$tarball.part" "$tarball"
+    echo "$tarball: $(du -m "$tarball" | cut -f1) MB"
+}
+
+check_tar() {
+    local names
+    names=$(tar -tf "$1" 2>/dev/null) || fail "$1 is no tar file that can be read"
+    for folder in {train,val}/{images,labels}; do
+        grep -q "^\(./\)\?$folder/." <<<"$names" || fail "$1 has no files in $folder"
+    done
+}
+
+left() { echo $((minutes_s - (SECONDS - started))); }
+
+ended() { # RECIPE'S NAME
+    if [ -n "$folds" ]; then
+        grep -qx "missing: \[\]" "$out/$1/folds.yaml" 2>/dev/null
+    else
+        [ -f "$out/$1/score.yaml" ]
+    fi
+}
+
+names_of() { # STAGE: a line "RECIPE NAME" for each; fails with the recipe's own sentence
+    "$python" - "$1" <<'CODE'
+import sys
+
+from rt_segmentation.training.recipe import RecipeError, load_recipe
+
+for given in sys.argv[1].split(","):
+    try:
+        print(given, load_recipe(given).name)
+    except RecipeError as error:
+        sys.exit(f"gpu_day: {error}")
+CODE
+}
+
+command_of() { # RECIPE WORKERS
+    echo "$python -m rt_segmentation.cli train $1 --data-root $data --out $out --workers $2 --checkpoint-s 60" \
+        ${folds:+--folds}
+}
+
+collect() {
+    [ -n "$results" ] && [ -d "$out" ] || return 0
+    mkdir -p "$results"
+    rm -f "$results"/results.tar.*
+    # The newest weights alone: LinkNet's checkpoints are too large to travel.
+    find "$out" -type f ! -name '*.ckpt' ! -path '*/tensorboard/*' ! -name '.*' -print0 |
+        tar -czf - --null -T - | split -b 15000000 - "$results/results.tar."
+    echo "results: $results/results.tar.* (cat them | tar xz)"
+}
+
+train() {
+    if [ ${#stages[@]} = 0 ]; then
+        stages=(
+            enet_open_road_gpu,linknet_open_road_gpu,lednet_open_road_gpu,lednet_heavy_open_road_gpu
+            enet_open_road_gpu_student,linknet_open_road_gpu_student,lednet_open_road_gpu_student
+            enet_open_road_gpu_lovasz,linknet_open_road_gpu_lovasz,lednet_open_road_gpu_lovasz
+        )
+    fi
+    minutes_s=$(awk -v m="$minutes" 'BEGIN { if (m !~ /^[0-9.]+$/ || m <= 0) exit 1; print int(m * 60 + 0.5) }') ||
+        fail "--minutes is '$minutes', it must be a number above 0"
+    [ -f "$tarball" ] || fail "there is no $tarball; make it with: tools/gpu_day.sh pack DATA"
+    check_tar "$tarball"
+    data=$(dirname "$tarball")/data
+    # All recipes are read before any trains: a wrong one in the last stage is known now.
+    local lists=()
+    for stage in "${stages[@]}"; do
+        lists+=("$(names_of "$stage")") || exit 2
+    done
+    if [ -z "$dry" ] && [ ! -f "$data/.unpacked" ]; then
+        mkdir -p "$data"
+        tar -xf "$tarball" -C "$data"
+        touch "$data/.unpacked"
+    fi
+    for list in "${lists[@]}"; do
+        stage "$list"
+    done
+    [ -n "$dry" ] || { collect && echo "all has ended"; }
+}
+
+stage() { # LIST of names_of
+    local waiting=() count each
+    while read -r recipe name; do
+        if ended "$name"; then
+            echo "$name has ended"
+        else
+            waiting+=("$recipe $name")
+        fi
+    done <<<"$1"
+    count=${#waiting[@]}
+    [ "$count" -gt 0 ] || return 0
+    each=${workers:-$(($(nproc) / count))}
+    each=$((each < 1 ? 1 : each > 8 ? 8 : each))
+    if [ -n "$dry" ]; then
+        for pair in "${waiting[@]}"; do
+            command_of "${pair% *}" "$each"
+        done
+        echo "-- then --"
+        return 0
+    fi
+    [ "$(left)" -gt 0 ] || over
+    mkdir -p "$out"
+    local pids=() code failed=() late=
+    for pair in "${waiting[@]}"; do
+        # shellcheck disable=SC2046 # words of a command
+        timeout -k 10 "$(left)" $(command_of "${pair% *}" "$each") >>"$out/${pair#* }.log" 2>&1 &
+        pids+=($!)
+    done
+    for i in "${!pids[@]}"; do
+        code=0
+        wait "${pids[i]}" || code=$?
+        # timeout's own status, or that of a training which the signal or the kill ended.
+        case $code in
+            0) echo "${waiting[i]#* } has ended after $((SECONDS - started)) s of this call" ;;
+            124 | 137 | 143) late=yes ;;
+            *) failed+=("${waiting[i]#* }") ;;
+        esac
+    done
+    if [ ${#failed[@]} -gt 0 ]; then
+        collect
+        tail -n 3 "$out/${failed[0]}.log" >&2
+        fail "the training of ${failed[*]} failed; $out/${failed[0]}.log says why" 1
+    fi
+    [ -z "$late" ] || over
+}
+
+over() {
+    collect
+    echo "time is over after $((SECONDS - started)) s; call again to go on"
+    exit 3
+}
+
+[ $# -gt 0 ] || { usage >&2; exit 2; }
+verb=$1
+shift
+case $verb in
+    pack) pack "$@" ;;
+    train)
+        while [ $# -gt 0 ]; do
+            case $1 in
+                --minutes | --data | --out | --results | --workers)
+                    [ $# -gt 1 ] || fail "$1 needs a value"
+                    case $1 in
+                        --minutes) minutes=$2 ;;
+                        --data) tarball=$2 ;;
+                        --out) out=$2 ;;
+                        --results) results=$2 ;;
+                        --workers) workers=$2 ;;
+                    esac
+                    shift
+                    ;;
+                --folds) folds=yes ;;
+                --dry-run) dry=yes ;;
+                -*) fail "unknown option $1; tools/gpu_day.sh -h lists them" ;;
+                *) stages+=("$1") ;;
+            esac
+            shift
+        done
+        train
+        ;;
+    -h | --help) usage ;;
+    *) fail "unknown command '$verb'; there are pack and train" ;;
+esac
