@@ -18,7 +18,7 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from rt_segmentation.imaging.files import printable
+from rt_segmentation.text import printable
 
 T = TypeVar("T")
 
