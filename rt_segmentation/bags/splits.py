@@ -15,7 +15,7 @@ import yaml
 
 from rt_segmentation.bags.errors import BagError, Broken, rosbags_missing
 from rt_segmentation.bags.topics import Topic
-from rt_segmentation.imaging.files import printable
+from rt_segmentation.text import printable
 
 METADATA = "metadata.yaml"
 STORAGES = (".mcap", ".db3", ".bag")

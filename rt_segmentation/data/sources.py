@@ -18,8 +18,9 @@ from rt_segmentation.data.dataset import DatasetError, levels_of, read_labels, r
 from rt_segmentation.data.names import FilesByName, files_in
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.errors import RtSegmentationError
-from rt_segmentation.imaging.files import path_for_opencv, printable
+from rt_segmentation.imaging.files import path_for_opencv
 from rt_segmentation.imaging.levels import AUTO
+from rt_segmentation.text import printable
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm")
 STREET = "street"

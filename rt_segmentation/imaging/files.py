@@ -21,24 +21,10 @@ from rt_segmentation.imaging.codec import decode_file
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.headers import read_header
+from rt_segmentation.text import printable
 
 _PNG_DEPTH = 24
 """The byte of a PNG that says how many bits its samples have."""
-
-
-def printable(text: object) -> str:
-    r"""A text, or a path, with bytes that are not UTF-8 as ``\xb3``: it can be printed, logged and stored."""
-    plain = str(text)
-    try:
-        plain.encode()
-    except UnicodeEncodeError:
-        pass
-    else:
-        return plain
-    try:
-        return plain.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:
-        return plain.encode("utf-8", "backslashreplace").decode()
 
 
 def read_bytes(path: Path) -> bytes:

@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rt_segmentation.imaging.files import printable, write_image
+from rt_segmentation.imaging.files import write_image
 from rt_segmentation.labels import LabelSet
+from rt_segmentation.text import printable
 
 CAPTION_PX = 26
 SWATCH_PX = 14

@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rt_segmentation.imaging.files import path_for_opencv, printable
+from rt_segmentation.imaging.files import path_for_opencv
+from rt_segmentation.text import printable
 
 
 class VideoWriter:

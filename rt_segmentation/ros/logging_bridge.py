@@ -6,7 +6,7 @@ import logging
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
-from rt_segmentation.imaging.files import printable
+from rt_segmentation.text import printable
 
 
 class RosHandler(logging.Handler):

@@ -19,10 +19,10 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 
-from rt_segmentation.imaging.files import printable
 from rt_segmentation.ros.middleware import RCLError, StartError, plain, start_ros
 from rt_segmentation.ros.services import answer_always
 from rt_segmentation.ros.watchdog import Watchdog
+from rt_segmentation.text import printable
 
 T = TypeVar("T")
 

@@ -16,9 +16,10 @@ from rt_segmentation.data.dataset import DatasetError, read_rgb
 from rt_segmentation.data.names import files_in
 from rt_segmentation.data.sources import FolderSource, VideoSource
 from rt_segmentation.imaging.codec import encode_jpeg, encode_png
-from rt_segmentation.imaging.files import printable, write_image
+from rt_segmentation.imaging.files import write_image
 from rt_segmentation.imaging.pictures import write_picture
 from rt_segmentation.inference.parity import Gate, parity_frames
+from rt_segmentation.text import printable
 
 # GBK, as in a zip that was made elsewhere.
 NAME = os.fsdecode(b"\xb3\xb5\xb5\xc0")

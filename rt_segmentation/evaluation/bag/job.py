@@ -10,12 +10,12 @@ from typing import Any
 from rt_segmentation.evaluation.bag.state import BagState
 from rt_segmentation.evaluation.bag.throughput import engine_rate
 from rt_segmentation.evaluation.dataset import EvaluationError
-from rt_segmentation.imaging.files import printable
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import ModelManifest, find_model
+from rt_segmentation.text import printable
 
 THROUGHPUT, REALTIME = "throughput", "realtime"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from rt_segmentation.evaluation.bag.report.markdown import to_markdown
 from rt_segmentation.evaluation.bag.report.page import to_page
-from rt_segmentation.imaging.files import printable
 from rt_segmentation.models import write_atomically
+from rt_segmentation.text import printable
 
 
 def write_report(result: Mapping[str, Any], folder: Path, pictures: Path | None = None) -> list[Path]:

@@ -1,0 +1,18 @@
+"""Text for people, logs and files, of whatever the system has for text."""
+
+from __future__ import annotations
+
+
+def printable(text: object) -> str:
+    r"""A text, or a path, with bytes that are not UTF-8 as ``\xb3``: it can be printed, logged and stored."""
+    plain = str(text)
+    try:
+        plain.encode()
+    except UnicodeEncodeError:
+        pass
+    else:
+        return plain
+    try:
+        return plain.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return plain.encode("utf-8", "backslashreplace").decode()
