@@ -118,7 +118,7 @@ class SegmentationNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and make the topics."""
         try:
-            segmenter = aside(self._make_segmenter, self._report_when_due)
+            segmenter = aside(self._make_segmenter, self._report_building)
         except EngineError as error:
             return self._refuse(engine_problem(error, self._value("engine"), self._value("precision")))
         except (ModelError, ParityError) as error:
@@ -229,9 +229,10 @@ class SegmentationNode(LifecycleNode):
             wanted and self._outputs is not None and self._outputs.listened("camera_info")
         )
 
-    def _report_when_due(self) -> None:
-        """As the timer would, while a transition keeps it from it."""
-        if time.monotonic() - self._reported_at >= DIAGNOSTICS_INTERVAL_S:
+    def _report_building(self) -> None:
+        """As the timer would, while a transition that builds an engine keeps it from it."""
+        due = time.monotonic() - self._reported_at >= DIAGNOSTICS_INTERVAL_S
+        if due and any(sizes.building for sizes in self._sizes):
             self._report()
 
     def _report(self) -> None:
