@@ -123,7 +123,7 @@ def run_node(name: str, make_node: Callable[[], ProcessNode], argv: Sequence[str
 
 def _run(name: str, make_node: Callable[[], ProcessNode], argv: list[str]) -> bool:
     _stopped.clear()
-    # Not rclpy's own handlers, which shut the context down under the last messages.
+    # Not rclpy's handlers, which shut the context down under the last messages.
     _on_signals(lambda *_: _stopped.set())
     start_ros(name, argv)
     try:
