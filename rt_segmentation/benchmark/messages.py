@@ -18,6 +18,7 @@ from std_msgs.msg import Header
 
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.ros.messages import ReusedImage, image_message
+from rt_segmentation.ros.middleware import start_ros
 
 REPEATS = 50
 TAKE_TIMEOUT_S = 30.0
@@ -69,7 +70,7 @@ def measure_messages(width: int, height: int, channels: int) -> Costs:
     serialized = serialize_message(message)
     # A context of its own: what `rclpy.init` returns is one only from Kilted on.
     context = Context()
-    rclpy.init(context=context)
+    start_ros("rt_seg", context=context)
     node = rclpy.create_node("rt_segmentation_benchmark", context=context)
     try:
         publisher = node.create_publisher(Image, "~/image", qos_profile_sensor_data)

@@ -18,12 +18,14 @@ import numpy as np
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
 from rt_segmentation.benchmark.cores import core_round_trip_ns
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.ros.demo.processes import Process, ros_environment
 from rt_segmentation.ros.messages import stamp_ns
+from rt_segmentation.ros.middleware import start_ros
 
 ALLOWED_DROPS = 0.01
 # From a cold cache an engine takes a minute or two.
@@ -104,7 +106,7 @@ class Bench:
         self._out.mkdir(parents=True, exist_ok=True)
         self._environment = ros_environment()
         os.environ.update(self._environment)
-        rclpy.init()
+        start_ros("rt_seg", signals=SignalHandlerOptions.ALL)
         self._node = Node("benchmark_receiver")
         return self
 

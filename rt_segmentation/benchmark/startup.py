@@ -11,6 +11,7 @@ from pathlib import Path
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -18,6 +19,7 @@ from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.ros.demo.processes import Process, ros_environment
 from rt_segmentation.ros.messages import image_message
+from rt_segmentation.ros.middleware import start_ros
 
 RATE_HZ = 10.0
 # So many masks later all buffers are there.
@@ -54,7 +56,7 @@ def start_node(parameters: Mapping[str, object], size: tuple[int, int], out: Pat
     out.mkdir(parents=True, exist_ok=True)
     environment = ros_environment()
     os.environ.update(environment)
-    rclpy.init()
+    start_ros("rt_seg", signals=SignalHandlerOptions.ALL)
     camera = Node("benchmark_camera")
     arrivals: list[float] = []
     try:

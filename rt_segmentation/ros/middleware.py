@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import rclpy
+from rclpy.context import Context
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
@@ -23,15 +25,22 @@ NO_LOG_FILE = "--disable-external-lib-logs"
 
 
 class StartError(RtSegmentationError, ValueError):
-    """A node that cannot start; the message is one sentence that says why."""
+    """A node, or ROS 2 for it, that cannot start; the message is one sentence that says why."""
 
 
-def start_ros(name: str, argv: Sequence[str]) -> None:
-    """Start ROS 2 without signal handlers of its own, with logs in a folder that can be written.
+def start_ros(
+    name: str,
+    argv: Sequence[str] | None = None,
+    signals: SignalHandlerOptions = SignalHandlerOptions.NO,
+    context: Context | None = None,
+) -> None:
+    """Start ROS 2 with logs in a folder that can be written.
 
     Args:
         name: the logger's, for a warning.
-        argv: command line with the program's name first.
+        argv: command line with the program's name first; the process's own by default.
+        signals: those that rclpy answers, by shutting down.
+        context: that is started; rclpy's own by default.
 
     Raises:
         StartError: it cannot be started; the message says why.
@@ -41,7 +50,7 @@ def start_ros(name: str, argv: Sequence[str]) -> None:
         # Fast DDS would end the process itself.
         raise StartError(f"ROS_DOMAIN_ID is {domain}, it must be from 0 to {HIGHEST_DOMAIN}")
     wanted, problem = log_folder()
-    arguments, where = list(argv), ""
+    arguments, where = list(sys.argv if argv is None else argv), ""
     if problem:
         try:
             os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix=f"{name}-log-")
@@ -50,7 +59,7 @@ def start_ros(name: str, argv: Sequence[str]) -> None:
             arguments += ["--ros-args", NO_LOG_FILE]
             where = "there is no log file"
     try:
-        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(args=arguments, context=context, signal_handler_options=signals)
     except rclpy_implementation.UnknownROSArgsError as error:
         raise StartError(f"the command line is not understood: unknown ROS arguments {error}") from error
     except RuntimeError as error:

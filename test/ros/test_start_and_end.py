@@ -142,6 +142,30 @@ def test_nothing_stays_in_shared_memory(
     assert "Traceback" not in process.output and "[FATAL]" not in process.output
 
 
+SLOW_FOLDER = """
+import pathlib, time
+
+def slow(self):
+    print("the folder is slow", flush=True)
+    time.sleep(120)
+
+pathlib.Path.iterdir = slow
+"""
+
+
+def test_a_signal_while_the_camera_opens_its_source(spawn: Any, tmp_path: Path) -> None:
+    """As a folder on another computer is."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW_FOLDER)
+    process = spawn(CAMERA, *ros_args("/slow", source=tmp_path), **profiled(tmp_path))
+    segments = Segments(process)
+    process.wait_for("the folder is slow")
+    segments.look()
+    process.send(signal.SIGINT)
+    assert process.finish() == 0
+    assert "Traceback" not in process.output and "[FATAL]" not in process.output
+    assert segments.seen and segments.left == []
+
+
 @pytest.mark.parametrize("parameters", [{"modle": "enet"}, {"model": "/no/such.yaml"}])
 def test_nothing_stays_after_a_refused_start(spawn: Any, tmp_path: Path, parameters: dict[str, str]) -> None:
     process = spawn(NODE, *ros_args("/refused", **parameters), **profiled(tmp_path))

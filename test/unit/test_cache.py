@@ -87,6 +87,13 @@ def test_two_processes_at_once() -> None:
     )
 
 
+def test_a_lock_that_cannot_be_had_keeps_nothing_from_being_built(root: Path) -> None:
+    (root / f".{KEY.folder_name}.lock").mkdir(parents=True)
+    with cache.locked(KEY):
+        cache.keep(KEY, {"a.bin": b"abc"}, {})
+    assert cache.kept() and cache.find(KEY) is not None
+
+
 def test_a_crash_leaves_nothing_that_counts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.store(KEY, {"a.bin": b"old"}, {})
 

@@ -23,7 +23,6 @@ from rt_segmentation.commands import engines as command
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference import cache, engines
 from rt_segmentation.inference.engines import Engine, EngineError, EngineUnavailable, build_engine
-from rt_segmentation.inference.engines.export import graph_key
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelError, ModelManifest
 
@@ -195,10 +194,6 @@ def test_auto_takes_the_next_engine_and_says_why(
     assert engine.name == "torch"
 
 
-def block_the_lock(manifest: ModelManifest, images: Path, patched: pytest.MonkeyPatch) -> None:
-    (cache.cache_root() / f".{graph_key(manifest, 1, HEIGHT, WIDTH).folder_name}.lock").mkdir()
-
-
 def break_the_exporter(manifest: ModelManifest, images: Path, patched: pytest.MonkeyPatch) -> None:
     import torch
 
@@ -215,7 +210,6 @@ def remove_the_images(manifest: ModelManifest, images: Path, patched: pytest.Mon
 @pytest.mark.parametrize(
     ("damage", "cause"),
     [
-        (block_the_lock, r"Is a directory: '.*\.lock'"),
         (break_the_exporter, "no such operator"),
         (remove_the_images, "has no images"),
     ],

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
+from rclpy.signals import SignalHandlerOptions
 
 from rt_segmentation.data.sources import open_source
 from rt_segmentation.data.street_dataset import DEMO_SEED
@@ -22,6 +23,7 @@ from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import ModelManifest, find_model
 from rt_segmentation.ros.demo.processes import Process, ros_environment
 from rt_segmentation.ros.demo.viewer import View, Viewer
+from rt_segmentation.ros.middleware import start_ros
 
 PICTURES = 3
 START_TIMEOUT_S = 40.0
@@ -74,7 +76,7 @@ def run_demo(options: DemoOptions) -> None:
     _warm_up(manifest, source)
     model = str(Path(options.model).resolve()) if Path(options.model).is_file() else options.model
 
-    rclpy.init()
+    start_ros("rt_seg", signals=SignalHandlerOptions.ALL)
     viewer = Viewer(len(labels.classes), with_truth=options.images is None)
     try:
         with (
