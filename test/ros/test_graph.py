@@ -144,7 +144,7 @@ def test_what_is_latched_before_the_node_comes_is_segmented(
     # Nobody publishes the time that the node is told to go by.
     no_clock = "the latency is unknown: use_sim_time is true, and no time has come on /clock"
     under_test.spin_until(lambda: under_test.values().get("latency") == no_clock)
-    assert no_clock in under_test.process.output
+    under_test.process.wait_for(no_clock)
     for publisher in (images, calibrations, volatile):
         node.destroy_publisher(publisher)
     under_test.process.kill()
@@ -177,6 +177,7 @@ def test_silence_is_said_once_with_its_reason_and_once_when_it_is_over(
     under_test.spin_until(lambda: zero in under_test.statuses[-1].message)
     assert under_test.values()["latency"] == zero
     assert not any(key.startswith("latency p") for key in under_test.values())
+    under_test.process.wait_for(zero)
     output = under_test.process.output
     assert [output.count(f"]: {sentence}") for sentence in (reason, no_info, zero)] == [1, 1, 1]
     node.destroy_publisher(jpegs)
