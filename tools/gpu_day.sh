@@ -33,7 +33,7 @@ export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 python=${PYTHON:-python3}
 started=$SECONDS
 tarball=build/gpu_day/camvid.tar out=runs results= workers= minutes=9 folds= dry=
-stages=()
+stages=() names=() # of the trainings
 
 pack() {
     [ $# = 1 ] || fail "pack needs one folder or .tar with train and val of CamVid"
@@ -54,10 +54,10 @@ pack() {
 }
 
 check_tar() {
-    local names
-    names=$(tar -tf "$1" 2>/dev/null) || fail "$1 is no tar file that can be read"
+    local files
+    files=$(tar -tf "$1" 2>/dev/null) || fail "$1 is no tar file that can be read"
     for folder in {train,val}/{images,labels}; do
-        grep -q "^\(./\)\?$folder/." <<<"$names" || fail "$1 has no files in $folder"
+        grep -q "^\(./\)\?$folder/." <<<"$files" || fail "$1 has no files in $folder"
     done
 }
 
@@ -91,11 +91,17 @@ command_of() { # RECIPE WORKERS
 }
 
 collect() {
-    [ -n "$results" ] && [ -d "$out" ] || return 0
+    local found=()
+    for name in "${names[@]}"; do
+        for path in "$out/$name" "$out/$name.log"; do
+            [ ! -e "$path" ] || found+=("$path")
+        done
+    done
+    [ -n "$results" ] && [ ${#found[@]} -gt 0 ] || return 0
     mkdir -p "$results"
     rm -f "$results"/results.tar.*
-    # The newest weights alone: LinkNet's checkpoints are too large to travel.
-    find "$out" -type f ! -name '*.ckpt' ! -path '*/tensorboard/*' ! -name '.*' -print0 |
+    # Without checkpoints: LinkNet's are too large to travel.
+    find "${found[@]}" -type f ! -name '*.ckpt' ! -path '*/tensorboard/*' ! -name '.*' -print0 |
         tar -czf - --null -T - | split -b 15000000 - "$results/results.tar."
     echo "results: $results/results.tar.* (cat them | tar xz)"
 }
@@ -117,6 +123,7 @@ train() {
     local lists=()
     for stage in "${stages[@]}"; do
         lists+=("$(names_of "$stage")") || exit 2
+        mapfile -t -O "${#names[@]}" names < <(cut -d' ' -f2 <<<"${lists[-1]}")
     done
     if [ -z "$dry" ] && [ ! -f "$data/.unpacked" ]; then
         mkdir -p "$data"

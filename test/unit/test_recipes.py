@@ -62,6 +62,16 @@ def test_what_a_recipe_starts_from_is_a_recipe_of_its_network() -> None:
             assert recipe.label_set == first.label_set
 
 
+def test_teachers_are_recipes_of_the_same_classes_and_learn_from_no_pupil() -> None:
+    by_name = {load_recipe(name).name: load_recipe(name) for name in recipe_names()}
+    learning = [recipe for recipe in by_name.values() if recipe.distillation.teachers]
+    assert len(learning) >= 3
+    for recipe in learning:
+        for teacher in (by_name[name] for name in recipe.distillation.teachers):
+            assert teacher.label_set == recipe.label_set
+            assert not teacher.distillation.teachers and teacher.name != recipe.name
+
+
 @pytest.mark.parametrize(
     ("name", "optimizer", "rate", "decay", "batch", "size"),
     [
