@@ -10,7 +10,7 @@ from sleeping_engine_node import SleepingEngine  # type: ignore[import-not-found
 
 from rt_segmentation.inference.engines import ENGINES
 
-PREPARE_S = 6
+PREPARE_S = 9
 
 
 class FrozenEngine(SleepingEngine):  # type: ignore[misc]
