@@ -250,7 +250,7 @@ def test_auto_skips_what_is_not_installed(
     assert "pip install openvino" in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert engine.warnings == ()
-    with pytest.raises(EngineUnavailable, match=r"rt_segmentation\[openvino\]"):
+    with pytest.raises(EngineUnavailable, match="pip install openvino"):
         build_engine(small_model, "openvino")
 
 
