@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import shutil
@@ -22,6 +21,7 @@ pytest.importorskip("openvino")
 
 import openvino
 
+from rt_segmentation.cli import build_parser
 from rt_segmentation.commands import engines as command
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable, _defaults, build_engine
@@ -55,10 +55,8 @@ def calibrated(
     images.mkdir()
     for seed in range(4):
         cv2.imwrite(str(images / f"{seed}.png"), street(seed)[..., ::-1])
-    command.write_ranges(
-        manifest,
-        argparse.Namespace(calibrate=None, calibrate_images=images, calibrate_bag=None, calibrate_frames=3),
-    )
+    wanted = ["--calibrate-images", str(images), "--calibrate-frames", "3"]
+    command.write_ranges(manifest, build_parser().parse_args(["export", "--model", "small", *wanted]))
     return manifest
 
 
@@ -97,10 +95,8 @@ def test_ranges_are_found_on_a_bag(
 
     before = load_ranges(copied)
     bag = street_bag(tmp_path / "bag", 4)
-    arguments = argparse.Namespace(
-        calibrate=None, calibrate_images=None, calibrate_bag=bag, image_topic="camera", calibrate_frames=2
-    )
-    command.write_ranges(copied, arguments)
+    wanted = ["--calibrate-bag", str(bag), "--image-topic", "camera", "--calibrate-frames", "2"]
+    command.write_ranges(copied, build_parser().parse_args(["export", "--model", "small", *wanted]))
     ranges = load_ranges(copied)
     assert (ranges.found["frames"], ranges.found["of"]) == (2, "a bag")
     assert ranges.tensors.keys() == before.tensors.keys() and ranges.digest != before.digest
