@@ -143,20 +143,25 @@ def test_nothing_stays_in_shared_memory(
 
 
 SLOW_FOLDER = """
-import pathlib, time
+import os, time
 
-def slow(self):
-    print("the folder is slow", flush=True)
-    time.sleep(120)
+scandir = os.scandir
 
-pathlib.Path.iterdir = slow
+def slow(folder="."):
+    if os.fspath(folder) == os.environ["SLOW_FOLDER"]:
+        print("the folder is slow", flush=True)
+        time.sleep(120)
+    return scandir(folder)
+
+os.scandir = slow
 """
 
 
 def test_a_signal_while_the_camera_opens_its_source(spawn: Any, tmp_path: Path) -> None:
     """As a folder on another computer is."""
     (tmp_path / "sitecustomize.py").write_text(SLOW_FOLDER)
-    process = spawn(CAMERA, *ros_args("/slow", source=tmp_path), **profiled(tmp_path))
+    folder = str(tmp_path)
+    process = spawn(CAMERA, *ros_args("/slow", source=folder), SLOW_FOLDER=folder, **profiled(tmp_path))
     segments = Segments(process)
     process.wait_for("the folder is slow")
     segments.look()
