@@ -1,8 +1,8 @@
 """Measure models on CamVid val as it is and as other light and other cameras would have it.
 
-`python tools/appearance_shifts.py --data-root /data/camvid enet enet_town` prints a Markdown table of mean IoU.
-Each shift is fixed, where the training's augmentation draws many at random. They say what a change of appearance
-costs; they are no substitute for an unseen road.
+`python tools/appearance_shifts.py --data-root /data/camvid enet enet_town` prints a table of mean IoU.
+Each shift is fixed, where the training's augmentation draws many at random. They say what a change of
+appearance costs; they are no substitute for an unseen road.
 """
 
 from __future__ import annotations
