@@ -96,6 +96,8 @@ class _Told:
 
 _stderr = _Stderr()
 _told = _Told()
+# Whether this thread is within `logged`.
+_mine = threading.local()
 
 
 @contextlib.contextmanager
@@ -104,18 +106,44 @@ def logged() -> Iterator[None]:
 
     What other threads write to stderr meanwhile comes a moment later, as it is.
     """
-    try:
-        _stderr.take()
-    except OSError:
-        # A process without a stderr.
+    if getattr(_mine, "taken", False):
         yield
         return
+    _mine.taken = _take()
     try:
         yield
     finally:
-        said = _stderr.give_back()
-        if said:
-            _tell(said[0])
+        if _mine.taken:
+            _give_back()
+        _mine.taken = False
+
+
+@contextlib.contextmanager
+def paused() -> Iterator[None]:
+    """While a thread within `logged` waits for a disk: others' lines must not wait with it."""
+    if not getattr(_mine, "taken", False):
+        yield
+        return
+    _give_back()
+    try:
+        yield
+    finally:
+        _mine.taken = _take()
+
+
+def _take() -> bool:
+    """Whether there is a stderr to take."""
+    try:
+        _stderr.take()
+    except OSError:
+        return False
+    return True
+
+
+def _give_back() -> None:
+    said = _stderr.give_back()
+    if said:
+        _tell(said[0])
 
 
 def _tell(line: str) -> None:

@@ -8,11 +8,13 @@ import struct
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from rt_segmentation.data.sources import FolderSource
 from rt_segmentation.imaging import native_messages
 from rt_segmentation.imaging.codec import decode_compressed, encode_jpeg, encode_png
 
@@ -84,6 +86,27 @@ def test_threads_that_write_at_once_keep_all_their_lines(capfd: pytest.CaptureFi
         list(pool.map(write, lines))
     written = capfd.readouterr().err.splitlines(keepends=True)
     assert sorted(written) == sorted(line for mine in lines for line in mine)
+
+
+def test_lines_of_others_do_not_wait_for_a_disk(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path, images = tmp_path / "image.jpg", tmp_path / "images"
+    path.write_bytes(broken_jpeg())
+    images.mkdir()
+    cv2.imwrite(str(images / "0.png"), RGB)
+    source = FolderSource(images)
+    # What reads it waits until somebody writes it.
+    (images / "0.png").unlink()
+    os.mkfifo(images / "0.png")
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(lambda: next(iter(source)))
+        with (images / "0.png").open("wb") as pipe:
+            os.write(2, b"meanwhile\n")
+            seen = capfd.readouterr().err
+            pipe.write(path.read_bytes())
+        assert reading.result().rgb.shape == RGB.shape
+    assert seen == "meanwhile\n"
+    # What libjpeg said is caught all the same.
+    assert capfd.readouterr().err == ""
 
 
 def test_an_error_of_the_decoder_gives_stderr_back(capfd: pytest.CaptureFixture[str]) -> None:
