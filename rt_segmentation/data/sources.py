@@ -18,6 +18,7 @@ from rt_segmentation.data.dataset import DatasetError, levels_of, read_labels, r
 from rt_segmentation.data.names import FilesByName, files_in
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.imaging import native_messages
 from rt_segmentation.imaging.files import path_for_opencv
 from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.text import printable
@@ -117,7 +118,9 @@ class FolderSource:
         unreadable = 0
         for file in self._files:
             try:
-                yield self._read(file)
+                with native_messages.logged():
+                    image = self._read(file)
+                yield image
             except (DatasetError, cv2.error) as error:
                 unreadable += 1
                 self.skipped += 1

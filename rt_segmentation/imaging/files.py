@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from rt_segmentation.imaging import native_messages
 from rt_segmentation.imaging.codec import decode_file
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
@@ -34,7 +35,8 @@ def read_bytes(path: Path) -> bytes:
         ImageError: ``undecodable``: it cannot be read.
     """
     try:
-        return path.read_bytes()
+        with native_messages.paused():
+            return path.read_bytes()
     except OSError as error:
         raise ImageError("undecodable", f"The file cannot be read: {error.strerror}.") from error
 

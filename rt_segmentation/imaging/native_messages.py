@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import re
@@ -14,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 # One camera with a loose plug says the same of every image.
 EVERY_S = 10.0
+# What was read is kept in memory up to here.
+KEPT_BYTES = 65536
 _STDERR = 2
 _OF_LIBRARIES = re.compile(
     rb"(libpng (warning|error): |Corrupt JPEG data|Premature end of JPEG|Invalid SOS parameters|Bogus "
@@ -35,6 +38,9 @@ class _Stderr:
             if not self._users:
                 if self._file < 0:
                     self._file = os.memfd_create("stderr")
+                    # Without it two threads that write at once may write to one place.
+                    fcntl.fcntl(self._file, fcntl.F_SETFL, os.O_APPEND)
+                self._empty()
                 self._real = os.dup(_STDERR)
                 os.dup2(self._file, _STDERR)
             self._users += 1
@@ -55,8 +61,10 @@ class _Stderr:
                     said.append(line.decode(errors="replace").strip())
                 else:
                     rest += line
-            while rest:
-                rest = rest[os.write(self._real, rest) :]
+            # Whoever read stderr may be gone: its lines are lost then, as without this, and the image is not.
+            with contextlib.suppress(OSError):
+                while rest:
+                    rest = rest[os.write(self._real, rest) :]
             if not self._users:
                 os.close(self._real)
             return said
@@ -69,6 +77,15 @@ class _Stderr:
         self._read += len(text)
         return text
 
+    def _empty(self) -> None:
+        """Let go what was read: a camera whose every image has such a line would fill the memory in days.
+
+        Not as soon as it is read, when a line may be on its way still.
+        """
+        if self._read >= KEPT_BYTES and os.fstat(self._file).st_size == self._read:
+            os.ftruncate(self._file, 0)
+            self._read = 0
+
 
 class _Told:
     """When a line was last logged, and how many have come since."""
@@ -79,6 +96,8 @@ class _Told:
 
 _stderr = _Stderr()
 _told = _Told()
+# Whether this thread is within `logged`.
+_mine = threading.local()
 
 
 @contextlib.contextmanager
@@ -87,18 +106,44 @@ def logged() -> Iterator[None]:
 
     What other threads write to stderr meanwhile comes a moment later, as it is.
     """
-    try:
-        _stderr.take()
-    except OSError:
-        # A process without a stderr.
+    if getattr(_mine, "taken", False):
         yield
         return
+    _mine.taken = _take()
     try:
         yield
     finally:
-        said = _stderr.give_back()
-        if said:
-            _tell(said[0])
+        if _mine.taken:
+            _give_back()
+        _mine.taken = False
+
+
+@contextlib.contextmanager
+def paused() -> Iterator[None]:
+    """While a thread within `logged` waits for a disk: others' lines must not wait with it."""
+    if not getattr(_mine, "taken", False):
+        yield
+        return
+    _give_back()
+    try:
+        yield
+    finally:
+        _mine.taken = _take()
+
+
+def _take() -> bool:
+    """Whether there is a stderr to take."""
+    try:
+        _stderr.take()
+    except OSError:
+        return False
+    return True
+
+
+def _give_back() -> None:
+    said = _stderr.give_back()
+    if said:
+        _tell(said[0])
 
 
 def _tell(line: str) -> None:

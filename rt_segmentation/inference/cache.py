@@ -80,7 +80,10 @@ class CacheEntry:
         return sum(path.stat().st_size for path in self.folder.iterdir())
 
 
-# By the folder that they would have.
+MEMORY_BYTES = 256 * 1024**2
+"""So much of what cannot be written is kept in memory; then the oldest is let go, to be built again."""
+
+# By the folder that they would have, the oldest first.
 _in_memory: dict[Path, CacheEntry] = {}
 
 
@@ -165,10 +168,25 @@ def keep(key: CacheKey, files: Mapping[str, bytes], data: Mapping[str, Any]) -> 
     except OSError as error:
         _warn_once(folder.parent, error.strerror or str(error))
         made = {"kind": key.kind, "identity": dict(key.identity), "made_with": dict(key.made_with)}
-        entry = _in_memory[folder] = CacheEntry(folder, made, dict(data), dict(files))
+        entry = CacheEntry(folder, made, dict(data), dict(files))
+        _remember(entry)
         return entry
     _in_memory.pop(folder, None)
     return entry
+
+
+def _remember(entry: CacheEntry) -> None:
+    """Whoever uses an entry that is let go has its files still."""
+    _in_memory.pop(entry.folder, None)
+    _in_memory[entry.folder] = entry
+    # Two threads may build at once.
+    held = [one for one in list(_in_memory.values()) if one.size_bytes]
+    too_much = sum(one.size_bytes for one in held) - MEMORY_BYTES
+    for oldest in held[:-1]:
+        if too_much <= 0:
+            return
+        if _in_memory.pop(oldest.folder, None) is not None:
+            too_much -= oldest.size_bytes
 
 
 def kept() -> bool:

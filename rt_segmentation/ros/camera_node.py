@@ -23,7 +23,6 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from rt_segmentation.data.sources import ImageSource, ReadAhead, SourceImage, open_source
-from rt_segmentation.imaging import native_messages
 from rt_segmentation.imaging.codec import encode_jpeg
 from rt_segmentation.ros.camera_parameters import PARAMETERS
 from rt_segmentation.ros.logging_bridge import log_through
@@ -157,12 +156,7 @@ class CameraNode(Node):
 
     def _prepared(self, source: ImageSource) -> Iterator[_Picture]:
         while True:
-            images = iter(source)
-            while True:
-                with native_messages.logged():
-                    image = next(images, None)
-                if image is None:
-                    break
+            for image in source:
                 yield self._picture(image)
             if not self._settings["loop"]:
                 return

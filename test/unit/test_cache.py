@@ -169,6 +169,23 @@ def test_what_is_in_memory_goes_to_disk_when_there_is_room_again(
     assert cache.kept() and [entry.read("a.bin") for entry in cache.entries()] == [b"abc"]
 
 
+def test_memory_holds_only_so_much_of_what_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(cache, "MEMORY_BYTES", 350)
+    keys = [replace(KEY, identity={"size": size}) for size in range(5)]
+    verdict = replace(KEY, identity={"verdict": True})
+    cache.keep(verdict, {}, {"agreement": 1.0})
+    entries = [cache.keep(key, {"a.bin": bytes(100)}, {}) for key in keys]
+    assert [cache.find(key) is not None for key in keys] == [False, False, True, True, True]
+    # Whoever has it uses it still, what has no files costs nothing, and what is too large alone is used.
+    assert entries[0].read("a.bin") == bytes(100) and cache.find(verdict) is not None
+    large = cache.keep(KEY, {"a.bin": bytes(1000)}, {})
+    assert cache.find(KEY) == large and cache.find(keys[4]) is None and not cache.kept()
+
+
 def test_no_home_and_no_such_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.delenv("HOME")
