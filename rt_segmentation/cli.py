@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rt_segmentation import __version__
 from rt_segmentation.errors import RtSegmentationError
-from rt_segmentation.networks import allow_network
+from rt_segmentation.networks import allow_network, allowed_networks
 
 # Each command's module in `rt_segmentation.commands`, and its function there.
 COMMANDS = {
@@ -408,9 +408,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"rt_seg {arguments.command}: interrupted", file=sys.stderr)
         return 130
     except Exception:
+        yours = ", ".join(allowed_networks())
         print(
-            f"rt_seg {arguments.command}: this is a fault of rt_segmentation {__version__}, not of your"
-            " input; please report it with the lines below",
+            f"rt_seg {arguments.command}: "
+            + (
+                f"this is a fault of your network ({yours}) or of rt_segmentation {__version__}; the lines"
+                " below say where"
+                if yours
+                else f"this is a fault of rt_segmentation {__version__}, not of your input; please report it"
+                " with the lines below"
+            ),
             file=sys.stderr,
         )
         raise
