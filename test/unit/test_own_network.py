@@ -212,12 +212,12 @@ def test_a_fault_in_a_network_of_the_users_is_not_blamed_on_the_package(
     assert f"a fault of your network ({PLACE}) or of rt_segmentation" in capsys.readouterr().err
 
 
-class Pair(Depthwise):
+class Pair(Depthwise):  # type: ignore[misc]
     def forward(self, images: torch.Tensor) -> Any:
         return tuple(super().forward(images).values())
 
 
-class OneMore(Depthwise):
+class OneMore(Depthwise):  # type: ignore[misc]
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes + 1)
 

@@ -234,7 +234,7 @@ def test_ctrl_c_leaves_whole_files_and_says_so(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    written = []
+    written: list[Path] = []
 
     def interrupted(path: Path, picture: np.ndarray) -> None:
         if len(written) == 2:
