@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import numpy.typing as npt
 
+from rt_segmentation.imaging.codec import MAX_SIDE_PX, MIN_SIDE_PX
 from rt_segmentation.imaging.frame import Frame
-from rt_segmentation.inference.engines import build_engine
+from rt_segmentation.inference.engines import EngineError, build_engine
 from rt_segmentation.inference.segmenter import Segmentation, SegmenterConfig
 from rt_segmentation.inference.segmenter import Segmenter as FrameSegmenter
 from rt_segmentation.labels import LabelSet
@@ -34,7 +36,7 @@ class Segmenter(FrameSegmenter):
 
     Raises:
         ModelError: there is no such model, or its files are damaged.
-        EngineError: the engine is unknown or cannot run here.
+        EngineError: the engine is unknown or cannot run here, or `input_size` is no size of an input.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Segmenter(FrameSegmenter):
         precision: str = "auto",
         input_size: tuple[int, int] = (0, 0),
     ) -> None:
+        _check_size(input_size)
         manifest = model if isinstance(model, ModelManifest) else find_model(model)
         labels = manifest.labels()
         super().__init__(
@@ -74,7 +77,7 @@ class Segmenter(FrameSegmenter):
             One result, a list, or an iterator that works as it is read. Labels have the image's size.
 
         Raises:
-            ValueError: an image has another shape or type.
+            ImageError: a ValueError; an image has another shape or type.
             EngineError: the engine failed.
         """
         if isinstance(images, Iterator):
@@ -87,3 +90,15 @@ class Segmenter(FrameSegmenter):
         frame = image if isinstance(image, Frame) else Frame.from_rgb(image)
         (result,) = self.segment([frame], confidence)
         return result
+
+
+def _check_size(size: Any) -> None:
+    sides = list(size) if isinstance(size, Sequence) else []
+    if len(sides) != 2 or not all(
+        isinstance(side, (int, np.integer)) and (side == 0 or MIN_SIDE_PX <= side <= MAX_SIDE_PX)
+        for side in sides
+    ):
+        raise EngineError(
+            f"input_size is {size!r}; it must be (width, height), each 0 or from {MIN_SIDE_PX} to"
+            f" {MAX_SIDE_PX} px"
+        )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rt_segmentation import __version__
 from rt_segmentation.errors import RtSegmentationError
-from rt_segmentation.networks import allow_network
+from rt_segmentation.networks import allow_network, allowed_networks
 
 # Each command's module in `rt_segmentation.commands`, and its function there.
 COMMANDS = {
@@ -85,6 +85,7 @@ def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     segment.add_argument("--overwrite", action="store_true", help="replace files that are there")
     segment.add_argument("--engine", default="auto", help="what executes the model (default auto)")
     segment.add_argument("--precision", default="auto", help="arithmetic of the engine (default auto)")
+    _add_image_bits(segment)
 
 
 def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -383,7 +384,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0; 2 with one sentence on stderr for bad input, with its traceback too where the
-        environment variable RT_SEG_TRACEBACK is set.
+        environment variable RT_SEG_TRACEBACK is set; 130 after Ctrl-C.
 
     Raises:
         Exception: a fault of this package; a line on stderr says so before the traceback.
@@ -403,10 +404,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"rt_seg {arguments.command}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"rt_seg {arguments.command}: interrupted", file=sys.stderr)
+        return 130
     except Exception:
+        yours = ", ".join(allowed_networks())
         print(
-            f"rt_seg {arguments.command}: this is a fault of rt_segmentation {__version__}, not of your"
-            " input; please report it with the lines below",
+            f"rt_seg {arguments.command}: "
+            + (
+                f"this is a fault of your network ({yours}) or of rt_segmentation {__version__}; the lines"
+                " below say where"
+                if yours
+                else f"this is a fault of rt_segmentation {__version__}, not of your input; please report it"
+                " with the lines below"
+            ),
             file=sys.stderr,
         )
         raise

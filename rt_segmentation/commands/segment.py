@@ -20,6 +20,7 @@ from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.imaging.pictures import write_picture
 from rt_segmentation.imaging.video import VideoWriter
 from rt_segmentation.inference.segmenter import Segmentation
+from rt_segmentation.text import printable
 
 KINDS = ("labels", "overlay", "color", "confidence", "video")
 SUFFIXES = {"labels": ".png", "overlay": ".jpg", "color": ".png", "confidence": ".png"}
@@ -38,21 +39,24 @@ def run(arguments: argparse.Namespace) -> None:
         SourceError: there are no images.
         SegmentError: unknown kinds of files, or files that are there and may not be replaced.
         ModelError, EngineError: the model cannot be run.
+        OSError: a file cannot be written.
+        KeyboardInterrupt: Ctrl-C, when what there is has been finished.
     """
-    source = _open(arguments.source)
+    source = _open(arguments.source, arguments.image_bits)
     is_stream = not isinstance(source, FolderSource)
     kinds = _kinds(arguments.save or ("video" if is_stream else "labels,overlay"))
     if arguments.show:
         _check_window()
     if arguments.frames is not None and arguments.frames < 1:
         raise SegmentError(f"--frames is {arguments.frames}; it must be 1 or more")
-    names = source.names[: arguments.frames] if isinstance(source, FolderSource) else []
+    names = source.names if isinstance(source, FolderSource) else []
     files = _Files(arguments.out, kinds, arguments.overwrite, getattr(source, "rate_hz", 0.0), names)
+    files.check(names[: arguments.frames])
     segmenter = Segmenter(arguments.model, arguments.engine, arguments.precision)
     images = itertools.islice(source, arguments.frames)
-    count, busy_s = 0, 0.0
+    count, busy_s, interrupted = 0, 0.0, False
     try:
-        for image in progress(images, len(names) or arguments.frames or 0):
+        for image in progress(images, len(names[: arguments.frames]) or arguments.frames or 0):
             started = time.perf_counter()
             result = segmenter(image.rgb, "confidence" in kinds)
             # The first image of a size waits for its engine.
@@ -62,6 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
             if arguments.show and not _show(result):
                 break
     except KeyboardInterrupt:
+        # This is how a camera's images end; those of a folder or a file have an end of their own.
+        interrupted = not isinstance(source, CaptureSource)
         print(file=sys.stderr)
     finally:
         files.close()
@@ -72,16 +78,22 @@ def run(arguments: argparse.Namespace) -> None:
         f" on {engine.name} {engine.precision}"
         + (f", {busy_s / (count - 1) * 1e3:.1f} ms per image" if count > 1 else "")
         + (f"; {skipped} file{'' if skipped == 1 else 's'} could not be read" if skipped else "")
-        + (f"; {files.written} files in {arguments.out}" if files.written else "")
+        + (
+            f"; {files.written} file{'' if files.written == 1 else 's'} in {printable(arguments.out)}"
+            if files.written
+            else ""
+        )
     )
+    if interrupted:
+        raise KeyboardInterrupt
 
 
-def _open(source: str) -> ImageSource:
+def _open(source: str, image_bits: str) -> ImageSource:
     path = Path(source).expanduser()
     if source.isdigit() or source.startswith("/dev/video"):
         return CaptureSource(int(source) if source.isdigit() else source)
     if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
-        return FolderSource(path)
+        return FolderSource(path, image_bits=image_bits)
     return open_source(source, rate_hz=DEFAULT_RATE_HZ)
 
 
@@ -99,14 +111,18 @@ class _Files:
     def __init__(
         self, folder: Path, kinds: tuple[str, ...], overwrite: bool, rate_hz: float, names: list[str]
     ) -> None:
-        self._stems = Counter(Path(name).stem for name in names)
+        self._stems = _stems(names)
         self._folder, self._kinds, self._overwrite = folder, kinds, overwrite
         self._rate_hz = rate_hz or DEFAULT_RATE_HZ
         self._video: VideoWriter | None = None
         self.written = 0
-        if "video" in kinds:
-            self._refuse(folder / VIDEO_NAME)
-        # Said before the work, and not after half of it.
+
+    def check(self, names: list[str]) -> None:
+        """Say before the work, and not after half of it, what stands in its way."""
+        if self._folder.exists() and not self._folder.is_dir():
+            raise SegmentError(f"--out is {printable(self._folder)}, which is a file; it must be a folder")
+        if "video" in self._kinds:
+            self._refuse(self._folder / VIDEO_NAME)
         for name in names:
             for path in self._paths(name).values():
                 self._refuse(path)
@@ -128,15 +144,32 @@ class _Files:
             self._video.close()
 
     def _paths(self, name: str) -> dict[str, Path]:
-        # Where a.jpg and a.png are both there, their suffixes tell their masks apart.
-        stem = Path(name).stem if self._stems[Path(name).stem] == 1 else name
+        # A frame of a video or of a camera is no file and has no suffix.
+        stem = self._stems.get(name, name)
         return {
             kind: self._folder / f"{stem}_{kind}{SUFFIXES[kind]}" for kind in self._kinds if kind in SUFFIXES
         }
 
     def _refuse(self, path: Path) -> None:
         if path.exists() and not self._overwrite:
-            raise SegmentError(f"{path} is there already; give --overwrite, or another folder with --out")
+            raise SegmentError(
+                f"{printable(path)} is there already; give --overwrite, or another folder with --out"
+            )
+
+
+def _stems(names: list[str]) -> dict[str, str]:
+    """What the files of each image begin with: its name without suffix, or all of it where others have that.
+
+    Where a.jpg and a.png are both there, their suffixes tell their masks apart; and then a.jpg.png needs its
+    own as well.
+    """
+    stems = {name: Path(name).stem for name in names}
+    while True:
+        count = Counter(stems.values())
+        shared = [name for name, stem in stems.items() if count[stem] > 1 and stem != name]
+        if not shared:
+            return stems
+        stems.update((name, name) for name in shared)
 
 
 def _picture(kind: str, result: Segmentation) -> np.ndarray:

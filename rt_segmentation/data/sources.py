@@ -108,8 +108,8 @@ class FolderSource:
 
     @property
     def names(self) -> list[str]:
-        """The files' names, in order."""
-        return [file.name for file in self._files]
+        """The images' names, in order, as they have them when they are read."""
+        return [printable(file.name) for file in self._files]
 
     def __len__(self) -> int:
         return len(self._files)
@@ -149,6 +149,9 @@ class VideoSource:
         width: Width of the images in px; 0 keeps theirs, or their aspect ratio where `height` is given.
         height: Likewise.
 
+    Attributes:
+        rate_hz: that the file states; 0 if it states none.
+
     Raises:
         SourceError: the file is missing or is no video.
     """
@@ -164,6 +167,7 @@ class VideoSource:
         with self._opened() as capture:
             if not capture.read()[0]:
                 raise SourceError(f"'{printable(path)}' is not a video that OpenCV can read")
+            self.rate_hz = float(capture.get(cv2.CAP_PROP_FPS))
 
     def __iter__(self) -> Iterator[SourceImage]:
         with self._opened() as capture:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,7 +78,7 @@ def is_deep_png(path: Path) -> bool:
 
 
 def write_image(path: Path, bgr: npt.NDArray[Any]) -> None:
-    """Writes (H, W) or (H, W, 3) BGR; the name's suffix says as what.
+    """Writes (H, W) or (H, W, 3) BGR; the name's suffix says as what. The file has its name when it is whole.
 
     Raises:
         OSError: The file cannot be written, or nothing is known by that suffix.
@@ -85,8 +86,17 @@ def write_image(path: Path, bgr: npt.NDArray[Any]) -> None:
     try:
         encoded = cv2.imencode(path.suffix, bgr)[1]
     except cv2.error as error:
-        raise OSError(f"picture {path} cannot be written: '{path.suffix}' is no image's suffix") from error
-    path.write_bytes(encoded.tobytes())
+        raise OSError(
+            f"picture {printable(path)} cannot be written: '{path.suffix}' is no image's suffix"
+        ) from error
+    partial = path.with_name(f".{uuid.uuid4().hex}.partial")
+    try:
+        partial.write_bytes(encoded.tobytes())
+        os.replace(partial, path)
+    except OSError as error:
+        raise OSError(f"picture {printable(path)} cannot be written: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rt_segmentation.imaging.errors import ImageError
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -40,20 +42,23 @@ class Frame:
         The pixels are copied only where they do not lie side by side, as in ``bgr[..., ::-1]``.
 
         Raises:
-            ValueError: the array has another shape or type.
+            ImageError: the array has another shape or type.
         """
         image: Any = rgb
         if not isinstance(image, np.ndarray):
-            raise ValueError(f"an image must be a NumPy array, uint8 (H, W, 3) RGB, and is {_kind(image)}")
+            raise ImageError(
+                "undecodable", f"an image must be a NumPy array, uint8 (H, W, 3) RGB, and is {_kind(image)}"
+            )
         gray = image.ndim == 2
         if (
             image.dtype != np.uint8
             or not (gray or (image.ndim == 3 and image.shape[2] == 3))
             or not image.size
         ):
-            raise ValueError(
+            raise ImageError(
+                "undecodable",
                 "an image must be uint8 (H, W, 3) RGB, or uint8 (H, W) gray, and is"
-                f" {image.dtype} {image.shape}"
+                f" {image.dtype} {image.shape}",
             )
         height, width = image.shape[:2]
         return cls(

@@ -25,6 +25,7 @@ class VideoWriter:
         self._partial = path.with_name(f".{path.stem}.partial{path.suffix}")
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
+        self._count = 0
 
     def write(self, rgb: np.ndarray) -> None:
         """Add a picture, uint8 (H, W, 3) RGB; it is resized to the first one's size.
@@ -42,10 +43,24 @@ class VideoWriter:
         if (rgb.shape[1], rgb.shape[0]) != self._size:
             rgb = cv2.resize(rgb, self._size, interpolation=cv2.INTER_AREA)
         self._writer.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        self._count += 1
 
     def close(self) -> None:
-        """Finish the file."""
-        if self._writer is not None:
-            self._writer.release()
-            os.replace(self._partial, self._path)
-            self._writer = None
+        """Finish the file.
+
+        Raises:
+            OSError: not all of it could be written; then there is no file, and one that was there stays.
+        """
+        if self._writer is None:
+            return
+        self._writer.release()
+        self._writer = None
+        # OpenCV does not say when the disk is full. What was not finished has no index and no pictures.
+        with path_for_opencv(self._partial) as path:
+            written = cv2.VideoCapture(path)
+            whole = written.get(cv2.CAP_PROP_FRAME_COUNT) == self._count
+            written.release()
+        if not whole:
+            self._partial.unlink(missing_ok=True)
+            raise OSError(f"video {printable(self._path)} cannot be written whole; the disk may be full")
+        os.replace(self._partial, self._path)

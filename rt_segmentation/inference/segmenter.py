@@ -22,9 +22,9 @@ SIDE_MULTIPLE = 8
 """The networks' sides: all halve their input at least three times."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segmentation:
-    """What a frame shows, and what said so.
+    """What a frame shows, and what said so. Compares by identity, as arrays have no single truth value.
 
     Attributes:
         frame: the camera's image.

@@ -83,8 +83,8 @@ def allow_network(place: str) -> None:
     """
     if not is_place(place):
         raise NetworkError(f"network '{place}' is no place of a class; give it as 'module:Class'")
-    if place not in _allowed():
-        os.environ[ENVIRONMENT] = ",".join((*_allowed(), place))
+    if place not in allowed_networks():
+        os.environ[ENVIRONMENT] = ",".join((*allowed_networks(), place))
 
 
 def is_place(name: str) -> bool:
@@ -95,7 +95,7 @@ def is_place(name: str) -> bool:
 
 def network_names() -> list[str]:
     """Names of all networks that are known, sorted."""
-    return sorted({*NETWORKS, *_registered, *_installed(), *_allowed()})
+    return sorted({*NETWORKS, *_registered, *_installed(), *allowed_networks()})
 
 
 def is_network(name: str) -> bool:
@@ -126,7 +126,7 @@ def code_digest(name: str) -> str:
     return hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16]
 
 
-def build_network(name: str, num_classes: int, **options: Any) -> nn.Module:
+def build_network(name: str, num_classes: int, /, **options: Any) -> nn.Module:
     """Build an untrained network.
 
     Args:
@@ -139,9 +139,14 @@ def build_network(name: str, num_classes: int, **options: Any) -> nn.Module:
         H and W from 32 up.
 
     Raises:
-        NetworkError: the name or an option is unknown, or an option has a value that the network refuses.
+        NetworkError: the name or an option is unknown, an option has a value that the network refuses, or a
+            network of the user's fails or is none.
     """
+    from torch import nn
+
     network = _find(name)
+    if not callable(network):
+        raise NetworkError(f"network '{name}' is {network!r}; it must be a class of a torch.nn.Module")
     parameters = list(inspect.signature(network).parameters.values())
     if not parameters:
         raise NetworkError(f"network '{name}' takes no arguments; its first must be the number of classes")
@@ -154,10 +159,21 @@ def build_network(name: str, num_classes: int, **options: Any) -> nn.Module:
     if num_classes < 1:
         raise NetworkError(f"network '{name}' needs at least 1 class, not {num_classes}")
     try:
-        module: nn.Module = network(num_classes, **options)
+        module = network(num_classes, **options)
     except ValueError as error:
         raise NetworkError(f"network '{name}': {error}") from error
+    except Exception as error:
+        if name in NETWORKS and not options:
+            raise
+        raise NetworkError(f"network '{name}' cannot be built: {_told(error)}") from error
+    if not isinstance(module, nn.Module):
+        raise NetworkError(f"network '{name}' gives a {type(module).__name__}; it must be a torch.nn.Module")
     return module
+
+
+def _told(error: Exception) -> str:
+    """What code of the user's raised, and how to see where."""
+    return f"{type(error).__name__}: {error}; with RT_SEG_TRACEBACK=1 rt_seg shows where"
 
 
 def _find(name: str) -> Callable[..., Any]:
@@ -165,7 +181,7 @@ def _find(name: str) -> Callable[..., Any]:
     if known is None:
         if not is_place(name):
             raise NetworkError(f"unknown network '{name}'; there are {', '.join(network_names())}")
-        if name not in _allowed():
+        if name not in allowed_networks():
             raise NetworkError(
                 f"network '{name}' is code that nobody has allowed; give `rt_seg --network {name} …`, or set"
                 f" {ENVIRONMENT}={name} for nodes"
@@ -179,10 +195,13 @@ def _find(name: str) -> Callable[..., Any]:
         found: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise NetworkError(f"network '{name}' cannot be imported from '{known}': {error}") from error
+    except Exception as error:
+        raise NetworkError(f"network '{name}' cannot be imported from '{known}': {_told(error)}") from error
     return found
 
 
-def _allowed() -> list[str]:
+def allowed_networks() -> list[str]:
+    """The places from which this process may import networks, as `allow_network` and the environment say."""
     return [part.strip() for part in os.environ.get(ENVIRONMENT, "").split(",") if part.strip()]
 
 

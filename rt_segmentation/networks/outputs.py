@@ -32,6 +32,11 @@ def main_logits(outputs: Outputs, images: torch.Tensor) -> torch.Tensor:
         if MAIN not in outputs:
             raise NetworkError(f"the network gives {', '.join(outputs)}; the logits must be under '{MAIN}'")
         outputs = outputs[MAIN]
+    if not isinstance(outputs, torch.Tensor):
+        raise NetworkError(
+            f"the network gives a {type(outputs).__name__}; it must give logits (N, classes, H, W), or a"
+            f" dictionary with them under '{MAIN}'"
+        )
     if outputs.ndim != 4 or outputs.shape[2:] != images.shape[2:]:
         raise NetworkError(
             f"the network gives {tuple(outputs.shape)} for images {tuple(images.shape)}; it must give logits"

@@ -12,7 +12,7 @@ from torch import nn
 
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.labels import IGNORE_ID
-from rt_segmentation.networks import build_network
+from rt_segmentation.networks import NetworkError, build_network
 from rt_segmentation.networks.outputs import Outputs, auxiliary_logits, logits_for, main_logits, multiple_of
 from rt_segmentation.training.data import Batch
 from rt_segmentation.training.distillation import Teachers
@@ -79,10 +79,17 @@ class SegmentationModule(lightning.LightningModule):
 
         Raises:
             TrainingError: the loss is not a finite number.
+            NetworkError: the network gives no logits, or of another number of classes.
         """
         images, labels, indices = batch
         outputs = self(images)
         logits = main_logits(outputs, images)
+        for given in (logits, *auxiliary_logits(outputs)):
+            if given.shape[1] != len(self.class_names):
+                raise NetworkError(
+                    f"network '{self.recipe.network}' gives logits of {given.shape[1]} classes, where"
+                    f" {len(self.class_names)} are asked for; its first argument is their number"
+                )
         loss: torch.Tensor = self.loss(logits, labels)
         for auxiliary in auxiliary_logits(outputs):
             auxiliary = F.interpolate(auxiliary, labels.shape[1:], mode="bilinear")

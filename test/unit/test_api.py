@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,6 +15,7 @@ pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
 import rt_segmentation as rt
 from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.imaging.render import overlay
 from rt_segmentation.models import ModelManifest
 
@@ -108,9 +110,22 @@ def test_a_result_is_painted_in_its_own_classes(segmenter: rt.Segmenter, image: 
 def test_what_is_no_image_is_refused(segmenter: rt.Segmenter, wrong: object, words: str) -> None:
     with pytest.raises(ValueError, match="uint8") as caught:
         segmenter(wrong)  # type: ignore[call-overload]
-    assert words in str(caught.value)
+    assert words in str(caught.value) and isinstance(caught.value, RtSegmentationError)
 
 
 def test_unknown_model_names_those_that_there_are() -> None:
     with pytest.raises(ValueError, match=r"unknown model 'lednett'; there are .*lednet"):
         rt.Segmenter("lednett")
+
+
+@pytest.mark.parametrize(
+    "size", [(-1, 0), (3, 3), (100000, 360), 640, None, (640,), (64.5, 64), ("a", 1), "ab"]
+)
+def test_what_is_no_input_size_is_refused(size: Any, small_model: ModelManifest) -> None:
+    with pytest.raises(RtSegmentationError, match=r"input_size is .*; it must be \(width, height\)"):
+        rt.Segmenter(small_model, "torch", input_size=size)
+
+
+def test_results_can_be_compared_and_kept_in_sets(segmenter: rt.Segmenter, image: np.ndarray) -> None:
+    first, second = segmenter([image, image])
+    assert first != second and len({first, second}) == 2

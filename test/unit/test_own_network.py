@@ -18,9 +18,11 @@ pytest.importorskip("torch", reason="torch is not installed: no network to run")
 import torch
 from depthwise_network import Coarse, Depthwise
 from tiny_recipe import RECIPE
+from torch import nn
 
 import rt_segmentation as rt
 from rt_segmentation import networks
+from rt_segmentation.cli import main
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference.deploy import deploy
 from rt_segmentation.inference.engines import EngineError
@@ -148,3 +150,87 @@ def test_auxiliary_outputs_count_in_training_as_the_recipe_says() -> None:
         expected = loss(outputs["out"], labels) + factor * loss(auxiliary, labels)
         assert given.item() == pytest.approx(expected.item(), rel=1e-5)
         assert expected > loss(outputs["out"], labels) or not factor
+
+
+class Broken(nn.Module):
+    def __init__(self, num_classes: int, kind: str = "fails") -> None:
+        super().__init__()
+        if kind == "fails":
+            {}["nothing"]
+
+
+class Needs(nn.Module):
+    def __init__(self, num_classes: int, needed: int) -> None:
+        super().__init__()
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "words"),
+    [
+        (Broken, {}, "network 'odd' cannot be built: KeyError: 'nothing'"),
+        (Needs, {}, "cannot be built: TypeError: .*'needed'"),
+        (Depthwise, {"width": "many"}, "cannot be built: TypeError"),
+        (Depthwise, {"num_classes": 3}, "has no option 'num_classes'; it has width"),
+        (Depthwise, {"name": "x"}, "has no option 'name'; it has width"),
+        (lambda num_classes: num_classes, {}, "gives a int; it must be a torch.nn.Module"),
+    ],
+)
+def test_what_cannot_be_built_is_said_in_a_sentence(network: Any, options: Any, words: str) -> None:
+    register_network("odd", network)
+    with pytest.raises(NetworkError, match=words):
+        build_network("odd", 2, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("raise RuntimeError('no luck')", "cannot be imported from '.*': RuntimeError: no luck"),
+        ("def (", "cannot be imported from '.*': SyntaxError"),
+        ("Net = 3", "is 3; it must be a class"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_said_in_a_sentence(
+    text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = f"odd_network_{abs(hash(text))}"
+    (tmp_path / f"{module}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    networks.allow_network(f"{module}:Net")
+    with pytest.raises(NetworkError, match=words):
+        build_network(f"{module}:Net", 2)
+
+
+def test_a_fault_in_a_network_of_the_users_is_not_blamed_on_the_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(arguments: Any) -> None:
+        raise RuntimeError("shape '[1, 2]' is invalid")
+
+    monkeypatch.setattr("rt_segmentation.commands.parameters.run", fail)
+    with pytest.raises(RuntimeError):
+        main(["--network", PLACE, "parameters", "yaml"])
+    assert f"a fault of your network ({PLACE}) or of rt_segmentation" in capsys.readouterr().err
+
+
+class Pair(Depthwise):  # type: ignore[misc]
+    def forward(self, images: torch.Tensor) -> Any:
+        return tuple(super().forward(images).values())
+
+
+class OneMore(Depthwise):  # type: ignore[misc]
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes + 1)
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [(Pair, "gives a tuple; it must give logits"), (OneMore, "gives logits of 3 classes, where 2 are asked")],
+)
+def test_training_refuses_what_are_no_logits_of_the_classes(network: Any, words: str) -> None:
+    register_network("odd", network)
+    recipe: Recipe = read_settings(Recipe, {**RECIPE, "network": "odd"})
+    loss = SegmentationLoss(recipe.loss, np.ones(2))
+    module: Any = SegmentationModule(recipe, ("a", "b"), frozenset(), loss, 1)
+    images, labels = torch.zeros((2, 3, 64, 64), dtype=torch.uint8), torch.zeros((2, 64, 64)).long()
+    with pytest.raises(NetworkError, match=words):
+        module.training_step((images, labels, torch.arange(2)), 0)

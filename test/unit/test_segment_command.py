@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -14,6 +18,7 @@ from rt_segmentation.api import Segmenter
 from rt_segmentation.cli import main
 from rt_segmentation.data.dataset import read_rgb
 from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.imaging.pictures import write_picture
 from rt_segmentation.models import ModelManifest
 
 
@@ -119,3 +124,128 @@ def test_bad_input_is_one_sentence(
     assert main(["segment", given[0], *segment, *given[1:]]) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("rt_seg")]
     assert len(error) == 1 and words in error[0]
+
+
+def test_no_two_images_share_a_file(images: Path, segment: list[str], tmp_path: Path) -> None:
+    for name in ("0.jpg", "0.jpg.png"):
+        cv2.imwrite(str(images / name), np.zeros((120, 160, 3), np.uint8))
+    assert main(["segment", str(images), *segment, "--save", "labels", "--overwrite"]) == 0
+    stems = ["0.jpg", "0.jpg.png", "0.png", "1", "2"]
+    assert names(tmp_path / "out") == sorted(f"{stem}_labels.png" for stem in stems)
+
+
+def test_a_name_that_is_not_utf_8_is_as_good_as_another(
+    images: Path, segment: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.rename(images / "2.png", os.fsencode(images) + b"/2\xe9.png")
+    assert main(["segment", str(images), *segment, "--save", "labels"]) == 0
+    assert names(tmp_path / "out") == ["0_labels.png", "1_labels.png", "2\\xe9_labels.png"]
+    (tmp_path / "out" / "0_labels.png").unlink()
+    (tmp_path / "out" / "1_labels.png").unlink()
+    assert main(["segment", str(images), *segment, "--save", "labels"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    # Said before the first image.
+    assert names(tmp_path / "out") == ["2\\xe9_labels.png"]
+
+
+def test_an_image_behind_a_bad_one_keeps_its_short_name(
+    images: Path, segment: list[str], tmp_path: Path
+) -> None:
+    (images / "0.png").write_bytes(b"no image")
+    assert main(["segment", str(images), *segment, "--save", "labels", "--frames", "2"]) == 0
+    assert names(tmp_path / "out") == ["1_labels.png", "2_labels.png"]
+
+
+def test_a_video_keeps_its_rate(segment: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "slow.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 7, (64, 48))
+    for level in range(3):
+        writer.write(np.full((48, 64, 3), 80 * level, np.uint8))
+    writer.release()
+    assert main(["segment", str(path), *segment]) == 0
+    capture = cv2.VideoCapture(str(tmp_path / "out" / "overlay.mp4"))
+    assert capture.get(cv2.CAP_PROP_FPS) == 7
+
+
+def test_the_bits_of_deep_images_can_be_said(images: Path, segment: list[str], tmp_path: Path) -> None:
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    picture = cv2.imread(str(images / "0.png"))
+    cv2.imwrite(str(deep / "0.png"), picture.astype(np.uint16) << 8)
+    assert main(["segment", str(deep), *segment, "--save", "labels", "--image-bits", "16"]) == 0
+    assert main(["segment", str(images), *segment[:-1], str(tmp_path / "plain"), "--save", "labels"]) == 0
+    plain, found = (cv2.imread(str(tmp_path / out / "0_labels.png"), -1) for out in ("plain", "out"))
+    assert (plain == found).mean() > 0.95
+
+
+def test_a_file_in_the_place_of_the_folder_is_said_before_the_work(
+    images: Path, segment: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("mine")
+    assert main(["segment", str(images), *segment]) == 2
+    assert f"--out is {tmp_path / 'out'}, which is a file" in capsys.readouterr().err
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+FULL_DISK = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+import cv2, numpy as np
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from rt_segmentation.imaging.pictures import write_picture
+from rt_segmentation.imaging.video import VideoWriter
+picture = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
+folder = Path(sys.argv[1])
+try:
+    write_picture(folder / "a.png", picture)
+except OSError as error:
+    print(error)
+writer = VideoWriter(folder / "a.mp4", 10)
+for shift in range(5):
+    writer.write(np.roll(picture, shift))
+try:
+    writer.close()
+except OSError as error:
+    print(error)
+"""
+
+
+def test_what_a_full_disk_cannot_hold_has_no_name_and_is_said(tmp_path: Path) -> None:
+    # A limit of a file's size stands for the disk.
+    (tmp_path / "a.mp4").write_bytes(b"from before")
+    (tmp_path / "a.png").write_bytes(b"from before")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert f"picture {tmp_path / 'a.png'} cannot be written: File too large" in done.stdout
+    assert f"video {tmp_path / 'a.mp4'} cannot be written whole" in done.stdout
+    assert names(tmp_path) == ["a.mp4", "a.png"]
+    assert {(tmp_path / name).read_bytes() for name in names(tmp_path)} == {b"from before"}
+
+
+def test_ctrl_c_leaves_whole_files_and_says_so(
+    images: Path,
+    segment: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[Path] = []
+
+    def interrupted(path: Path, picture: np.ndarray) -> None:
+        if len(written) == 2:
+            signal.raise_signal(signal.SIGINT)
+        written.append(path)
+        write_picture(path, picture)
+
+    monkeypatch.setattr("rt_segmentation.commands.segment.write_picture", interrupted)
+    assert main(["segment", str(images), *segment, "--save", "labels,video"]) == 130
+    said = capsys.readouterr()
+    assert "2 files" not in said.out and "3 files in" in said.out and "interrupted" in said.err
+    assert names(tmp_path / "out") == ["0_labels.png", "1_labels.png", "overlay.mp4"]
+    capture = cv2.VideoCapture(str(tmp_path / "out" / "overlay.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 2
