@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,8 @@ from rt_segmentation.commands.progress import progress
 from rt_segmentation.data.sources import FolderSource, StreetSource, open_source
 from rt_segmentation.imaging.files import path_for_opencv
 
+MAX_STAMP_S = 2**31
+"""ROS stamps count seconds in 32 bits."""
 RATE_HZ = 10.0
 STREET_FRAMES = 100
 
@@ -111,8 +114,14 @@ def _lines(bag: dict[str, Any]) -> list[str]:
 
 def _make(arguments: argparse.Namespace) -> None:
     rate_hz = _rate_hz(arguments.images) if arguments.rate is None else arguments.rate
-    if not rate_hz > 0:
+    if not 0 < rate_hz < math.inf:
         raise BagError(f"--rate is {rate_hz:g}, it must be above 0 [Hz]")
+    if arguments.frames is not None and arguments.frames < 1:
+        raise BagError(f"--frames is {arguments.frames}, it must be 1 or more")
+    if arguments.start_time is not None and not 0 <= arguments.start_time < MAX_STAMP_S:
+        raise BagError(
+            f"--start-time is {arguments.start_time:g}, it must be from 0 to below {MAX_STAMP_S} [s]"
+        )
     skipped: list[str] = []
     source = open_source(
         arguments.images,

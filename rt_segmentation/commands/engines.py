@@ -41,6 +41,8 @@ def export(arguments: argparse.Namespace) -> None:
 
     manifest = find_model(arguments.model)
     width, height = arguments.width or manifest.width, arguments.height or manifest.height
+    if arguments.batch < 1:
+        raise EngineError(f"--batch is {arguments.batch}; it must be 1 or more")
     engine = _build(manifest, arguments, width, height)
     engine.prepare(arguments.batch, height, width)
     print(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rt_segmentation.cli import main
@@ -35,3 +37,22 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out.startswith("rt_segmentation 0.")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("export --model enet --batch 0", "--batch is 0; it must be 1 or more"),
+        ("bag make {out} --images street --frames -3", "--frames is -3, it must be 1 or more"),
+        ("bag make {out} --images street --frames 0", "--frames is 0, it must be 1 or more"),
+        ("bag make {out} --images street --rate inf", "--rate is inf, it must be above 0"),
+        ("bag make {out} --images street --start-time nan", "--start-time is nan, it must be from 0"),
+        ("bag make {out} --images street --start-time 1e30", "--start-time is 1e+30, it must be from 0"),
+    ],
+)
+def test_numbers_out_of_their_range_are_a_sentence(
+    command: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(command.format(out=out).split()) == 2
+    assert words in capsys.readouterr().err and not out.exists()
