@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from rt_segmentation.arguments import build_parser
 from rt_segmentation.benchmark import cores
 from rt_segmentation.benchmark.chart import draw_chart
 from rt_segmentation.benchmark.engines import Group, Row, measure_peaks, put_beside_peaks, time_group
@@ -26,7 +27,6 @@ from rt_segmentation.benchmark.networks import (
     sizes_for,
 )
 from rt_segmentation.benchmark.report import to_json, to_markdown
-from rt_segmentation.cli import build_parser
 from rt_segmentation.commands import benchmark as command
 from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.models import ModelManifest, find_model
