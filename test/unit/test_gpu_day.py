@@ -99,6 +99,7 @@ def test_it_packs_what_it_trains_on(tmp_path: Path) -> None:
     assert ran.returncode == 2 and "has no files in val/labels" in ran.stderr
 
 
+@pytest.mark.long
 def test_calls_go_on_until_all_has_ended(tmp_path: Path, data: Path) -> None:
     out, results = tmp_path / "out", tmp_path / "results"
     stages = [
