@@ -6,8 +6,6 @@ Reading one needs no torch: weights come as NumPy arrays.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 import yaml
 
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.files import write_atomically
 from rt_segmentation.labels import LabelSet, LabelSetError, load_label_set
 from rt_segmentation.networks import is_network, network_names
 from rt_segmentation.resources import share_dir
@@ -258,18 +257,3 @@ def save_model(manifest: ModelManifest, arrays: dict[str, np.ndarray]) -> ModelM
     text = yaml.safe_dump(content, sort_keys=False, width=110, allow_unicode=True)
     write_atomically(manifest.path, text.encode())
     return read_manifest(manifest.path)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash, meets the old content or the new, never a part."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

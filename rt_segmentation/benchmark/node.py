@@ -23,9 +23,9 @@ from sensor_msgs.msg import Image
 
 from rt_segmentation.benchmark.cores import core_round_trip_ns
 from rt_segmentation.benchmark.errors import BenchmarkError
-from rt_segmentation.ros.demo.processes import Process, ros_environment
 from rt_segmentation.ros.messages import stamp_ns
 from rt_segmentation.ros.middleware import start_ros
+from rt_segmentation.ros.processes import Process, ros_environment
 
 ALLOWED_DROPS = 0.01
 # From a cold cache an engine takes a minute or two.

@@ -14,7 +14,7 @@ from typing import Any
 
 from rt_segmentation.benchmark.engines import Row
 from rt_segmentation.benchmark.networks import NetworkCost
-from rt_segmentation.models import write_atomically
+from rt_segmentation.files import write_atomically
 from rt_segmentation.provenance import commit
 
 MAX_LOSS = 0.5

@@ -17,9 +17,9 @@ from std_msgs.msg import Header
 
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.data.synthetic import StreetScene
-from rt_segmentation.ros.demo.processes import Process, ros_environment
 from rt_segmentation.ros.messages import image_message
 from rt_segmentation.ros.middleware import start_ros
+from rt_segmentation.ros.processes import Process, ros_environment
 
 RATE_HZ = 10.0
 # So many masks later all buffers are there.

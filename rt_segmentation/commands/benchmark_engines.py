@@ -20,8 +20,9 @@ from rt_segmentation.benchmark.networks import (
 )
 from rt_segmentation.benchmark.report import command_line, to_json, to_markdown, write_json, write_page
 from rt_segmentation.benchmark.worker import EAGER
+from rt_segmentation.files import write_atomically
 from rt_segmentation.inference.engines import ENGINES, EngineError, build_engine, installed
-from rt_segmentation.models import ModelManifest, write_atomically
+from rt_segmentation.models import ModelManifest
 
 FULL_MINUTES = 60.0
 # Of each candidate, before it is timed: its process, its libraries, its graph.

@@ -14,9 +14,9 @@ from rt_segmentation.commands.progress import progress
 from rt_segmentation.data.dataset import DatasetError, SegmentationDataset, name_some
 from rt_segmentation.data.registry import open_dataset
 from rt_segmentation.data.statistics import Statistics, survey
+from rt_segmentation.files import write_atomically
 from rt_segmentation.imaging.pictures import sheet, write_picture
 from rt_segmentation.imaging.render import colorize, overlay
-from rt_segmentation.models import write_atomically
 
 BAR_WIDTH = 30
 NAME_WIDTH = 22

@@ -18,7 +18,7 @@ from rt_segmentation.bags.frames import to_frame
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.data.dataset import levels_of
-from rt_segmentation.data.names import spread
+from rt_segmentation.files import spread
 from rt_segmentation.imaging.convert import to_rgb
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.levels import AUTO, Levels

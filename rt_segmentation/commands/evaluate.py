@@ -13,10 +13,11 @@ from rt_segmentation.data.dataset import SegmentationDataset
 from rt_segmentation.data.registry import open_dataset, options_for
 from rt_segmentation.evaluation.dataset import EvaluationError, predict, segment_image
 from rt_segmentation.evaluation.report import Report
+from rt_segmentation.files import write_atomically
 from rt_segmentation.imaging.pictures import sheet, write_picture
 from rt_segmentation.imaging.render import colorize, overlay
 from rt_segmentation.inference.segmenter import Segmenter
-from rt_segmentation.models import find_model, write_atomically
+from rt_segmentation.models import find_model
 
 BAR_WIDTH = 30
 NAME_WIDTH = 22

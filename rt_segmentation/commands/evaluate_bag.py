@@ -18,7 +18,7 @@ from rt_segmentation.evaluation.bag.report import write_report
 from rt_segmentation.evaluation.bag.report.junit import Thresholds, judge
 from rt_segmentation.evaluation.bag.run import RESULT, bins_of_each, evaluate_bags
 from rt_segmentation.evaluation.dataset import EvaluationError
-from rt_segmentation.models import write_atomically
+from rt_segmentation.files import write_atomically
 
 DRAW_S = 0.2
 FAILED, SIGNALLED = 1, 128

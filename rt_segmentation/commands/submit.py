@@ -9,9 +9,10 @@ from rt_segmentation.commands.progress import progress
 from rt_segmentation.data.cityscapes import Cityscapes, label_ids_by_class
 from rt_segmentation.data.dataset import DatasetError, read_rgb
 from rt_segmentation.evaluation.dataset import segment_image
+from rt_segmentation.files import write_atomically
 from rt_segmentation.imaging.codec import encode_png
 from rt_segmentation.inference.segmenter import Segmenter
-from rt_segmentation.models import find_model, write_atomically
+from rt_segmentation.models import find_model
 
 SIZE = (2048, 1024)
 """(width, height) of the images that the server compares [px]."""

@@ -15,7 +15,7 @@ from rt_segmentation.data.dataset import (
     pair_files,
     read_stored,
 )
-from rt_segmentation.data.names import files_in
+from rt_segmentation.files import files_in
 from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.labels import IGNORE_ID, LabelClass, LabelSet, load_label_set
 

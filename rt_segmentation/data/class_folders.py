@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rt_segmentation.data.dataset import DatasetError, levels_of, name_some, read_rgb
-from rt_segmentation.data.names import files_in
+from rt_segmentation.files import files_in
 
 
 class ClassFolders:

@@ -10,9 +10,9 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
-from rt_segmentation.data.names import IMAGE_SUFFIXES as IMAGE_SUFFIXES
-from rt_segmentation.data.names import FilesByName, alike, files_in, spread
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.files import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from rt_segmentation.files import FilesByName, alike, files_in, spread
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.files import is_deep_png, read_bytes, read_frame
 from rt_segmentation.imaging.label_images import decode_stored, ids_of

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 
 from rt_segmentation.data.dataset import DatasetError, levels_of, read_labels, read_rgb
-from rt_segmentation.data.names import FilesByName, files_in
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.files import FilesByName, files_in
 from rt_segmentation.imaging import native_messages
 from rt_segmentation.imaging.files import path_for_opencv
 from rt_segmentation.imaging.levels import AUTO

@@ -13,7 +13,7 @@ from rt_segmentation.data.dataset import (
     name_some,
     pair_files,
 )
-from rt_segmentation.data.names import FilesByName, files_in
+from rt_segmentation.files import FilesByName, files_in
 from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.labels import load_label_set
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from rt_segmentation.files import replacing
 from rt_segmentation.imaging import native_messages
 from rt_segmentation.imaging.codec import decode_file
 from rt_segmentation.imaging.errors import ImageError
@@ -89,14 +89,11 @@ def write_image(path: Path, bgr: npt.NDArray[Any]) -> None:
         raise OSError(
             f"picture {printable(path)} cannot be written: '{path.suffix}' is no image's suffix"
         ) from error
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial")
     try:
-        partial.write_bytes(encoded.tobytes())
-        os.replace(partial, path)
+        with replacing(path) as unfinished:
+            unfinished.write_bytes(encoded.tobytes())
     except OSError as error:
         raise OSError(f"picture {printable(path)} cannot be written: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rt_segmentation.files import write_atomically
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable
 from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry, onnx_model
 from rt_segmentation.inference.quantization import (
@@ -18,7 +19,7 @@ from rt_segmentation.inference.quantization import (
     compared_logits,
     ranges_path,
 )
-from rt_segmentation.models import ModelManifest, write_atomically
+from rt_segmentation.models import ModelManifest
 
 # Pooling with indices and its inverse compute nothing that int8 makes faster. And the sums of LEDNet's units:
 # their maps are rearranged as they are; to convert them costs more than it spares.

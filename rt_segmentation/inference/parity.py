@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from rt_segmentation.data.dataset import read_rgb
-from rt_segmentation.data.names import IMAGE_SUFFIXES, files_in
-from rt_segmentation.data.names import spread as spread
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.files import IMAGE_SUFFIXES, files_in
+from rt_segmentation.files import spread as spread
 from rt_segmentation.imaging.levels import Levels
 
 MAX_FRAMES = 8

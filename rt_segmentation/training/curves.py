@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from rt_segmentation.models import write_atomically
+from rt_segmentation.files import write_atomically
 
 
 def draw_curves(rows: list[dict[str, float]], metric: str, path: Path) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from rt_segmentation.models import ModelError, write_atomically
+from rt_segmentation.files import write_atomically
+from rt_segmentation.models import ModelError
 from rt_segmentation.training.importers import CheckpointError, import_checkpoint
 from rt_segmentation.training.importers.tensors import read_tensors
 

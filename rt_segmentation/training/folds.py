@@ -12,8 +12,9 @@ import yaml
 
 from rt_segmentation.data.dataset import SegmentationDataset
 from rt_segmentation.data.selection import frame_names, group_of, groups_of
+from rt_segmentation.files import write_atomically
 from rt_segmentation.labels import load_label_set
-from rt_segmentation.models import ModelError, read_manifest, write_atomically
+from rt_segmentation.models import ModelError, read_manifest
 from rt_segmentation.training.data import open_dataset
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.initialise import find_start

@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning
 
-from rt_segmentation.models import write_atomically
+from rt_segmentation.files import write_atomically
 from rt_segmentation.training.curves import draw_curves
 
 Row = dict[str, float]

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from rt_segmentation.models import write_atomically
+from rt_segmentation.files import write_atomically
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.machine import Machine
 from rt_segmentation.training.recipe import Recipe, load_recipe

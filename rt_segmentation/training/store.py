@@ -16,6 +16,7 @@ from torch import nn
 from rt_segmentation.data.dataset import SegmentationDataset
 from rt_segmentation.evaluation.dataset import evaluate
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
+from rt_segmentation.files import write_atomically
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.models import (
     ModelManifest,
@@ -23,7 +24,6 @@ from rt_segmentation.models import (
     load_weights,
     read_manifest,
     save_model,
-    write_atomically,
 )
 from rt_segmentation.networks.complexity import count_gmacs, count_parameters
 from rt_segmentation.training.recipe import Recipe

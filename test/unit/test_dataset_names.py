@@ -13,8 +13,8 @@ from rt_segmentation.data.camvid import CamVid
 from rt_segmentation.data.class_folders import ClassFolders
 from rt_segmentation.data.dataset import DatasetError
 from rt_segmentation.data.folder import Folder
-from rt_segmentation.data.names import FilesByName, files_in
 from rt_segmentation.data.sources import FolderSource
+from rt_segmentation.files import FilesByName, files_in
 from rt_segmentation.inference.parity import images_in
 from rt_segmentation.labels import load_label_set
 

@@ -13,8 +13,8 @@ import pytest
 from dataset_layouts import blocks, image
 
 from rt_segmentation.data.dataset import DatasetError, read_rgb
-from rt_segmentation.data.names import files_in
 from rt_segmentation.data.sources import FolderSource, VideoSource
+from rt_segmentation.files import files_in
 from rt_segmentation.imaging.codec import encode_jpeg, encode_png
 from rt_segmentation.imaging.files import write_image
 from rt_segmentation.imaging.pictures import write_picture

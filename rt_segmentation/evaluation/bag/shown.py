@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from rt_segmentation.files import write_atomically
 from rt_segmentation.imaging.codec import encode_jpeg
 from rt_segmentation.imaging.convert import resize_labels, to_rgb
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.render import colorize, overlay
-from rt_segmentation.models import write_atomically
 
 MAX_SHOWN = 24
 MAX_WIDTH_PX = 960

@@ -14,8 +14,8 @@ import numpy as np
 from rt_segmentation.evaluation.bag.shown import Shown
 from rt_segmentation.evaluation.bag.tally import Timeline
 from rt_segmentation.evaluation.dataset import EvaluationError
+from rt_segmentation.files import write_atomically
 from rt_segmentation.imaging.codec import encode_png
-from rt_segmentation.models import write_atomically
 
 FRAME = "{frame}"
 """Stands in a sentence for the frames that it is about."""

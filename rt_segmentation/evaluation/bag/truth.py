@@ -14,9 +14,9 @@ import numpy as np
 from rt_segmentation.bags.frames import to_labels
 from rt_segmentation.bags.reading import Message
 from rt_segmentation.data.dataset import read_labels
-from rt_segmentation.data.names import files_in
 from rt_segmentation.evaluation.bag.clock import Moment, stamp_of
 from rt_segmentation.evaluation.dataset import EvaluationError
+from rt_segmentation.files import files_in
 from rt_segmentation.labels import IGNORE_ID
 
 KEPT_LABELS = 64

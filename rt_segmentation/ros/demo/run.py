@@ -21,9 +21,9 @@ from rt_segmentation.imaging.render import colorize
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import ModelManifest, find_model
-from rt_segmentation.ros.demo.processes import Process, ros_environment
 from rt_segmentation.ros.demo.viewer import View, Viewer
 from rt_segmentation.ros.middleware import start_ros
+from rt_segmentation.ros.processes import Process, ros_environment
 
 PICTURES = 3
 START_TIMEOUT_S = 40.0

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from rt_segmentation.files import write_atomically
 from rt_segmentation.labels import load_label_set
-from rt_segmentation.models import ModelManifest, compare_shapes, save_model, write_atomically
+from rt_segmentation.models import ModelManifest, compare_shapes, save_model
 from rt_segmentation.networks import build_network
 from rt_segmentation.training.importers.enet import ENET_AUTHORS
 from rt_segmentation.training.importers.errors import CheckpointError

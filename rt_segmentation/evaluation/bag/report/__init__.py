@@ -8,7 +8,7 @@ from typing import Any
 
 from rt_segmentation.evaluation.bag.report.markdown import to_markdown
 from rt_segmentation.evaluation.bag.report.page import to_page
-from rt_segmentation.models import write_atomically
+from rt_segmentation.files import write_atomically
 from rt_segmentation.text import printable
 
 

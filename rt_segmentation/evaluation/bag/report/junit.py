@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from rt_segmentation.evaluation.bag.report.errors import ReportError
 from rt_segmentation.evaluation.bag.report.wording import measured
-from rt_segmentation.models import write_atomically
+from rt_segmentation.files import write_atomically
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

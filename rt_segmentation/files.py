@@ -1,16 +1,48 @@
-"""Files of a folder by name, as they come from cameras, cards, zips and other people's computers."""
+"""Files: written whole or not at all, and found by name.
+
+Names come from cameras, cards, zips and other people's computers.
+"""
 
 from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Collection, Sequence
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 _T = TypeVar("_T")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside a file, to write to; what was written gets the file's name at the end of the block.
+
+    After an exception the file is as it was, and what was written is gone.
+    """
+    # Of its own, as the file's name may be as long as a name can be.
+    unfinished = path.with_name(f".{uuid.uuid4().hex}.partial")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash, meets the old content or the new, never a part.
+
+    Raises:
+        OSError: the disk is full, or the folder is not writable.
+    """
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def files_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
