@@ -13,8 +13,9 @@ import numpy as np
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.files import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from rt_segmentation.files import FilesByName, alike, files_in, spread
+from rt_segmentation.imaging import files as image_files
 from rt_segmentation.imaging.errors import ImageError
-from rt_segmentation.imaging.files import is_deep_png, read_bytes, read_frame
+from rt_segmentation.imaging.files import is_deep_png, read_bytes, read_frame, unusable
 from rt_segmentation.imaging.label_images import decode_stored, ids_of
 from rt_segmentation.imaging.levels import AUTO, Levels
 from rt_segmentation.labels import IGNORE_ID, LabelSet
@@ -56,16 +57,15 @@ def read_rgb(path: Path, levels: Levels | None = None) -> np.ndarray:
 
     Args:
         path: of the file.
-        levels: which values of 16 bits are black and white; without it the image alone decides.
+        levels: as for `imaging.files.read_rgb`.
 
     Raises:
         DatasetError: the file is missing, not an image, or truncated.
     """
     try:
-        frame = (levels or Levels())(read_frame(path))
+        return image_files.read_rgb(path, levels)
     except ImageError as error:
         raise _unusable(path, error) from error
-    return cv2.cvtColor(frame.planes[0], cv2.COLOR_BGR2RGB)
 
 
 def levels_of(files: Sequence[Path], bits: str | int = AUTO) -> Levels:
@@ -126,8 +126,7 @@ def as_ids(stored: np.ndarray, path: Path) -> np.ndarray:
 
 
 def _unusable(path: Path, error: ImageError) -> DatasetError:
-    sentence = str(error).rstrip(".")
-    return DatasetError(f"{path} is not an image that can be used: {sentence[0].lower()}{sentence[1:]}")
+    return DatasetError(unusable(path, error))
 
 
 def name_some(names: Sequence[str], separator: str = ", ") -> str:

@@ -23,6 +23,7 @@ from rt_segmentation.imaging.codec import decode_file
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.headers import read_header
+from rt_segmentation.imaging.levels import Levels
 from rt_segmentation.text import printable
 
 _PNG_DEPTH = 24
@@ -65,6 +66,25 @@ def read_frame(path: Path) -> Frame:
         raise ImageError("undecodable", "The file is not an image that OpenCV can read.")
     height, width = pixels.shape[:2]
     return Frame((pixels,), "bgr8" if pixels.dtype == np.uint8 else "bgr16", width, height, 0, "")
+
+
+def read_rgb(path: Path, levels: Levels | None = None) -> np.ndarray:
+    """Read an image file as uint8 (H, W, 3) RGB.
+
+    Args:
+        path: of the file.
+        levels: which values of 16 bits are black and white; without it the image alone decides.
+
+    Raises:
+        ImageError: as `read_frame` raises it.
+    """
+    return cv2.cvtColor((levels or Levels())(read_frame(path)).planes[0], cv2.COLOR_BGR2RGB)
+
+
+def unusable(path: Path, error: ImageError) -> str:
+    """The sentence for an image file that cannot be used."""
+    sentence = str(error).rstrip(".")
+    return f"{path} is not an image that can be used: {sentence[0].lower()}{sentence[1:]}"
 
 
 def is_deep_png(path: Path) -> bool:

@@ -10,24 +10,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rt_segmentation.data.dataset import read_rgb
 from rt_segmentation.errors import RtSegmentationError
-from rt_segmentation.files import IMAGE_SUFFIXES, files_in
-from rt_segmentation.files import spread as spread
+from rt_segmentation.files import IMAGE_SUFFIXES, files_in, spread
+from rt_segmentation.imaging.errors import ImageError
+from rt_segmentation.imaging.files import read_rgb, unusable
 from rt_segmentation.imaging.levels import Levels
+from rt_segmentation.resources import share_dir
 
 MAX_FRAMES = 8
 """So many of the user's frames are looked at; more would make the first start slow."""
 
-# Streets with all classes in view, by seed and time [s].
-_STREETS = ((8, 1.0), (9, 4.0))
-
-# The smallest picture that StreetScene draws.
-_SMALLEST = (64, 48)
+# Streets with all classes in view.
+_STREETS = ("street_1.png", "street_2.png")
 
 
 class ParityError(RtSegmentationError, ValueError):
-    """A folder of images that cannot be used; the message names it."""
+    """Images that cannot be used; the message names them."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +61,9 @@ class Gate:
         return spread(images_in(self.frames), MAX_FRAMES)
 
     def frames_digest(self) -> str:
-        """Of the user's images' content; empty without them."""
-        files = self.files()
-        return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16] if files else ""
+        """Of the images' content, the street's and the user's."""
+        content = b"".join(path.read_bytes() for path in (*_streets(), *self.files()))
+        return hashlib.sha256(content).hexdigest()[:16]
 
     def refusal(self, engine: str, precision: str, share: float) -> str | None:
         """Say in one sentence why an engine with this agreement is not used; None if it may be."""
@@ -103,9 +101,12 @@ def read_frame(path: Path, height: int, width: int, levels: Levels | None = None
         levels: as for `read_rgb`.
 
     Raises:
-        DatasetError: it is not an image.
+        ParityError: it is not an image.
     """
-    return resize_frame(read_rgb(path, levels), height, width)
+    try:
+        return resize_frame(read_rgb(path, levels), height, width)
+    except ImageError as error:
+        raise ParityError(unusable(path, error)) from error
 
 
 def resize_frame(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -117,15 +118,13 @@ def parity_frames(height: int, width: int, gate: Gate = Gate()) -> np.ndarray:
     """Two street frames and then the user's, uint8 (2 or more, height, width, 3) RGB.
 
     Raises:
-        DatasetError: one of the user's cannot be read.
+        ParityError: one of the user's cannot be read.
     """
-    from rt_segmentation.data.synthetic import StreetScene
+    return np.stack([read_frame(path, height, width) for path in (*_streets(), *gate.files())])
 
-    drawn = (max(width, _SMALLEST[0]), max(height, _SMALLEST[1]))
-    streets = [StreetScene(seed, *drawn).render(time)[0] for seed, time in _STREETS]
-    frames = [resize_frame(frame, height, width) for frame in streets]
-    frames += [read_frame(path, height, width) for path in gate.files()]
-    return np.stack(frames)
+
+def _streets() -> list[Path]:
+    return [share_dir() / "config" / "parity" / name for name in _STREETS]
 
 
 def agreement(

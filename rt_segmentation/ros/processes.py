@@ -1,4 +1,4 @@
-"""The demo's other processes and the environment that all of them share."""
+"""Nodes as processes, and the environment that all of them share."""
 
 from __future__ import annotations
 

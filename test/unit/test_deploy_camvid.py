@@ -9,9 +9,10 @@ import pytest
 pytest.importorskip("torch")
 import torch
 
+from rt_segmentation.files import spread
 from rt_segmentation.inference.deploy import deploy
 from rt_segmentation.inference.engines.torch_engine import load_network
-from rt_segmentation.inference.parity import images_in, read_frame, spread
+from rt_segmentation.inference.parity import images_in, read_frame
 from rt_segmentation.models import find_model
 
 ROUNDING = 1e-4

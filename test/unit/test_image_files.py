@@ -18,7 +18,7 @@ from rt_segmentation.files import files_in
 from rt_segmentation.imaging.codec import encode_jpeg, encode_png
 from rt_segmentation.imaging.files import write_image
 from rt_segmentation.imaging.pictures import write_picture
-from rt_segmentation.inference.parity import Gate, parity_frames
+from rt_segmentation.inference.parity import Gate, ParityError, parity_frames
 from rt_segmentation.text import printable
 
 # GBK, as in a zip that was made elsewhere.
@@ -37,7 +37,7 @@ def test_a_truncated_jpeg_is_refused_wherever_files_are_read(tmp_path: Path) -> 
     (tmp_path / "half.jpg").write_bytes(JPEG[: len(JPEG) // 2])
     with pytest.raises(DatasetError, match=r"half.jpg is not an image that can be used: the JPEG is trunc"):
         read_rgb(tmp_path / "half.jpg")
-    with pytest.raises(DatasetError, match=r"half.jpg .* truncated"):
+    with pytest.raises(ParityError, match=r"half.jpg .* truncated"):
         parity_frames(64, 64, Gate(frames=tmp_path))
     (tmp_path / "whole.jpg").write_bytes(JPEG)
     warnings: list[str] = []

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from rt_segmentation.data.dataset import DatasetError
+from rt_segmentation.files import spread
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
 from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.inference.engines.gate import pass_gate
-from rt_segmentation.inference.parity import MAX_FRAMES, Gate, ParityError, agreement, parity_frames, spread
+from rt_segmentation.inference.parity import MAX_FRAMES, Gate, ParityError, agreement, parity_frames
 
 KEY = CacheKey("openvino", {"model": "toy"}, {"code": "a"})
 
@@ -47,7 +47,7 @@ def test_own_frames_come_after_the_streets(images: Path) -> None:
 
 def test_own_frames_are_known_by_their_content(images: Path) -> None:
     before = Gate(frames=images).frames_digest()
-    assert before and before == Gate(frames=images, int8=0.5).frames_digest() and not Gate().frames_digest()
+    assert before == Gate(frames=images, int8=0.5).frames_digest() != Gate().frames_digest()
     cv2.imwrite(str(images / "00.png"), np.full((48, 64, 3), 99, np.uint8))
     assert Gate(frames=images).frames_digest() != before
 
@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_used_is_named(images: Path, tmp_path: Path) -> 
     with pytest.raises(ParityError, match=r"folder .*empty has no images \(\.png"):
         Gate(frames=tmp_path / "empty")
     (images / "00.png").write_bytes(b"no image")
-    with pytest.raises(DatasetError, match=r"00\.png is not an image"):
+    with pytest.raises(ParityError, match=r"00\.png is not an image"):
         parity_frames(60, 80, Gate(frames=images))
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rt_segmentation.files import spread
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheEntry, CacheKey
 from rt_segmentation.inference.deploy import DeployedNetwork, deploy
@@ -31,7 +32,7 @@ from rt_segmentation.inference.engines.torch2trt_conversion import (
 )
 from rt_segmentation.inference.engines.torch_engine import TorchEngine
 from rt_segmentation.inference.engines.torch_runner import CudaRunner, Runner, TorchGraph
-from rt_segmentation.inference.parity import Gate, images_in, read_frame, spread
+from rt_segmentation.inference.parity import Gate, images_in, read_frame
 from rt_segmentation.models import ModelError, ModelManifest, find_model
 
 logger = logging.getLogger(__name__)
