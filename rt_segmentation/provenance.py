@@ -5,8 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from functools import cache
+from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+ENGINE_LIBRARIES = ("torch", "openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt", "torch2trt")
+LIBRARIES = (*ENGINE_LIBRARIES, "nncf", "numpy", "opencv-python-headless", "rt_segmentation")
+"""What the times and the labels of a model may depend on."""
 
 
 def commit() -> str:
@@ -29,16 +36,46 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def versions(*libraries: str) -> dict[str, str]:
+    """The versions of those of the libraries that are installed, as pip names them."""
+    found = {}
+    for name in libraries:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """The machine, the versions of the `LIBRARIES`, and the commit, as JSON's types."""
+    return {
+        "machine": {
+            "cpu": processor(),
+            "cores": cores(),
+            "memory_gb": _memory_gb(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+        },
+        "versions": versions(*LIBRARIES),
+        "commit": commit(),
+    }
+
+
 @cache
 def machine() -> str:
     """What computes here, in words: processor, cores that this process may use, and NVIDIA's GPUs."""
-    parts = [f"{_processor()}, {len(os.sched_getaffinity(0))} cores"]
+    parts = [f"{processor()}, {cores()} cores"]
     for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         parts += _values(path, "Model")
     return ", ".join(parts)
 
 
-def _processor() -> str:
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The processor's name; of a board that does not name it, the board's."""
     names = _values(Path("/proc/cpuinfo"), "model name")
     if names:
         return names[0]
@@ -47,6 +84,12 @@ def _processor() -> str:
         return Path("/proc/device-tree/model").read_text().strip("\0\n ")
     except OSError:
         return platform.machine()
+
+
+def _memory_gb() -> float | None:
+    """Of the whole machine, in units of 2**30 bytes."""
+    found = _values(Path("/proc/meminfo"), "MemTotal")
+    return round(int(found[0].split()[0]) / 2**20, 1) if found else None
 
 
 def _values(path: Path, key: str) -> list[str]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import platform
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rt_segmentation.benchmark.engines import Row
 from rt_segmentation.benchmark.networks import NetworkCost
 from rt_segmentation.files import write_atomically
-from rt_segmentation.provenance import commit
+from rt_segmentation.provenance import environment
 
 MAX_LOSS = 0.5
 """Points of mean IoU that an engine may lose for its time to count."""
@@ -33,34 +31,6 @@ _HEADS = (
     "of peak",
     "cores [ns]",
 )
-
-LIBRARIES = (
-    "torch",
-    "openvino",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "tensorrt",
-    "torch2trt",
-    "nncf",
-    "numpy",
-    "opencv-python-headless",
-    "rt_segmentation",
-)
-
-
-def environment() -> dict[str, Any]:
-    """The machine, the versions of the libraries, and the commit, as far as they can be found."""
-    return {
-        "machine": {
-            "cpu": _cpu_model(),
-            "cores": _cores(),
-            "memory_gb": _memory_gb(),
-            "system": platform.platform(),
-            "python": platform.python_version(),
-        },
-        "versions": {name: version for name in LIBRARIES if (version := _version(name))},
-        "commit": commit(),
-    }
 
 
 def command_line() -> str:
@@ -203,34 +173,3 @@ def _number(value: float | None, digits: int) -> str:
 
 def _too_lossy(row: dict[str, Any]) -> bool:
     return row["miou_loss"] is not None and row["miou_loss"] > MAX_LOSS
-
-
-def _cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _memory_gb() -> float | None:
-    try:
-        kib = int(Path("/proc/meminfo").read_text().split("MemTotal:")[1].split()[0])
-    except (OSError, IndexError, ValueError):
-        return None
-    return round(kib / 2**20, 1)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

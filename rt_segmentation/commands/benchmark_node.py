@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.benchmark.engines import Group, time_group
 from rt_segmentation.benchmark.errors import BenchmarkError
-from rt_segmentation.benchmark.report import command_line, environment, page_head, write_json
+from rt_segmentation.benchmark.report import command_line, page_head, write_json
 from rt_segmentation.files import write_atomically
 from rt_segmentation.inference.segmenter import width_for
 from rt_segmentation.models import ModelManifest, find_model
+from rt_segmentation.provenance import environment
 
 if TYPE_CHECKING:
     from rt_segmentation.benchmark.node import Bench, Run

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from typing import Any
 
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
 from rt_segmentation.models import ModelManifest
-from rt_segmentation.provenance import machine
+from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
 
 KIND = "tuned"
-
-# Another version may have another order.
-_LIBRARIES = ("openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt", "torch", "torch2trt")
 
 
 @dataclass(frozen=True)
@@ -77,12 +72,5 @@ def _key(manifest: ModelManifest, height: int, width: int) -> CacheKey:
         "width": width,
         "device": machine(),
     }
-    return CacheKey(KIND, identity, {"code": cache.code_digest(), **_versions()})
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+    # Another version may have another order.
+    return CacheKey(KIND, identity, {"code": cache.code_digest(), **versions(*ENGINE_LIBRARIES)})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 import lightning
@@ -15,7 +14,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch.strategies import DDPStrategy
 
 from rt_segmentation import cpu
-from rt_segmentation.provenance import commit
+from rt_segmentation.provenance import commit, machine, versions
 from rt_segmentation.training.data import Share
 from rt_segmentation.training.errors import TrainingError
 
@@ -90,7 +89,7 @@ class Machine:
             "host": platform.node(),
             "platform": platform.platform(),
             "python": platform.python_version(),
-            "packages": {name: _version(name) for name in PACKAGES},
+            "packages": versions(*PACKAGES),
             **({"cuda": torch.version.cuda} if self.gpu else {}),
             "precision": self.precision,
             "processes": self.share.world,
@@ -100,7 +99,7 @@ class Machine:
     def name(self) -> str:
         """The hardware in words."""
         if not self.gpu:
-            return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+            return machine()
         count = f"{self.share.world} x " if self.share.world > 1 else ""
         return count + torch.cuda.get_device_name()
 
@@ -121,10 +120,3 @@ def _has_bf16(gpu: bool) -> bool:
     if gpu:
         return torch.cuda.get_device_capability() >= (8, 0)
     return cpu.has_bf16()
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed by pip"

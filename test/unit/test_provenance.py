@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rt_segmentation import provenance
@@ -38,3 +39,11 @@ def test_changed_code_is_told_and_changed_documents_are_not(tmp_path: Path) -> N
     with (tmp_path / "package" / "provenance.py").open("a") as file:
         file.write("# changed\n")
     assert commit(tmp_path) == f"{head}-dirty"
+
+
+def test_the_machine_is_named_alike_everywhere() -> None:
+    known = provenance.environment()
+    named = f"{known['machine']['cpu']}, {known['machine']['cores']} cores"
+    assert provenance.machine().startswith(named) and known["machine"]["memory_gb"] > 0
+    assert known["versions"]["numpy"] == np.__version__
+    assert provenance.versions("numpy", "no-such-library") == {"numpy": np.__version__}

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from rt_segmentation.benchmark.report import environment
 from rt_segmentation.evaluation.bag.compare import compare, draw_mean_ious, interval
 from rt_segmentation.evaluation.bag.durations import covered_s
 from rt_segmentation.evaluation.bag.job import REALTIME, Settings
@@ -17,6 +16,7 @@ from rt_segmentation.evaluation.bag.state import BagState, ModelState
 from rt_segmentation.evaluation.bag.tally import Counts
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import find_model
+from rt_segmentation.provenance import environment
 
 FORMAT = "rt_segmentation bag evaluation 1"
 MAX_TIMELINE = 400

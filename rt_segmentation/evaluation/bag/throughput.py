@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import threading
 import time
@@ -19,6 +18,7 @@ from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.levels import Levels
 from rt_segmentation.inference.segmenter import Segmenter
+from rt_segmentation.provenance import cores
 
 READ_AHEAD = 4
 MASKS_AHEAD = 2
@@ -63,8 +63,7 @@ def segment(model: int, segmenter: Segmenter, decoded: Decoded, confidence: bool
 
 def frames_at_once() -> int:
     """How many frames are segmented at once: with a core for each, none waits for the other's threads."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MAX_AT_ONCE)
+    return min(cores(), MAX_AT_ONCE)
 
 
 def run_all(
