@@ -38,7 +38,7 @@ setup(
     maintainer=MAINTAINER.text,
     maintainer_email=MAINTAINER.get("email"),
     license=PACKAGE.findtext("license"),
-    packages=find_packages(exclude=["test", "test.*"]),
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={NAME: ["py.typed"], f"{NAME}.evaluation.bag.report": ["templates/*"]},
     data_files=data_files(),
     zip_safe=False,

@@ -1,13 +1,18 @@
-"""The slopes of a network's PReLUs by depth, as Fig. 2 of the ENet paper draws them."""
+"""The slopes of a network's PReLUs by depth, as Fig. 2 of the ENet paper draws them.
+
+`python -m research.slopes enet --out slopes.png`
+"""
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from rt_segmentation.models import ModelError, ModelManifest, load_weights
+from rt_segmentation.models import ModelError, ModelManifest, find_model, load_weights
+from tools.running import run_tool
 
 
 @dataclass(frozen=True)
@@ -77,3 +82,24 @@ def draw(found: list[Slopes], title: str, path: Path) -> None:
     axes.set(xlabel="PReLU, by depth", ylabel="slope", title=title, xlim=(1, len(found)))
     axes.legend(loc="upper left", fontsize="small")
     figure.savefig(path, dpi=120)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("name", help="a model, or the path of a manifest")
+    parser.add_argument("--out", type=Path, default=Path("slopes.png"), help="the picture (slopes.png)")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Draw the slopes of an ENet.
+
+    Raises:
+        ModelError: the model is none, or has no PReLU.
+    """
+    manifest = find_model(arguments.name)
+    draw(slopes(manifest), f"{manifest.name}: slopes of the PReLUs", arguments.out)
+    print(f"wrote {arguments.out}")
+
+
+if __name__ == "__main__":
+    run_tool(__doc__, add_arguments, main)

@@ -1,37 +1,80 @@
-"""The command line `rt_seg`; what a command needs is imported when it is called."""
+"""The command line `rt_seg`; each command brings its own options, and is imported when it is given."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 
 from rt_segmentation import __version__
-from rt_segmentation.arguments import build_parser
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.networks import allow_network, allowed_networks
 
-# Each command's module in `rt_segmentation.commands`, and its function there.
+# Each command is the module of that name in `rt_segmentation.commands`, with `add_arguments` and `main`.
 COMMANDS = {
-    "segment": "segment:run",
-    "train": "train:run",
-    "models": "models:run",
-    "evaluate": "evaluate:run",
-    "evaluate-bag": "evaluate_bag:run",
-    "report": "report:run",
-    "bag": "bag:run",
-    "dataset": "dataset:run",
-    "submit": "submit:run",
-    "export": "engines:export",
-    "cache": "engines:run_cache",
-    "tune": "engines:tune",
-    "benchmark": "benchmark:run",
-    "demo": "demo:run",
-    "parameters": "parameters:run",
+    "segment": "segment an image, a folder, a video or a camera's images",
+    "train": "train a network as a recipe says, or go on with a training",
+    "models": "list, show and import models",
+    "evaluate": "measure a model on a data set",
+    "evaluate-bag": "measure models on recorded bags, without ROS",
+    "report": "make the report of a bag evaluation again",
+    "bag": "make a rosbag of images, or look into rosbags",
+    "dataset": "look into a data set",
+    "submit": "write what a benchmark's server takes",
+    "export": "build a model's engine before it is needed",
+    "tune": "time all engines here, so that auto takes the fastest",
+    "cache": "engines kept on disk",
+    "benchmark": "time engines, or the whole node, on this machine",
+    "demo": "camera, node and viewer over DDS, with tables and pictures",
+    "parameters": "print the nodes' parameters",
 }
+
+
+class _Command(argparse.ArgumentParser):
+    """The parser of a command, whose module is imported when it is this command that was given."""
+
+    name = ""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See `argparse`."""
+        if self.name:
+            module = importlib.import_module(f"rt_segmentation.commands.{self.name.replace('-', '_')}")
+            self.name = ""
+            module.add_arguments(self)
+            self.set_defaults(main=module.main)
+        return super().parse_known_args(args, namespace)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands, and the options of the one that is given."""
+    parser = argparse.ArgumentParser(prog="rt_seg", description="Real-time semantic segmentation for ROS 2.")
+    parser.add_argument("--version", action="version", version=f"rt_segmentation {__version__}")
+    parser.add_argument(
+        "--network",
+        action="append",
+        default=[],
+        metavar="MODULE:CLASS",
+        help="a network of your own that models may have; may be repeated",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Command)
+    for name, text in COMMANDS.items():
+        commands.add_parser(name, help=text, description=text.capitalize() + ".").name = name
+    return parser
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Answer a shell that asks for completions, where argcomplete is installed."""
+    if "_ARGCOMPLETE" in os.environ:
+        with suppress(ImportError):
+            from argcomplete import autocomplete
+
+            autocomplete(parser)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,13 +90,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A file's name need not be UTF-8; what is printed of it is, for people as for who reads JSON.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
         sys.stdout.reconfigure(errors="backslashreplace")
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    _complete(parser)
+    arguments = parser.parse_args(argv)
     try:
         for place in arguments.network:
             allow_network(place)
-        module_name, function = COMMANDS[arguments.command].split(":")
-        module = importlib.import_module(f"rt_segmentation.commands.{module_name}")
-        getattr(module, function)(arguments)
+        arguments.main(arguments)
     except (RtSegmentationError, OSError) as error:
         if os.environ.get("RT_SEG_TRACEBACK"):
             traceback.print_exc()

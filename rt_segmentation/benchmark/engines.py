@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,12 +14,9 @@ from typing import Any
 import numpy as np
 
 from rt_segmentation.benchmark.cores import core_round_trip_ns
-from rt_segmentation.benchmark.peak import PEAK
 from rt_segmentation.benchmark.worker import EAGER
 
 WARM_UP_FRAMES = 3
-PEAK_S = 2.0
-"""How long the peak of an engine and precision is measured."""
 ROUND_S = 1.0
 """How long a candidate runs before the next one has its turn."""
 
@@ -66,14 +63,21 @@ class Row:
     problem: str = ""
 
 
-class _Candidate:
-    def __init__(self, row: Row, parallel: int = 1) -> None:
+class Candidate:
+    """A process that segments when it is asked to.
+
+    Args:
+        row: of the result; what goes wrong is said there.
+        parallel: frames that are segmented side by side.
+        module: whose process it is, one that `worker.serve` serves.
+    """
+
+    def __init__(self, row: Row, parallel: int = 1, module: str = "rt_segmentation.benchmark.worker") -> None:
         self.row = row
         self.durations_ms: list[float] = []
         self.round_trips_ns: list[float] = []
-        self.gops = 0.0
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "rt_segmentation.benchmark.worker"],
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -88,8 +92,7 @@ class _Candidate:
             "batch": row.batch,
             "parallel": parallel,
         }
-        answer = self._ask(described)
-        self.gops = answer.get("gops", 0.0)
+        self._ask(described)
 
     def run(self, frames: int) -> list[float]:
         """Durations [ms]; none, and a problem in the row, if it fails or its process dies."""
@@ -99,6 +102,7 @@ class _Candidate:
         return durations
 
     def close(self) -> None:
+        """End the process; its peak memory is in the row then."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -158,7 +162,7 @@ def time_group(group: Group, seconds: float, report: Callable[[str], None] = lam
     candidates = []
     for row in rows:
         report(f"{row.network} {row.width}x{row.height} {row.engine} {row.precision}: building")
-        candidates.append(_Candidate(row, group.parallel))
+        candidates.append(Candidate(row, group.parallel))
         candidates[-1].run(WARM_UP_FRAMES)
     deadline = time.monotonic() + seconds
     rounds = 0
@@ -182,48 +186,6 @@ def time_group(group: Group, seconds: float, report: Callable[[str], None] = lam
         if eager is not None and row.median_ms is not None:
             row.eager_ratio = round(eager / row.median_ms, 3)
     return rows
-
-
-def measure_peaks(
-    candidates: Sequence[tuple[str, str]], seconds: float, report: Callable[[str], None] = lambda _: None
-) -> dict[tuple[str, str], float]:
-    """The most 1e9 operations a second that engines reach here in plain convolutions (`peak`).
-
-    Args:
-        candidates: pairs of engine and precision; those that cannot be measured are not in the result.
-        seconds: of measuring, for each.
-        report: told what happens.
-    """
-    peaks = {}
-    for engine, precision in candidates:
-        candidate = _Candidate(Row(PEAK, PEAK, 0, 0, engine, precision))
-        candidate.run(WARM_UP_FRAMES)
-        deadline = time.monotonic() + seconds
-        while not candidate.row.problem and (not candidate.durations_ms or time.monotonic() < deadline):
-            candidate.durations_ms += candidate.run(1)
-        if candidate.durations_ms:
-            peaks[engine, precision] = candidate.gops / min(candidate.durations_ms) * 1e3
-            report(f"{engine} {precision}: peak {peaks[engine, precision]:.0f} GOPS")
-        candidate.close()
-    return peaks
-
-
-def put_beside_peaks(
-    rows: Sequence[Row], gmacs: Callable[[Row], float], peaks: Mapping[tuple[str, str], float]
-) -> None:
-    """Fill in `gops` and `peak_share`.
-
-    Args:
-        rows: as timed.
-        gmacs: 1e9 multiply-adds of a row's network for one frame.
-        peaks: from `measure_peaks`.
-    """
-    for row in rows:
-        if row.median_ms is None:
-            continue
-        row.gops = round(2 * gmacs(row) * row.batch / row.median_ms * 1e3, 1)
-        peak = peaks.get((row.engine, row.precision))
-        row.peak_share = None if peak is None else float(f"{row.gops / peak:.3g}")
 
 
 def _summarise(row: Row, durations_ms: list[float], round_trips_ns: list[float]) -> None:

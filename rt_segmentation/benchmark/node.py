@@ -86,9 +86,6 @@ class Subject:
 SEGMENTATION = Subject(
     "segmentation_node", "rt_segmentation.ros.segmentation_node", "/image", "/segmentation_node/label"
 )
-PLAIN = Subject(
-    "plain_node", "rt_segmentation.benchmark.plain_node", "/plain_node/image", "/plain_node/label"
-)
 
 
 class Bench:

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from rt_segmentation.benchmark.peak import PEAK, peak_run
 from rt_segmentation.inference.parity import parity_frames
 from rt_segmentation.models import find_model
 
@@ -27,11 +26,11 @@ EAGER = "eager"
 
 def make_candidate(
     model: str, engine: str, precision: str, width: int, height: int, batch: int, parallel: int
-) -> tuple[Callable[[], None], float]:
-    """Something that segments a batch each time it is called, or that measures the engine's peak.
+) -> Callable[[], None]:
+    """Something that segments a batch each time it is called.
 
     Args:
-        model: name or manifest; `PEAK` for the peak.
+        model: name or manifest.
         engine: `EAGER` is the yardstick.
         precision: of the engine.
         width: of the frame [px].
@@ -39,19 +38,14 @@ def make_candidate(
         batch: frames at once.
         parallel: how many threads will call it at once.
 
-    Returns:
-        It, and how many operations a call has in 1e9: of the convolutions, 2 for a multiply-add.
-
     Raises:
         EngineError, ModelError: it cannot be built here.
     """
-    if model == PEAK:
-        return peak_run(engine, precision)
     manifest = find_model(model)
     streets = parity_frames(height, width)
     frames = np.resize(streets, (batch, *streets.shape[1:]))
     if engine == EAGER:
-        return _eager(manifest, frames, precision), 0.0
+        return _eager(manifest, frames, precision)
     from rt_segmentation.inference.engines import build_engine
 
     built = build_engine(manifest, engine, precision, parallel=parallel)
@@ -59,7 +53,7 @@ def make_candidate(
     def segment() -> None:
         built.infer(frames, False)
 
-    return segment, 0.0
+    return segment
 
 
 def _eager(manifest: Any, frames: np.ndarray, precision: str) -> Callable[[], None]:
@@ -81,16 +75,16 @@ def _eager(manifest: Any, frames: np.ndarray, precision: str) -> Callable[[], No
     return forward
 
 
-def main() -> int:
-    """Serve the parent process; the first line describes the candidate."""
+def serve(make: Callable[..., Callable[[], None]]) -> int:
+    """Serve the parent process; the first line has the arguments of `make`, and what that makes is timed."""
     described = json.loads(sys.stdin.readline())
     try:
-        segment, gops = make_candidate(**described)
+        segment = make(**described)
         segment()
     except (ValueError, RuntimeError) as error:
         _answer({"error": str(error)})
         return 0
-    _answer({"gops": gops})
+    _answer({})
     for line in sys.stdin:
         frames = int(json.loads(line)["frames"])
         try:
@@ -131,4 +125,4 @@ def _answer(content: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve(make_candidate))

@@ -11,17 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from rt_segmentation.bags.errors import BagError
-from rt_segmentation.bags.making import make_bag
-from rt_segmentation.bags.reading import BagReader
-from rt_segmentation.bags.splits import find_splits
-from rt_segmentation.bags.storage import compression
-from rt_segmentation.bags.writing import BagWriter
+from rt_segmentation.commands.options import add_image_bits
 from rt_segmentation.commands.progress import progress
-from rt_segmentation.data.sources import FolderSource, StreetSource, open_source
-from rt_segmentation.imaging.files import path_for_opencv
 
 MAX_STAMP_S = 2**31
 """ROS stamps count seconds in 32 bits."""
@@ -29,7 +21,31 @@ RATE_HZ = 10.0
 STREET_FRAMES = 100
 
 
-def run(arguments: argparse.Namespace) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions and their options."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    make = actions.add_parser("make", help="a bag of a folder, a video or the synthetic street")
+    make.add_argument("out", type=Path, help="the bag's folder")
+    make.add_argument("--images", required=True, help="a folder of images, a video, or 'street'")
+    make.add_argument("--labels", default="", help="folder of label PNGs with the images' names")
+    make.add_argument("--frames", type=int, help="at most (default: all; 100 of the street)")
+    make.add_argument("--rate", type=float, help="of the images [Hz] (default: the video's, else 10)")
+    make.add_argument("--topic", default="/camera/image", help="of the images (default /camera/image)")
+    make.add_argument("--label-topic", default="/camera/label", help="of labels (default /camera/label)")
+    make.add_argument("--compressed", choices=("jpeg", "png"), help="CompressedImage on TOPIC/compressed")
+    make.add_argument("--start-time", type=float, help="of the first image, since the epoch [s] (now)")
+    make.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="(default mcap)")
+    make.add_argument("--seed", type=int, default=7, help="of the street (default 7)")
+    make.add_argument("--overwrite", action="store_true", help="replace a bag that is there")
+    add_image_bits(make)
+
+    info = actions.add_parser("info", help="topics, rates and damage of bags, read to their ends")
+    info.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap, .db3 or .bag")
+    info.add_argument("--json", action="store_true", help="print JSON")
+
+
+def main(arguments: argparse.Namespace) -> None:
     """Run an action of `bag` and print its result.
 
     Raises:
@@ -59,6 +75,10 @@ def describe(path: Path) -> dict[str, Any]:
     Raises:
         BagError: there is none, or nothing in it can be read.
     """
+    from rt_segmentation.bags.reading import BagReader
+    from rt_segmentation.bags.splits import find_splits
+    from rt_segmentation.bags.storage import compression
+
     splits = find_splits(path)
     with BagReader(path) as reader:
         counts = {topic.name: 0 for topic in reader.topics}
@@ -113,6 +133,10 @@ def _lines(bag: dict[str, Any]) -> list[str]:
 
 
 def _make(arguments: argparse.Namespace) -> None:
+    from rt_segmentation.bags.making import make_bag
+    from rt_segmentation.bags.writing import BagWriter
+    from rt_segmentation.data.sources import FolderSource, StreetSource, open_source
+
     rate_hz = _rate_hz(arguments.images) if arguments.rate is None else arguments.rate
     if not 0 < rate_hz < math.inf:
         raise BagError(f"--rate is {rate_hz:g}, it must be above 0 [Hz]")
@@ -159,6 +183,10 @@ def _make(arguments: argparse.Namespace) -> None:
 
 def _rate_hz(images: str) -> float:
     """A video's own rate, or else `RATE_HZ`."""
+    import cv2
+
+    from rt_segmentation.imaging.files import path_for_opencv
+
     path = Path(images).expanduser()
     if not path.is_file():
         return RATE_HZ

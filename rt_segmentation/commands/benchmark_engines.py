@@ -1,126 +1,131 @@
-"""`rt_seg benchmark engines`: networks x sizes x engines x precisions, with what bounds each."""
+"""`rt_seg benchmark engines`: models x sizes x engines x precisions."""
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from rt_segmentation.benchmark.engines import PEAK_S, Group, Row, measure_peaks, put_beside_peaks, time_group
-from rt_segmentation.benchmark.networks import (
-    SEGNET,
-    NetworkCost,
-    benchmarked_model,
-    network_cost,
-    sizes_for,
-)
-from rt_segmentation.benchmark.report import command_line, to_json, to_markdown, write_json, write_page
-from rt_segmentation.benchmark.worker import EAGER
-from rt_segmentation.files import write_atomically
-from rt_segmentation.inference.engines import ENGINES, EngineError, build_engine, installed
-from rt_segmentation.models import ModelManifest
+from rt_segmentation.commands.options import add_benchmark, parse_size, say
 
-FULL_MINUTES = 60.0
+if TYPE_CHECKING:
+    from rt_segmentation.benchmark.engines import Group, Row
+    from rt_segmentation.models import ModelManifest
+
 # Of each candidate, before it is timed: its process, its libraries, its graph.
 BUILD_S = 5.0
-TABLE_SIZE = (640, 360)
-
-Say = Callable[[str], None]
 
 
-def run(arguments: argparse.Namespace, sizes: Sequence[tuple[int, int]], say: Say) -> None:
-    """Time the engines; writes engines.json, engines.md and engines.png.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_benchmark(parser)
+    add_timing(parser)
+
+
+def add_timing(parser: argparse.ArgumentParser) -> None:
+    """Add what is timed, and for how long."""
+    parser.add_argument("--compare", choices=("eager",), help="put each beside plain eager PyTorch, fp32")
+    parser.add_argument(
+        "--batches", type=int, nargs="+", default=[1], help="frames that engines get at once (default 1)"
+    )
+    parser.add_argument("--minutes", type=float, default=10.0, help="of timing in all (default 10)")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Time the engines; writes engines.json and engines.md.
+
+    Raises:
+        BenchmarkError: a batch has no frame.
+        EngineError: no engine of those asked for works here.
+        ModelError: there is no such model.
+        OptionError: a size is not WIDTHxHEIGHT.
+    """
+    from rt_segmentation.benchmark.report import to_json, to_markdown, write_json, write_page
+    from rt_segmentation.models import find_model
+
+    sizes = [parse_size(text) for text in arguments.sizes]
+    models = {name: find_model(name) for name in arguments.models}
+    deadline = time.monotonic() + 60 * arguments.minutes
+    rows = time_groups(groups(arguments, models, lambda _: sizes), models, deadline)
+    content = to_json(rows)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write_json(arguments.out, "engines", content)
+    write_page(arguments.out, "engines", to_markdown(content))
+
+
+def groups(
+    arguments: argparse.Namespace,
+    models: Mapping[str, ModelManifest],
+    sizes: Callable[[str], Sequence[tuple[int, int]]],
+) -> list[Group]:
+    """What is timed together.
 
     Args:
         arguments: of the command line.
-        sizes: (width, height) of the frames [px]; none for the default ones.
-        say: told what happens.
+        models: by the names they were asked for.
+        sizes: (width, height) of the frames [px], of a network.
 
     Raises:
-        EngineError: no engine of those asked for works here.
-        ModelError: there is no such model.
-        DatasetError: the data are not CamVid's.
+        BenchmarkError, EngineError: see `main`.
     """
-    from rt_segmentation.benchmark.chart import draw_chart
+    from rt_segmentation.benchmark.engines import Group
+    from rt_segmentation.benchmark.errors import BenchmarkError
+    from rt_segmentation.benchmark.worker import EAGER
 
-    deadline = time.monotonic() + 60 * (FULL_MINUTES if arguments.full else arguments.minutes)
-    with tempfile.TemporaryDirectory() as folder:
-        models = {name: benchmarked_model(name, Path(folder)) for name in arguments.models}
-        groups = _groups(arguments, models, sizes, say)
-        pairs = list(dict.fromkeys(pair for group in groups for pair in group.candidates))
-        peaks = measure_peaks(pairs, PEAK_S, say)
-        rows: list[Row] = []
-        for index, group in enumerate(groups):
-            share = (deadline - time.monotonic()) / (len(groups) - index)
-            rows += time_group(group, share - BUILD_S * len(group.candidates), say)
-        names = {str(manifest.path): name for name, manifest in models.items()}
-        for row in rows:
-            row.model = names[row.model]
-        costs = [network_cost(manifest, name, *TABLE_SIZE) for name, manifest in models.items()]
-        gmacs = {
-            (row.model, row.width, row.height): network_cost(
-                models[row.model], row.model, row.width, row.height
-            ).gmacs
-            for row in rows
-        }
-        put_beside_peaks(rows, lambda row: gmacs[row.model, row.width, row.height], peaks)
-        content = _write_json(arguments, rows, costs, peaks)
-        if arguments.data_root is not None:
-            costs = _measure_losses(rows, models, costs, arguments.data_root, say)
-            content = _write_json(arguments, rows, costs, peaks)
-    chart = draw_chart(content)
-    if chart is not None:
-        write_atomically(arguments.out / "engines.png", chart)
-    write_page(arguments.out, "engines", to_markdown(content, "engines.png" if chart else None))
-
-
-def _write_json(
-    arguments: argparse.Namespace,
-    rows: Sequence[Row],
-    costs: Sequence[NetworkCost],
-    peaks: dict[tuple[str, str], float],
-) -> dict[str, Any]:
-    content = to_json(rows, costs, peaks, command_line())
-    write_json(arguments.out, "engines", content)
-    return content
-
-
-def _groups(
-    arguments: argparse.Namespace,
-    models: dict[str, ModelManifest],
-    sizes: Sequence[tuple[int, int]],
-    say: Say,
-) -> list[Group]:
-    cuda = any(engine == "torch2trt" for engine, _ in installed()) or _has_cuda()
-    eager = [(EAGER, "fp32"), (EAGER, "fp16")] if cuda else [(EAGER, "fp32")]
-    groups = []
+    if min(arguments.batches) < 1:
+        raise BenchmarkError(
+            f"a batch of {min(arguments.batches)} frames cannot be timed: it takes 1 or more"
+        )
+    found = []
     for manifest in models.values():
-        candidates = _candidates(manifest, arguments.engines, arguments.precisions, say)
+        candidates = _candidates(manifest, arguments.engines, arguments.precisions)
         if arguments.compare == EAGER:
+            eager = [(EAGER, "fp32"), (EAGER, "fp16")] if has_cuda() else [(EAGER, "fp32")]
             candidates = [*eager, *candidates]
-        chosen = sizes or sizes_for(manifest.network, arguments.full, cuda)
-        groups += [
+        found += [
             Group(manifest.network, str(manifest.path), *size, tuple(candidates), batch=batch)
-            for size in chosen
+            for size in sizes(manifest.network)
             for batch in arguments.batches
         ]
-    return groups
+    return found
 
 
-def _has_cuda() -> bool:
-    import torch
+def time_groups(found: Sequence[Group], models: Mapping[str, ModelManifest], deadline: float) -> list[Row]:
+    """Time groups until about a deadline; the rows have the models' names as they were asked for.
 
+    Args:
+        found: by `groups`.
+        models: by the names they were asked for.
+        deadline: by `time.monotonic` [s].
+    """
+    from rt_segmentation.benchmark.engines import time_group
+
+    rows: list[Row] = []
+    for index, group in enumerate(found):
+        share = (deadline - time.monotonic()) / (len(found) - index)
+        rows += time_group(group, share - BUILD_S * len(group.candidates), say)
+    names = {str(manifest.path): name for name, manifest in models.items()}
+    for row in rows:
+        row.model = names[row.model]
+    return rows
+
+
+def has_cuda() -> bool:
+    """Whether PyTorch is here and has a CUDA device."""
+    try:
+        import torch
+    except ImportError:
+        return False
     return bool(torch.cuda.is_available())
 
 
 def _candidates(
-    manifest: ModelManifest, engines: Sequence[str], precisions: Sequence[str], say: Say
+    manifest: ModelManifest, engines: Sequence[str], precisions: Sequence[str]
 ) -> list[tuple[str, str]]:
     """What is installed here and asked for; pairs that are named both are tried in any case."""
+    from rt_segmentation.inference.engines import ENGINES, EngineError, build_engine, installed
+
     unknown = sorted(set(engines) - set(ENGINES))
     if unknown:
         raise EngineError(f"unknown engine '{unknown[0]}'; there are {', '.join(ENGINES)}")
@@ -143,48 +148,3 @@ def _candidates(
     if not found:
         raise EngineError(f"no engine of {', '.join(engines) or 'all'} works here for {manifest.name}")
     return found
-
-
-def _measure_losses(
-    rows: Sequence[Row],
-    models: dict[str, ModelManifest],
-    costs: Sequence[NetworkCost],
-    data_root: Path,
-    say: Say,
-) -> list[NetworkCost]:
-    """Fill in `miou_loss`; returns the costs with the measured mean IoU of torch in fp32.
-
-    It is measured at the size that the segmenter takes for CamVid's frames, once for all sizes of a row.
-    """
-    from rt_segmentation.data.camvid import CamVid
-    from rt_segmentation.evaluation.dataset import evaluate
-    from rt_segmentation.evaluation.metrics import ConfusionMatrix
-    from rt_segmentation.inference.segmenter import Segmenter
-
-    dataset = CamVid(data_root, "val")
-    scores: dict[tuple[str, str, str], float] = {}
-
-    def score(model: str, engine: str, precision: str) -> float:
-        key = (model, engine, precision)
-        if key not in scores:
-            say(f"{model} {engine} {precision}: mean IoU on CamVid val")
-            confusion = ConfusionMatrix(len(dataset.label_set.classes), dataset.ignored_ids)
-            for _, frame in evaluate(Segmenter.build(models[model], engine, precision), dataset):
-                confusion.add(frame)
-            scores[key] = confusion.mean_iou()
-        return scores[key]
-
-    for row in rows:
-        if row.problem or row.network == SEGNET or (row.engine, row.precision) == (EAGER, "fp16"):
-            continue
-        reference = score(row.model, "torch", "fp32")
-        try:
-            own = reference if row.engine == EAGER else score(row.model, row.engine, row.precision)
-        except EngineError as error:
-            # The gate may pass it at the timed size and refuse it at CamVid's.
-            say(f"{row.model} {row.engine} {row.precision}: no mean IoU: {error}")
-            continue
-        row.miou_loss = round((reference - own) * 100, 3)
-    return [
-        replace(cost, mean_iou=scores.get((cost.model, "torch", "fp32"), cost.mean_iou)) for cost in costs
-    ]

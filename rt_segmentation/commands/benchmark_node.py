@@ -1,52 +1,62 @@
-"""`rt_seg benchmark node`: the whole pipeline over DDS, beside its engine alone and beside a plain node."""
+"""`rt_seg benchmark node`: the whole pipeline over DDS, beside its engine alone."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from rt_segmentation.benchmark.engines import Group, time_group
 from rt_segmentation.benchmark.errors import BenchmarkError
-from rt_segmentation.benchmark.report import command_line, page_head, write_json
+from rt_segmentation.commands.options import add_engine, add_models, add_out, add_sizes, parse_size, say
 from rt_segmentation.files import write_atomically
-from rt_segmentation.inference.segmenter import width_for
-from rt_segmentation.models import ModelManifest, find_model
 from rt_segmentation.provenance import environment
 
 if TYPE_CHECKING:
     from rt_segmentation.benchmark.node import Bench, Run
+    from rt_segmentation.models import ModelManifest
 
 FIXED_RATES_HZ = (10.0, 30.0, 60.0)
-# The comparison with the plain node: a common camera, and a network size that all networks take unpadded.
-# At the higher rate the camera bounds neither.
-COMPARED_CAMERA, COMPARED_NETWORK, COMPARED_HZ = (1280, 720), (640, 384), (30.0, 60.0)
-COMPARED_ROUNDS = 3
-# Of a search, the fixed rates and the comparison, in all about.
-PLAYS = 22
+# Of a search and the fixed rates, in all about.
+PLAYS = 10
 # Each time a player is started, finds its subscriber, and ends.
 OVERHEAD_S = 4.0
 SHORTEST_PLAY_S = 3.0
 ENGINE_S = 4.0
 
 
-def run(arguments: argparse.Namespace, sizes: list[tuple[int, int]], say: Callable[[str], None]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_models(parser)
+    add_sizes(parser)
+    add_engine(parser)
+    parser.add_argument(
+        "--parallel",
+        type=int,
+        nargs="+",
+        default=[1],
+        help="the node's parallel_frames, one after the other (default 1)",
+    )
+    parser.add_argument("--minutes", type=float, default=10.0, help="of timing in all (default 10)")
+    add_out(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
     """Measure the node with each model; writes node.json and node.md, each row when it is there.
 
     A setting that fails is a row that says so, and the others are measured all the same.
 
-    Args:
-        arguments: of the command line.
-        sizes: (width, height) of the camera's frames [px].
-        say: told what happens.
-
     Raises:
         BenchmarkError: there is no ROS 2 here, or no setting could be measured.
         ModelError: there is no such model.
+        OptionError: a size is not WIDTHxHEIGHT.
     """
+    from rt_segmentation.benchmark.report import command_line, write_json
+    from rt_segmentation.models import find_model
+
+    sizes = [parse_size(text) for text in arguments.sizes]
     if importlib.util.find_spec("rclpy") is None:
         raise BenchmarkError(
             "the node needs ROS 2: source an installation, or pip install '.[ros]' in this package's folder"
@@ -55,14 +65,14 @@ def run(arguments: argparse.Namespace, sizes: list[tuple[int, int]], say: Callab
 
     plays = len(arguments.models) * len(arguments.parallel) * PLAYS * len(sizes)
     seconds = max(SHORTEST_PLAY_S, arguments.minutes * 60 / plays - OVERHEAD_S)
-    engine, precision = (arguments.engines or ["auto"])[0], (arguments.precisions or ["auto"])[0]
     settings: list[dict[str, Any]] = [
-        {"engine": engine, "precision": precision, "parallel_frames": parallel}
+        {"engine": arguments.engine, "precision": arguments.precision, "parallel_frames": parallel}
         for parallel in arguments.parallel
     ]
     manifests = {model: find_model(model) for model in arguments.models}
     rows: list[dict[str, Any]] = []
     content = {"command": command_line(), **environment(), "rows": rows}
+    arguments.out.mkdir(parents=True, exist_ok=True)
     with Bench(arguments.out / "logs", say) as bench:
         for model, manifest in manifests.items():
             for chosen in settings:
@@ -73,12 +83,8 @@ def run(arguments: argparse.Namespace, sizes: list[tuple[int, int]], say: Callab
                     )
                     for size in sizes
                 ]
-                if arguments.compare is not None:
-                    compared = _beside_plain_node(bench, model, chosen, seconds)
-                    described = _described(manifest, model, chosen, COMPARED_CAMERA)
-                    measured.append(({**described, "network": COMPARED_NETWORK}, compared))
                 for described, found in measured:
-                    for row in _with_failure(described, found, say):
+                    for row in with_failure(described, found):
                         rows.append(row)
                         write_json(arguments.out, "node", content)
                         write_atomically(arguments.out / "node.md", to_markdown(content).encode())
@@ -87,9 +93,7 @@ def run(arguments: argparse.Namespace, sizes: list[tuple[int, int]], say: Callab
         raise BenchmarkError(f"no setting could be measured; {rows[0]['problem']}")
 
 
-def _with_failure(
-    described: dict[str, Any], rows: Iterator[dict[str, Any]], say: Callable[[str], None]
-) -> Iterator[dict[str, Any]]:
+def with_failure(described: dict[str, Any], rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The rows of a setting; where it fails, those before and one more that says why."""
     try:
         yield from rows
@@ -103,6 +107,8 @@ def _described(
     manifest: ModelManifest, model: str, chosen: dict[str, Any], size: tuple[int, int]
 ) -> dict[str, Any]:
     """What a row is of."""
+    from rt_segmentation.inference.segmenter import width_for
+
     return {
         "node": "rt_segmentation",
         "model": model,
@@ -144,53 +150,16 @@ def _alone(
             mean_hz = (before[n] + _engine_hz(manifest, model, chosen, network, n)) / 2
             ratios[f"{prefix}_hz"] = round(mean_hz, 2)
             ratios[f"{prefix}_ratio"] = round(highest.output_hz / mean_hz, 3)
-        yield _row(described, "highest", highest, ratios)
+        yield row_of(described, "highest", highest, ratios)
         for rate in FIXED_RATES_HZ:
-            yield _row(described, f"{rate:g} Hz", play(rate))
-
-
-def _beside_plain_node(
-    bench: Bench, model: str, chosen: dict[str, Any], seconds: float
-) -> Iterator[dict[str, Any]]:
-    """Both nodes in turn, so that a noisy machine disturbs both alike; of each its round of median rate."""
-    from rt_segmentation.benchmark.node import PLAIN, SEGMENTATION
-
-    width, height = COMPARED_NETWORK
-    ours = {"model": model, **chosen, "input_width": width, "input_height": height}
-    plain = {"model": model, "width": width, "height": height}
-    with bench.start(SEGMENTATION, ours) as node, bench.start(PLAIN, plain) as plain_node:
-        subjects = ((SEGMENTATION, node), (PLAIN, plain_node))
-        for subject, process in subjects:
-            bench.warm_up(subject, process, COMPARED_CAMERA)
-        for rate in COMPARED_HZ:
-            rounds = [
-                [
-                    bench.play(subject, process, COMPARED_CAMERA, rate, seconds)
-                    for subject, process in subjects
-                ]
-                for _ in range(COMPARED_ROUNDS)
-            ]
-            own, other = (sorted(runs, key=lambda r: r.output_hz)[len(runs) // 2] for runs in zip(*rounds))
-            yield from _compared(model, chosen["parallel_frames"], f"{rate:g} Hz", own, other)
-
-
-def _compared(model: str, parallel: int, name: str, own: Run, other: Run) -> list[dict[str, Any]]:
-    if not (own.output_hz and other.output_hz):
-        raise BenchmarkError("too few masks came to compare the nodes: the machine is too busy")
-    ratios = {
-        "plain_rate_ratio": round(own.output_hz / other.output_hz, 2),
-        "plain_latency_ratio": round(own.latency_p50_ms / other.latency_p50_ms, 3),
-    }
-    described = {"model": model, "camera": COMPARED_CAMERA, "network": COMPARED_NETWORK}
-    return [
-        _row({"node": "rt_segmentation", "parallel_frames": parallel, **described}, name, own, ratios),
-        _row({"node": "plain", "parallel_frames": 1, **described}, name, other),
-    ]
+            yield row_of(described, f"{rate:g} Hz", play(rate))
 
 
 def _engine_hz(
     manifest: ModelManifest, model: str, chosen: dict[str, Any], network: tuple[int, int], parallel: int
 ) -> float:
+    from rt_segmentation.benchmark.engines import Group, time_group
+
     candidate = ((chosen["engine"], chosen["precision"]),)
     (row,) = time_group(Group(manifest.network, model, *network, candidate, parallel), ENGINE_S)
     if row.fps is None:
@@ -198,9 +167,17 @@ def _engine_hz(
     return row.fps
 
 
-def _row(
+def row_of(
     described: dict[str, Any], name: str, run: Run, ratios: dict[str, float] | None = None
 ) -> dict[str, Any]:
+    """A row of the table, as JSON's types.
+
+    Args:
+        described: what it is of.
+        name: of the run.
+        run: what was measured.
+        ratios: more of it.
+    """
     measured = {
         # JSON has no number for the latency of masks that never came.
         key: None if isinstance(value, float) and math.isnan(value) else value
@@ -211,14 +188,14 @@ def _row(
 
 def to_markdown(content: dict[str, Any]) -> str:
     """The runs as a table, the ratios as sentences."""
+    from rt_segmentation.benchmark.report import page_head
+
     heads = ("node", "model", "at once", "camera", "network", "run", "sent [Hz]", "masks [Hz]", "missing")
     units = ("min [ms]", "p50 [ms]", "p95 [ms]", "max [ms]", "CPU [%]", "memory [MB]", "cores [ns]")
     lines = [
         *page_head("The whole node over DDS", content),
         "`highest` is the highest rate found with less than 1 % of the frames missing; latency is from the"
         " frame's stamp to the mask's arrival in another process; CPU and memory are the node's process's.",
-        "`plain` is a node as tutorials have it: eager PyTorch, conversion by copies, inference in the"
-        " callback.",
         "`at once` is the node's `parallel_frames`; `cores` is how long a byte takes from one core to the"
         " next and back, just before the run: two or three times the usual where they do not share a cache.",
         "",
@@ -252,10 +229,5 @@ def to_markdown(content: dict[str, Any]) -> str:
                     if "engine_parallel_hz" in row
                     else "."
                 )
-            )
-        if "plain_rate_ratio" in row:
-            sentences.append(
-                f"{subject} {row['plain_rate_ratio']:.1f} x the plain node's rate at"
-                f" {row['plain_latency_ratio']:.2f} of its median latency, with the camera at {row['run']}."
             )
     return "\n".join([*lines, "", *sentences]) + "\n"

@@ -5,28 +5,31 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import statistics
-from collections.abc import Callable, Sequence
 from typing import Any
 
-from rt_segmentation.benchmark.report import page_head, write_result
-from rt_segmentation.inference.engines import EngineUnavailable, installed
-from rt_segmentation.models import find_model
+from rt_segmentation.commands.options import add_benchmark, parse_size, say
 
 ROUNDS = 3
 
 
-def run(arguments: argparse.Namespace, sizes: Sequence[tuple[int, int]], say: Callable[[str], None]) -> None:
-    """Start the node with each model and engine; writes startup.json and startup.md.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_benchmark(parser)
 
-    Args:
-        arguments: of the command line.
-        sizes: (width, height) of the camera's frames [px].
-        say: told what happens.
+
+def main(arguments: argparse.Namespace) -> None:
+    """Start the node with each model and engine; writes startup.json and startup.md.
 
     Raises:
         EngineUnavailable: there is no ROS 2 here, or none of the engines asked for.
         ModelError: there is no such model.
+        OptionError: a size is not WIDTHxHEIGHT.
     """
+    from rt_segmentation.benchmark.report import write_result
+    from rt_segmentation.inference.engines import EngineUnavailable, installed
+    from rt_segmentation.models import find_model
+
+    sizes = [parse_size(text) for text in arguments.sizes]
     if importlib.util.find_spec("rclpy") is None:
         raise EngineUnavailable(
             "the node needs ROS 2: source an installation, or pip install '.[ros]' in this package's folder"
@@ -40,6 +43,7 @@ def run(arguments: argparse.Namespace, sizes: Sequence[tuple[int, int]], say: Ca
     ]
     if not pairs:
         raise EngineUnavailable(f"no engine of {', '.join(arguments.engines) or 'all'} works here")
+    arguments.out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for model in arguments.models:
         network = find_model(model).network
@@ -67,6 +71,8 @@ def run(arguments: argparse.Namespace, sizes: Sequence[tuple[int, int]], say: Ca
 
 def to_markdown(content: dict[str, Any]) -> str:
     """The starts as a table."""
+    from rt_segmentation.benchmark.report import page_head
+
     lines = [
         *page_head("From the node's start to its first mask", content),
         "From the start of the node's process to its first mask in another one, with a camera that publishes"

@@ -6,17 +6,15 @@ import argparse
 import math
 from collections import deque
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from rt_segmentation.commands.options import parse_options, to_json
+from rt_segmentation.commands.options import add_data, parse_options, to_json
 from rt_segmentation.commands.progress import progress
-from rt_segmentation.data.dataset import DatasetError, SegmentationDataset, name_some
-from rt_segmentation.data.registry import open_dataset
-from rt_segmentation.data.statistics import Statistics, survey
 from rt_segmentation.files import write_atomically
-from rt_segmentation.imaging.pictures import sheet, write_picture
-from rt_segmentation.imaging.render import colorize, overlay
+
+if TYPE_CHECKING:
+    from rt_segmentation.data.dataset import SegmentationDataset
+    from rt_segmentation.data.statistics import Statistics
 
 BAR_WIDTH = 30
 NAME_WIDTH = 22
@@ -24,13 +22,26 @@ SAMPLES = 6
 OPACITY = 0.5
 
 
-def run(arguments: argparse.Namespace) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions and their options."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    stats = actions.add_parser("stats", help="frequencies, weights, mean and std, and what is wrong")
+    add_data(stats)
+    stats.add_argument("--out", type=Path, help="write a picture of samples (.png)")
+    stats.add_argument("--json", type=Path, help="write the numbers into this file as well")
+
+
+def main(arguments: argparse.Namespace) -> None:
     """Read every frame, print the table, write JSON and a picture of samples if they are asked for.
 
     Raises:
         DatasetError: the data set cannot be opened; or, after everything is printed and written, some of its
             files are wrong.
     """
+    from rt_segmentation.data.dataset import DatasetError, name_some
+    from rt_segmentation.data.registry import open_dataset
+    from rt_segmentation.data.statistics import survey
+
     options = parse_options(arguments.option)
     dataset = open_dataset(arguments.dataset, arguments.data_root, arguments.split, options, complete=False)
     (statistics,) = deque(progress(survey(dataset), len(dataset) + 1), maxlen=1)
@@ -50,6 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def print_table(statistics: Statistics) -> None:
     """The classes with frequencies, weights and bars; then the images."""
+    import numpy as np
+
     sizes = ", ".join(f"{count} of {w}x{h}" for (w, h), count in sorted(statistics.sizes.items()))
     print(f"{statistics.frames} frames: {sizes or 'none'}\n")
     frequencies = statistics.frequencies()
@@ -76,6 +89,12 @@ def print_table(statistics: Statistics) -> None:
 
 def write_samples(dataset: SegmentationDataset, path: Path) -> None:
     """Write a picture of frames from all over the data set: image, labels, both; bad ones are skipped."""
+    import numpy as np
+
+    from rt_segmentation.data.dataset import DatasetError
+    from rt_segmentation.imaging.pictures import sheet, write_picture
+    from rt_segmentation.imaging.render import colorize, overlay
+
     palette = dataset.label_set.palette()
     rows = []
     for index in np.unique(np.linspace(0, len(dataset) - 1, SAMPLES).round().astype(int)).tolist():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+from pathlib import Path
 
 from rt_segmentation.errors import RtSegmentationError
 
@@ -12,7 +13,18 @@ class DemoUnavailableError(RtSegmentationError, RuntimeError):
     """ROS 2 is not there; the message says how to get it."""
 
 
-def run(arguments: argparse.Namespace) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--model", default="enet", help="a model, or the path of a manifest (default enet)")
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="how long the camera publishes (default 20)"
+    )
+    parser.add_argument("--rate", type=float, default=10.0, help="of the camera [Hz] (default 10)")
+    parser.add_argument("--images", type=Path, help="a folder of images, or a video, instead of the street")
+    parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for pictures and logs")
+
+
+def main(arguments: argparse.Namespace) -> None:
     """Run the demo.
 
     Raises:

@@ -5,19 +5,16 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rt_segmentation.commands.options import parse_options, to_json
+from rt_segmentation.commands.options import add_data, add_engine, parse_options, to_json
 from rt_segmentation.commands.progress import progress
-from rt_segmentation.data.dataset import SegmentationDataset
-from rt_segmentation.data.registry import open_dataset, options_for
-from rt_segmentation.evaluation.dataset import EvaluationError, predict, segment_image
-from rt_segmentation.evaluation.report import Report
 from rt_segmentation.files import write_atomically
-from rt_segmentation.imaging.pictures import sheet, write_picture
-from rt_segmentation.imaging.render import colorize, overlay
-from rt_segmentation.inference.segmenter import Segmenter
-from rt_segmentation.models import find_model
+
+if TYPE_CHECKING:
+    from rt_segmentation.data.dataset import SegmentationDataset
+    from rt_segmentation.evaluation.report import Report
+    from rt_segmentation.inference.segmenter import Segmenter
 
 BAR_WIDTH = 30
 NAME_WIDTH = 22
@@ -27,7 +24,16 @@ MEANS = ("mean_iou", "iiou", "mean_category_iou", "mean_category_iiou")
 AVERAGES = ("class_average", "global_average", "image_dice")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--model", required=True, help="a model, or the path of a manifest")
+    add_data(parser)
+    add_engine(parser)
+    parser.add_argument("--json", type=Path, help="write the result into this file as well")
+    parser.add_argument("--pictures", type=Path, help="folder for the best, median and worst frames")
+
+
+def main(arguments: argparse.Namespace) -> None:
     """Evaluate, print the table, write JSON and pictures if they are asked for.
 
     Raises:
@@ -35,6 +41,12 @@ def run(arguments: argparse.Namespace) -> None:
         DatasetError: the data are not as they should be.
         EvaluationError: they have no labels, or other classes than the model.
     """
+    from rt_segmentation.data.registry import open_dataset, options_for
+    from rt_segmentation.evaluation.dataset import EvaluationError, predict
+    from rt_segmentation.evaluation.report import Report
+    from rt_segmentation.inference.segmenter import Segmenter
+    from rt_segmentation.models import find_model
+
     manifest = find_model(arguments.model)
     labels = manifest.labels()
     options = {**options_for(arguments.dataset, labels), **parse_options(arguments.option)}
@@ -90,6 +102,10 @@ def write_pictures(segmenter: Segmenter, dataset: SegmentationDataset, report: R
 
     The frames are segmented again: keeping all predictions would need memory without bound.
     """
+    from rt_segmentation.evaluation.dataset import segment_image
+    from rt_segmentation.imaging.pictures import sheet, write_picture
+    from rt_segmentation.imaging.render import colorize, overlay
+
     folder.mkdir(parents=True, exist_ok=True)
     palette = dataset.label_set.palette()
     for kind, indices in report.frames_to_show(PICTURES_OF_EACH).items():

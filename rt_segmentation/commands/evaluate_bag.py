@@ -9,22 +9,63 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rt_segmentation.commands.options import to_json
-from rt_segmentation.evaluation.bag.job import Settings
-from rt_segmentation.evaluation.bag.report import write_report
-from rt_segmentation.evaluation.bag.report.junit import Thresholds, judge
-from rt_segmentation.evaluation.bag.run import RESULT, bins_of_each, evaluate_bags
-from rt_segmentation.evaluation.dataset import EvaluationError
+from rt_segmentation.commands.options import add_engine, add_image_bits, add_thresholds, to_json
 from rt_segmentation.files import write_atomically
+
+if TYPE_CHECKING:
+    from rt_segmentation.evaluation.bag.job import Settings
 
 DRAW_S = 0.2
 FAILED, SIGNALLED = 1, 128
 
 
-def run(arguments: argparse.Namespace) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2, or a file of ROS 1")
+    parser.add_argument(
+        "--image-topic",
+        metavar="T",
+        help="of the images (default: the only one that is not of labels or depth)",
+    )
+    parser.add_argument("--label-topic", metavar="L", help="of label images, the ground truth")
+    parser.add_argument("--labels", type=Path, metavar="DIR", help="label PNGs named by stamp in ns")
+    parser.add_argument(
+        "--void-id",
+        type=int,
+        action="append",
+        default=[],
+        choices=range(256),
+        metavar="ID",
+        help="an id that is unlabelled in the ground truth; ids of no class are anyway; may be repeated",
+    )
+    parser.add_argument(
+        "--model", action="append", required=True, help="a model, or the path of a manifest; may be repeated"
+    )
+    add_engine(parser)
+    parser.add_argument(
+        "--mode",
+        choices=("throughput", "realtime"),
+        default="throughput",
+        help="every frame as fast as it goes (default), or frames as they came, the newest wins",
+    )
+    parser.add_argument("--rate", type=float, default=1.0, help="speed of the bag's clock in real time")
+    parser.add_argument("--out", type=Path, default=Path("bag_evaluation"), help="folder for all results")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace the evaluation in --out")
+    existing.add_argument("--resume", action="store_true", help="go on with the evaluation in --out")
+    parser.add_argument("--write-bag", action="store_true", help="write the masks as a bag (mcap)")
+    parser.add_argument("--video", action="store_true", help="write the overlays as mp4")
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes, each with a bag at a time")
+    parser.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster; 'local' starts one here")
+    add_image_bits(parser)
+    add_thresholds(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
     """Evaluate, write everything, print a table.
 
     Raises:
@@ -33,6 +74,10 @@ def run(arguments: argparse.Namespace) -> None:
         SystemExit: 1 where a threshold is missed, or ground truth was asked for and none used; 130 or 143
             where a signal ended it early.
     """
+    from rt_segmentation.evaluation.bag.report import write_report
+    from rt_segmentation.evaluation.bag.report.junit import Thresholds, judge
+    from rt_segmentation.evaluation.bag.run import RESULT, evaluate_bags
+
     settings = _settings(arguments)
     thresholds = Thresholds(arguments.fail_under_miou, arguments.max_p95_ms, arguments.max_drop_rate)
     stop, got = threading.Event(), list[int]()
@@ -71,6 +116,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
+    from rt_segmentation.evaluation.bag.job import Settings
+    from rt_segmentation.evaluation.bag.run import bins_of_each
+    from rt_segmentation.evaluation.dataset import EvaluationError
+
     if arguments.rate <= 0:
         raise EvaluationError(f"--rate is {arguments.rate:g}; it must be above 0")
     return Settings(

@@ -1,43 +1,62 @@
-"""`rt_seg export`, `tune` and `cache`: engines built and timed before they are needed, and what is kept."""
+"""`rt_seg export`: an engine built before it is needed."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from rt_segmentation.bags.choosing import choose_images
 from rt_segmentation.bags.errors import BagError
-from rt_segmentation.bags.frames import to_frame
-from rt_segmentation.bags.reading import BagReader
+from rt_segmentation.commands.options import add_engine, add_image_bits, require_kept
 from rt_segmentation.commands.progress import progress
-from rt_segmentation.data.dataset import levels_of
 from rt_segmentation.files import spread
-from rt_segmentation.imaging.convert import to_rgb
-from rt_segmentation.imaging.errors import ImageError
-from rt_segmentation.imaging.levels import AUTO, Levels
-from rt_segmentation.inference import cache
-from rt_segmentation.inference.engines import Engine, EngineError, build_engine, installed
-from rt_segmentation.inference.parity import images_in, read_frame, resize_frame
-from rt_segmentation.inference.tuning import Timing, remember
-from rt_segmentation.models import ModelManifest, find_model
-from rt_segmentation.provenance import machine
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rt_segmentation.inference.engines import Engine
+    from rt_segmentation.models import ModelManifest
 
 
-def export(arguments: argparse.Namespace) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--model", required=True, help="a model, or the path of a manifest")
+    parser.add_argument("--width", type=int, help="of the network's input [px] (default: the manifest's)")
+    parser.add_argument("--height", type=int, help="of the network's input [px] (default: the manifest's)")
+    parser.add_argument("--batch", type=int, default=1, help="frames at once (default 1)")
+    add_engine(parser)
+    parser.add_argument("--out", type=Path, help="a folder for the graph as ONNX and its weights")
+    calibration = parser.add_mutually_exclusive_group()
+    calibration.add_argument(
+        "--calibrate", metavar="DATASET", help="first find int8 ranges on the train split of a data set"
+    )
+    parser.add_argument("--data-root", type=Path, help="the data set's folder")
+    calibration.add_argument(
+        "--calibrate-images", type=Path, metavar="FOLDER", help="first find int8 ranges on a folder of images"
+    )
+    calibration.add_argument(
+        "--calibrate-bag", type=Path, metavar="BAG", help="first find int8 ranges on a recorded bag's images"
+    )
+    parser.add_argument(
+        "--image-topic", metavar="T", help="of the bag (default: the only one that is not of labels or depth)"
+    )
+    parser.add_argument(
+        "--calibrate-frames", type=int, default=100, help="so many, evenly spread (default 100)"
+    )
+    add_image_bits(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
     """Build a model's engine for one size into the cache, and write the graph as ONNX if a folder is named.
 
     Raises:
         EngineError, ModelError: it cannot be built or kept; the message says why.
         DatasetError, ParityError, BagError: the frames for calibration are not as they should be.
     """
+    from rt_segmentation.inference.engines import EngineError
     from rt_segmentation.inference.engines.export import LABELS_ONLY, WEIGHTS, WITH_CONFIDENCE, graph_entry
+    from rt_segmentation.models import find_model
 
     manifest = find_model(arguments.model)
     width, height = arguments.width or manifest.width, arguments.height or manifest.height
@@ -56,19 +75,13 @@ def export(arguments: argparse.Namespace) -> None:
         for name in (WITH_CONFIDENCE, LABELS_ONLY, WEIGHTS):
             (arguments.out / name).write_bytes(entry.read(name))
         print(f"{arguments.out / WITH_CONFIDENCE}: uint8 images (N, H, W, 3) RGB to labels and confidence")
-    _require_kept("what was built")
-
-
-def _require_kept(what: str) -> None:
-    if not cache.kept():
-        raise EngineError(
-            f"{what} could not be kept in {cache.cache_root()}; make room there, or name another folder in"
-            " XDG_CACHE_HOME"
-        )
+    require_kept("what was built")
 
 
 def _build(manifest: ModelManifest, arguments: argparse.Namespace, width: int, height: int) -> Engine:
     """The engine; with frames for calibration, one that is calibrated on them."""
+    from rt_segmentation.inference.engines import EngineError, build_engine
+
     if not (arguments.calibrate or arguments.calibrate_images or arguments.calibrate_bag):
         return build_engine(manifest, arguments.engine, arguments.precision)
     if arguments.engine == "torch2trt":
@@ -99,6 +112,9 @@ def _calibration_frames(
     manifest: ModelManifest, arguments: argparse.Namespace, width: int, height: int
 ) -> tuple[list[np.ndarray], str]:
     """Frames uint8 (height, width, 3) RGB, and where they come from, in words."""
+    from rt_segmentation.data.dataset import levels_of
+    from rt_segmentation.inference.parity import images_in, read_frame, resize_frame
+
     count = arguments.calibrate_frames
     if arguments.calibrate_images is not None:
         files = spread(images_in(arguments.calibrate_images), count)
@@ -115,7 +131,7 @@ def _calibration_frames(
 
 
 def bag_frames(
-    path: Path, topic: str | None, count: int, height: int, width: int, image_bits: str = AUTO
+    path: Path, topic: str | None, count: int, height: int, width: int, image_bits: str = "auto"
 ) -> list[np.ndarray]:
     """Some of a bag's images, evenly spread; no others are decoded, and for a damaged one comes the next.
 
@@ -133,6 +149,13 @@ def bag_frames(
     Raises:
         BagError: the bag cannot be read, has no such topic or several, or none of its images can be decoded.
     """
+    from rt_segmentation.bags.choosing import choose_images
+    from rt_segmentation.bags.frames import to_frame
+    from rt_segmentation.bags.reading import BagReader
+    from rt_segmentation.imaging.convert import to_rgb
+    from rt_segmentation.imaging.errors import ImageError
+    from rt_segmentation.imaging.levels import Levels
+
     frames: list[np.ndarray] = []
     problem, levels = "there are no messages", Levels(image_bits)
     with BagReader(path) as reader:
@@ -163,90 +186,3 @@ def _dataset_images(manifest: ModelManifest, name: str, root: Path | None, count
     dataset = open_dataset(name, root, "train", options_for(name, manifest.labels()), complete=False)
     indices = spread(range(len(dataset)), count)
     return [dataset[index].image for index in progress(indices, len(indices))]
-
-
-def tune(arguments: argparse.Namespace) -> None:
-    """Time all engines and precisions that pass the gate in interleaved rounds, and remember the order.
-
-    Raises:
-        EngineError: none works here, or what was measured could not be kept.
-        ModelError: there is no such model.
-    """
-    from rt_segmentation.benchmark.engines import Group, time_group
-
-    manifest = find_model(arguments.model)
-    sizes = [parse_size(text) for text in arguments.size] or [(manifest.width, manifest.height)]
-    found = []
-    for width, height in sizes:
-        group = Group(manifest.network, str(manifest.path), width, height, installed())
-        rows = time_group(group, arguments.seconds, lambda line: print(line, file=sys.stderr))
-        timings = [Timing(r.engine, r.precision, r.median_ms) for r in rows if r.median_ms is not None]
-        if not timings:
-            raise EngineError("no engine works here: " + "; ".join(row.problem for row in rows))
-        record = remember(manifest, height, width, timings)
-        refused = {f"{row.engine} {row.precision}": row.problem for row in rows if row.problem}
-        found.append(
-            {"model": manifest.name, "width": width, "height": height, **asdict(record), "refused": refused}
-        )
-        if not arguments.json:
-            print(f"{manifest.name} {width}x{height} on {machine()}")
-            for timing in record.timings:
-                print(f"  {timing.engine:<12} {timing.precision:<6} {timing.median_ms:8.1f} ms")
-            for name, problem in refused.items():
-                print(f"  {name:<19} refused: {problem}")
-    if arguments.json:
-        print(json.dumps(found, indent=2))
-    _require_kept("what was measured")
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(width, height) [px] of 'WIDTHxHEIGHT'.
-
-    Raises:
-        EngineError: it is not of that form.
-    """
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise EngineError(f"size '{text}' should be WIDTHxHEIGHT, as 640x360")
-    return int(width), int(height)
-
-
-def run_cache(arguments: argparse.Namespace) -> None:
-    """List what the cache holds, or delete it."""
-    root = cache.cache_root()
-    if arguments.action == "clear":
-        print(f"{root}: {cache.clear() / 1e6:.1f} MB deleted")
-        return
-    rows = [describe(entry) for entry in cache.entries()]
-    if arguments.json:
-        print(json.dumps({"path": str(root), "entries": rows}, indent=2))
-        return
-    if not rows:
-        print(f"{root}: empty; engines are built at the first frames, or by `rt_seg export`")
-    for row in rows:
-        size = f"{row['width']}x{row['height']}" + (f", batch {row['batch']}" if row["batch"] else "")
-        what = " ".join(part for part in (row["kind"], row["precision"]) if part)
-        line = f"{row['model']:<20} {size:<20} {what:<18} {row['size_bytes'] / 1e6:8.1f} MB"
-        print(line + "".join(f", {note}" for note in _notes(row)))
-
-
-def describe(entry: cache.CacheEntry) -> dict[str, Any]:
-    """An entry as JSON's types; the keys are always the same."""
-    identity = entry.key["identity"]
-    return {
-        "folder": str(Path(entry.folder)),
-        "kind": entry.key["kind"],
-        **{name: identity.get(name) for name in ("model", "width", "height", "batch", "precision", "device")},
-        **{name: entry.data.get(name) for name in ("agreement", "threshold", "passed", "timings", "date")},
-        "size_bytes": entry.size_bytes,
-        "made_with": dict(entry.key["made_with"]),
-    }
-
-
-def _notes(row: dict[str, Any]) -> Iterator[str]:
-    if row["agreement"] is not None:
-        verdict = "passed" if row["passed"] else f"refused, {row['threshold']:.1%} is needed"
-        yield f"{row['agreement']:.2%} of torch's labels: {verdict}"
-    if row["timings"]:
-        best = row["timings"][0]
-        yield f"fastest: {best['engine']} {best['precision']}, {best['median_ms']:.1f} ms ({row['date']})"

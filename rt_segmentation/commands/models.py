@@ -1,26 +1,62 @@
-"""`rt_seg models`: list, show, draw and import models."""
+"""`rt_seg models`: list, show and import models."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rt_segmentation.models import ModelError, ModelManifest, find_model, list_models, load_weights
 from rt_segmentation.networks import network_names
 from rt_segmentation.networks.published import CONVENTION, published
 
+if TYPE_CHECKING:
+    from rt_segmentation.models import ModelManifest
 
-def run(arguments: argparse.Namespace) -> None:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions and their options."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    listing = actions.add_parser("list", help="the models that come with the package")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+
+    show = actions.add_parser(
+        "show", help="one model, or a network without weights, beside the papers' numbers"
+    )
+    show.add_argument("name", help="a model, the path of a manifest, or a network as 'linknet'")
+    show.add_argument("--classes", type=int, help="of a network without weights (default 19)")
+    show.add_argument("--width", type=int, help="of its input [px] (default 640)")
+    show.add_argument("--height", type=int, help="of its input [px] (default 360)")
+    show.add_argument("--json", action="store_true", help="print JSON")
+
+    importing = actions.add_parser("import", help="make a model of a foreign checkpoint")
+    importing.add_argument(
+        "checkpoint", type=Path, help="state dict (.pth), .safetensors, .npz or Torch7 (.t7)"
+    )
+    importing.add_argument("--name", required=True, help="of the model, as enet_cityscapes")
+    importing.add_argument("--out", type=Path, required=True, help="folder for manifest and weights")
+    importing.add_argument("--labels", help="label set, by name or as a YAML file (default: its authors')")
+    importing.add_argument("--width", type=int, help="of the input [px] (default: its authors')")
+    importing.add_argument("--height", type=int, help="of the input [px] (default: its authors')")
+    for statistic in ("mean", "std"):
+        importing.add_argument(
+            f"--{statistic}", type=float, nargs=3, metavar=("R", "G", "B"), help="of images in [0, 1]"
+        )
+    importing.add_argument("--license", help="of the training data, for the manifest")
+    importing.add_argument("--json", action="store_true", help="print JSON")
+
+
+def main(arguments: argparse.Namespace) -> None:
     """Run an action of `models` and print its result."""
+    from rt_segmentation.models import list_models
+
     if arguments.action == "list":
         manifests = list_models()
         _print({"models": [describe(m) for m in manifests]} if arguments.json else _table(manifests))
     elif arguments.action == "show":
         _show(arguments)
-    elif arguments.action == "slopes":
-        _draw_slopes(arguments)
     else:
         manifest = _import(arguments)
         _print(describe(manifest) if arguments.json else _lines(describe(manifest)))
@@ -32,6 +68,8 @@ def describe(manifest: ModelManifest) -> dict[str, Any]:
     The keys are always the same: `kind` ('model'), the manifest's, `classes`, `weights_ok`, `weights_problem`
     (None or a sentence), `published` (the papers' rows) and `convention`.
     """
+    from rt_segmentation.models import ModelError, load_weights
+
     problem = None
     try:
         load_weights(manifest)
@@ -54,6 +92,8 @@ def describe_network(network: str, num_classes: int, width: int, height: int) ->
 
     The keys are always the same; `parameters` and `gmacs` are None, and `note` says why, without torch.
     """
+    from rt_segmentation.models import ModelError
+
     if min(width, height) < 32:
         raise ModelError(f"width x height is {width} x {height}, both must be 32 or more")
     parameters: int | None = None
@@ -85,6 +125,8 @@ def _papers(network: str) -> dict[str, Any]:
 
 
 def _show(arguments: argparse.Namespace) -> None:
+    from rt_segmentation.models import ModelError, find_model
+
     sizes = (arguments.classes, arguments.width, arguments.height)
     # A model's short name may be a network's name too: classes or sizes ask for the network.
     if arguments.name in network_names() and (
@@ -106,15 +148,9 @@ def _show(arguments: argparse.Namespace) -> None:
     _print(content if arguments.json else _lines(content))
 
 
-def _draw_slopes(arguments: argparse.Namespace) -> None:
-    from rt_segmentation.evaluation.slopes import draw, slopes
-
-    manifest = find_model(arguments.name)
-    draw(slopes(manifest), f"{manifest.name}: slopes of the PReLUs", arguments.out)
-    print(f"wrote {arguments.out}")
-
-
 def _is_model(name: str) -> bool:
+    from rt_segmentation.models import list_models
+
     return any(name == m.name or name in m.aliases for m in list_models())
 
 

@@ -1,22 +1,70 @@
-"""What several commands read and write: options of data sets, and JSON."""
+"""What several commands share: options, how their values are read, and JSON."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from rt_segmentation.data.dataset import DatasetError
+from rt_segmentation.errors import RtSegmentationError
+
+MODELS = ("enet", "linknet", "lednet")
+"""What benchmarks time by default."""
+
+
+class OptionError(RtSegmentationError, ValueError):
+    """An option's value is not of the form that it must have; the message says which."""
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of the engine."""
+    parser.add_argument("--engine", default="auto", help="what executes the model (default auto)")
+    parser.add_argument("--precision", default="auto", help="arithmetic of the engine (default auto)")
+
+
+def add_image_bits(parser: argparse.ArgumentParser) -> None:
+    """Add how many bits 16-bit images use."""
+    parser.add_argument(
+        "--image-bits",
+        default="auto",
+        choices=("auto", "8", "10", "12", "14", "16"),
+        help="that 16-bit images use; auto (default) guesses from the images, and says so",
+    )
+
+
+def add_thresholds(parser: argparse.ArgumentParser) -> None:
+    """Add what an evaluation must reach."""
+    parser.add_argument("--fail-under-miou", type=float, metavar="X", help="exit with 1 below this mean IoU")
+    parser.add_argument("--max-p95-ms", type=float, metavar="X", help="exit with 1 above this latency")
+    parser.add_argument("--max-drop-rate", type=float, metavar="X", help="exit with 1 above this share")
+    parser.add_argument("--junit", type=Path, metavar="F", help="write the verdicts as JUnit XML")
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of a data set."""
+    parser.add_argument("--dataset", default="camvid", help="camvid, cityscapes, sunrgbd, folder or street")
+    parser.add_argument("--data-root", type=Path, help="the data set's folder; the street has none")
+    parser.add_argument("--split", default="val", help="of the data set (default val)")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of the data set, as label_set=site.yaml or annotation=coarse; may be repeated",
+    )
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     """Options of a data set, given as NAME=VALUE with a value in YAML.
 
     Raises:
-        DatasetError: one is not of that form.
+        OptionError: one is not of that form.
     """
     options = {}
     for text in texts:
@@ -26,7 +74,7 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             equals = ""
         if not name or not equals:
-            raise DatasetError(f"option '{text}' should be NAME=VALUE, as label_set=cityscapes34")
+            raise OptionError(f"option '{text}' should be NAME=VALUE, as label_set=cityscapes34")
     return options
 
 
@@ -41,3 +89,66 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nan(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def add_benchmark(parser: argparse.ArgumentParser) -> None:
+    """Add what benchmarks of engines take."""
+    add_models(parser)
+    add_sizes(parser)
+    parser.add_argument("--engines", nargs="+", default=[], help="engines (default: all that are here)")
+    parser.add_argument("--precisions", nargs="+", default=[], help="precisions (default: all there are)")
+    add_out(parser)
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """Add the models of a benchmark."""
+    parser.add_argument(
+        "--models", nargs="+", default=list(MODELS), help=f"models to time (default {', '.join(MODELS)})"
+    )
+
+
+def add_sizes(parser: argparse.ArgumentParser) -> None:
+    """Add the sizes of a benchmark's frames."""
+    parser.add_argument(
+        "--sizes", nargs="+", default=["640x360"], help="of frames, WIDTHxHEIGHT [px] (default 640x360)"
+    )
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """Add the folder of a benchmark's results."""
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmark"), help="folder for JSON and Markdown (default benchmark)"
+    )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(width, height) [px] of 'WIDTHxHEIGHT'.
+
+    Raises:
+        OptionError: it is not of that form, or below 32.
+    """
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= 32):
+        raise OptionError(f"size '{text}' is not WIDTHxHEIGHT in px, as 640x360, both 32 or more")
+    return int(width), int(height)
+
+
+def require_kept(what: str) -> None:
+    """Check that all that was made could be kept in the cache.
+
+    Raises:
+        EngineError: it could not.
+    """
+    from rt_segmentation.inference import cache
+    from rt_segmentation.inference.engines import EngineError
+
+    if not cache.kept():
+        raise EngineError(
+            f"{what} could not be kept in {cache.cache_root()}; make room there, or name another folder in"
+            " XDG_CACHE_HOME"
+        )
+
+
+def say(text: str) -> None:
+    """Tell on stderr what happens."""
+    print(text, file=sys.stderr, flush=True)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 
-from rt_segmentation.ros.parameters import to_markdown, to_yaml
-from rt_segmentation.ros.tables import NODES
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("format", choices=("yaml", "markdown"), help="a params file, or tables")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def main(arguments: argparse.Namespace) -> None:
     """Print one of the two."""
     print(params_file() if arguments.format == "yaml" else documentation(), end="")
 
 
 def params_file() -> str:
     """The content of `config/seg.yaml`."""
+    from rt_segmentation.ros.parameters import to_yaml
+    from rt_segmentation.ros.tables import NODES
+
     # One section for all nodes fits whatever name or namespace a node gets. And rcl ranks sections in the
     # order in which their names first come: one for a node, here, would beat `-p` and a user's own `/**`.
     text = (
@@ -31,6 +36,9 @@ def params_file() -> str:
 
 def documentation() -> str:
     """The content of `docs/parameters.md`."""
+    from rt_segmentation.ros.parameters import to_markdown
+    from rt_segmentation.ros.tables import NODES
+
     parts = ["# Parameters\n\nMade by `rt_seg parameters markdown`.\n"]
     parts += [f"## {node}\n\n{to_markdown(parameters)}" for node, parameters in NODES.items()]
     return "\n".join(parts)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from rt_segmentation.evaluation.bag.report import write_report
-from rt_segmentation.evaluation.bag.report.junit import Thresholds, judge
-from rt_segmentation.evaluation.bag.report.reading import read_result
+from rt_segmentation.commands.options import add_thresholds
 
 FAILED = 1
 
 
-def run(arguments: argparse.Namespace) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("result", type=Path, metavar="RESULT", help="evaluation.json of rt_seg evaluate-bag")
+    parser.add_argument("--out", type=Path, help="folder for index.html and report.md (report beside RESULT)")
+    add_thresholds(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
     """Write the page and Markdown; the thresholds decide the exit status.
 
     Raises:
@@ -19,6 +25,10 @@ def run(arguments: argparse.Namespace) -> None:
         OSError: a file cannot be read or written.
         SystemExit: 1 where a threshold is missed.
     """
+    from rt_segmentation.evaluation.bag.report import write_report
+    from rt_segmentation.evaluation.bag.report.junit import Thresholds, judge
+    from rt_segmentation.evaluation.bag.report.reading import read_result
+
     thresholds = Thresholds(arguments.fail_under_miou, arguments.max_p95_ms, arguments.max_drop_rate)
     result = read_result(arguments.result)
     folder = arguments.result.parent

@@ -8,19 +8,19 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
-from rt_segmentation.api import Segmenter
+from rt_segmentation.commands.options import add_engine, add_image_bits
 from rt_segmentation.commands.progress import progress
-from rt_segmentation.data.capture import CaptureSource
-from rt_segmentation.data.sources import IMAGE_SUFFIXES, FolderSource, ImageSource, open_source
 from rt_segmentation.errors import RtSegmentationError
-from rt_segmentation.imaging.pictures import write_picture
-from rt_segmentation.imaging.video import VideoWriter
-from rt_segmentation.inference.segmenter import Segmentation
 from rt_segmentation.text import printable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rt_segmentation.data.sources import ImageSource
+    from rt_segmentation.imaging.video import VideoWriter
+    from rt_segmentation.inference.segmenter import Segmentation
 
 KINDS = ("labels", "overlay", "color", "confidence", "video")
 SUFFIXES = {"labels": ".png", "overlay": ".jpg", "color": ".png", "confidence": ".png"}
@@ -32,7 +32,26 @@ class SegmentError(RtSegmentationError, ValueError):
     """Arguments that do not go together, or files that would be replaced; the message says which."""
 
 
-def run(arguments: argparse.Namespace) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("source", help="an image, a folder, a video, or a camera: its number, or /dev/video0")
+    parser.add_argument("--model", default="enet", help="a model, or the path of a manifest (default enet)")
+    parser.add_argument("--out", type=Path, default=Path("segmented"), help="folder (default segmented)")
+    parser.add_argument(
+        "--save",
+        default="",
+        metavar="WHAT",
+        help="of labels,overlay,color,confidence,video, with commas between"
+        " (default labels,overlay; of videos and cameras video)",
+    )
+    parser.add_argument("--show", action="store_true", help="show the overlay in a window; q ends")
+    parser.add_argument("--frames", type=int, help="stop after this many")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_engine(parser)
+    add_image_bits(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
     """Segment every image, write what was asked for, and print how fast it went.
 
     Raises:
@@ -42,6 +61,10 @@ def run(arguments: argparse.Namespace) -> None:
         OSError: a file cannot be written.
         KeyboardInterrupt: Ctrl-C, when what there is has been finished.
     """
+    from rt_segmentation.api import Segmenter
+    from rt_segmentation.data.capture import CaptureSource
+    from rt_segmentation.data.sources import FolderSource
+
     source = _open(arguments.source, arguments.image_bits)
     is_stream = not isinstance(source, FolderSource)
     kinds = _kinds(arguments.save or ("video" if is_stream else "labels,overlay"))
@@ -89,6 +112,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _open(source: str, image_bits: str) -> ImageSource:
+    from rt_segmentation.data.capture import CaptureSource
+    from rt_segmentation.data.sources import IMAGE_SUFFIXES, FolderSource, open_source
+
     path = Path(source).expanduser()
     if source.isdigit() or source.startswith("/dev/video"):
         return CaptureSource(int(source) if source.isdigit() else source)
@@ -128,6 +154,9 @@ class _Files:
                 self._refuse(path)
 
     def write(self, name: str, result: Segmentation) -> None:
+        from rt_segmentation.imaging.pictures import write_picture
+        from rt_segmentation.imaging.video import VideoWriter
+
         self._folder.mkdir(parents=True, exist_ok=True)
         for kind, path in self._paths(name).items():
             self._refuse(path)
@@ -182,6 +211,8 @@ def _picture(kind: str, result: Segmentation) -> np.ndarray:
 
 
 def _check_window() -> None:
+    import cv2
+
     try:
         cv2.namedWindow("rt_seg segment")
     except cv2.error as error:
@@ -192,5 +223,7 @@ def _check_window() -> None:
 
 
 def _show(result: Segmentation) -> bool:
+    import cv2
+
     cv2.imshow("rt_seg segment", result.overlay()[..., ::-1])
     return cv2.waitKey(1) & 0xFF not in (ord("q"), 27)

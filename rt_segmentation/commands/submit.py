@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rt_segmentation.commands.options import add_engine
 from rt_segmentation.commands.progress import progress
-from rt_segmentation.data.cityscapes import Cityscapes, label_ids_by_class
-from rt_segmentation.data.dataset import DatasetError, read_rgb
-from rt_segmentation.evaluation.dataset import segment_image
 from rt_segmentation.files import write_atomically
-from rt_segmentation.imaging.codec import encode_png
-from rt_segmentation.inference.segmenter import Segmenter
-from rt_segmentation.models import find_model
+
+if TYPE_CHECKING:
+    from rt_segmentation.data.cityscapes import Cityscapes
+    from rt_segmentation.inference.segmenter import Segmenter
 
 SIZE = (2048, 1024)
 """(width, height) of the images that the server compares [px]."""
 
 
-def run(arguments: argparse.Namespace) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("benchmark", choices=("cityscapes",))
+    parser.add_argument("--model", required=True, help="a model, or the path of a manifest")
+    parser.add_argument("--data-root", type=Path, required=True, help="the data set's folder")
+    parser.add_argument("--split", default="test", help="of the data set (default test)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the label images")
+    add_engine(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
     """Segment a split and write a PNG a frame.
 
     Raises:
@@ -26,6 +36,10 @@ def run(arguments: argparse.Namespace) -> None:
         DatasetError: the data are not as they should be, or the model's classes are not Cityscapes'.
         OSError: a file cannot be written.
     """
+    from rt_segmentation.data.cityscapes import Cityscapes
+    from rt_segmentation.inference.segmenter import Segmenter
+    from rt_segmentation.models import find_model
+
     manifest = find_model(arguments.model)
     # The labels' meaning is the model's affair; the data set gives the images alone.
     dataset = Cityscapes(arguments.data_root, arguments.split)
@@ -44,6 +58,11 @@ def write_submission(segmenter: Segmenter, dataset: Cityscapes, folder: Path) ->
         DatasetError: the model's classes are not Cityscapes' labels, or an image is not 2048x1024.
         OSError: a file cannot be written.
     """
+    from rt_segmentation.data.cityscapes import label_ids_by_class
+    from rt_segmentation.data.dataset import DatasetError, read_rgb
+    from rt_segmentation.evaluation.dataset import segment_image
+    from rt_segmentation.imaging.codec import encode_png
+
     label_ids = label_ids_by_class(segmenter.config.label_set)
     folder.mkdir(parents=True, exist_ok=True)
     for pair in progress(dataset.pairs, len(dataset)):

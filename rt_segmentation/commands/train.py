@@ -6,10 +6,10 @@ import argparse
 import importlib
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rt_segmentation.errors import MissingPackageError
-from rt_segmentation.imaging.pictures import write_picture
 
 if TYPE_CHECKING:
     from rt_segmentation.training.run import Training
@@ -18,7 +18,36 @@ BAR_WIDTH = 30
 NAME_WIDTH = 22
 
 
-def run(arguments: argparse.Namespace) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("recipe", help="name of a recipe in config/recipes, or a file (.yaml)")
+    parser.add_argument("--data-root", type=Path, help="folder of the data set, for recipes that need one")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs"), help="OUT/RECIPE holds model, logs and checkpoint (runs)"
+    )
+    parser.add_argument(
+        "--init-from", default="", metavar="MODEL", help="a model whose weights are the start"
+    )
+    parser.add_argument(
+        "--from-scratch", action="store_true", help="start at random, not from the recipe's model"
+    )
+    parser.add_argument(
+        "--folds", action="store_true", help="train and measure a model for each of the recipe's folds"
+    )
+    parser.add_argument("--fold", default="", metavar="NAME", help="of these folds train this one alone")
+    parser.add_argument("--max-hours", type=float, help="train fewer epochs, if the recipe's take longer")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show a batch, weights and time; train nothing"
+    )
+    parser.add_argument("--workers", type=int, help="processes that load and augment (default: by cores)")
+    parser.add_argument("--precision", default="auto", help="auto (default), fp32, bf16; fp16 on GPUs")
+    parser.add_argument("--compile", action="store_true", help="faster steps by torch.compile, after minutes")
+    parser.add_argument(
+        "--checkpoint-s", type=float, default=120.0, help="time between checkpoints in an epoch (120) [s]"
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
     """Train, and say where the model is and what it scored; or say what a training would do.
 
     Raises:
@@ -97,6 +126,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def show(training: Training, arguments: argparse.Namespace) -> None:
     """Print class weights and times, and write the picture of a batch; nothing else is written."""
+    from rt_segmentation.imaging.pictures import write_picture
     from rt_segmentation.training.preview import batch_picture, time_steps
 
     recipe, machine = training.recipe, training.machine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rt_segmentation.ros.start import answer_signals
+from rt_segmentation.ros.signals import answer_signals
 
 if __name__ == "__main__":
     answer_signals()

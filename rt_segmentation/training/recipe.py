@@ -13,7 +13,7 @@ from rt_segmentation.data.augment import Augmentation
 from rt_segmentation.data.mixing import Mixing
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.resources import share_dir
-from rt_segmentation.training.settings import SettingsError, read_settings
+from rt_segmentation.settings import SettingsError, read_settings
 
 NOT_INHERITED = ("base", "name", "aliases")
 """Keys that a recipe does not take over from its base."""
@@ -267,7 +267,7 @@ class Recipe:
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that come with the package, as 'enet_camvid' and 'ablations/enet'.
+    """Names of the recipes that come with the package, as 'enet_camvid'.
 
     Files whose names begin with '_' are bases of others and no whole recipes.
     """

@@ -16,8 +16,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.node import SEGMENTATION, Bench, Run, highest_rate
-from rt_segmentation.commands.benchmark_node import run as run_benchmark
-from rt_segmentation.commands.benchmark_node import to_markdown
+from rt_segmentation.commands.benchmark_node import main, to_markdown
 from rt_segmentation.models import ModelManifest
 
 
@@ -91,10 +90,17 @@ class Played:
 
 
 def benchmark(out: Path, *models: str) -> None:
-    arguments = Namespace(
-        models=models, parallel=[1], minutes=1, engines=None, precisions=None, out=out, compare=None
+    main(
+        Namespace(
+            models=models,
+            sizes=["640x360"],
+            engine="auto",
+            precision="auto",
+            parallel=[1],
+            minutes=1,
+            out=out,
+        )
     )
-    run_benchmark(arguments, [(640, 360)], lambda _: None)
 
 
 def test_each_row_is_written_and_a_setting_that_fails_is_a_row(
@@ -144,3 +150,23 @@ def test_runs_as_a_table_with_their_ratios() -> None:
     assert f"| rt_segmentation | enet | 2 | {cells} |" in lines
     assert "| 20.0 |  | 30.0 |" in text
     assert "0.90 of the rate of its engine alone at 640x360, 33.0 Hz" in lines[-1]
+
+
+def test_the_plain_node_is_put_beside_ours() -> None:
+    from tools.benchmarks.beside_plain import compare
+
+    ours = Run(30.0, 100, 99, 0.01, 30.0, 10, 20.0, 30, 40, 150, 300)
+    plain = Run(30.0, 100, 50, 0.5, 15.0, 50, 80.0, 90, 99, 100, 900)
+    described = {
+        "node": "rt_segmentation",
+        "model": "enet",
+        "parallel_frames": 2,
+        "camera": (64, 48),
+        "network": (64, 48),
+    }
+    first, second = compare(described, "30 Hz", ours, plain)
+    assert (first["plain_rate_ratio"], first["plain_latency_ratio"]) == (2.0, 0.25)
+    assert (second["node"], second["parallel_frames"], second["masks"]) == ("plain", 1, 50)
+    silent = Run(30.0, 100, 0, 1.0, 0.0, 0, 0, 0, 0, 0, 0)
+    with pytest.raises(BenchmarkError, match="too few masks"):
+        compare(described, "30 Hz", ours, silent)

@@ -1,4 +1,4 @@
-"""`rt_seg benchmark messages`: real messages, each way measured."""
+"""The instrument for messages: real messages, each way measured."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
 PATIENCE_S = 120.0
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_each_way_is_measured_and_told(ros_environment: None, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "rt_segmentation.cli", "benchmark", "messages", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "tools.benchmarks.messages", "--out", str(tmp_path)]
     command += ["--sizes", "64x48", "1280x720"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "messages.json").read_text())["rows"]
     assert [(row["width"], row["encoding"]) for row in rows] == [

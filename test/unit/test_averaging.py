@@ -14,9 +14,9 @@ pytest.importorskip("lightning", reason="pip install 'rt_segmentation[train]'")
 import lightning  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
+from rt_segmentation.settings import read_settings  # noqa: E402
 from rt_segmentation.training.averaging import averaging, tail_share  # noqa: E402
 from rt_segmentation.training.recipe import Recipe  # noqa: E402
-from rt_segmentation.training.settings import read_settings  # noqa: E402
 
 
 class Falling(lightning.LightningModule):

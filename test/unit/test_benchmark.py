@@ -8,28 +8,32 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
 
-from rt_segmentation.arguments import build_parser
 from rt_segmentation.benchmark import cores
-from rt_segmentation.benchmark.chart import draw_chart
-from rt_segmentation.benchmark.engines import Group, Row, measure_peaks, put_beside_peaks, time_group
+from rt_segmentation.benchmark.engines import Group, Row, time_group
 from rt_segmentation.benchmark.errors import BenchmarkError
-from rt_segmentation.benchmark.networks import (
+from rt_segmentation.benchmark.report import to_json, to_markdown
+from rt_segmentation.cli import build_parser
+from rt_segmentation.commands import benchmark as command
+from rt_segmentation.commands.options import OptionError
+from rt_segmentation.inference.engines import EngineError
+from rt_segmentation.models import ModelManifest, find_model
+from tools.benchmarks import engines as tool
+from tools.benchmarks.chart import draw_chart
+from tools.benchmarks.engines import describe, explain
+from tools.benchmarks.networks import (
     NetworkCost,
     benchmarked_model,
     network_cost,
     sizes_for,
 )
-from rt_segmentation.benchmark.report import to_json, to_markdown
-from rt_segmentation.commands import benchmark as command
-from rt_segmentation.inference.engines import EngineError
-from rt_segmentation.models import ModelManifest, find_model
+from tools.benchmarks.peak import measure_peaks, put_beside_peaks
 
 COST = NetworkCost("enet", "enet", 640, 360, 2.0, 360_000, 0.7, 3.8, 0.55)
 
@@ -51,7 +55,7 @@ def test_what_cannot_be_built_is_said(tmp_path: Path) -> None:
     group = Group("enet", str(tmp_path / "none.yaml"), 64, 48, (("torch", "fp32"),))
     (failed,) = time_group(group, 0.1)
     assert "none.yaml does not exist" in failed.problem and failed.median_ms is None
-    assert "none.yaml does not exist" in to_markdown(to_json([failed], [], {}, "x"))
+    assert "none.yaml does not exist" in to_markdown(to_json([failed]))
 
 
 def test_a_candidate_that_dies_leaves_the_others_their_numbers(small_model: ModelManifest) -> None:
@@ -80,7 +84,7 @@ def test_a_batch_is_timed_as_one(small_model: ModelManifest) -> None:
         for timed in time_group(Group("enet", str(small_model.path), 64, 48, candidates, batch=batch), 0.1):
             assert timed.batch == batch and timed.median_ms is not None and timed.eager_ratio is not None
             assert timed.fps == pytest.approx(1e3 * batch / timed.median_ms, rel=0.01)
-    page = to_markdown(to_json([timed], [], {}, "x"))
+    page = to_markdown(to_json([timed]))
     assert "## " in page and "64x48, 3 frames at once" in page
 
 
@@ -89,7 +93,7 @@ def test_the_way_from_core_to_core_is_measured_beside_each_row(small_model: Mode
     group = Group("enet", str(small_model.path), 64, 48, (("torch", "fp32"),))
     (timed,) = time_group(group, 0.1)
     assert timed.core_round_trip_ns is not None and timed.core_round_trip_ns > 0
-    assert f"| {timed.core_round_trip_ns:.0f} |" in to_markdown(to_json([timed], [], {}, "x"))
+    assert f"| {timed.core_round_trip_ns:.0f} |" in to_markdown(to_json([timed]))
 
 
 def test_one_core_has_no_way_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,8 +115,9 @@ def test_peaks_are_measured_where_they_can_be() -> None:
 
 
 def test_the_page_marks_what_loses_too_much() -> None:
-    content = to_json([row("openvino", "fp32", 30.0), row("openvino", "int8", 20.0, 0.7)], [COST], {}, "x")
-    page = to_markdown(json.loads(json.dumps(content)))
+    content = describe([row("openvino", "fp32", 30.0), row("openvino", "int8", 20.0, 0.7)], [COST], {})
+    content = json.loads(json.dumps(content))
+    page = to_markdown(content, explain(content, False))
     lines = {line.split("|")[2].strip(): line for line in page.splitlines() if line.startswith("| openvino")}
     assert "(!)" in lines["int8"] and "(!)" not in lines["fp32"]
     assert "counts for no claim" in page
@@ -123,7 +128,7 @@ def test_the_chart_shows_one_size() -> None:
     pytest.importorskip("matplotlib")
     from matplotlib.image import imread
 
-    content = to_json([row("openvino", "fp32", 30.0), row("openvino", "int8", 20.0, 0.7)], [COST], {}, "x")
+    content = describe([row("openvino", "fp32", 30.0), row("openvino", "int8", 20.0, 0.7)], [COST], {})
     chart = draw_chart(content)
     assert chart is not None and imread(io.BytesIO(chart)).std() > 0.01
     content["networks"][0]["mean_iou"] = None
@@ -140,10 +145,19 @@ def test_costs_are_those_of_the_papers(tmp_path: Path) -> None:
     assert enet.fp16_mib == pytest.approx(0.7, abs=0.05) and enet.mean_iou is not None
 
 
-def test_engines_are_timed_by_default_with_segnet_beside_them() -> None:
-    assert build_parser().parse_args(["benchmark"]).subject == "engines"
-    assert command._default_models("engines") == ["enet", "linknet", "lednet", "segnet"]
-    assert command._default_models("node") == ["enet", "linknet", "lednet"]
+def test_a_subject_has_its_own_options_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    given = build_parser().parse_args(["benchmark", "node", "--parallel", "1", "2"])
+    assert (given.subject, given.models, given.sizes) == ("node", ["enet", "linknet", "lednet"], ["640x360"])
+    for wrong in (["startup", "--compare", "eager"], ["node", "--batches", "2"], ["layers"], []):
+        with pytest.raises(SystemExit):
+            build_parser().parse_args(["benchmark", *wrong])
+
+
+def test_the_papers_benchmark_has_segnet() -> None:
+    parser = argparse.ArgumentParser()
+    tool.add_arguments(parser)
+    given = parser.parse_args([])
+    assert given.models == ["enet", "linknet", "lednet", "segnet"] and given.sizes == []
 
 
 def test_sizes_are_those_of_the_papers() -> None:
@@ -154,7 +168,10 @@ def test_sizes_are_those_of_the_papers() -> None:
     assert sizes_for("segnet", True, True) == sizes_for("enet", True, True)
 
 
-def test_candidates_take_turns_beside_eager(small_model: ModelManifest, tmp_path: Path) -> None:
+@pytest.mark.parametrize("main", [command.main, tool.main])
+def test_candidates_take_turns_beside_eager(
+    main: Callable[[argparse.Namespace], None], small_model: ModelManifest, tmp_path: Path
+) -> None:
     arguments = argparse.Namespace(
         subject="engines",
         models=[str(small_model.path)],
@@ -168,7 +185,7 @@ def test_candidates_take_turns_beside_eager(small_model: ModelManifest, tmp_path
         full=False,
         out=tmp_path / "out",
     )
-    command.run(arguments)
+    main(arguments)
     content = json.loads((tmp_path / "out" / "engines.json").read_text())
     taken = [(timed["engine"], timed["batch"]) for timed in content["rows"]]
     assert taken == [("eager", 1), ("torch", 1), ("eager", 2), ("torch", 2)]
@@ -180,16 +197,17 @@ def test_candidates_take_turns_beside_eager(small_model: ModelManifest, tmp_path
         assert 0 < timed["median_ms"] <= timed["p95_ms"]
         assert timed["fps"] == pytest.approx(1000 * timed["batch"] / timed["median_ms"], rel=0.01)
         assert (timed["network"], timed["width"], timed["height"]) == ("enet", 64, 48)
-        assert timed["model"] == str(small_model.path) and timed["peak_share"] > 0
+        assert timed["model"] == str(small_model.path)
+        assert (timed["peak_share"] is not None) == (main is tool.main)
         assert timed["miou_loss"] is None
     assert {"commit", "machine", "versions"} <= set(content)
     assert "| torch | fp32 |" in (tmp_path / "out" / "engines.md").read_text()
     arguments.engines = ["abacus"]
     with pytest.raises(EngineError, match="unknown engine 'abacus'; there are"):
-        command.run(arguments)
+        main(arguments)
     arguments.batches = [0]
     with pytest.raises(BenchmarkError, match="a batch of 0 frames cannot be timed"):
-        command.run(arguments)
+        main(arguments)
     arguments.sizes = ["640"]
-    with pytest.raises(BenchmarkError, match="size '640' is not WIDTHxHEIGHT"):
-        command.run(arguments)
+    with pytest.raises(OptionError, match="size '640' is not WIDTHxHEIGHT"):
+        main(arguments)

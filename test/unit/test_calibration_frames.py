@@ -15,7 +15,7 @@ from street_bags import BEGIN_NS, PERIOD_NS, image, street, street_bag, write_ba
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import to_frame
 from rt_segmentation.bags.reading import Message
-from rt_segmentation.commands import engines as command
+from rt_segmentation.commands import export as command
 from rt_segmentation.imaging.convert import to_rgb
 from rt_segmentation.imaging.frame import Frame
 

@@ -27,7 +27,7 @@ def test_a_fault_of_the_package_is_not_taken_for_bad_input(
     def fail(_: object) -> None:
         raise error
 
-    monkeypatch.setattr(parameters, "run", fail)
+    monkeypatch.setattr(parameters, "main", fail)
     with pytest.raises(type(error)):
         main(["parameters", "yaml"])
     assert "this is a fault of rt_segmentation" in capsys.readouterr().err

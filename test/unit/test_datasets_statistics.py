@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from dataset_layouts import image, write
 
-from rt_segmentation.commands.dataset import run
+from rt_segmentation.commands.dataset import main as run
+from rt_segmentation.commands.options import OptionError
 from rt_segmentation.data.camvid import CamVid
 from rt_segmentation.data.dataset import DatasetError
 from rt_segmentation.data.statistics import Statistics, notes, survey
@@ -152,7 +153,7 @@ def test_many_problems_are_counted(tmp_path: Path, labels: LabelSet) -> None:
 
 def test_a_wrong_option_is_named(tmp_path: Path) -> None:
     for text in ("label_set", "=3", "a=[1"):
-        with pytest.raises(DatasetError, match="should be NAME=VALUE"):
+        with pytest.raises(OptionError, match="should be NAME=VALUE"):
             run(arguments(tmp_path, option=[text]))
 
 

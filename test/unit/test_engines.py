@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
@@ -19,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rt_segmentation.commands import engines as command
+from rt_segmentation.cli import main
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference import cache, engines
 from rt_segmentation.inference.engines import Engine, EngineError, EngineUnavailable, build_engine
@@ -291,32 +290,20 @@ def test_the_commands(
 ) -> None:
     pytest.importorskip("onnxruntime")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    command.export(
-        argparse.Namespace(
-            model=str(small_model.path),
-            width=None,
-            height=None,
-            batch=1,
-            engine="onnxruntime",
-            precision="fp32",
-            out=tmp_path / "out",
-            calibrate=None,
-            calibrate_images=None,
-            calibrate_bag=None,
-        )
-    )
+    options = ["--engine", "onnxruntime", "--precision", "fp32", "--out", str(tmp_path / "out")]
+    assert main(["export", "--model", str(small_model.path), *options]) == 0
     assert "small 160x120, batch 1: engine onnxruntime in fp32" in capsys.readouterr().out
     assert (tmp_path / "out" / "network.onnx").is_file() and (tmp_path / "out" / "weights.bin").is_file()
-    command.run_cache(argparse.Namespace(action="list", json=True))
+    assert main(["cache", "list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["entries"]
     assert {row["kind"] for row in rows} == {"graph", "reference", "onnxruntime"}
     (verdict,) = (row["agreement"] for row in rows if row["kind"] == "onnxruntime")
     assert verdict == pytest.approx(1, abs=0.005)
-    command.run_cache(argparse.Namespace(action="list", json=False))
+    assert main(["cache", "list"]) == 0
     assert "160x120, batch 1" in capsys.readouterr().out
-    command.run_cache(argparse.Namespace(action="clear", json=False))
+    assert main(["cache", "clear"]) == 0
     assert "MB deleted" in capsys.readouterr().out
-    command.run_cache(argparse.Namespace(action="list", json=False))
+    assert main(["cache", "list"]) == 0
     assert "empty" in capsys.readouterr().out
 
 

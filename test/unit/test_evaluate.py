@@ -78,7 +78,7 @@ def test_json_holds_the_scores_of_the_predictions(
     small_model: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_camvid(tmp_path, 3)
-    evaluate.run(arguments(small_model, tmp_path, json=tmp_path / "e.json"))
+    evaluate.main(arguments(small_model, tmp_path, json=tmp_path / "e.json"))
     content = json.loads((tmp_path / "e.json").read_text())
     assert {key: content[key] for key in ("model", "engine", "precision", "dataset", "split", "frames")} == {
         "model": "small",
@@ -108,7 +108,7 @@ def test_json_holds_the_scores_of_the_predictions(
 
 def test_pictures_show_the_best_the_median_and_the_worst(small_model: ModelManifest, tmp_path: Path) -> None:
     make_camvid(tmp_path, 2)
-    evaluate.run(arguments(small_model, tmp_path, pictures=tmp_path / "pictures"))
+    evaluate.main(arguments(small_model, tmp_path, pictures=tmp_path / "pictures"))
     for kind in ("best", "median", "worst"):
         picture = cv2.imread(str(tmp_path / "pictures" / f"{kind}.png"))
         assert picture is not None and picture.shape[1] == 4 * 480
@@ -140,10 +140,10 @@ def test_data_without_labels_or_with_other_classes_are_refused(
 ) -> None:
     write(tmp_path / "leftImg8bit/test/bonn/bonn_000000_000019_leftImg8bit.png", image(0))
     with pytest.raises(EvaluationError, match="split 'test' of cityscapes has no labels"):
-        evaluate.run(arguments(small_model, tmp_path, dataset="cityscapes", split="test"))
+        evaluate.main(arguments(small_model, tmp_path, dataset="cityscapes", split="test"))
     make_cityscapes(tmp_path, "val", ["ulm_000000_000019"], [blocks(0, range(34))])
     with pytest.raises(EvaluationError, match="camvid11 is not the data set's cityscapes19"):
-        evaluate.run(arguments(small_model, tmp_path, dataset="cityscapes"))
+        evaluate.main(arguments(small_model, tmp_path, dataset="cityscapes"))
 
 
 @pytest.mark.parametrize("label_set", ["cityscapes19", "cityscapes19_void", "cityscapes20", "cityscapes34"])

@@ -110,7 +110,7 @@ def test_every_frame_is_left_out_once_and_never_trained_on_then() -> None:
 
 def test_camvids_drives_are_its_folds(shared_data: Path) -> None:
     parts = [open_by_name("camvid", shared_data / "camvid", split) for split in ("train", "val")]
-    folds = load_recipe("ablations/enet_folds").folds
+    folds = load_recipe(Path(__file__).parents[2] / "research/ablations/enet_folds.yaml").folds
     assert folds is not None and folds.join_validation
     assert groups_of(parts, re.compile(folds.by)) == {"0001TP": 62, "0006R0": 101, "0016E5": 305}
 

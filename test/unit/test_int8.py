@@ -21,8 +21,8 @@ pytest.importorskip("openvino")
 
 import openvino
 
-from rt_segmentation.arguments import build_parser
-from rt_segmentation.commands import engines as command
+from rt_segmentation.cli import build_parser
+from rt_segmentation.commands import export as command
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable, _defaults, build_engine
 from rt_segmentation.inference.engines.export import LABELS_ONLY, WITH_CONFIDENCE, graph_entry

@@ -28,10 +28,10 @@ from rt_segmentation.inference.deploy import deploy
 from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.models import ModelManifest, load_weights, read_manifest, save_model
 from rt_segmentation.networks import NetworkError, build_network, register_network
+from rt_segmentation.settings import read_settings
 from rt_segmentation.training.losses import SegmentationLoss
 from rt_segmentation.training.module import SegmentationModule
 from rt_segmentation.training.recipe import Loss, Recipe
-from rt_segmentation.training.settings import read_settings
 
 PLACE = "depthwise_network:Depthwise"
 
@@ -206,7 +206,7 @@ def test_a_fault_in_a_network_of_the_users_is_not_blamed_on_the_package(
     def fail(arguments: Any) -> None:
         raise RuntimeError("shape '[1, 2]' is invalid")
 
-    monkeypatch.setattr("rt_segmentation.commands.parameters.run", fail)
+    monkeypatch.setattr("rt_segmentation.commands.parameters.main", fail)
     with pytest.raises(RuntimeError):
         main(["--network", PLACE, "parameters", "yaml"])
     assert f"a fault of your network ({PLACE}) or of rt_segmentation" in capsys.readouterr().err

@@ -33,10 +33,14 @@ def write(folder: Path, content: dict[str, Any], name: str = "tiny") -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", recipe_names())
+ABLATIONS = sorted((Path(__file__).parents[2] / "research" / "ablations").glob("[!_]*.yaml"))
+
+
+@pytest.mark.parametrize("name", [*recipe_names(), *(f"ablation_{path.stem}" for path in ABLATIONS)])
 def test_every_recipe_reads_and_its_network_builds(name: str) -> None:
-    recipe = load_recipe(name)
-    assert recipe.name == name.replace("ablations/", "ablation_")
+    ablations = {f"ablation_{path.stem}": path for path in ABLATIONS}
+    recipe = load_recipe(ablations.get(name, name))
+    assert recipe.name == name
     assert recipe.source and recipe.data_license
     assert not any(part.get("split") in ("val", "test") for part in recipe.train)
     classes = 1
@@ -52,7 +56,7 @@ def test_every_recipe_reads_and_its_network_builds(name: str) -> None:
 
 
 def test_what_a_recipe_starts_from_is_a_recipe_of_its_network() -> None:
-    by_name = {load_recipe(name).name: load_recipe(name) for name in recipe_names()}
+    by_name = {recipe.name: recipe for recipe in map(load_recipe, [*recipe_names(), *ABLATIONS])}
     starting = [recipe for recipe in by_name.values() if recipe.init_from]
     assert len(starting) >= 6
     for recipe in starting:
@@ -63,7 +67,7 @@ def test_what_a_recipe_starts_from_is_a_recipe_of_its_network() -> None:
 
 
 def test_teachers_are_recipes_of_the_same_classes_and_learn_from_no_pupil() -> None:
-    by_name = {load_recipe(name).name: load_recipe(name) for name in recipe_names()}
+    by_name = {recipe.name: recipe for recipe in map(load_recipe, [*recipe_names(), *ABLATIONS])}
     learning = [recipe for recipe in by_name.values() if recipe.distillation.teachers]
     assert len(learning) >= 3
     for recipe in learning:
@@ -165,7 +169,7 @@ def test_missing_keys_and_files_are_named(tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match=f"key '{key}' is missing; required are name, source"):
             load_recipe(path)
     with pytest.raises(
-        RecipeError, match=r"unknown recipe 'nowhere'; there are ablations/enet, .*enet_camvid"
+        RecipeError, match=r"unknown recipe 'nowhere'; there are enet_camvid, .*lednet_camvid"
     ):
         load_recipe("nowhere")
     with pytest.raises(RecipeError, match="cannot be read"):

@@ -242,7 +242,7 @@ def test_ctrl_c_leaves_whole_files_and_says_so(
         written.append(path)
         write_picture(path, picture)
 
-    monkeypatch.setattr("rt_segmentation.commands.segment.write_picture", interrupted)
+    monkeypatch.setattr("rt_segmentation.imaging.pictures.write_picture", interrupted)
     assert main(["segment", str(images), *segment, "--save", "labels,video"]) == 130
     said = capsys.readouterr()
     assert "2 files" not in said.out and "3 files in" in said.out and "interrupted" in said.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
 import cv2
@@ -10,9 +11,9 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed: no network to look into")
 
-from rt_segmentation.cli import main
-from rt_segmentation.evaluation.slopes import slopes
-from rt_segmentation.models import find_model, load_weights
+from research import slopes as tool
+from research.slopes import slopes
+from rt_segmentation.models import ModelError, find_model, load_weights
 
 
 def test_slopes_are_the_weights_of_all_prelus_from_first_to_last() -> None:
@@ -28,10 +29,10 @@ def test_slopes_are_the_weights_of_all_prelus_from_first_to_last() -> None:
         assert f"{one.layer}.running_mean" not in weights
 
 
-def test_command_draws_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_they_are_drawn(tmp_path: Path) -> None:
     picture = tmp_path / "slopes.png"
-    assert main(["models", "slopes", "enet", "--out", str(picture)]) == 0
+    tool.main(Namespace(name="enet", out=picture))
     drawn = cv2.imread(str(picture))
     assert drawn is not None and np.ptp(drawn) > 100
-    assert main(["models", "slopes", "lednet", "--out", str(tmp_path / "none.png")]) == 2
-    assert "which has no PReLU" in capsys.readouterr().err
+    with pytest.raises(ModelError, match="which has no PReLU"):
+        tool.main(Namespace(name="lednet", out=tmp_path / "none.png"))

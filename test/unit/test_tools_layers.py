@@ -1,8 +1,9 @@
-"""`rt_seg benchmark layers`: every layer that is executed is in the table, and nothing else."""
+"""The instrument for layers: every layer that is executed is in the table, and nothing else."""
 
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,13 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("openvino")
 
-from rt_segmentation.cli import main
+from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.models import ModelManifest
+from tools.benchmarks import layers
+
+
+def measure(model: ModelManifest, precision: str, out: Path) -> None:
+    layers.main(Namespace(models=[str(model.path)], sizes=["96x64"], precisions=[precision], out=out))
 
 
 def test_layers_are_told_by_kind(
@@ -22,8 +28,7 @@ def test_layers_are_told_by_kind(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    arguments = ["--models", str(small_model.path), "--sizes", "96x64", "--precisions", "fp32"]
-    assert main(["benchmark", "layers", *arguments, "--out", str(tmp_path)]) == 0
+    measure(small_model, "fp32", tmp_path)
     (row,) = json.loads((tmp_path / "layers.json").read_text())["rows"]
     assert (row["width"], row["height"], row["precision"]) == (96, 64, "fp32")
     assert row["arithmetic_ms"] > 0
@@ -36,9 +41,6 @@ def test_layers_are_told_by_kind(
     assert (tmp_path / "layers.md").read_text() in capsys.readouterr().out
 
 
-def test_what_is_missing_is_one_sentence(
-    small_model: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["--models", str(small_model.path), "--precisions", "int8", "--out", str(tmp_path)]
-    assert main(["benchmark", "layers", *arguments]) == 2
-    assert "has no int8 ranges" in capsys.readouterr().err
+def test_what_is_missing_is_one_sentence(small_model: ModelManifest, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="has no int8 ranges"):
+        measure(small_model, "int8", tmp_path)

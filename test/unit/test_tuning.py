@@ -14,7 +14,9 @@ import pytest
 
 from rt_segmentation.benchmark import engines as benchmark
 from rt_segmentation.benchmark.engines import Group, Row
-from rt_segmentation.commands import engines as command
+from rt_segmentation.commands import cache as cache_command
+from rt_segmentation.commands import tune as command
+from rt_segmentation.commands.options import OptionError, parse_size
 from rt_segmentation.inference import cache, engines, tuning
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable, build_engine
 from rt_segmentation.inference.parity import Gate
@@ -165,11 +167,11 @@ def test_the_command(
         return rows
 
     monkeypatch.setattr(benchmark, "time_group", timed)
-    monkeypatch.setattr(command, "installed", lambda: [("torch", "fp32"), ("openvino", "bf16"), ("x", "y")])
+    monkeypatch.setattr(engines, "installed", lambda: [("torch", "fp32"), ("openvino", "bf16"), ("x", "y")])
     arguments = argparse.Namespace(
         model=str(small_model.path), size=["160x120", "64x48"], seconds=1.0, json=False
     )
-    command.tune(arguments)
+    command.main(arguments)
     out = capsys.readouterr().out
     assert "small 160x120" in out and "x y" in out and "refused: it gives other labels" in out
     assert recall(small_model, 120, 160).timings == (
@@ -177,10 +179,10 @@ def test_the_command(
         Timing("torch", "fp32", 50.0),
     )
     assert recall(small_model, 48, 64).timings
-    command.run_cache(argparse.Namespace(action="list", json=False))
+    cache_command.main(argparse.Namespace(action="list", json=False))
     assert "fastest: openvino bf16, 49.0 ms" in capsys.readouterr().out
     arguments.json = True
-    command.tune(arguments)
+    command.main(arguments)
     (first, _) = json.loads(capsys.readouterr().out)
     assert first["timings"][0]["engine"] == "openvino" and first["refused"] == {
         "x y": "it gives other labels"
@@ -188,16 +190,16 @@ def test_the_command(
     # What took minutes is shown, wherever it could be kept.
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
     with pytest.raises(EngineError, match="what was measured could not be kept in /proc/none/rt_segm"):
-        command.tune(arguments)
+        command.main(arguments)
     assert json.loads(capsys.readouterr().out)[0]["timings"]
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(command, "installed", lambda: [("x", "y")])
+    monkeypatch.setattr(engines, "installed", lambda: [("x", "y")])
     with pytest.raises(EngineError, match="no engine works here: it gives other labels"):
-        command.tune(arguments)
+        command.main(arguments)
     assert len([entry for entry in cache.entries() if entry.key["kind"] == "tuned"]) == 2
 
 
-@pytest.mark.parametrize("text", ["640", "640x", "x360", "640x36o", "-1x5"])
+@pytest.mark.parametrize("text", ["640", "640x", "x360", "640x36o", "-1x5", "16x360"])
 def test_a_bad_size_is_one_sentence(text: str) -> None:
-    with pytest.raises(EngineError, match=f"size '{text}' should be WIDTHxHEIGHT, as 640x360"):
-        command.parse_size(text)
+    with pytest.raises(OptionError, match=f"size '{text}' is not WIDTHxHEIGHT in px, as 640x360"):
+        parse_size(text)

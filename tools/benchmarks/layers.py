@@ -1,17 +1,27 @@
-"""Where a network's time goes: OpenVINO's own clock of every layer, by kind."""
+"""Where a network's time goes: OpenVINO's own clock of every layer, by kind.
+
+`python -m tools.benchmarks.layers --models enet` writes layers.json and layers.md.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from rt_segmentation.benchmark.networks import NetworkCost
+from rt_segmentation.benchmark.cores import core_round_trip_ns
+from rt_segmentation.benchmark.report import page_head, write_result
+from rt_segmentation.commands.options import add_models, add_out, add_sizes, parse_size, say
 from rt_segmentation.inference.engines import build_engine
 from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry, onnx_model
 from rt_segmentation.inference.engines.openvino_engine import compile_graph
 from rt_segmentation.inference.parity import parity_frames
 from rt_segmentation.inference.quantization import load_ranges
-from rt_segmentation.models import ModelManifest
+from rt_segmentation.models import ModelManifest, find_model
+from tools.benchmarks.networks import NetworkCost, network_cost
+from tools.benchmarks.peak import PEAK_S, measure_peaks
+from tools.running import run_tool
 
 WARM_UP_FRAMES = 5
 FRAMES = 50
@@ -68,3 +78,71 @@ def measure_layers(manifest: ModelManifest, precision: str, width: int, height: 
 def arithmetic_ms(cost: NetworkCost, peak_gops: float) -> float:
     """What the convolutions of a frame would take at a peak of 1e9 operations a second [ms]."""
     return 2 * cost.gmacs / peak_gops * 1e3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_models(parser)
+    add_sizes(parser)
+    parser.add_argument("--precisions", nargs="+", default=["int8"], help="precisions (default int8)")
+    add_out(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Time the layers of each model; writes layers.json and layers.md.
+
+    Raises:
+        EngineError: a precision is not to be had here.
+        ModelError: there is no such model.
+    """
+    sizes = [parse_size(text) for text in arguments.sizes]
+    precisions = arguments.precisions
+    peaks = measure_peaks([("openvino", precision) for precision in precisions], PEAK_S, say)
+    rows: list[dict[str, Any]] = []
+    for model in arguments.models:
+        manifest = find_model(model)
+        for width, height in sizes:
+            cost = network_cost(manifest, model, width, height)
+            for precision in precisions:
+                say(f"{model} {width}x{height} {precision}")
+                round_trip_ns = core_round_trip_ns()
+                kinds = measure_layers(manifest, precision, width, height)
+                peak_gops = peaks.get(("openvino", precision))
+                limit_ms = None if peak_gops is None else round(arithmetic_ms(cost, peak_gops), 2)
+                described = {"model": model, "width": width, "height": height, "precision": precision}
+                measured = {"arithmetic_ms": limit_ms, "core_round_trip_ns": round_trip_ns}
+                rows.append({**described, **measured, "layers": [asdict(kind) for kind in kinds]})
+    write_result(arguments.out, "layers", rows, to_markdown)
+
+
+def to_markdown(content: dict[str, Any]) -> str:
+    """A table for each model, size and precision."""
+    lines = [
+        *page_head("Layers", content),
+        "Times of one frame by OpenVINO's clock around every layer, by kind; `arithmetic` is what the"
+        " convolutions would take at the rate that plain 3x3 convolutions with 256 channels reach here.",
+    ]
+    for row in content["rows"]:
+        total_ms = sum(kind["ms"] for kind in row["layers"])
+        limit = "" if row["arithmetic_ms"] is None else f"; arithmetic {row['arithmetic_ms']:.1f} ms"
+        if row["core_round_trip_ns"] is not None:
+            limit += f"; {row['core_round_trip_ns']:.0f} ns from core to core and back"
+        count = sum(kind["count"] for kind in row["layers"])
+        lines += [
+            "",
+            f"## {row['model']}, {row['width']}x{row['height']}, {row['precision']}",
+            "",
+            f"{count} layers, {total_ms:.1f} ms{limit}.",
+            "",
+            "| operation | kernel | layers | ms | share |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {k['kind']} | {k['kernel']} | {k['count']} | {k['ms']:.2f} | {k['ms'] / total_ms:.0%} |"
+            for k in row["layers"]
+        ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    run_tool(__doc__, add_arguments, main)

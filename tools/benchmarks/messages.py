@@ -1,11 +1,16 @@
-"""What an image message costs the process that sends or receives it, by the ways that rclpy has."""
+"""What an image message costs the process that sends or receives it, by the ways that rclpy has.
+
+`python -m tools.benchmarks.messages` writes messages.json and messages.md.
+"""
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -17,8 +22,14 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from rt_segmentation.benchmark.errors import BenchmarkError
+from rt_segmentation.benchmark.report import page_head, write_result
+from rt_segmentation.commands.options import add_out, add_sizes, parse_size, say
 from rt_segmentation.ros.messages import ReusedImage, image_message
 from rt_segmentation.ros.middleware import start_ros
+from tools.running import run_tool
+
+IMAGES = {"mono8": 1, "rgb8": 3}
+"""Channels of a label image and of a camera's or a colour image."""
 
 REPEATS = 50
 TAKE_TIMEOUT_S = 30.0
@@ -126,3 +137,44 @@ def _median_ms(action: Callable[[], object]) -> float:
         action()
         durations_ms.append((time.perf_counter() - started) * 1e3)
     return round(statistics.median(durations_ms), 3)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_sizes(parser)
+    add_out(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Measure messages of each size; writes messages.json and messages.md."""
+    rows: list[dict[str, Any]] = []
+    for width, height in map(parse_size, arguments.sizes):
+        for encoding, channels in IMAGES.items():
+            costs = measure_messages(width, height, channels)
+            rows.append({"width": width, "height": height, "encoding": encoding, "median_ms": asdict(costs)})
+            say(f"{width}x{height} {encoding}: {costs}")
+    write_result(arguments.out, "messages", rows, to_markdown)
+
+
+def to_markdown(content: dict[str, Any]) -> str:
+    """The costs as a table."""
+    ways = list(content["rows"][0]["median_ms"])
+    lines = [
+        *page_head("Image messages", content),
+        "Medians in ms. Filled by `data = array.tobytes()`, by `data.frombytes(array)`, or as the node does,"
+        " into a message that is used again; published as a message or as bytes that are serialised already,"
+        " with nobody listening; serialised and read by rclpy; taken by a subscription after it has arrived,"
+        " as a message or, by a raw one, as serialised bytes.",
+        "",
+        f"| image | encoding | {' | '.join(way.replace('_', ' ') for way in ways)} |",
+        "|" + "---|" * (len(ways) + 2),
+    ]
+    for row in content["rows"]:
+        cells = [f"{row['width']}x{row['height']}", row["encoding"]]
+        cells += [f"{row['median_ms'][way]:.3f}" for way in ways]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    run_tool(__doc__, add_arguments, main)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rt_segmentation.benchmark.engines import WARM_UP_FRAMES, Candidate, Row
+from rt_segmentation.benchmark.worker import serve
 from rt_segmentation.inference.engines import EngineUnavailable
 
-PEAK = "peak"
-"""In the place of a model's name: the convolutions of this file."""
+PEAK_S = 2.0
+"""How long the peak of an engine and precision is measured."""
 
 LAYERS, CHANNELS, SIDE_PX = 4, 256, 64
 GOPS = LAYERS * 2 * 9 * CHANNELS**2 * SIDE_PX**2 / 1e9
@@ -23,22 +27,25 @@ GOPS = LAYERS * 2 * 9 * CHANNELS**2 * SIDE_PX**2 / 1e9
 _CUDA_BATCH = 16
 
 
-def peak_run(engine: str, precision: str) -> tuple[Callable[[], None], float]:
+def peak_run(engine: str, precision: str, **_: object) -> Callable[[], None]:
     """3x3 convolutions with 256 channels, each with a ReLU, executed as an engine executes networks.
-
-    Returns:
-        A run, and its operations in 1e9.
 
     Raises:
         EngineUnavailable: there is no such measurement for this engine and precision.
     """
     if engine == "openvino":
-        return _openvino(precision), GOPS
+        return _openvino(precision)
     if engine == "onnxruntime" and precision == "fp32":
-        return _onnxruntime(), GOPS
+        return _onnxruntime()
     if engine in ("torch", "eager"):
         return _torch(precision)
     raise EngineUnavailable(f"the peak of engine '{engine}' in {precision} is not measured")
+
+
+def _torch_batch() -> int:
+    import torch
+
+    return _CUDA_BATCH if torch.cuda.is_available() else 1
 
 
 def _torch_layers() -> Any:
@@ -50,13 +57,13 @@ def _torch_layers() -> Any:
     return nn.Sequential(*layers).eval()
 
 
-def _torch(precision: str) -> tuple[Callable[[], None], float]:
+def _torch(precision: str) -> Callable[[], None]:
     import torch
 
     from rt_segmentation.inference.engines.torch_engine import DTYPES
 
     cuda = torch.cuda.is_available()
-    batch = _CUDA_BATCH if cuda else 1
+    batch = _torch_batch()
     where: dict[str, Any] = {
         "device": "cuda" if cuda else "cpu",
         "dtype": DTYPES[precision],
@@ -71,7 +78,7 @@ def _torch(precision: str) -> tuple[Callable[[], None], float]:
         if cuda:
             torch.cuda.synchronize()
 
-    return run, GOPS * batch
+    return run
 
 
 def _onnxruntime() -> Callable[[], None]:
@@ -122,3 +129,50 @@ def _openvino(precision: str) -> Callable[[], None]:
     request = compiled.create_infer_request()
     array = generator.random((1, CHANNELS, SIDE_PX, SIDE_PX), np.float32)
     return lambda: request.infer([array], share_inputs=True)
+
+
+def measure_peaks(
+    candidates: Sequence[tuple[str, str]], seconds: float, report: Callable[[str], None] = lambda _: None
+) -> dict[tuple[str, str], float]:
+    """The most 1e9 operations a second that engines reach here in plain convolutions (`peak_run`).
+
+    Args:
+        candidates: pairs of engine and precision; those that cannot be measured are not in the result.
+        seconds: of measuring, for each.
+        report: told what happens.
+    """
+    peaks = {}
+    for engine, precision in candidates:
+        candidate = Candidate(Row("peak", "peak", 0, 0, engine, precision), module="tools.benchmarks.peak")
+        candidate.run(WARM_UP_FRAMES)
+        deadline = time.monotonic() + seconds
+        while not candidate.row.problem and (not candidate.durations_ms or time.monotonic() < deadline):
+            candidate.durations_ms += candidate.run(1)
+        if candidate.durations_ms:
+            gops = GOPS * (_torch_batch() if engine == "torch" else 1)
+            peaks[engine, precision] = gops / min(candidate.durations_ms) * 1e3
+            report(f"{engine} {precision}: peak {peaks[engine, precision]:.0f} GOPS")
+        candidate.close()
+    return peaks
+
+
+def put_beside_peaks(
+    rows: Sequence[Row], gmacs: Callable[[Row], float], peaks: Mapping[tuple[str, str], float]
+) -> None:
+    """Fill in `gops` and `peak_share`.
+
+    Args:
+        rows: as timed.
+        gmacs: 1e9 multiply-adds of a row's network for one frame.
+        peaks: from `measure_peaks`.
+    """
+    for row in rows:
+        if row.median_ms is None:
+            continue
+        row.gops = round(2 * gmacs(row) * row.batch / row.median_ms * 1e3, 1)
+        peak = peaks.get((row.engine, row.precision))
+        row.peak_share = None if peak is None else float(f"{row.gops / peak:.3g}")
+
+
+if __name__ == "__main__":
+    sys.exit(serve(peak_run))

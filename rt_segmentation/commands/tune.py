@@ -1,0 +1,57 @@
+"""`rt_seg tune`: all engines timed here, so that `auto` takes the fastest."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from rt_segmentation.commands.options import parse_size, require_kept, say
+from rt_segmentation.provenance import machine
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("model", help="a model, or the path of a manifest")
+    parser.add_argument(
+        "--size", nargs="+", default=[], help="of the input, WIDTHxHEIGHT [px] (default: the manifest's)"
+    )
+    parser.add_argument("--seconds", type=float, default=30.0, help="of timing for each size (default 30)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Time all engines and precisions that pass the gate in interleaved rounds, and remember the order.
+
+    Raises:
+        EngineError: none works here, or what was measured could not be kept.
+        ModelError: there is no such model.
+    """
+    from rt_segmentation.benchmark.engines import Group, time_group
+    from rt_segmentation.inference.engines import EngineError, installed
+    from rt_segmentation.inference.tuning import Timing, remember
+    from rt_segmentation.models import find_model
+
+    manifest = find_model(arguments.model)
+    sizes = [parse_size(text) for text in arguments.size] or [(manifest.width, manifest.height)]
+    found = []
+    for width, height in sizes:
+        group = Group(manifest.network, str(manifest.path), width, height, installed())
+        rows = time_group(group, arguments.seconds, say)
+        timings = [Timing(r.engine, r.precision, r.median_ms) for r in rows if r.median_ms is not None]
+        if not timings:
+            raise EngineError("no engine works here: " + "; ".join(row.problem for row in rows))
+        record = remember(manifest, height, width, timings)
+        refused = {f"{row.engine} {row.precision}": row.problem for row in rows if row.problem}
+        found.append(
+            {"model": manifest.name, "width": width, "height": height, **asdict(record), "refused": refused}
+        )
+        if not arguments.json:
+            print(f"{manifest.name} {width}x{height} on {machine()}")
+            for timing in record.timings:
+                print(f"  {timing.engine:<12} {timing.precision:<6} {timing.median_ms:8.1f} ms")
+            for name, problem in refused.items():
+                print(f"  {name:<19} refused: {problem}")
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    require_kept("what was measured")

@@ -1,0 +1,128 @@
+"""The node beside a node as tutorials have it (`plain_node`), over DDS.
+
+`python -m tools.benchmarks.beside_plain --models enet` writes plain.json and plain.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from rt_segmentation.benchmark.errors import BenchmarkError
+from rt_segmentation.benchmark.node import SEGMENTATION, Bench, Run, Subject
+from rt_segmentation.benchmark.report import command_line, write_json, write_page
+from rt_segmentation.commands.benchmark_node import row_of, to_markdown, with_failure
+from rt_segmentation.commands.options import add_engine, add_models, add_out, say
+from rt_segmentation.provenance import environment
+from tools.running import run_tool
+
+PLAIN = Subject("plain_node", "tools.benchmarks.plain_node", "/plain_node/image", "/plain_node/label")
+# A common camera, and a network size that all networks take unpadded. At the higher rate the camera bounds
+# neither.
+CAMERA, NETWORK, RATES_HZ = (1280, 720), (640, 384), (30.0, 60.0)
+ROUNDS = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_models(parser)
+    add_engine(parser)
+    parser.add_argument("--parallel", type=int, default=1, help="the node's parallel_frames (default 1)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each round (default 3)")
+    add_out(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Measure both nodes with each model; a model that fails is a row that says so.
+
+    Raises:
+        BenchmarkError: no model could be measured.
+    """
+    rows: list[dict[str, Any]] = []
+    content = {"command": command_line(), **environment(), "rows": rows}
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with Bench(arguments.out / "logs", say) as bench:
+        for model in arguments.models:
+            described = {
+                "node": "rt_segmentation",
+                "model": model,
+                "parallel_frames": arguments.parallel,
+                "camera": CAMERA,
+                "network": NETWORK,
+            }
+            chosen = {"engine": arguments.engine, "precision": arguments.precision}
+            rows += with_failure(described, _measure(bench, described, chosen, arguments.seconds))
+            write_json(arguments.out, "plain", content)
+    write_page(arguments.out, "plain", to_markdown(content) + "\n".join(["", *_sentences(rows)]) + "\n")
+    if all("problem" in row for row in rows):
+        raise BenchmarkError(f"no model could be measured; {rows[0]['problem']}")
+
+
+def _measure(
+    bench: Bench, described: dict[str, Any], chosen: dict[str, str], seconds: float
+) -> Iterator[dict[str, Any]]:
+    """Both nodes in turn, so that a noisy machine disturbs both alike; of each its round of median rate."""
+    width, height = NETWORK
+    model = described["model"]
+    ours = {
+        "model": model,
+        "parallel_frames": described["parallel_frames"],
+        **chosen,
+        "input_width": width,
+        "input_height": height,
+    }
+    plain = {"model": model, "width": width, "height": height}
+    with bench.start(SEGMENTATION, ours) as node, bench.start(PLAIN, plain) as plain_node:
+        subjects = ((SEGMENTATION, node), (PLAIN, plain_node))
+        for subject, process in subjects:
+            bench.warm_up(subject, process, CAMERA)
+        for rate in RATES_HZ:
+            rounds = [
+                [bench.play(subject, process, CAMERA, rate, seconds) for subject, process in subjects]
+                for _ in range(ROUNDS)
+            ]
+            own, other = (sorted(runs, key=lambda r: r.output_hz)[len(runs) // 2] for runs in zip(*rounds))
+            yield from compare(described, f"{rate:g} Hz", own, other)
+
+
+def compare(described: dict[str, Any], name: str, own: Run, other: Run) -> list[dict[str, Any]]:
+    """The rows of both nodes; the first has the ratios.
+
+    Args:
+        described: what the rows are of.
+        name: of the run.
+        own: of the segmentation node.
+        other: of the plain one.
+
+    Raises:
+        BenchmarkError: one gave too few masks.
+    """
+    if not (own.output_hz and other.output_hz):
+        raise BenchmarkError("too few masks came to compare the nodes: the machine is too busy")
+    ratios = {
+        "plain_rate_ratio": round(own.output_hz / other.output_hz, 2),
+        "plain_latency_ratio": round(own.latency_p50_ms / other.latency_p50_ms, 3),
+    }
+    return [
+        row_of(described, name, own, ratios),
+        row_of({**described, "node": "plain", "parallel_frames": 1}, name, other),
+    ]
+
+
+def _sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
+    yield (
+        "`plain` is a node as tutorials have it: eager PyTorch, conversion by copies, inference in the"
+        " callback."
+    )
+    for row in rows:
+        if "plain_rate_ratio" in row:
+            yield (
+                f"- {row['model']}, {row['parallel_frames']} at once: {row['plain_rate_ratio']:.1f} x the"
+                f" plain node's rate at {row['plain_latency_ratio']:.2f} of its median latency, camera"
+                f" at {row['run']}."
+            )
+
+
+if __name__ == "__main__":
+    run_tool(__doc__, add_arguments, main)
