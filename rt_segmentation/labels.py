@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.resources import share_dir
+from rt_segmentation.settings import read_file
 
 IGNORE_ID = 255
 """Id of unlabelled pixels in every label image: left out of losses and metrics."""
@@ -22,12 +21,15 @@ class LabelSetError(RtSegmentationError, ValueError):
 
 @dataclass(frozen=True)
 class LabelClass:
-    """One class: its id in label images, its name, its colour (R, G, B) and the category it belongs to."""
+    """One class: its id in label images, its name, its colour (R, G, B) and the category it belongs to.
+
+    In a set that was read, the category of a class without one is its name.
+    """
 
     id: int
     name: str
     color: tuple[int, int, int]
-    category: str
+    category: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,41 +76,33 @@ def load_label_set(name_or_path: str | Path) -> LabelSet:
                 f"unknown label set '{name_or_path}'; there are {', '.join(label_set_names())},"
                 " or give the path of a .yaml file"
             )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise LabelSetError(f"label set {path} cannot be read: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("classes"), list):
-        raise LabelSetError(f"label set {path} has no list 'classes'")
-    classes = tuple(_label_class(entry, index, path) for index, entry in enumerate(content["classes"]))
-    names = [c.name for c in classes]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if not classes or len(classes) > IGNORE_ID or twice is not None:
-        wrong = (
-            f"names '{twice}' twice"
-            if twice
-            else f"has {len(classes)} classes, 1 to {IGNORE_ID} are possible"
-        )
-        raise LabelSetError(f"label set {path} {wrong}")
-    return LabelSet(str(content.get("name", path.stem)), classes)
+    content = read_file(_File, path, "label set", LabelSetError)
+    problem = _problem(content.classes)
+    if problem:
+        raise LabelSetError(f"label set {path}: {problem}")
+    classes = tuple(replace(c, category=c.category or c.name) for c in content.classes)
+    return LabelSet(content.name or path.stem, classes)
 
 
-def _label_class(entry: Any, index: int, path: Path) -> LabelClass:
-    try:
-        label_class = LabelClass(
-            int(entry["id"]),
-            str(entry["name"]),
-            (int(entry["color"][0]), int(entry["color"][1]), int(entry["color"][2])),
-            str(entry.get("category", entry["name"])),
-        )
-    except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
-        raise LabelSetError(
-            f"label set {path}, class {index}: wants id, name and color: [R, G, B] ({error!r})"
-        ) from error
-    if label_class.id != index:
-        raise LabelSetError(
-            f"label set {path}, class '{label_class.name}': id is {label_class.id}, not {index}"
-        )
-    if not all(0 <= value <= 255 for value in label_class.color):
-        raise LabelSetError(f"label set {path}, class '{label_class.name}': colours go from 0 to 255")
-    return label_class
+@dataclass(frozen=True)
+class _File:
+    """What a file may have; `source` says for people where the classes come from."""
+
+    classes: tuple[LabelClass, ...]
+    name: str = ""
+    source: str = ""
+
+
+def _problem(classes: tuple[LabelClass, ...]) -> str | None:
+    if not 1 <= len(classes) <= IGNORE_ID:
+        return f"it has {len(classes)} classes, 1 to {IGNORE_ID} are possible"
+    names = set()
+    for index, c in enumerate(classes):
+        if c.id != index:
+            return f"class '{c.name}': id is {c.id}, not {index}"
+        if not all(0 <= value <= 255 for value in c.color):
+            return f"class '{c.name}': colours go from 0 to 255"
+        if c.name in names:
+            return f"it names '{c.name}' twice"
+        names.add(c.name)
+    return None

@@ -6,7 +6,7 @@ Reading one needs no torch: weights come as NumPy arrays.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rt_segmentation.files import write_atomically
 from rt_segmentation.labels import LabelSet, LabelSetError, load_label_set
 from rt_segmentation.networks import is_network, network_names
 from rt_segmentation.resources import share_dir
+from rt_segmentation.settings import read_file
 
 
 class ModelError(RtSegmentationError, ValueError):
@@ -122,43 +123,7 @@ def read_manifest(path: Path) -> ModelManifest:
     Raises:
         ModelError: the file is missing or not YAML, or a key is missing, unknown or has a wrong value.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"model manifest {path} does not exist") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ModelError(f"model manifest {path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"model manifest {path} is not a mapping of keys to values")
-    known = [f.name for f in fields(ModelManifest) if f.name not in ("path", "name")]
-    required = known[: known.index("options")]
-    missing = [key for key in required if key not in content]
-    unknown = sorted(set(content) - set(known))
-    if missing or unknown:
-        wrong = f"lacks '{missing[0]}'" if missing else f"has the unknown key '{unknown[0]}'"
-        raise ModelError(f"model manifest {path} {wrong}; a manifest has {', '.join(known)}")
-    try:
-        manifest = ModelManifest(
-            path=path,
-            name=path.stem,
-            network=str(content["network"]),
-            label_set=str(content["label_set"]),
-            width=int(content["width"]),
-            height=int(content["height"]),
-            weights=str(content["weights"]),
-            sha256=str(content["sha256"]),
-            parameters=int(content["parameters"]),
-            gmacs=float(content["gmacs"]),
-            license=str(content["license"]),
-            options=dict(content.get("options", {})),
-            mean=tuple(float(v) for v in content.get("mean", (0, 0, 0))),
-            std=tuple(float(v) for v in content.get("std", (1, 1, 1))),
-            aliases=tuple(str(v) for v in content.get("aliases", ())),
-            training=dict(content.get("training", {})),
-            scores=tuple(Score(**score) for score in content.get("scores", ())),
-        )
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"model manifest {path}: {error}") from error
+    manifest = read_file(ModelManifest, path, "model manifest", ModelError, {"path": path, "name": path.stem})
     problem = _problem(manifest)
     if problem:
         raise ModelError(f"model manifest {path}: {problem}")

@@ -1,22 +1,27 @@
-"""Mappings from YAML as dataclasses: keys and types are checked, the message names the key."""
+"""Files of YAML or JSON as dataclasses: keys and types are checked, messages name the file and the key."""
 
 from __future__ import annotations
 
+import json
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
+
+import yaml
 
 from rt_segmentation.errors import RtSegmentationError
 
 T = TypeVar("T")
 
-SCALARS: dict[type, tuple[tuple[type, ...], str]] = {
-    bool: ((bool,), "true or false"),
-    int: ((int,), "an integer"),
+_NAMES = {
     # YAML 1.1 takes 5e-4, without a point, for a text.
-    float: ((int, float), "a number, as 0.0005 or 5.0e-4"),
-    str: ((str,), "a text"),
+    float: "a number (write 0.0005 or 5.0e-4)",
+    int: "an integer",
+    bool: "true or false",
+    str: "a text",
 }
 
 
@@ -24,16 +29,62 @@ class SettingsError(RtSegmentationError, ValueError):
     """A key that is missing, unknown or of the wrong type; the message names it with the keys above it."""
 
 
-def read_settings(kind: type[T], content: object, where: str = "") -> T:
+def read_mapping(path: Path, what: str, error: type[RtSegmentationError]) -> dict[str, Any]:
+    """The keys and values of a file: JSON where its suffix says so, otherwise YAML.
+
+    Args:
+        path: of the file.
+        what: it is, for messages.
+        error: is raised where it cannot be read, or is no mapping; the message names it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except FileNotFoundError:
+        raise error(f"{what} {path} does not exist") from None
+    except (OSError, ValueError, yaml.YAMLError) as problem:
+        raise error(f"{what} {path} cannot be read: {problem}") from problem
+    if not isinstance(content, dict):
+        raise error(f"{what} {path} is not a mapping of keys to values")
+    return content
+
+
+def read_file(
+    kind: type[T],
+    path: Path,
+    what: str,
+    error: type[RtSegmentationError],
+    given: Mapping[str, object] = types.MappingProxyType({}),
+) -> T:
+    """Make a dataclass of a file.
+
+    Args:
+        kind: the dataclass, as for `read_settings`.
+        path: of the file.
+        what: it is, for messages.
+        error: is raised where the file is not as it should be; the message names it and the key.
+        given: values of fields that no file has.
+    """
+    content = read_mapping(path, what, error)
+    try:
+        return read_settings(kind, content, given=given)
+    except SettingsError as problem:
+        raise error(f"{what} {path}: {problem}") from problem
+
+
+def read_settings(
+    kind: type[T], content: object, where: str = "", given: Mapping[str, object] = types.MappingProxyType({})
+) -> T:
     """Make a dataclass of a mapping; its fields' annotations say which types the values must have.
 
     Annotations may be bool, int, float, str, `Literal`, tuple, dict, a dataclass, and any of these or None.
-    An integer is taken for a float, a list for a tuple.
+    An integer is taken for a float, a list for a tuple; `Any` takes every value as it is.
 
     Args:
         kind: the dataclass; a `ValueError` of its `__post_init__` is passed on with the key's name.
         content: the mapping.
         where: name of the key that it stands under; '' at the top.
+        given: values of fields that the mapping must not have.
 
     Raises:
         SettingsError: see there.
@@ -41,7 +92,7 @@ def read_settings(kind: type[T], content: object, where: str = "") -> T:
     if not isinstance(content, dict):
         raise SettingsError(f"'{where}' is {content!r}, it must be a mapping of keys to values")
     prefix = f"{where}." if where else ""
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    known = {f.name: f for f in fields(kind) if f.name not in given}  # type: ignore[arg-type]
     unknown = [str(key) for key in content if key not in known]
     if unknown:
         raise SettingsError(f"unknown key '{prefix}{unknown[0]}'; there are {', '.join(known)}")
@@ -52,13 +103,15 @@ def read_settings(kind: type[T], content: object, where: str = "") -> T:
     hints = typing.get_type_hints(kind)
     values = {key: _convert(hints[key], value, prefix + key) for key, value in content.items()}
     try:
-        return kind(**values)
+        return kind(**values, **given)
     except ValueError as error:
         raise SettingsError(f"{where}: {error}" if where else str(error)) from error
 
 
 def _convert(hint: Any, value: object, where: str) -> Any:
     """The value as the annotation wants it."""
+    if hint is Any:
+        return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
@@ -75,17 +128,12 @@ def _convert(hint: Any, value: object, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, dict):
             raise SettingsError(f"'{where}' is {value!r}, it must be a mapping of keys to values")
-        return dict(value)
+        inner = arguments[1]
+        return {key: v if inner is Any else _convert(inner, v, f"{where}.{key}") for key, v in value.items()}
     # bool is a subclass of int, and no number here.
     wanted = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}[hint]
     if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
-        name = {
-            float: "a number (write 0.0005 or 5.0e-4)",
-            int: "an integer",
-            bool: "true or false",
-            str: "a text",
-        }
-        raise SettingsError(f"'{where}' is {value!r}, it must be {name[hint]}")
+        raise SettingsError(f"'{where}' is {value!r}, it must be {_NAMES[hint]}")
     return hint(value)
 
 

@@ -7,13 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from rt_segmentation.data.augment import Augmentation
 from rt_segmentation.data.mixing import Mixing
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.resources import share_dir
-from rt_segmentation.settings import SettingsError, read_settings
+from rt_segmentation.settings import SettingsError, read_mapping, read_settings
 
 NOT_INHERITED = ("base", "name", "aliases")
 """Keys that a recipe does not take over from its base."""
@@ -311,12 +309,7 @@ def _find(name_or_path: str | Path, relative_to: Path) -> Path:
 
 def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     """A recipe's content with that of its base, `above` are the recipes whose base it is."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"recipe {path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"recipe {path} is not a mapping of keys to values")
+    content = read_mapping(path, "recipe", RecipeError)
     if "base" not in content:
         return content
     base = _find(str(content["base"]), path.parent)

@@ -69,16 +69,22 @@ def test_palette_has_a_colour_for_every_id_and_black_elsewhere(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("- 1", "no list 'classes'"),
-        ("classes: {a: 1}", "no list 'classes'"),
+        ("- 1", "is not a mapping"),
+        ("classes: {a: 1}", "'classes' is {'a': 1}, it must be a list"),
         ("classes: []", "0 classes"),
         ("classes: [", "cannot be read"),
         (GOOD.replace("id: 1", "id: 2"), "id is 2, not 1"),
         (GOOD.replace("wall", "floor"), "'floor' twice"),
         (GOOD.replace("[4, 5, 6]", "[4, 5, 256]"), "'wall': colours go from 0 to 255"),
-        (GOOD.replace("color: [4, 5, 6]", "colour: red"), "class 1"),
-        (GOOD.replace("color: [4, 5, 6]", "color: [4, 5]"), "class 1"),
-        ("classes: [road, car]", "class 0"),
+        (
+            GOOD.replace("color: [4, 5, 6]", "colour: red"),
+            "unknown key 'classes[1].colour'; there are id",
+        ),
+        (
+            GOOD.replace("color: [4, 5, 6]", "color: [4, 5]"),
+            "'classes[1].color' has 2 entries",
+        ),
+        ("classes: [road, car]", "'classes[0]' is 'road', it must be a mapping"),
     ],
 )
 def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, words: str) -> None:

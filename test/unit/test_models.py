@@ -89,7 +89,7 @@ def test_optional_keys_have_defaults(stored: ModelManifest) -> None:
     "key", ["network", "label_set", "width", "weights", "sha256", "parameters", "license"]
 )
 def test_a_missing_key_is_named(stored: ModelManifest, key: str) -> None:
-    with pytest.raises(ModelError, match=f"lacks '{key}'; a manifest has network, label_set") as caught:
+    with pytest.raises(ModelError, match=f"key '{key}' is missing; required are network, ") as caught:
         read_manifest(edited(stored, lambda content: content.pop(key)))
     assert str(stored.path) in str(caught.value)
 
@@ -107,8 +107,9 @@ def test_an_unknown_key_is_named(stored: ModelManifest) -> None:
         ({"width": "wide"}, "'wide'"),
         ({"mean": [0, 0]}, "mean and std must have three numbers"),
         ({"std": [1, 1, 0]}, "std above 0"),
-        ({"options": 3}, "manifest"),
-        ({"scores": [{"metric": "mean_iou"}]}, "dataset"),
+        ({"options": 3}, "'options' is 3, it must be a mapping"),
+        ({"scores": [{"metric": "mean_iou"}]}, "key 'scores[0].dataset' is missing"),
+        ({"name": "other"}, "unknown key 'name'"),
         ({"weights": "../toy.safetensors"}, "beside the manifest"),
         ({"weights": "/etc/toy.safetensors"}, "beside the manifest"),
         ({"weights": "folder/toy.safetensors"}, "beside the manifest"),

@@ -20,6 +20,7 @@ from rt_segmentation.networks import build_network
 from rt_segmentation.training.optimizers import build_optimizer, configure, factor
 from rt_segmentation.training.recipe import (
     Optimizer,
+    Recipe,
     RecipeError,
     Schedule,
     load_recipe,
@@ -55,8 +56,16 @@ def test_every_recipe_reads_and_its_network_builds(name: str) -> None:
     build_optimizer(recipe.optimizer, network)
 
 
+def every_recipe() -> dict[str, Recipe]:
+    """All recipes by their names, the ablations' as well."""
+    places: list[str | Path] = [*recipe_names(), *ABLATIONS]
+    return {recipe.name: recipe for recipe in map(load_recipe, places)}
+
+
 def test_what_a_recipe_starts_from_is_a_recipe_of_its_network() -> None:
-    by_name = {recipe.name: recipe for recipe in map(load_recipe, [*recipe_names(), *ABLATIONS])}
+    by_name = {
+        recipe.name: recipe for recipe in (*map(load_recipe, recipe_names()), *map(load_recipe, ABLATIONS))
+    }
     starting = [recipe for recipe in by_name.values() if recipe.init_from]
     assert len(starting) >= 6
     for recipe in starting:
@@ -67,7 +76,9 @@ def test_what_a_recipe_starts_from_is_a_recipe_of_its_network() -> None:
 
 
 def test_teachers_are_recipes_of_the_same_classes_and_learn_from_no_pupil() -> None:
-    by_name = {recipe.name: recipe for recipe in map(load_recipe, [*recipe_names(), *ABLATIONS])}
+    by_name = {
+        recipe.name: recipe for recipe in (*map(load_recipe, recipe_names()), *map(load_recipe, ABLATIONS))
+    }
     learning = [recipe for recipe in by_name.values() if recipe.distillation.teachers]
     assert len(learning) >= 3
     for recipe in learning:

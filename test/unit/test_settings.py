@@ -1,0 +1,94 @@
+"""Files as dataclasses: what is right is converted, what is wrong is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.settings import SettingsError, read_file, read_settings
+
+
+class BrokenError(RtSegmentationError, ValueError):
+    pass
+
+
+@dataclass(frozen=True)
+class Inner:
+    low: float
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Outer:
+    path: Path
+    name: str
+    inner: Inner
+    parts: tuple[Inner, ...] = ()
+    by_name: dict[str, Inner] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    anything: Any = None
+
+
+GOOD = {"name": "a", "inner": {"low": 1}}
+
+
+def test_nested_values_are_converted() -> None:
+    content = {
+        **GOOD,
+        "parts": [{"low": 1, "high": None}],
+        "by_name": {"x": {"low": 2, "high": 3}},
+        "counts": {"y": 4},
+        "anything": [1, "two"],
+    }
+    path = Path("file")
+    read = read_settings(Outer, content, given={"path": path})
+    by_name = {"x": Inner(2.0, 3.0)}
+    assert read == Outer(path, "a", Inner(1.0), (Inner(1.0),), by_name, {"y": 4}, [1, "two"])
+    assert type(read.inner.low) is float
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"path": "x"}, "unknown key 'path'; there are name, inner"),
+        ({"inner": {}}, "key 'inner.low' is missing"),
+        ({"by_name": {"x": {"low": "1"}}}, "'by_name.x.low' is '1', it must be a number"),
+        ({"counts": {"y": True}}, "'counts.y' is True, it must be an integer"),
+        ({"counts": [1]}, "'counts' is \\[1\\], it must be a mapping"),
+        ({"parts": [1]}, "'parts\\[0\\]' is 1, it must be a mapping"),
+    ],
+)
+def test_what_is_wrong_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read_settings(Outer, {**GOOD, **changes}, given={"path": Path()})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.json", "{", "thing .*a.json cannot be read: Expecting"),
+        ("a.yaml", "a: [", "thing .*a.yaml cannot be read"),
+        ("a.yaml", "- 1", "thing .*a.yaml is not a mapping of keys to values"),
+        ("a.yaml", "low: x", "thing .*a.yaml: 'low' is 'x', it must be a number"),
+        ("a.json", '{"lo": 1}', "thing .*a.json: unknown key 'lo'; there are low, high"),
+    ],
+)
+def test_a_file_is_named_with_what_is_wrong(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / name
+    with pytest.raises(BrokenError, match=f"thing .*{name} does not exist"):
+        read_file(Inner, path, "thing", BrokenError)
+    path.write_text(text)
+    with pytest.raises(BrokenError, match=message):
+        read_file(Inner, path, "thing", BrokenError)
+
+
+def test_yaml_and_json_give_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("{low: 1, high: 2.5}")
+    (tmp_path / "a.json").write_text(json.dumps({"low": 1, "high": 2.5}))
+    read = [read_file(Inner, path, "thing", BrokenError) for path in sorted(tmp_path.iterdir())]
+    assert read == [Inner(1.0, 2.5)] * 2
