@@ -108,6 +108,17 @@ def read_settings(
         raise SettingsError(f"{where}: {error}" if where else str(error)) from error
 
 
+def to_plain(value: Any) -> Any:
+    """The inverse of `read_settings`: dataclasses, tuples and dicts as JSON's types."""
+    if is_dataclass(value):
+        return {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(inner) for inner in value]
+    if isinstance(value, dict):
+        return {key: to_plain(inner) for key, inner in value.items()}
+    return value
+
+
 def _convert(hint: Any, value: object, where: str) -> Any:
     """The value as the annotation wants it."""
     if hint is Any:

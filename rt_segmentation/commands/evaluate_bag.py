@@ -8,16 +8,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rt_segmentation.commands.options import add_engine, add_image_bits, add_thresholds, to_json
 from rt_segmentation.files import write_atomically
 
 if TYPE_CHECKING:
     from rt_segmentation.evaluation.bag.job import Settings
+    from rt_segmentation.evaluation.bag.result import Evaluation, ModelResult
 
 DRAW_S = 0.2
 FAILED, SIGNALLED = 1, 128
@@ -101,7 +101,7 @@ def main(arguments: argparse.Namespace) -> None:
             arguments.resume,
             arguments.overwrite,
         )
-        write_atomically(settings.out / RESULT, to_json(result))
+        write_atomically(settings.out / RESULT, to_json(result.to_plain()))
         write_report(result, settings.out / "report", settings.out)
         print_table(result)
         print(f"\n{settings.out / RESULT}\n{settings.out / 'report' / 'index.html'}")
@@ -111,7 +111,7 @@ def main(arguments: argparse.Namespace) -> None:
             signal.signal(number, handler)
     if got:
         raise SystemExit(SIGNALLED + got[0])
-    if not passed or result["lacks_truth"]:
+    if not passed or result.lacks_truth:
         raise SystemExit(FAILED)
 
 
@@ -140,10 +140,10 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     )
 
 
-def print_table(result: Mapping[str, Any]) -> None:
+def print_table(result: Evaluation) -> None:
     """A line for each model and each comparison, and all problems."""
     heads = ("model", "engine", "frames", "dropped", "fps", "p50 ms", "p95 ms", "mean IoU", "95 %")
-    rows = [heads, *(_row(model) for model in result["models"])]
+    rows = [heads, *(_row(model) for model in result.models)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
     for row in rows:
         print(
@@ -152,34 +152,39 @@ def print_table(result: Mapping[str, Any]) -> None:
                 for i, (cell, width) in enumerate(zip(row, widths))
             )
         )
-    for pair in result["comparisons"]:
-        low, high = pair["interval"]
-        verdict = "" if pair["significant"] else ": no more than noise"
+    for pair in result.comparisons:
+        low, high = pair.interval
+        verdict = "" if pair.significant else ": no more than noise"
         print(
-            f"{pair['a']} - {pair['b']}: {pair['difference']:+.4f} mean IoU,"
+            f"{pair.a} - {pair.b}: {pair.difference:+.4f} mean IoU,"
             f" 95 % from {low:+.4f} to {high:+.4f}{verdict}"
         )
-    for note in result["notes"]:
+    for note in result.notes:
         print(f"note: {note}")
-    for problem in result["problems"]:
+    for problem in result.problems:
         print(f"problem: {problem}")
-    if result["partial"]:
+    if result.partial:
         print("partial: the evaluation did not come to its end")
 
 
-def _row(model: Mapping[str, Any]) -> tuple[str, ...]:
-    latency, accuracy = model["latency_ms"] or {}, model["accuracy"] or {}
-    low_high = accuracy.get("interval")
+def _row(model: ModelResult) -> tuple[str, ...]:
+    latency, accuracy = model.latency_ms, model.accuracy
+
+    def show(value: float | None, form: str = ".1f") -> str:
+        return "-" if value is None else format(value, form)
+
     return (
-        model["name"],
-        f"{model['engine']} {model['precision']}" if model["engine"] else "-",
-        str(model["received"]),
-        "-" if model["drop_rate"] is None else f"{model['drop_rate']:.1%}",
-        f"{model['fps']:.1f}",
-        f"{latency['p50']:.1f}" if latency else "-",
-        f"{latency['p95']:.1f}" if latency else "-",
-        f"{accuracy['mean_iou']:.4f}" if accuracy else "-",
-        f"{low_high[0]:.4f} to {low_high[1]:.4f}" if low_high else "-",
+        model.name,
+        f"{model.engine} {model.precision}" if model.engine else "-",
+        str(model.received),
+        show(model.drop_rate, ".1%"),
+        show(model.fps),
+        show(latency and latency.p50),
+        show(latency and latency.p95),
+        show(accuracy and accuracy.mean_iou, ".4f"),
+        " to ".join(show(bound, ".4f") for bound in accuracy.interval)
+        if accuracy and accuracy.interval
+        else "-",
     )
 
 

@@ -27,7 +27,7 @@ def main(arguments: argparse.Namespace) -> None:
     """
     from rt_segmentation.evaluation.bag.report import write_report
     from rt_segmentation.evaluation.bag.report.junit import Thresholds, judge
-    from rt_segmentation.evaluation.bag.report.reading import read_result
+    from rt_segmentation.evaluation.bag.result import read_result
 
     thresholds = Thresholds(arguments.fail_under_miou, arguments.max_p95_ms, arguments.max_drop_rate)
     result = read_result(arguments.result)

@@ -105,7 +105,7 @@ def by_the_node(
 def by_the_evaluation(bag: Path, model: ModelManifest, out: Path) -> tuple[float, float]:
     settings = Settings((str(model.path),), out, "sleeping", "fp32", mode=REALTIME)
     result = evaluate_bags([bag], settings, "", threading.Event(), lambda *_: None)
-    (measured,) = result["models"]
+    (measured,) = result.to_plain()["models"]
     assert measured["received"] == FRAMES
     return measured["drop_rate"], measured["latency_ms"]["p50"]
 

@@ -16,12 +16,10 @@ from bag_result import make_result
 
 from rt_segmentation import cli
 from rt_segmentation.evaluation.bag.report import write_report
-from rt_segmentation.evaluation.bag.report.errors import ReportError
 from rt_segmentation.evaluation.bag.report.page import to_page
 from rt_segmentation.evaluation.bag.report.pictures import TOTAL_BYTES
-from rt_segmentation.evaluation.bag.report.reading import read_result
 from rt_segmentation.evaluation.bag.report.wording import verdict
-from rt_segmentation.evaluation.bag.result import FORMAT
+from rt_segmentation.evaluation.bag.result import FORMAT, ReportError, from_plain, read_result
 
 pytest.importorskip("jinja2", reason="Jinja2 is not installed: no page")
 
@@ -75,7 +73,22 @@ def result(made: tuple[Path, dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.fixture
 def page(made: tuple[Path, dict[str, Any]], result: dict[str, Any]) -> Callable[[], str]:
-    return lambda: to_page(result, made[0])
+    return lambda: to_page(from_plain(result), made[0])
+
+
+def test_a_result_of_before_is_read(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """Of one that had no notes yet, and not all that is measured today."""
+    old = copy.deepcopy(made[1])
+    assert "notes" not in old and "lacks_truth" not in old
+    for model in old["models"]:
+        del model["age_ms"]
+    path = tmp_path / "evaluation.json"
+    path.write_text(json.dumps(old))
+    read = read_result(path)
+    assert read.notes == () and read.models[0].age_ms is None
+    plain = read.to_plain()
+    assert plain["models"][0]["timeline"][3]["shares"] == old["models"][0]["timeline"][3]["shares"]
+    assert from_plain(json.loads(json.dumps(plain))) == read
 
 
 def without_truth(result: dict[str, Any]) -> None:
@@ -95,7 +108,7 @@ def visible(html: str) -> str:
 
 
 def test_both_files_are_written_into_a_new_folder(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    files = write_report(made[1], tmp_path / "new" / "report", made[0])
+    files = write_report(from_plain(made[1]), tmp_path / "new" / "report", made[0])
     assert [path.name for path in files] == ["index.html", "report.md"]
     assert all(path.stat().st_size > 1000 for path in files)
 
@@ -129,7 +142,7 @@ def test_page_needs_no_other_file(page: Callable[[], str]) -> None:
 def test_page_and_markdown_say_the_same_numbers(
     made: tuple[Path, dict[str, Any]], result: dict[str, Any], tmp_path: Path
 ) -> None:
-    for path in write_report(result, tmp_path, made[0]):
+    for path in write_report(from_plain(result), tmp_path, made[0]):
         text = path.read_text()
         for model in result["models"]:
             assert f"{model['accuracy']['mean_iou']:.3f}" in text
@@ -150,10 +163,10 @@ def test_names_and_sentences_are_escaped(
         for part in (model["accuracy"]["class_iou"], model["class_shares"]):
             part[evil] = part.pop("Sky")
         model["name"] = f"{evil}|_x_"
-    result["problems"] = result["bags"][0]["path"], result["command"] = [evil], evil
+    result["problems"], result["command"], result["bags"][0]["path"] = [evil], evil, evil
     result["bags"][0]["problem"] = evil
-    scripts = len(Page(to_page({**made[1]}, made[0])).all("script"))
-    page, markdown = write_report(result, tmp_path, made[0])
+    scripts = len(Page(to_page(from_plain(made[1]), made[0])).all("script"))
+    page, markdown = write_report(from_plain(result), tmp_path, made[0])
     parsed = Page(page.read_text())
     assert not parsed.problems and len(parsed.all("script")) == scripts == 1
     tables = [line for line in markdown.read_text().splitlines() if not line.startswith("    ")]
@@ -258,9 +271,9 @@ def test_missing_and_foreign_pictures_are_said(
 def test_many_large_pictures_are_reduced(
     made: tuple[Path, dict[str, Any]], result: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = len(to_page(result, made[0]))
+    full = len(to_page(from_plain(result), made[0]))
     monkeypatch.setattr("rt_segmentation.evaluation.bag.report.pictures.TOTAL_BYTES", 150_000)
-    reduced = to_page(result, made[0])
+    reduced = to_page(from_plain(result), made[0])
     assert len(reduced) < full - 100_000
     assert reduced.count("<img") == 2 * 3 * 3
     assert "Pictures are reduced" in visible(reduced)
@@ -269,7 +282,7 @@ def test_many_large_pictures_are_reduced(
 def test_large_result_stays_small_enough_to_open(tmp_path: Path) -> None:
     large = make_result(tmp_path, models=8, labels="cityscapes34", bins=400, shown=1)
     pictures = TOTAL_BYTES * 4 // 3
-    html = to_page(large, tmp_path)
+    html = to_page(from_plain(large), tmp_path)
     own = sum(len(str(a["src"])) for a in Page(html).all("img"))
     assert len(html) - own + pictures < PAGE_BYTES
 
@@ -286,7 +299,8 @@ def test_verdict_says_whether_the_model_keeps_up(
     result: dict[str, Any], mode: str, fps: float, said: str
 ) -> None:
     result["mode"], result["models"][0]["fps"] = mode, fps
-    assert said in "".join("".join(clause) for clause in verdict(result["models"][0], result))
+    read = from_plain(result)
+    assert said in "".join("".join(clause) for clause in verdict(read.models[0], read))
 
 
 def test_command_makes_the_report_again(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -305,10 +319,10 @@ def test_command_makes_the_report_again(made: tuple[Path, dict[str, Any]], tmp_p
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{", "is not JSON"),
-        ("[]", "not the result"),
-        ('{"format": "x"}', "'x'"),
-        (json.dumps({"format": FORMAT}), "no proper 'partial'"),
+        ("{", "cannot be read: Expecting"),
+        ("[]", "is not a mapping"),
+        ('{"format": "x"}', "not the result of a bag evaluation: its format is 'x'"),
+        (json.dumps({"format": FORMAT}), "key 'partial' is missing"),
     ],
 )
 def test_a_file_that_is_no_result_is_refused(tmp_path: Path, content: str, said: str) -> None:

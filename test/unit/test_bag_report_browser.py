@@ -16,6 +16,7 @@ from bag_result import make_result
 pytest.importorskip("jinja2", reason="Jinja2 is not installed: no page")
 
 from rt_segmentation.evaluation.bag.report.page import TEMPLATES, to_page
+from rt_segmentation.evaluation.bag.result import from_plain
 
 
 def test_colours_have_contrast_in_both_modes() -> None:
@@ -98,7 +99,7 @@ def chromium() -> str:
 
 def test_page_in_a_browser(chromium: str, tmp_path: Path) -> None:
     """On a phone's width: no errors, no sideways scrolling, and slider, views and matrix work."""
-    page = to_page(make_result(tmp_path, bins=40, shown=3), tmp_path)
+    page = to_page(from_plain(make_result(tmp_path, bins=40, shown=3)), tmp_path)
     (tmp_path / "page.html").write_text(page.replace("<script>", f"<script>{PROBE}", 1))
     (tmp_path / "phone.html").write_text(
         "<script>onmessage = (event) => document.querySelector('p').textContent = event.data</script>"

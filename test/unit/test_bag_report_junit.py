@@ -9,14 +9,19 @@ from xml.etree import ElementTree
 import pytest
 from bag_result import make_result
 
-from rt_segmentation.evaluation.bag.report.errors import ReportError
-from rt_segmentation.evaluation.bag.report.junit import Thresholds, write_junit
+from rt_segmentation.evaluation.bag.report.junit import Thresholds
+from rt_segmentation.evaluation.bag.report.junit import write_junit as write_junit_of
+from rt_segmentation.evaluation.bag.result import ReportError, from_plain
 
 
 @pytest.fixture
 def result(tmp_path: Path) -> dict[str, Any]:
     made: dict[str, Any] = make_result(tmp_path, bins=2, shown=0)
     return made
+
+
+def write_junit(result: dict[str, Any], thresholds: Thresholds, path: Path) -> bool:
+    return write_junit_of(from_plain(result), thresholds, path)
 
 
 def cases(path: Path) -> dict[tuple[str, str], str | None]:

@@ -46,7 +46,7 @@ def nothing(*_: Any) -> None:
 
 def evaluate(paths: list[Path], chosen: Settings, **changes: Any) -> dict[str, Any]:
     given = {"stop": threading.Event(), "progress": nothing, **changes}
-    return evaluate_bags(paths, chosen, "rt_seg evaluate-bag", **given)
+    return evaluate_bags(paths, chosen, "rt_seg evaluate-bag", **given).to_plain()
 
 
 @pytest.fixture(scope="module")

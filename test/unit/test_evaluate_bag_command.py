@@ -23,7 +23,7 @@ from street_bags import BEGIN_NS, image, street, street_bag, without_timings, wr
 
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.cli import main
-from rt_segmentation.evaluation.bag.report.reading import read_result
+from rt_segmentation.evaluation.bag.result import read_result
 from rt_segmentation.evaluation.bag.run import claim_folder
 from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.models import ModelManifest
@@ -54,7 +54,7 @@ def test_the_files_and_the_table(
 ) -> None:
     out = tmp_path / "out"
     assert main(command(bag, small_model, out)) == 0
-    result = read_result(out / "evaluation.json")
+    result = read_result(out / "evaluation.json").to_plain()
     assert result["models"][0]["name"] == "small" and result["bags"][0]["frames"] == 6
     assert (out / "report" / "index.html").is_file() and (out / "report" / "report.md").is_file()
     table = capsys.readouterr().out
@@ -214,7 +214,7 @@ def test_a_signal_leaves_a_partial_result_and_whole_files(
     out = tmp_path / "out"
     evaluation = Evaluation(command(long_bag, small_model, out, "--write-bag"), out)
     assert evaluation.end(number) == 128 + number
-    result = read_result(out / "evaluation.json")
+    result = read_result(out / "evaluation.json").to_plain()
     frames = result["bags"][0]["frames"]
     assert result["partial"] and 10 <= frames < LONG_FRAMES
     assert (out / "report" / "index.html").is_file()

@@ -41,7 +41,7 @@ from rt_segmentation.models import ModelManifest
 
 def evaluate(path: Path, chosen: Settings, **changes: Any) -> dict[str, Any]:
     given = {"stop": threading.Event(), "progress": lambda *_: None, **changes}
-    return evaluate_bags([path], chosen, "rt_seg evaluate-bag", **given)
+    return evaluate_bags([path], chosen, "rt_seg evaluate-bag", **given).to_plain()
 
 
 def test_the_images_period_is_theirs_whatever_else_the_bag_holds(

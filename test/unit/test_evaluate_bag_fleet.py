@@ -58,7 +58,9 @@ def alone(bags: list[Path], small_model: ModelManifest, tmp_path_factory: pytest
 
 def evaluate(bags: list[Path], model: ModelManifest, out: Path, told: Any, **changes: Any) -> Any:
     return without_timings(
-        evaluate_bags(bags, settings(model, out), "rt_seg evaluate-bag", threading.Event(), told, **changes)
+        evaluate_bags(
+            bags, settings(model, out), "rt_seg evaluate-bag", threading.Event(), told, **changes
+        ).to_plain()
     )
 
 
@@ -203,11 +205,11 @@ def test_a_fleet_that_is_stopped_gives_back_what_it_has(
             stop.set()
 
     chosen = settings(small_model, tmp_path)
-    result = evaluate_bags(bags, chosen, "", stop, told, jobs=2)
+    result = evaluate_bags(bags, chosen, "", stop, told, jobs=2).to_plain()
     assert result["partial"]
     frames = [bag["frames"] for bag in result["bags"]]
     assert 0 < sum(frames) < 55 and result["models"][0]["received"] == sum(frames)
-    whole = evaluate_bags(bags, chosen, "", threading.Event(), Told(), jobs=2, resume=True)
+    whole = evaluate_bags(bags, chosen, "", threading.Event(), Told(), jobs=2, resume=True).to_plain()
     assert without_timings(whole) == alone
 
 

@@ -58,7 +58,7 @@ def bag_of(
 
 def evaluate(bag: Path, model: ModelManifest, out: Path, **changes: Any) -> dict[str, Any]:
     chosen = settings(model, out, **changes)
-    return evaluate_bags([bag], chosen, "rt_seg evaluate-bag", threading.Event(), lambda *_: None)
+    return evaluate_bags([bag], chosen, "rt_seg evaluate-bag", threading.Event(), lambda *_: None).to_plain()
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
+from rt_segmentation.evaluation.bag.result import Comparison
 from rt_segmentation.evaluation.bag.tally import Timeline
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
 
@@ -49,13 +49,13 @@ def draw_mean_ious(timelines: Sequence[Sequence[Timeline]]) -> np.ndarray | None
     return scores
 
 
-def interval(samples: np.ndarray) -> list[float]:
-    """The interval that holds 95 % of the samples, [low, high]."""
+def interval(samples: np.ndarray) -> tuple[float, float]:
+    """The interval that holds 95 % of the samples, (low, high)."""
     low, high = np.nanpercentile(samples, LEVEL_PERCENT)
-    return [float(low), float(high)]
+    return float(low), float(high)
 
 
-def compare(names: Sequence[str], mean_ious: Sequence[float], draws: np.ndarray) -> list[dict[str, Any]]:
+def compare(names: Sequence[str], mean_ious: Sequence[float], draws: np.ndarray) -> list[Comparison]:
     """The difference of each pair of models, a minus b, with its interval.
 
     Args:
@@ -67,14 +67,14 @@ def compare(names: Sequence[str], mean_ious: Sequence[float], draws: np.ndarray)
     for a, b in combinations(range(len(names)), 2):
         low, high = interval(draws[a] - draws[b])
         comparisons.append(
-            {
-                "a": names[a],
-                "b": names[b],
-                "difference": mean_ious[a] - mean_ious[b],
-                "interval": [low, high],
-                "significant": low > 0 or high < 0,
-                "method": f"paired block bootstrap of mean IoU, {DRAWS} draws",
-            }
+            Comparison(
+                names[a],
+                names[b],
+                difference=mean_ious[a] - mean_ious[b],
+                interval=(low, high),
+                significant=low > 0 or high < 0,
+                method=f"paired block bootstrap of mean IoU, {DRAWS} draws",
+            )
         )
     return comparisons
 

@@ -1,181 +1,251 @@
-"""The result of an evaluation as JSON's types, made of the states of its bags."""
+"""The result of an evaluation, and its file evaluation.json."""
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Sequence
-from datetime import datetime, timezone
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from rt_segmentation.evaluation.bag.compare import compare, draw_mean_ious, interval
-from rt_segmentation.evaluation.bag.durations import covered_s
-from rt_segmentation.evaluation.bag.job import REALTIME, Settings
-from rt_segmentation.evaluation.bag.shown import Shown, worst
-from rt_segmentation.evaluation.bag.state import BagState, ModelState
-from rt_segmentation.evaluation.bag.tally import Counts
-from rt_segmentation.labels import LabelSet
-from rt_segmentation.models import find_model
-from rt_segmentation.provenance import environment
+from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.settings import SettingsError, read_mapping, read_settings, to_plain
 
 FORMAT = "rt_segmentation bag evaluation 1"
-MAX_TIMELINE = 400
-UNUSED_TRUTH = "ground truth was asked for, and no frame could be compared with it"
-ENGINE_KEYS = ("engine", "precision", "device", "input_size")
 
 
-def make_result(
-    settings: Settings, labels: LabelSet, states: Sequence[BagState], command: str
-) -> dict[str, Any]:
-    """Everything that is known, from the states of the bags in the order they were given.
+class ReportError(RtSegmentationError, ValueError):
+    """A result that cannot be read or shown, or a threshold out of range; the message says which."""
 
-    Args:
-        settings: of the evaluation.
-        labels: the label set of the models.
-        states: of all bags.
-        command: that asked for it.
+
+@dataclass(frozen=True)
+class BagResult:
+    """A bag.
+
+    Attributes:
+        path: of the bag.
+        duration_s: from its first message to its last one.
+        image_topic, label_topic: what was read; None where there was none.
+        lost: messages of the images that could not be read; None where that is not known.
+        problem: what is wrong with it; None for a whole bag.
+        frames: images that were counted.
+        frames_span_s: from the first of them to the last.
+        start_ns: recorded time of the first message.
     """
-    names = [find_model(model).name for model in settings.models]
-    draws = draw_mean_ious([[s.models[i].timeline for s in states] for i in range(len(names))])
-    models = [_model(i, settings, labels, states) for i in range(len(names))]
-    comparisons: list[dict[str, Any]] = []
-    if draws is not None and all(model["accuracy"] for model in models):
-        for model, own in zip(models, draws):
-            model["accuracy"]["interval"] = interval(own)
-        comparisons = compare(names, [model["accuracy"]["mean_iou"] for model in models], draws)
-    partial = not all(state.complete or state.bag["problem"] for state in states)
-    problems = [problem for state in states for problem in _problems(state)]
-    asked = settings.label_topic is not None or settings.labels is not None
-    lacks_truth = asked and not partial and not any(model["accuracy"] for model in models)
-    known = environment()
-    python = {"python": known["machine"].pop("python")}
-    return {
-        "format": FORMAT,
-        "partial": partial,
-        "problems": [*problems, *([UNUSED_TRUTH] if lacks_truth else [])],
-        "notes": [_of_bag(state, note) for state in states for note in state.notes],
-        "lacks_truth": lacks_truth,
-        "mode": settings.mode,
-        "rate": settings.rate,
-        "command": command,
-        "commit": known["commit"],
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "machine": known["machine"],
-        "versions": {**known["versions"], **python},
-        "bags": [
-            {**state.bag, "frames": state.next_index, "frames_span_s": state.span_ns / 1e9}
-            for state in states
-        ],
-        "classes": [{"name": c.name, "color": list(c.color)} for c in labels.classes],
-        "models": models,
-        "comparisons": comparisons,
-    }
+
+    path: str
+    duration_s: float
+    image_topic: str | None
+    label_topic: str | None
+    lost: int | None
+    problem: str | None
+    frames: int
+    frames_span_s: float
+    start_ns: int = 0
 
 
-def _problems(state: BagState) -> list[str]:
-    problem = state.bag["problem"]
-    return [_of_bag(state, text) for text in (*([problem] if problem else []), *state.sentences())]
+@dataclass(frozen=True)
+class ClassColor:
+    """A class of the models' label set, with its colour (R, G, B)."""
+
+    name: str
+    color: tuple[int, int, int]
 
 
-def _of_bag(state: BagState, text: str) -> str:
-    path = state.bag["path"]
-    return text if path in text else f"{path}: {text}"
+@dataclass(frozen=True)
+class Latency:
+    """Durations of frames [ms]."""
+
+    min: float
+    p50: float
+    p95: float
+    max: float
+    mean: float
 
 
-def _model(number: int, settings: Settings, labels: LabelSet, states: Sequence[BagState]) -> dict[str, Any]:
-    manifest = find_model(settings.models[number])
-    own = [state.models[number] for state in states]
-    total = Counts(len(labels.classes))
-    for state in own:
-        total.add(state.timeline.total())
-    engines = [state.engine for state in own if state.engine]
-    engine = engines[0] if engines else dict.fromkeys(ENGINE_KEYS)
-    rates = [known["engine_fps"] for known in engines]
-    dropped = total.received - total.segmented
-    return {
-        "name": manifest.name,
-        "network": manifest.network,
-        **{key: engine[key] for key in ENGINE_KEYS},
-        "received": total.received,
-        "segmented": total.segmented,
-        "dropped": dict(total.dropped),
-        "drop_rate": dropped / total.received if total.received else None,
-        "fps": _fps(number, settings, states),
-        "engine_fps": statistics.median(rates) if rates else None,
-        "latency_ms": total.latency.summary(),
-        "inference_ms": total.inference.summary(),
-        "age_ms": total.age.summary(),
-        "latency_histogram": total.latency.histogram(),
-        "accuracy": _accuracy(total, labels),
-        "class_shares": dict(zip(labels.names, total.shares())),
-        "mean_confidence": total.confidence(),
-        "temporal_consistency": total.consistency(),
-        "timeline": _timeline(states, own),
-        "shown": [shown.to_plain() for shown in all_shown(own)],
-    }
+@dataclass(frozen=True)
+class Histogram:
+    """How many frames took how long: n counts between n + 1 edges [ms]."""
+
+    edges_ms: tuple[float, ...]
+    counts: tuple[int, ...]
 
 
-def all_shown(states: Sequence[ModelState]) -> list[Shown]:
-    """The worst frames of a model on all bags."""
-    return worst([shown for state in states for shown in state.shown])
+@dataclass(frozen=True)
+class Accuracy:
+    """How far a model's labels are those of the ground truth; scores are fractions, None or NaN without any.
+
+    Attributes:
+        frames: with ground truth.
+        mean_iou: of the classes.
+        interval: that holds 95 % of the bootstrap's draws of it; None with too few frames.
+        class_iou: by the class's name.
+        class_average, global_average: accuracy of the pixels, by class and of all.
+        confusion: pixels by true class (rows) and predicted one; the last column is of no class.
+    """
+
+    frames: int
+    mean_iou: float | None
+    interval: tuple[float | None, float | None] | None
+    class_iou: dict[str, float | None]
+    class_average: float | None
+    global_average: float | None
+    confusion: tuple[tuple[int, ...], ...]
 
 
-def _accuracy(total: Counts, labels: LabelSet) -> dict[str, Any] | None:
-    if not total.labelled:
-        return None
-    matrix = total.matrix()
-    return {
-        "frames": total.labelled,
-        "mean_iou": matrix.mean_iou(),
-        "interval": None,
-        "class_iou": dict(zip(labels.names, matrix.class_iou().tolist())),
-        "class_average": matrix.class_average(),
-        "global_average": matrix.global_average(),
-        "confusion": matrix.counts.tolist(),
-    }
+@dataclass(frozen=True)
+class TimelineBin:
+    """What happened in a part of the recording.
+
+    Attributes:
+        t_s, span_s: its begin and its length.
+        received, segmented, dropped: frames.
+        latency_p50_ms, latency_max_ms: None where no frame was segmented.
+        shares: of the pixels, by class.
+        confidence, consistency, mean_iou: fractions; None where they were not measured.
+        bag: which bag.
+    """
+
+    t_s: float
+    span_s: float
+    received: int
+    segmented: int
+    dropped: int
+    latency_p50_ms: float | None
+    latency_max_ms: float | None
+    shares: tuple[float | None, ...] | None
+    confidence: float | None
+    consistency: float | None
+    mean_iou: float | None
+    bag: int = 0
 
 
-def _fps(number: int, settings: Settings, states: Sequence[BagState]) -> float:
-    """Masks a second while any bag was worked on; models that share a pass share its time by their work."""
-    totals = [[model.timeline.total() for model in state.models] for state in states]
-    work = [sum(bag[i].inference.sum_ns for bag in totals) for i in range(len(settings.models))]
-    if settings.mode == REALTIME:
-        work = [1] * len(work)  # each has had a pass of its own, as long as the others'
-    seconds = covered_s([part for state in states for part in state.intervals])
-    seconds *= work[number] / max(sum(work), 1)
-    return sum(bag[number].segmented for bag in totals) / seconds if seconds else 0.0
+@dataclass(frozen=True)
+class ShownFrame:
+    """A frame with pictures; see `Shown`."""
+
+    bag: int
+    index: int
+    t_s: float
+    mean_iou: float | None
+    confidence: float | None
+    image: str
+    overlay: str
+    truth: str | None
+    consistency: float | None = None
 
 
-def _timeline(states: Sequence[BagState], own: Sequence[ModelState]) -> list[dict[str, Any]]:
-    """The bags' bins one after the other; neighbours are merged until there are few enough."""
-    bins: list[tuple[int, float, float, Counts]] = []
-    begin_s = 0.0
-    for number, (state, model) in enumerate(zip(states, own)):
-        width_s = model.timeline.width_ns / 1e9
-        for place, counts in sorted(model.timeline.bins.items()):
-            bins.append((number, begin_s + place * width_s, width_s, counts))
-        begin_s += state.bag["duration_s"]
-    size = math.ceil(len(bins) / MAX_TIMELINE)
-    return [_entry(bins[i : i + size]) for i in range(0, len(bins), size)] if bins else []
+@dataclass(frozen=True)
+class ModelResult:
+    """What a model did on all bags.
+
+    Attributes:
+        name, network: of the model.
+        engine, precision, device, input_size: what ran, at (width, height) [px]; None where nothing did.
+        received, segmented: frames.
+        dropped: frames by reason.
+        drop_rate: share of the received frames; None without any.
+        fps: masks per second; engine_fps: of the engine alone.
+        latency_ms, inference_ms, age_ms: None where no frame was segmented.
+        latency_histogram: of latency_ms.
+        accuracy: None without ground truth.
+        class_shares: of the pixels, by the class's name.
+        mean_confidence, temporal_consistency: fractions; None where they were not measured.
+        timeline: parts of the recording, in order.
+        shown: the worst frames first.
+    """
+
+    name: str
+    network: str
+    engine: str | None
+    precision: str | None
+    device: str | None
+    input_size: tuple[int, int] | None
+    received: int
+    segmented: int
+    dropped: dict[str, int]
+    drop_rate: float | None
+    fps: float | None
+    engine_fps: float | None
+    latency_ms: Latency | None
+    inference_ms: Latency | None
+    latency_histogram: Histogram
+    accuracy: Accuracy | None
+    class_shares: dict[str, float | None]
+    mean_confidence: float | None
+    temporal_consistency: float | None
+    timeline: tuple[TimelineBin, ...]
+    shown: tuple[ShownFrame, ...]
+    age_ms: Latency | None = None
 
 
-def _entry(bins: Sequence[tuple[int, float, float, Counts]]) -> dict[str, Any]:
-    bag, begin_s, _, first = bins[0]
-    total = Counts(len(first.confusion))
-    for *_, counts in bins:
-        total.add(counts)
-    latency = total.latency.summary() or {}
-    return {
-        "bag": bag,
-        "t_s": begin_s,
-        "span_s": bins[-1][1] + bins[-1][2] - begin_s,
-        "received": total.received,
-        "segmented": total.segmented,
-        "dropped": total.received - total.segmented,
-        "latency_p50_ms": latency.get("p50"),
-        "latency_max_ms": latency.get("max"),
-        "shares": total.shares(),
-        "confidence": total.confidence(),
-        "consistency": total.consistency(),
-        "mean_iou": total.mean_iou(),
-    }
+@dataclass(frozen=True)
+class Comparison:
+    """The mean IoU of model `a` minus that of model `b`, and whether the difference is more than noise."""
+
+    a: str
+    b: str
+    difference: float
+    interval: tuple[float, float]
+    significant: bool
+    method: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that is known after an evaluation.
+
+    Attributes:
+        partial: it did not come to its end.
+        problems, notes: sentences.
+        mode, rate: 'throughput', or 'realtime' at so many times the recorded speed.
+        command, commit, date, machine, versions: how it was made.
+        bags, classes, models, comparisons: see there.
+        lacks_truth: ground truth was asked for, and none could be used.
+    """
+
+    partial: bool
+    problems: tuple[str, ...]
+    mode: str
+    rate: float
+    command: str
+    commit: str
+    date: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    bags: tuple[BagResult, ...]
+    classes: tuple[ClassColor, ...]
+    models: tuple[ModelResult, ...]
+    comparisons: tuple[Comparison, ...]
+    notes: tuple[str, ...] = ()
+    lacks_truth: bool = False
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON's types, NaN left as it is."""
+        return {"format": FORMAT, **to_plain(self)}
+
+
+def from_plain(content: dict[str, Any]) -> Evaluation:
+    """The inverse of `Evaluation.to_plain`.
+
+    Raises:
+        ReportError: it is something else, or a key of it is wrong.
+    """
+    found = content.get("format")
+    if found != FORMAT:
+        raise ReportError(f"not the result of a bag evaluation: its format is {found!r}, not '{FORMAT}'")
+    try:
+        return read_settings(Evaluation, {key: value for key, value in content.items() if key != "format"})
+    except SettingsError as error:
+        raise ReportError(str(error)) from error
+
+
+def read_result(path: Path) -> Evaluation:
+    """The result in a file that `rt_seg evaluate-bag` wrote.
+
+    Raises:
+        ReportError: the file is not such a result.
+    """
+    content = read_mapping(path, "result", ReportError)
+    try:
+        return from_plain(content)
+    except ReportError as error:
+        raise ReportError(f"result {path}: {error}; `rt_seg evaluate-bag` writes one") from error

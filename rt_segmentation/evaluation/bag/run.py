@@ -7,14 +7,14 @@ import threading
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from rt_segmentation.evaluation.bag.fleet import Crew, FleetProgress, Worker, evaluate_fleet
 from rt_segmentation.evaluation.bag.job import REALTIME, Job, Settings, find_models
 from rt_segmentation.evaluation.bag.one import empty_state
-from rt_segmentation.evaluation.bag.result import all_shown, make_result
+from rt_segmentation.evaluation.bag.result import Evaluation
 from rt_segmentation.evaluation.bag.shown import remove_pictures
 from rt_segmentation.evaluation.bag.state import BagState
+from rt_segmentation.evaluation.bag.summary import all_shown, make_result
 from rt_segmentation.evaluation.bag.truth import label_files
 from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.labels import LabelSet
@@ -65,7 +65,7 @@ def evaluate_bags(
     ray: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Evaluate bags; what is in the output folder is touched only after models and settings are checked.
 
     Args:

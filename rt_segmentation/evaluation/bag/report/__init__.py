@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rt_segmentation.evaluation.bag.report.markdown import to_markdown
 from rt_segmentation.evaluation.bag.report.page import to_page
+from rt_segmentation.evaluation.bag.result import Evaluation
 from rt_segmentation.files import write_atomically
 from rt_segmentation.text import printable
 
 
-def write_report(result: Mapping[str, Any], folder: Path, pictures: Path | None = None) -> list[Path]:
+def write_report(result: Evaluation, folder: Path, pictures: Path | None = None) -> list[Path]:
     """Write index.html, one file that needs no other and no network, and report.md.
 
     Args:
-        result: as evaluation.json has it.
+        result: of an evaluation.
         folder: where the files go; it is made if it is not there.
         pictures: the folder that the result's paths of pictures start from; `folder` by default.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -27,19 +27,19 @@ from rt_segmentation.evaluation.bag.report.wording import (
     percent,
     plural,
 )
+from rt_segmentation.evaluation.bag.result import ClassColor, ModelResult, TimelineBin
 
 GAP_STEPS = 3.0
 """Bins further apart than so many usual steps have a gap between them."""
 QUALITIES = {"mean_iou": "mean IoU", "confidence": "confidence", "consistency": "temporal consistency"}
 SHARE_TICKS = [Tick(0.0, "0 %"), Tick(0.5, "50 %"), Tick(1.0, "100 %")]
-Bin = Mapping[str, Any]
 
 
-def histogram(model: Mapping[str, Any]) -> Chart | None:
+def histogram(model: ModelResult) -> Chart | None:
     """Latencies on a logarithmic axis with marks at the median and the 95th percentile; None without any."""
-    edges, counts = model["latency_histogram"]["edges_ms"], model["latency_histogram"]["counts"]
+    edges, counts = model.latency_histogram.edges_ms, model.latency_histogram.counts
     used = [i for i, count in enumerate(counts) if count]
-    summary = model["latency_ms"]
+    summary = model.latency_ms
     if not used or summary is None:
         return None
     edges, counts = edges[used[0] : used[-1] + 2], counts[used[0] : used[-1] + 1]
@@ -55,11 +55,11 @@ def histogram(model: Mapping[str, Any]) -> Chart | None:
     for left, right, count in zip(edges, edges[1:], counts):
         title = f"{number(left)} to {number(right)} ms: {plural(count, 'frame')}"
         parts.append(bar("bar", place(left), place(right), HEIGHT * count / top, title))
-    parts += [vertical(f"mark {name}", place(summary[name])) for name in ("p50", "p95")]
+    parts += [vertical(f"mark {name}", place(getattr(summary, name))) for name in ("p50", "p95")]
     label = (
-        f"Histogram of latency: median {number(summary['p50'])} ms,"
-        f" 95th percentile {number(summary['p95'])} ms,"
-        f" from {number(summary['min'])} to {number(summary['max'])} ms."
+        f"Histogram of latency: median {number(summary.p50)} ms,"
+        f" 95th percentile {number(summary.p95)} ms,"
+        f" from {number(summary.min)} to {number(summary.max)} ms."
     )
     ticks = [Tick(place(ms) / WIDTH, f"{ms:g}") for ms in log_ticks(low, high)]
     return Chart(label, "".join(parts), ticks, linear_ticks(top, 4), "latency [ms], logarithmic", "frames")
@@ -72,13 +72,13 @@ class TimeCharts:
         model: of the result, with at least one bin in its timeline.
     """
 
-    def __init__(self, model: Mapping[str, Any]) -> None:
+    def __init__(self, model: ModelResult) -> None:
         self._model = model
-        self._bins: Sequence[Bin] = sorted(model["timeline"], key=lambda b: float(b["t_s"]))
-        starts = [float(b["t_s"]) for b in self._bins]
+        self._bins: Sequence[TimelineBin] = sorted(model.timeline, key=lambda b: float(b.t_s))
+        starts = [float(b.t_s) for b in self._bins]
         # After a bin shorter than the camera's period come empty ones, which are no gaps in the recording.
         longest = GAP_STEPS * median([after - t for t, after in pairwise(starts)] or [0.0])
-        ends = [t + float(b["span_s"]) for t, b in zip(starts, self._bins)]
+        ends = [t + float(b.span_s) for t, b in zip(starts, self._bins)]
         for i, after in enumerate(starts[1:]):
             if after - starts[i] <= longest:
                 ends[i] = after
@@ -94,7 +94,7 @@ class TimeCharts:
             self._line("line worst", "latency_max_ms", top),
             self._line("line median", "latency_p50_ms", top),
             self._titles(
-                lambda b: f"median {number(b['latency_p50_ms'])} ms, worst {number(b['latency_max_ms'])} ms"
+                lambda b: f"median {number(b.latency_p50_ms)} ms, worst {number(b.latency_max_ms)} ms"
             ),
         ]
         label = f"Latency over time: the worst frame took {number(top)} ms."
@@ -105,15 +105,15 @@ class TimeCharts:
 
         A share, and no rate: bins may be shorter than the camera's period, and rates in them would flicker.
         """
-        dropped, received = (sum(b[key] for b in self._bins) for key in ("dropped", "received"))
+        dropped, received = (sum(getattr(b, key) for b in self._bins) for key in ("dropped", "received"))
         if not dropped:
             return None
         parts = [
-            bar("dropped", left, right, HEIGHT * b["dropped"] / max(b["received"], 1))
+            bar("dropped", left, right, HEIGHT * b.dropped / max(b.received, 1))
             for b, (left, right) in zip(self._bins, self._spans)
-            if b["dropped"]
+            if b.dropped
         ]
-        parts.append(self._titles(lambda b: f"{b['dropped']} of {plural(b['received'], 'frame')} dropped"))
+        parts.append(self._titles(lambda b: f"{b.dropped} of {plural(b.received, 'frame')} dropped"))
         label = f"Dropped frames over time: {dropped:,} of {received:,}."
         return self._chart(label, parts, SHARE_TICKS, "of the frames")
 
@@ -128,26 +128,28 @@ class TimeCharts:
             return None
         parts = [self._line(f"line {key}", key, 1.0) for key in there]
         parts.append(
-            self._titles(lambda b: ", ".join(f"{QUALITIES[key]} {number(b[key], 2)}" for key in there))
+            self._titles(
+                lambda b: ", ".join(f"{QUALITIES[key]} {number(getattr(b, key), 2)}" for key in there)
+            )
         )
         lows = ", ".join(f"{QUALITIES[key]} at least {number(min(self._values(key)), 2)}" for key in there)
         return self._chart(f"Quality over time: {lows}.", parts, linear_ticks(1.0, 2), "0 to 1")
 
-    def shares(self, classes: Sequence[Mapping[str, Any]]) -> Chart:
+    def shares(self, classes: Sequence[ClassColor]) -> Chart:
         """Classes' shares of the pixels, stacked, the first class at the bottom."""
         sums = [[0.0] for _ in self._bins]
         for b, own in zip(self._bins, sums):
             for i in range(len(classes)):
-                own.append(own[-1] + (measured(b["shares"][i]) or 0.0 if b["shares"] else 0.0))
+                own.append(own[-1] + (measured(b.shares[i]) or 0.0 if b.shares else 0.0))
         parts = []
         # Painted from the uppermost down, each area reaches to the bottom: neighbours leave no seam.
         for i, c in reversed(list(enumerate(classes))):
             if any(own[i + 1] > own[i] for own in sums):
-                red, green, blue = c["color"]
+                red, green, blue = c.color
                 area = self._area([own[i + 1] for own in sums])
                 parts.append(f'<path fill="#{red:02x}{green:02x}{blue:02x}" d="{area}"/>')
-        parts.append(self._titles(lambda b: _largest(zip((c["name"] for c in classes), b["shares"] or []))))
-        largest = _largest(self._model["class_shares"].items())
+        parts.append(self._titles(lambda b: _largest(zip((c.name for c in classes), b.shares or []))))
+        largest = _largest(self._model.class_shares.items())
         label = f"Classes' shares of the pixels over time. Largest: {largest}."
         return self._chart(label, parts, SHARE_TICKS, "of the pixels")
 
@@ -158,13 +160,13 @@ class TimeCharts:
         return Chart(label, "".join(parts), ticks, y, unit_x, unit)
 
     def _values(self, key: str) -> list[float]:
-        return [value for b in self._bins if (value := measured(b[key])) is not None]
+        return [value for b in self._bins if (value := measured(getattr(b, key))) is not None]
 
     def _line(self, css_class: str, key: str, top: float) -> str:
         """A line through the middles of the bins, broken at gaps and where nothing was measured."""
         path, reached = [], None
         for b, (left, right) in zip(self._bins, self._spans):
-            value = measured(b[key])
+            value = measured(getattr(b, key))
             if value is None:
                 reached = None
                 continue
@@ -185,10 +187,10 @@ class TimeCharts:
             reached = right
         return "".join(path) + f"V{HEIGHT:g}Z"
 
-    def _titles(self, text: Callable[[Bin], str]) -> str:
+    def _titles(self, text: Callable[[TimelineBin], str]) -> str:
         """Invisible columns that say a bin's numbers when a pointer rests on them."""
         return "".join(
-            bar("hit", left, right, HEIGHT, f"{clock(b['t_s'], self._end_s)}: {text(b)}")
+            bar("hit", left, right, HEIGHT, f"{clock(b.t_s, self._end_s)}: {text(b)}")
             for b, (left, right) in zip(self._bins, self._spans)
         )
 

@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
-from rt_segmentation.evaluation.bag.report.errors import ReportError
 from rt_segmentation.evaluation.bag.report.wording import measured
+from rt_segmentation.evaluation.bag.result import Evaluation, ModelResult, ReportError
 from rt_segmentation.files import write_atomically
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -49,16 +48,16 @@ class Case:
     failure: str | None
 
 
-def check(result: Mapping[str, Any], thresholds: Thresholds) -> dict[str, list[Case]]:
+def check(result: Evaluation, thresholds: Thresholds) -> dict[str, list[Case]]:
     """Cases of each model: its thresholds, whether the evaluation is complete, and whether each bag is whole.
 
     A threshold on what was not measured fails.
     """
     shared = list(_bag_cases(result))
-    return {model["name"]: [*_model_cases(model, thresholds), *shared] for model in result["models"]}
+    return {model.name: [*_model_cases(model, thresholds), *shared] for model in result.models}
 
 
-def write_junit(result: Mapping[str, Any], thresholds: Thresholds, path: Path) -> bool:
+def write_junit(result: Evaluation, thresholds: Thresholds, path: Path) -> bool:
     """Write one test suite a model.
 
     Returns:
@@ -82,7 +81,7 @@ def write_junit(result: Mapping[str, Any], thresholds: Thresholds, path: Path) -
     return passed(suites)
 
 
-def judge(result: Mapping[str, Any], thresholds: Thresholds, path: Path | None) -> bool:
+def judge(result: Evaluation, thresholds: Thresholds, path: Path | None) -> bool:
     """Whether all cases passed, or nothing was asked for; written as JUnit XML where a path is given.
 
     Raises:
@@ -98,17 +97,17 @@ def passed(suites: Mapping[str, list[Case]]) -> bool:
     return all(case.failure is None for cases in suites.values() for case in cases)
 
 
-def _model_cases(model: Mapping[str, Any], thresholds: Thresholds) -> Iterator[Case]:
-    accuracy, latency = model["accuracy"] or {}, model["latency_ms"] or {}
+def _model_cases(model: ModelResult, thresholds: Thresholds) -> Iterator[Case]:
+    accuracy, latency = model.accuracy, model.latency_ms
     if thresholds.min_miou is not None:
-        yield _case("mean IoU", accuracy.get("mean_iou"), thresholds.min_miou, least=True)
+        yield _case("mean IoU", accuracy and accuracy.mean_iou, thresholds.min_miou, least=True)
     if thresholds.max_p95_ms is not None:
-        yield _case("95th percentile of latency [ms]", latency.get("p95"), thresholds.max_p95_ms)
+        yield _case("95th percentile of latency [ms]", latency and latency.p95, thresholds.max_p95_ms)
     if thresholds.max_drop_rate is not None:
-        yield _case("drop rate", model["drop_rate"], thresholds.max_drop_rate)
+        yield _case("drop rate", model.drop_rate, thresholds.max_drop_rate)
 
 
-def _case(what: str, value: Any, limit: float, least: bool = False) -> Case:
+def _case(what: str, value: float | None, limit: float, least: bool = False) -> Case:
     bound = "at least" if least else "at most"
     name = f"{what} {bound} {limit:g}"
     found = measured(value)
@@ -118,12 +117,12 @@ def _case(what: str, value: Any, limit: float, least: bool = False) -> Case:
     return Case(name, None if holds else f"the {what} is {found:.4g}; it must be {bound} {limit:g}")
 
 
-def _bag_cases(result: Mapping[str, Any]) -> Iterator[Case]:
-    yield Case("evaluation complete", "the evaluation was interrupted" if result["partial"] else None)
-    if result.get("lacks_truth"):
+def _bag_cases(result: Evaluation) -> Iterator[Case]:
+    yield Case("evaluation complete", "the evaluation was interrupted" if result.partial else None)
+    if result.lacks_truth:
         yield Case("ground truth used", "ground truth was asked for, and no frame could be compared with it")
-    for bag in result["bags"]:
-        yield Case(f"bag {bag['path']} whole", bag["problem"])
+    for bag in result.bags:
+        yield Case(f"bag {bag.path} whole", bag.problem)
 
 
 def _text(text: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
+
+from rt_segmentation.evaluation.bag.result import Evaluation
 
 TOTAL_BYTES = 7_500_000
 """Of all JPEGs; base64 makes 10 MB of them."""
@@ -30,7 +31,7 @@ class Pictures:
         missing: paths of files that are not there or no JPEG.
     """
 
-    def __init__(self, result: Mapping[str, Any], folder: Path) -> None:
+    def __init__(self, result: Evaluation, folder: Path) -> None:
         self._folder = folder
         self._allowance = TOTAL_BYTES // max(sum(1 for _ in _paths(result)), 1)
         self.reduced = False
@@ -66,7 +67,7 @@ class Pictures:
         return jpeg
 
 
-def _paths(result: Mapping[str, Any]) -> Iterator[str]:
-    for model in result["models"]:
-        for frame in model["shown"]:
-            yield from (frame[kind] for kind in KINDS if frame[kind] is not None)
+def _paths(result: Evaluation) -> Iterator[str]:
+    for model in result.models:
+        for frame in model.shown:
+            yield from (path for kind in KINDS if (path := getattr(frame, kind)) is not None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from rt_segmentation.evaluation.bag.result import Accuracy, BagResult, Comparison, Evaluation, ModelResult
 
 NOT_MEASURED = "n/a"
 IN_MINUTES_S = 120
@@ -14,36 +15,36 @@ CLAUSE = tuple[str, str, str]
 """Words before a number, the number with its unit, words after."""
 
 
-def measured(value: Any) -> float | None:
+def measured(value: float | None) -> float | None:
     """The number, or None where there is none: null and NaN are the same to a reader."""
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def number(value: Any, digits: int = 1) -> str:
+def number(value: float | None, digits: int = 1) -> str:
     """As '1,234.5'."""
     found = measured(value)
     return NOT_MEASURED if found is None else f"{found:,.{digits}f}"
 
 
-def percent(value: Any, digits: int = 1) -> str:
+def percent(value: float | None, digits: int = 1) -> str:
     """A fraction, as '12.3 %'."""
     found = measured(value)
     return NOT_MEASURED if found is None else f"{100 * found:.{digits}f} %"
 
 
-def score(value: Any) -> str:
+def score(value: float | None) -> str:
     """An IoU, as '0.578'."""
     return number(value, 3)
 
 
-def interval(bounds: Sequence[float] | None, signed: bool = False) -> str:
+def interval(bounds: Sequence[float | None] | None, signed: bool = False) -> str:
     """As '0.540 to 0.600'; empty without one."""
     if bounds is None or any(measured(bound) is None for bound in bounds):
         return ""
     return " to ".join(f"{bound:+.3f}" if signed else f"{bound:.3f}" for bound in bounds)
 
 
-def seconds(value: Any) -> str:
+def seconds(value: float | None) -> str:
     """A duration, as '12.3 s' or '1 h 02 min'."""
     found = measured(value)
     if found is None:
@@ -59,98 +60,98 @@ def plural(count: int, thing: str) -> str:
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
-def engine(model: Mapping[str, Any]) -> str:
+def engine(model: ModelResult) -> str:
     """What executed a model, as 'openvino bf16'."""
-    return f"{model['engine']} {model['precision']}" if model["engine"] else NOT_MEASURED
+    return f"{model.engine} {model.precision}" if model.engine else NOT_MEASURED
 
 
-def summary(result: Mapping[str, Any]) -> str:
+def summary(result: Evaluation) -> str:
     """What was measured, in a line."""
-    bags = result["bags"]
+    bags = result.bags
     parts = [
-        plural(len(result["models"]), "model"),
+        plural(len(result.models), "model"),
         plural(len(bags), "bag"),
-        plural(sum(bag["frames"] for bag in bags), "frame"),
-        seconds(sum(bag["duration_s"] for bag in bags)),
+        plural(sum(bag.frames for bag in bags), "frame"),
+        seconds(sum(bag.duration_s for bag in bags)),
     ]
-    if result["mode"] == "realtime":
-        speed = "" if result["rate"] == 1 else f", {result['rate']:g} times as fast as recorded"
+    if result.mode == "realtime":
+        speed = "" if result.rate == 1 else f", {result.rate:g} times as fast as recorded"
         return ", ".join(parts) + f"; frames came as from the camera{speed} (real-time mode)"
     return ", ".join(parts) + "; every frame, as fast as it goes (throughput mode)"
 
 
-def verdict(model: Mapping[str, Any], result: Mapping[str, Any]) -> list[CLAUSE]:
+def verdict(model: ModelResult, result: Evaluation) -> list[CLAUSE]:
     """How good and how fast a model was, as clauses of a sentence."""
-    return [_accuracy(model.get("accuracy")), _speed(model, result), _latency(model), _drops(model, result)]
+    return [_accuracy(model.accuracy), _speed(model, result), _latency(model), _drops(model, result)]
 
 
-def _accuracy(accuracy: Mapping[str, Any] | None) -> CLAUSE:
-    if accuracy is None or measured(accuracy["mean_iou"]) is None:
+def _accuracy(accuracy: Accuracy | None) -> CLAUSE:
+    if accuracy is None or measured(accuracy.mean_iou) is None:
         return "", "Accuracy not measured", ": there was no ground truth"
-    bounds = interval(accuracy.get("interval"))
-    frames = plural(accuracy["frames"], "labelled frame")
+    bounds = interval(accuracy.interval)
+    frames = plural(accuracy.frames, "labelled frame")
     after = f" ({bounds}, 95 % interval) on {frames}" if bounds else f" on {frames}"
-    return "Mean IoU ", score(accuracy["mean_iou"]), after
+    return "Mean IoU ", score(accuracy.mean_iou), after
 
 
-def _speed(model: Mapping[str, Any], result: Mapping[str, Any]) -> CLAUSE:
-    fps = measured(model["fps"])
+def _speed(model: ModelResult, result: Evaluation) -> CLAUSE:
+    fps = measured(model.fps)
     if fps is None:
         return "", "speed not measured", ""
     value = f"{fps:.1f} frames a second"
-    recorded = recorded_fps(result["bags"])
-    if result["mode"] == "realtime" or recorded is None:
+    recorded = recorded_fps(result.bags)
+    if result.mode == "realtime" or recorded is None:
         return "", value, ""
     ratio = fps / recorded
     kept = "it keeps up with" if ratio >= 1 else "too slow for"
     return "", value, f", {ratio:.2g} x the recorded rate: {kept} the camera"
 
 
-def _latency(model: Mapping[str, Any]) -> CLAUSE:
-    latency = model.get("latency_ms")
+def _latency(model: ModelResult) -> CLAUSE:
+    latency = model.latency_ms
     if latency is None:
         return "", "latency not measured", ""
-    return "95 % of the masks ready within ", f"{number(latency['p95'])} ms", ""
+    return "95 % of the masks ready within ", f"{number(latency.p95)} ms", ""
 
 
-def _drops(model: Mapping[str, Any], result: Mapping[str, Any]) -> CLAUSE:
-    dropped = sum(model["dropped"].values())
-    if not model["received"]:
+def _drops(model: ModelResult, result: Evaluation) -> CLAUSE:
+    dropped = sum(model.dropped.values())
+    if not model.received:
         return "", "no frame came", ""
-    if result["mode"] == "realtime":
+    if result.mode == "realtime":
         if not dropped:
             return "", "no frame dropped", ": it kept up"
         return (
             "",
-            f"{percent(model['drop_rate'])} of the frames dropped",
-            f" ({dropped:,} of {model['received']:,})",
+            f"{percent(model.drop_rate)} of the frames dropped",
+            f" ({dropped:,} of {model.received:,})",
         )
     return "", f"{plural(dropped, 'frame')} dropped" if dropped else "no frame dropped", ""
 
 
-def recorded_fps(bags: Sequence[Mapping[str, Any]]) -> float | None:
+def recorded_fps(bags: Sequence[BagResult]) -> float | None:
     """Frames a second of the recording [Hz], of those that were read; None without two of them."""
-    span_s = sum(bag["frames_span_s"] for bag in bags)
-    return sum(max(bag["frames"] - 1, 0) for bag in bags) / span_s if span_s > 0 else None
+    span_s = sum(bag.frames_span_s for bag in bags)
+    return sum(max(bag.frames - 1, 0) for bag in bags) / span_s if span_s > 0 else None
 
 
-def difference(comparison: Mapping[str, Any]) -> str:
+def difference(comparison: Comparison) -> str:
     """Which of two models is better, and whether that is more than noise."""
-    a, b = comparison["a"], comparison["b"]
-    by, bounds = comparison["difference"], comparison["interval"]
+    a, b = comparison.a, comparison.b
+    by, bounds = comparison.difference, comparison.interval
     better, worse = (a, b) if by >= 0 else (b, a)
     if by < 0:
-        bounds = [-bounds[1], -bounds[0]]
+        bounds = (-bounds[1], -bounds[0])
     text = f"{better} is better than {worse} by {abs(by):.3f} ({interval(bounds, signed=True)})"
-    return text + (": more than noise" if comparison["significant"] else ": this may be noise")
+    return text + (": more than noise" if comparison.significant else ": this may be noise")
 
 
-def unmeasured(result: Mapping[str, Any]) -> list[str]:
+def unmeasured(result: Evaluation) -> list[str]:
     """Sentences about what the report leaves out."""
-    without = [model["name"] for model in result["models"] if model.get("accuracy") is None]
+    without = [model.name for model in result.models if model.accuracy is None]
     if not without:
         return []
-    whose = "" if len(without) == len(result["models"]) else f" for {', '.join(without)}"
+    whose = "" if len(without) == len(result.models) else f" for {', '.join(without)}"
     return [f"There was no ground truth{whose}: IoU and confusion are left out."]
 
 
