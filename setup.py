@@ -73,6 +73,7 @@ setup(
         ],
         # launch_testing does not work with pytest 9; the packaging test builds a wheel.
         "test": [
+            "argcomplete>=2",
             "mcap-ros2-support>=0.5",
             "mypy>=1.8",
             "pytest>=6.2,<9",

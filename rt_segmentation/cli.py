@@ -1,4 +1,4 @@
-"""The command line `rt_seg`; each command brings its own options, and is imported when it is given."""
+"""The command line `rt_seg`: each command brings its options, and imports what it needs when it is called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from rt_segmentation import __version__
 from rt_segmentation.errors import RtSegmentationError
@@ -36,23 +35,8 @@ COMMANDS = {
 }
 
 
-class _Command(argparse.ArgumentParser):
-    """The parser of a command, whose module is imported when it is this command that was given."""
-
-    name = ""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """See `argparse`."""
-        if self.name:
-            module = importlib.import_module(f"rt_segmentation.commands.{self.name.replace('-', '_')}")
-            self.name = ""
-            module.add_arguments(self)
-            self.set_defaults(main=module.main)
-        return super().parse_known_args(args, namespace)
-
-
 def build_parser() -> argparse.ArgumentParser:
-    """All commands, and the options of the one that is given."""
+    """All commands with their options."""
     parser = argparse.ArgumentParser(prog="rt_seg", description="Real-time semantic segmentation for ROS 2.")
     parser.add_argument("--version", action="version", version=f"rt_segmentation {__version__}")
     parser.add_argument(
@@ -62,9 +46,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MODULE:CLASS",
         help="a network of your own that models may have; may be repeated",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Command)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
-        commands.add_parser(name, help=text, description=text.capitalize() + ".").name = name
+        module = importlib.import_module(f"rt_segmentation.commands.{name.replace('-', '_')}")
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        module.add_arguments(command)
+        command.set_defaults(main=module.main)
     return parser
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import unicodedata
-import uuid
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
     After an exception the file is as it was, and what was written is gone.
     """
     # Of its own, as the file's name may be as long as a name can be.
-    unfinished = path.with_name(f".{uuid.uuid4().hex}.partial")
+    unfinished = path.with_name(f".{os.urandom(8).hex()}.partial")
     try:
         yield unfinished
         os.replace(unfinished, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import statistics
 from typing import Any
 
 from rt_segmentation.commands.options import add_benchmark, parse_size, say
@@ -25,6 +24,8 @@ def main(arguments: argparse.Namespace) -> None:
         ModelError: there is no such model.
         OptionError: a size is not WIDTHxHEIGHT.
     """
+    import statistics
+
     from rt_segmentation.benchmark.report import write_result
     from rt_segmentation.inference.engines import EngineUnavailable, installed
     from rt_segmentation.models import find_model

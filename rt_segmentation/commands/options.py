@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rt_segmentation.errors import RtSegmentationError
 
 MODELS = ("enet", "linknet", "lednet")
@@ -66,6 +64,8 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     Raises:
         OptionError: one is not of that form.
     """
+    import yaml
+
     options = {}
     for text in texts:
         name, equals, value = text.partition("=")

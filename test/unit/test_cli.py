@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,28 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out.startswith("rt_segmentation 0.")
+
+
+def test_a_shell_gets_completions(tmp_path: Path) -> None:
+    pytest.importorskip("argcomplete", reason="argcomplete is not installed: a shell has no completion")
+    for line, wanted in (
+        ("rt_seg segm", ["segment"]),
+        ("rt_seg segment --overw", ["--overwrite"]),
+        ("rt_seg benchmark node --par", ["--parallel"]),
+    ):
+        environment = {
+            **os.environ,
+            "_ARGCOMPLETE": "1",
+            "_ARGCOMPLETE_IFS": "\n",
+            "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
+            "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "found"),
+            "COMP_LINE": line,
+            "COMP_POINT": str(len(line)),
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "rt_segmentation.cli"], env=environment, capture_output=True, text=True
+        )
+        assert (tmp_path / "found").read_text().split() == wanted, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def imports() -> dict[str, set[str]]:
     known = modules()
     found: dict[str, set[str]] = {}
     for name, path in known.items():
-        targets = set()
+        targets: set[str] = set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 targets.update(alias.name for alias in node.names)

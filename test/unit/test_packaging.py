@@ -84,6 +84,12 @@ def test_every_module_and_template_is_installed(installed: Path) -> None:
     assert not [str(p) for p in files if not (installed / p.relative_to(ROOT)).is_file()]
 
 
+def test_what_only_development_needs_is_not_installed(installed: Path) -> None:
+    for name in ("tools", "research", "test", "examples"):
+        assert (ROOT / name).is_dir() and not (installed / name).exists()
+    assert not list((installed / "share").rglob("ablation*"))
+
+
 def test_every_data_file_is_installed_as_it_is(installed: Path) -> None:
     share = installed / "share" / "rt_segmentation"
     different = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.settings import SettingsError, read_mapping, read_settings, to_plain
@@ -50,6 +50,7 @@ class ClassColor:
     color: tuple[int, int, int]
 
 
+@final
 @dataclass(frozen=True)
 class Latency:
     """Durations of frames [ms]."""
@@ -69,6 +70,7 @@ class Histogram:
     counts: tuple[int, ...]
 
 
+@final
 @dataclass(frozen=True)
 class Accuracy:
     """How far a model's labels are those of the ground truth; scores are fractions, None or NaN without any.
