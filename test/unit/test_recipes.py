@@ -183,7 +183,7 @@ def test_missing_keys_and_files_are_named(tmp_path: Path) -> None:
         RecipeError, match=r"unknown recipe 'nowhere'; there are enet_camvid, .*lednet_camvid"
     ):
         load_recipe("nowhere")
-    with pytest.raises(RecipeError, match="cannot be read"):
+    with pytest.raises(RecipeError, match=r"recipe .*nowhere\.yaml does not exist"):
         load_recipe(tmp_path / "nowhere.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(RecipeError, match="is not a mapping"):
