@@ -63,7 +63,7 @@ lint: $(INSTALLED) ## checks of style and types
 
 clean: ## remove .venv, .venv-jazzy and all that is built; needed when ROS 2 is sourced for the first time
 	rm -rf .venv $(JAZZY) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
-	find rt_segmentation test -name __pycache__ -prune -exec rm -rf {} +
+	find rt_segmentation research test tools -name __pycache__ -prune -exec rm -rf {} +
 
 test test-jazzy test-long: export ROS_AUTOMATIC_DISCOVERY_RANGE = LOCALHOST
 

@@ -46,7 +46,8 @@ def command_line() -> str:
 
 
 def write_json(folder: Path, name: str, content: dict[str, Any]) -> None:
-    """Write ``FOLDER/NAME.json``."""
+    """Write ``FOLDER/NAME.json``; the folder is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / f"{name}.json", (json.dumps(content, indent=2) + "\n").encode())
 
 

@@ -49,7 +49,6 @@ def main(arguments: argparse.Namespace) -> None:
     deadline = time.monotonic() + 60 * arguments.minutes
     rows = time_groups(groups(arguments, models, lambda _: sizes), models, deadline)
     content = to_json(rows)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     write_json(arguments.out, "engines", content)
     write_page(arguments.out, "engines", to_markdown(content))
 

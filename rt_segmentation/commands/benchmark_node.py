@@ -72,7 +72,6 @@ def main(arguments: argparse.Namespace) -> None:
     manifests = {model: find_model(model) for model in arguments.models}
     rows: list[dict[str, Any]] = []
     content = {"command": command_line(), **environment(), "rows": rows}
-    arguments.out.mkdir(parents=True, exist_ok=True)
     with Bench(arguments.out / "logs", say) as bench:
         for model, manifest in manifests.items():
             for chosen in settings:

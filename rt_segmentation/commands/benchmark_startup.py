@@ -44,7 +44,6 @@ def main(arguments: argparse.Namespace) -> None:
     ]
     if not pairs:
         raise EngineUnavailable(f"no engine of {', '.join(arguments.engines) or 'all'} works here")
-    arguments.out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for model in arguments.models:
         network = find_model(model).network

@@ -41,7 +41,6 @@ def main(arguments: argparse.Namespace) -> None:
     """
     rows: list[dict[str, Any]] = []
     content = {"command": command_line(), **environment(), "rows": rows}
-    arguments.out.mkdir(parents=True, exist_ok=True)
     with Bench(arguments.out / "logs", say) as bench:
         for model in arguments.models:
             described = {

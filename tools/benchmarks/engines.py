@@ -53,7 +53,6 @@ def main(arguments: argparse.Namespace) -> None:
     deadline = time.monotonic() + 60 * (FULL_MINUTES if arguments.full else arguments.minutes)
     cuda = has_cuda() or any(engine == "torch2trt" for engine, _ in installed())
     sizes = [parse_size(text) for text in arguments.sizes]
-    arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         models = {name: benchmarked_model(name, Path(folder)) for name in arguments.models}
         found = groups(arguments, models, lambda network: sizes or sizes_for(network, arguments.full, cuda))

@@ -134,7 +134,7 @@ def _openvino(precision: str) -> Callable[[], None]:
 def measure_peaks(
     candidates: Sequence[tuple[str, str]], seconds: float, report: Callable[[str], None] = lambda _: None
 ) -> dict[tuple[str, str], float]:
-    """The most 1e9 operations a second that engines reach here in plain convolutions (`peak_run`).
+    """The most 1e9 operations per second that engines reach here in plain convolutions (`peak_run`).
 
     Args:
         candidates: pairs of engine and precision; those that cannot be measured are not in the result.
@@ -149,7 +149,7 @@ def measure_peaks(
         while not candidate.row.problem and (not candidate.durations_ms or time.monotonic() < deadline):
             candidate.durations_ms += candidate.run(1)
         if candidate.durations_ms:
-            gops = GOPS * (_torch_batch() if engine == "torch" else 1)
+            gops = GOPS * (_torch_batch() if engine in ("torch", "eager") else 1)
             peaks[engine, precision] = gops / min(candidate.durations_ms) * 1e3
             report(f"{engine} {precision}: peak {peaks[engine, precision]:.0f} GOPS")
         candidate.close()
