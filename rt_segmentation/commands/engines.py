@@ -88,7 +88,7 @@ def _build(manifest: ModelManifest, arguments: argparse.Namespace, width: int, h
 
 def write_ranges(manifest: ModelManifest, arguments: argparse.Namespace) -> None:
     """Find a model's int8 ranges on the frames that are asked for, and write them beside its weights."""
-    from rt_segmentation.inference.calibration import calibrate
+    from rt_segmentation.inference.engines.openvino_int8.calibration import calibrate
 
     frames, source = _calibration_frames(manifest, arguments, manifest.width, manifest.height)
     path = calibrate(manifest, frames, source)

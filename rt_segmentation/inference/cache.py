@@ -288,7 +288,7 @@ def code_digest() -> str:
         *sorted((package / "inference" / "deploy").glob("*.py")),
         *(package / "inference" / "engines" / name for name in _GRAPH_SOURCES),
         *sorted((package / "inference" / "engines").glob("*_engine.py")),
-        package / "inference" / "quantization.py",
+        package / "inference" / "engines" / "openvino_int8" / "ranges.py",
     ]
     digest = hashlib.sha256()
     for path in sources:

@@ -357,7 +357,7 @@ def test_the_first_run_of_a_graph_is_over_before_its_frames_come(
     small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnxruntime")
-    from rt_segmentation.inference.engines import cached
+    from rt_segmentation.inference.engines import compiled as cached
     from rt_segmentation.inference.engines.onnxruntime_engine import ONNXRuntimeEngine
 
     alone: list[bool] = []

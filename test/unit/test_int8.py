@@ -28,7 +28,12 @@ from rt_segmentation.inference.engines import EngineError, EngineUnavailable, _d
 from rt_segmentation.inference.engines.export import LABELS_ONLY, WITH_CONFIDENCE, graph_entry
 from rt_segmentation.inference.engines.openvino_engine import OpenVINOEngine
 from rt_segmentation.inference.parity import Gate
-from rt_segmentation.inference.quantization import compared_logits, load_ranges, quantize, ranges_path
+from rt_segmentation.inference.engines.openvino_int8.ranges import (
+    compared_logits,
+    load_ranges,
+    quantize,
+    ranges_path,
+)
 from rt_segmentation.models import ModelManifest, find_model, list_models, read_manifest
 
 HEIGHT, WIDTH = 120, 160

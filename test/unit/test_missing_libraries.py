@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rt_segmentation.inference.calibration import calibrate
+from rt_segmentation.inference.engines.openvino_int8.calibration import calibrate
 from rt_segmentation.inference.engines import EngineUnavailable, build_engine, export
 from rt_segmentation.models import ModelManifest
 

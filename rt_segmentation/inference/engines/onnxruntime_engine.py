@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 
 from rt_segmentation.inference.cache import CacheKey, locked
-from rt_segmentation.inference.engines.cached import CachedEngine, Runner
+from rt_segmentation.inference.engines.compiled import CachedEngine, Runner
 from rt_segmentation.inference.engines.export import INPUT_NAME
 from rt_segmentation.inference.engines.failures import first_line
 from rt_segmentation.provenance import machine

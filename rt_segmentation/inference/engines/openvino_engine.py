@@ -12,9 +12,9 @@ import numpy as np
 import openvino
 
 from rt_segmentation import cpu
-from rt_segmentation.inference.engines.cached import CachedEngine, Runner
+from rt_segmentation.inference.engines.compiled import CachedEngine, Runner
 from rt_segmentation.inference.parity import Gate
-from rt_segmentation.inference.quantization import QuantizationRanges, load_ranges, quantize
+from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges, load_ranges, quantize
 from rt_segmentation.models import ModelManifest
 
 # The first call fills a static of C++ and lets the GIL go inside: two threads that meet in it wait for each

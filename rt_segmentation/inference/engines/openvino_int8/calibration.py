@@ -12,7 +12,7 @@ import numpy as np
 
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable
 from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry, onnx_model
-from rt_segmentation.inference.quantization import (
+from rt_segmentation.inference.engines.openvino_int8.ranges import (
     QuantizationRanges,
     Range,
     compared_logits,
