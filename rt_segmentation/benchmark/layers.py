@@ -9,8 +9,8 @@ from rt_segmentation.benchmark.networks import NetworkCost
 from rt_segmentation.inference.engines import build_engine
 from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry, onnx_model
 from rt_segmentation.inference.engines.openvino_engine import compile_graph
-from rt_segmentation.inference.parity import parity_frames
 from rt_segmentation.inference.engines.openvino_int8.ranges import load_ranges
+from rt_segmentation.inference.parity import parity_frames
 from rt_segmentation.models import ModelManifest
 
 WARM_UP_FRAMES = 5

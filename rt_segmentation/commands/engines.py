@@ -23,7 +23,7 @@ from rt_segmentation.imaging.convert import to_rgb
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.levels import AUTO, Levels
 from rt_segmentation.inference import cache
-from rt_segmentation.inference.engines import Engine, EngineError, build_engine, installed
+from rt_segmentation.inference.engines import Engine, EngineError, build_engine, calibrate, installed
 from rt_segmentation.inference.parity import images_in, read_frame, resize_frame
 from rt_segmentation.inference.tuning import Timing, remember
 from rt_segmentation.models import ModelManifest, find_model
@@ -68,31 +68,25 @@ def _require_kept(what: str) -> None:
 
 
 def _build(manifest: ModelManifest, arguments: argparse.Namespace, width: int, height: int) -> Engine:
-    """The engine; with frames for calibration, one that is calibrated on them."""
+    """The engine; with frames for calibration, one in int8 that is calibrated on them."""
     if not (arguments.calibrate or arguments.calibrate_images or arguments.calibrate_bag):
         return build_engine(manifest, arguments.engine, arguments.precision)
-    if arguments.engine == "torch2trt":
-        from rt_segmentation.inference.engines.torch2trt_engine import Torch2TRTEngine
-
-        # TensorRT finds ranges for each size anew, while it builds.
-        if arguments.precision not in ("auto", "int8"):
-            raise EngineError(
-                f"frames for calibration are for int8, and --precision is {arguments.precision}: take int8,"
-                " or leave the frames out"
-            )
-        frames, _ = _calibration_frames(manifest, arguments, width, height)
-        return Torch2TRTEngine(manifest, "int8", calibration=frames)
-    write_ranges(manifest, arguments)
-    return build_engine(manifest, arguments.engine, arguments.precision)
+    if arguments.precision not in ("auto", "int8"):
+        raise EngineError(
+            f"frames for calibration are for int8, and --precision is {arguments.precision}: take int8,"
+            " or leave the frames out"
+        )
+    write_ranges(manifest, arguments, width, height)
+    return build_engine(manifest, arguments.engine, "int8")
 
 
-def write_ranges(manifest: ModelManifest, arguments: argparse.Namespace) -> None:
-    """Find a model's int8 ranges on the frames that are asked for, and write them beside its weights."""
-    from rt_segmentation.inference.engines.openvino_int8.calibration import calibrate
+def write_ranges(manifest: ModelManifest, arguments: argparse.Namespace, width: int, height: int) -> None:
+    """Have the engine find its int8 ranges on the frames that are asked for."""
 
-    frames, source = _calibration_frames(manifest, arguments, manifest.width, manifest.height)
-    path = calibrate(manifest, frames, source)
-    print(f"{path}: int8 ranges of {manifest.name}, found on {len(frames)} frames of {source}")
+    def frames(height: int, width: int) -> tuple[list[np.ndarray], str]:
+        return _calibration_frames(manifest, arguments, width, height)
+
+    print(calibrate(manifest, arguments.engine, frames, arguments.batch, height, width))
 
 
 def _calibration_frames(

@@ -23,9 +23,6 @@ logger = logging.getLogger(__name__)
 
 DESCRIPTION = "entry.json"
 
-# Beside the engines' own files.
-_GRAPH_SOURCES = ("graph.py", "export.py", "tensorrt_body.py", "torch2trt_conversion.py", "torch_runner.py")
-
 
 @dataclass(frozen=True)
 class CacheKey:
@@ -141,8 +138,8 @@ def find_quietly(key: CacheKey) -> CacheEntry | None:
     return entry if entry.key["made_with"] == dict(key.made_with) else None
 
 
-def holds(kind: str, identity: Mapping[str, Any]) -> bool:
-    """Whether there is an entry of this kind, made by this code, whose identity includes the given one."""
+def holds(kind: str, identity: Mapping[str, Any], made_with: Mapping[str, Any]) -> bool:
+    """Whether there is an entry of this kind whose identity and makers include the given ones."""
     root = cache_root()
     descriptions = [dict(entry.key) for folder, entry in _in_memory.items() if folder.parent == root]
     with contextlib.suppress(OSError):
@@ -153,8 +150,8 @@ def holds(kind: str, identity: Mapping[str, Any]) -> bool:
         with contextlib.suppress(KeyError, TypeError, AttributeError):
             if (
                 description["kind"] == kind
-                and description["made_with"]["code"] == code_digest()
                 and all(description["identity"].get(name) == value for name, value in identity.items())
+                and all(description["made_with"].get(name) == value for name, value in made_with.items())
             ):
                 return True
     return False
@@ -277,23 +274,6 @@ def clear() -> int:
             _discard(path)
         # Lock files stay: deleting one would let two processes hold two locks of the same name.
     return freed
-
-
-@cache
-def code_digest() -> str:
-    """Changes with the code that decides what a graph computes: its entries are stale then."""
-    package = Path(__file__).parent.parent
-    sources = [
-        *sorted((package / "networks").glob("*.py")),
-        *sorted((package / "inference" / "deploy").glob("*.py")),
-        *(package / "inference" / "engines" / name for name in _GRAPH_SOURCES),
-        *sorted((package / "inference" / "engines").glob("*_engine.py")),
-        package / "inference" / "engines" / "openvino_int8" / "ranges.py",
-    ]
-    digest = hashlib.sha256()
-    for path in sources:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def _read(folder: Path) -> CacheEntry:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
+from rt_segmentation.inference.versions import graph_version
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import machine
 
@@ -77,7 +78,7 @@ def _key(manifest: ModelManifest, height: int, width: int) -> CacheKey:
         "width": width,
         "device": machine(),
     }
-    return CacheKey(KIND, identity, {"code": cache.code_digest(), **_versions()})
+    return CacheKey(KIND, identity, {"graph_version": graph_version(manifest.network), **_versions()})
 
 
 def _versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 import torch
 
 from rt_segmentation.inference.deploy import deploy
-from rt_segmentation.inference.engines.torch_engine import load_network
+from rt_segmentation.inference.network import load_network
 from rt_segmentation.inference.parity import images_in, read_frame, spread
 from rt_segmentation.models import find_model
 

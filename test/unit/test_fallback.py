@@ -45,7 +45,7 @@ class Fragile:
 
 
 class Pair:
-    """Two such engines in an order; `builds` fails where `broken` has the name."""
+    """Two such engines in an order and a clock; `_build` fails where `broken` has the name."""
 
     def __init__(self) -> None:
         self.first, self.second = Fragile("first", "fp32"), Fragile("second", "fp32")

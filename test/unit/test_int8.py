@@ -24,16 +24,17 @@ import openvino
 from rt_segmentation.arguments import build_parser
 from rt_segmentation.commands import engines as command
 from rt_segmentation.data.synthetic import StreetScene
-from rt_segmentation.inference.engines import EngineError, EngineUnavailable, _defaults, build_engine
+from rt_segmentation.inference.engines import EngineError, EngineUnavailable, build_engine
+from rt_segmentation.inference.engines.choosing import _defaults
 from rt_segmentation.inference.engines.export import LABELS_ONLY, WITH_CONFIDENCE, graph_entry
 from rt_segmentation.inference.engines.openvino_engine import OpenVINOEngine
-from rt_segmentation.inference.parity import Gate
 from rt_segmentation.inference.engines.openvino_int8.ranges import (
     compared_logits,
     load_ranges,
     quantize,
     ranges_path,
 )
+from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest, find_model, list_models, read_manifest
 
 HEIGHT, WIDTH = 120, 160
@@ -61,7 +62,9 @@ def calibrated(
     for seed in range(4):
         cv2.imwrite(str(images / f"{seed}.png"), street(seed)[..., ::-1])
     wanted = ["--calibrate-images", str(images), "--calibrate-frames", "3"]
-    command.write_ranges(manifest, build_parser().parse_args(["export", "--model", "small", *wanted]))
+    command.write_ranges(
+        manifest, build_parser().parse_args(["export", "--model", "small", *wanted]), WIDTH, HEIGHT
+    )
     return manifest
 
 
@@ -101,7 +104,9 @@ def test_ranges_are_found_on_a_bag(
     before = load_ranges(copied)
     bag = street_bag(tmp_path / "bag", 4)
     wanted = ["--calibrate-bag", str(bag), "--image-topic", "camera", "--calibrate-frames", "2"]
-    command.write_ranges(copied, build_parser().parse_args(["export", "--model", "small", *wanted]))
+    command.write_ranges(
+        copied, build_parser().parse_args(["export", "--model", "small", *wanted]), WIDTH, HEIGHT
+    )
     ranges = load_ranges(copied)
     assert (ranges.found["frames"], ranges.found["of"]) == (2, "a bag")
     assert ranges.tensors.keys() == before.tensors.keys() and ranges.digest != before.digest
