@@ -378,6 +378,20 @@ def test_the_first_run_of_a_graph_is_over_before_its_frames_come(
     assert alone == [True, False]
 
 
+def test_only_so_many_shapes_stay_compiled(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rt_segmentation.inference.engines import compiled
+
+    monkeypatch.setattr(compiled, "KEPT", 2)
+    engine: Any = build_engine(small_model, "torch", "fp32")
+    for width in (32, 64, 32, 96, 64):
+        assert engine.infer(np.zeros((1, 32, width, 3), np.uint8), False)[0].shape == (1, 32, width)
+        assert len(engine._runners) <= 2
+    # Before the last two came 32 once more: 64 was let go for 96.
+    assert [shape.width for shape in engine._runners] == [96, 64]
+
+
 @pytest.mark.parametrize("name", (*CACHED, "torch"))
 def test_what_was_made_for_a_size_is_let_go_and_made_again(
     name: str, small_model: ModelManifest, frames: np.ndarray

@@ -24,7 +24,7 @@ import openvino
 from rt_segmentation.arguments import build_parser
 from rt_segmentation.commands import engines as command
 from rt_segmentation.data.synthetic import StreetScene
-from rt_segmentation.inference.engines import EngineError, EngineUnavailable, build_engine
+from rt_segmentation.inference.engines import EngineError, EngineUnavailable, build_engine, calibrate
 from rt_segmentation.inference.engines.choosing import _defaults
 from rt_segmentation.inference.engines.export import LABELS_ONLY, WITH_CONFIDENCE, graph_entry
 from rt_segmentation.inference.engines.openvino_engine import OpenVINOEngine
@@ -198,6 +198,15 @@ def test_ranges_of_another_graph_are_one_sentence(copied: ModelManifest) -> None
     rewrite(copied, tensors={"/no/such_output_0": [0.0, 1.0]})
     with pytest.raises(EngineError, match=r"do not fit the graph: 1 names are not in it \(first '/no/such"):
         quantize(read_graph(copied), load_ranges(copied), copied)
+
+
+@pytest.mark.parametrize("name", ["torch", "onnxruntime"])
+def test_an_engine_without_int8_cannot_be_calibrated(name: str, small_model: ModelManifest) -> None:
+    pytest.importorskip(name)
+    with pytest.raises(
+        EngineUnavailable, match=f"engine '{name}' has no int8 .*; openvino and torch2trt have"
+    ):
+        calibrate(small_model, name, lambda height, width: ([], "nothing"), 1, HEIGHT, WIDTH)
 
 
 def test_auto_never_means_int8_without_measurements() -> None:
