@@ -77,6 +77,9 @@ class CacheEntry:
         return sum(path.stat().st_size for path in self.folder.iterdir())
 
 
+DISK_BYTES = 4 * 1024**3
+"""So much is kept on disk; then what was not used for the longest time is deleted, to be built again."""
+
 MEMORY_BYTES = 256 * 1024**2
 """So much of what cannot be written is kept in memory; then the oldest is let go, to be built again."""
 
@@ -122,6 +125,9 @@ def find(key: CacheKey) -> CacheEntry | None:
             wanted.get(name),
         )
         return None
+    # When it was used last; a cache that is only read is not made smaller either.
+    with contextlib.suppress(OSError):
+        os.utime(folder)
     return entry
 
 
@@ -235,7 +241,27 @@ def store(key: CacheKey, files: Mapping[str, bytes], data: Mapping[str, Any]) ->
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    _make_room(final)
     return _read(final)
+
+
+def _make_room(newest: Path) -> None:
+    """Delete what was not used for the longest time where there is too much; whoever has it open keeps it."""
+    held = []
+    for folder in newest.parent.iterdir():
+        # Another process may delete or replace it meanwhile.
+        with contextlib.suppress(OSError):
+            if folder.is_dir() and not folder.name.startswith("."):
+                size = sum(path.stat().st_size for path in folder.rglob("*"))
+                held.append((folder == newest, folder.stat().st_mtime, size, folder))
+    too_much = sum(size for *_, size, _ in held) - DISK_BYTES
+    for is_newest, _, size, folder in sorted(held):
+        if too_much <= 0 or is_newest:
+            return
+        logger.info("cache entry %s was not used for the longest time and is deleted to make room", folder)
+        with contextlib.suppress(OSError):
+            _discard(folder)
+            too_much -= size
 
 
 @contextlib.contextmanager

@@ -120,6 +120,21 @@ def test_holds_looks_at_part_of_the_identity_and_of_the_makers() -> None:
     assert not cache.holds("graph", {"model": "other"}, made_with)
 
 
+def test_what_was_not_used_for_long_makes_room(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [replace(KEY, identity={"size": size}) for size in range(4)]
+    for age, key in enumerate(keys[:3]):
+        folder = cache.store(key, {"a.bin": bytes(10_000)}, {}).folder
+        os.utime(folder, (1000.0 + age, 1000.0 + age))
+    # Used again, the first is no longer the oldest.
+    assert cache.find(keys[0]) is not None
+    monkeypatch.setattr(cache, "DISK_BYTES", 35_000)
+    cache.store(keys[3], {"a.bin": bytes(10_000)}, {})
+    assert [cache.find(key) is not None for key in keys] == [True, False, True, True]
+    # What is too large for the cache alone is there still: somebody is about to use it.
+    cache.store(KEY, {"a.bin": bytes(50_000)}, {})
+    assert [entry.key["identity"] for entry in cache.entries()] == [KEY.identity]
+
+
 def test_clear_deletes_everything(root: Path) -> None:
     cache.store(KEY, {"a.bin": b"abc"}, {})
     (root / ".new-left").mkdir()

@@ -388,7 +388,7 @@ def test_only_so_many_shapes_stay_compiled(
     for width in (32, 64, 32, 96, 64):
         assert engine.infer(np.zeros((1, 32, width, 3), np.uint8), False)[0].shape == (1, 32, width)
         assert len(engine._runners) <= 2
-    # Before the last two came 32 once more: 64 was let go for 96.
+    # When 96 came, 64 was the one not used for the longest time.
     assert [shape.width for shape in engine._runners] == [96, 64]
 
 

@@ -98,20 +98,7 @@ def calibrate(
     height: int,
     width: int,
 ) -> str:
-    """Find int8's ranges for an engine; see `EngineClass.calibrate`.
-
-    Args:
-        manifest: the model.
-        engine: a name of `ENGINES`, or 'auto'.
-        frames: some dozens that show what the model will see.
-        batch: frames at once that will be run.
-        height: of the frames that will be run [px].
-        width: of the frames that will be run [px].
-
-    Raises:
-        EngineError: the engine is unknown, has no int8, or the ranges cannot be found.
-        OSError: they cannot be written.
-    """
+    """Find int8's ranges for an engine of `ENGINES`, or 'auto'; see `EngineClass.calibrate` for the rest."""
     _check_name(engine)
     found = _engine_class(_CALIBRATED if engine == "auto" else engine)
     return found.calibrate(manifest, frames, batch, height, width)
