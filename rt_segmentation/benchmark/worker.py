@@ -59,7 +59,7 @@ def make_candidate(
 def _eager(manifest: Any, frames: np.ndarray, precision: str) -> Callable[[], None]:
     import torch
 
-    from rt_segmentation.inference.engines.torch_engine import load_network
+    from rt_segmentation.inference.network import load_network
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.float16 if precision == "fp16" else torch.float32

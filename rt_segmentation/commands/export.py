@@ -79,33 +79,28 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _build(manifest: ModelManifest, arguments: argparse.Namespace, width: int, height: int) -> Engine:
-    """The engine; with frames for calibration, one that is calibrated on them."""
+    """The engine; with frames for calibration, one in int8 that is calibrated on them."""
     from rt_segmentation.inference.engines import EngineError, build_engine
 
     if not (arguments.calibrate or arguments.calibrate_images or arguments.calibrate_bag):
         return build_engine(manifest, arguments.engine, arguments.precision)
-    if arguments.engine == "torch2trt":
-        from rt_segmentation.inference.engines.torch2trt_engine import Torch2TRTEngine
-
-        # TensorRT finds ranges for each size anew, while it builds.
-        if arguments.precision not in ("auto", "int8"):
-            raise EngineError(
-                f"frames for calibration are for int8, and --precision is {arguments.precision}: take int8,"
-                " or leave the frames out"
-            )
-        frames, _ = _calibration_frames(manifest, arguments, width, height)
-        return Torch2TRTEngine(manifest, "int8", calibration=frames)
-    write_ranges(manifest, arguments)
-    return build_engine(manifest, arguments.engine, arguments.precision)
+    if arguments.precision not in ("auto", "int8"):
+        raise EngineError(
+            f"frames for calibration are for int8, and --precision is {arguments.precision}: take int8,"
+            " or leave the frames out"
+        )
+    write_ranges(manifest, arguments, width, height)
+    return build_engine(manifest, arguments.engine, "int8")
 
 
-def write_ranges(manifest: ModelManifest, arguments: argparse.Namespace) -> None:
-    """Find a model's int8 ranges on the frames that are asked for, and write them beside its weights."""
-    from rt_segmentation.inference.calibration import calibrate
+def write_ranges(manifest: ModelManifest, arguments: argparse.Namespace, width: int, height: int) -> None:
+    """Have the engine find its int8 ranges on the frames that are asked for."""
+    from rt_segmentation.inference.engines import calibrate
 
-    frames, source = _calibration_frames(manifest, arguments, manifest.width, manifest.height)
-    path = calibrate(manifest, frames, source)
-    print(f"{path}: int8 ranges of {manifest.name}, found on {len(frames)} frames of {source}")
+    def frames(height: int, width: int) -> tuple[list[np.ndarray], str]:
+        return _calibration_frames(manifest, arguments, width, height)
+
+    print(calibrate(manifest, arguments.engine, frames, arguments.batch, height, width))
 
 
 def _calibration_frames(

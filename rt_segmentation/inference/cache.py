@@ -23,9 +23,6 @@ logger = logging.getLogger(__name__)
 
 DESCRIPTION = "entry.json"
 
-# Beside the engines' own files.
-_GRAPH_SOURCES = ("graph.py", "export.py", "tensorrt_body.py", "torch2trt_conversion.py", "torch_runner.py")
-
 
 @dataclass(frozen=True)
 class CacheKey:
@@ -80,6 +77,9 @@ class CacheEntry:
         return sum(path.stat().st_size for path in self.folder.iterdir())
 
 
+DISK_BYTES = 4 * 1024**3
+"""So much is kept on disk; then what was not used for the longest time is deleted, to be built again."""
+
 MEMORY_BYTES = 256 * 1024**2
 """So much of what cannot be written is kept in memory; then the oldest is let go, to be built again."""
 
@@ -125,6 +125,9 @@ def find(key: CacheKey) -> CacheEntry | None:
             wanted.get(name),
         )
         return None
+    # When it was used last; a cache that is only read is not made smaller either.
+    with contextlib.suppress(OSError):
+        os.utime(folder)
     return entry
 
 
@@ -141,8 +144,8 @@ def find_quietly(key: CacheKey) -> CacheEntry | None:
     return entry if entry.key["made_with"] == dict(key.made_with) else None
 
 
-def holds(kind: str, identity: Mapping[str, Any]) -> bool:
-    """Whether there is an entry of this kind, made by this code, whose identity includes the given one."""
+def holds(kind: str, identity: Mapping[str, Any], made_with: Mapping[str, Any]) -> bool:
+    """Whether there is an entry of this kind whose identity and makers include the given ones."""
     root = cache_root()
     descriptions = [dict(entry.key) for folder, entry in _in_memory.items() if folder.parent == root]
     with contextlib.suppress(OSError):
@@ -153,8 +156,8 @@ def holds(kind: str, identity: Mapping[str, Any]) -> bool:
         with contextlib.suppress(KeyError, TypeError, AttributeError):
             if (
                 description["kind"] == kind
-                and description["made_with"]["code"] == code_digest()
                 and all(description["identity"].get(name) == value for name, value in identity.items())
+                and all(description["made_with"].get(name) == value for name, value in made_with.items())
             ):
                 return True
     return False
@@ -238,7 +241,27 @@ def store(key: CacheKey, files: Mapping[str, bytes], data: Mapping[str, Any]) ->
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    _make_room(final)
     return _read(final)
+
+
+def _make_room(newest: Path) -> None:
+    """Delete what was not used for the longest time where there is too much; whoever has it open keeps it."""
+    held = []
+    for folder in newest.parent.iterdir():
+        # Another process may delete or replace it meanwhile.
+        with contextlib.suppress(OSError):
+            if folder.is_dir() and not folder.name.startswith("."):
+                size = sum(path.stat().st_size for path in folder.rglob("*"))
+                held.append((folder == newest, folder.stat().st_mtime, size, folder))
+    too_much = sum(size for *_, size, _ in held) - DISK_BYTES
+    for is_newest, _, size, folder in sorted(held):
+        if too_much <= 0 or is_newest:
+            return
+        logger.info("cache entry %s was not used for the longest time and is deleted to make room", folder)
+        with contextlib.suppress(OSError):
+            _discard(folder)
+            too_much -= size
 
 
 @contextlib.contextmanager
@@ -277,23 +300,6 @@ def clear() -> int:
             _discard(path)
         # Lock files stay: deleting one would let two processes hold two locks of the same name.
     return freed
-
-
-@cache
-def code_digest() -> str:
-    """Changes with the code that decides what a graph computes: its entries are stale then."""
-    package = Path(__file__).parent.parent
-    sources = [
-        *sorted((package / "networks").glob("*.py")),
-        *sorted((package / "inference" / "deploy").glob("*.py")),
-        *(package / "inference" / "engines" / name for name in _GRAPH_SOURCES),
-        *sorted((package / "inference" / "engines").glob("*_engine.py")),
-        package / "inference" / "quantization.py",
-    ]
-    digest = hashlib.sha256()
-    for path in sources:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def _read(folder: Path) -> CacheEntry:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
+from rt_segmentation.inference.versions import graph_version
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
 
@@ -72,5 +73,6 @@ def _key(manifest: ModelManifest, height: int, width: int) -> CacheKey:
         "width": width,
         "device": machine(),
     }
-    # Another version may have another order.
-    return CacheKey(KIND, identity, {"code": cache.code_digest(), **versions(*ENGINE_LIBRARIES)})
+    return CacheKey(
+        KIND, identity, {"graph_version": graph_version(manifest.network), **versions(*ENGINE_LIBRARIES)}
+    )

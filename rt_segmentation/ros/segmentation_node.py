@@ -20,7 +20,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from rt_segmentation.inference.engines import EngineError
+from rt_segmentation.inference.engines import EngineError, describe
 from rt_segmentation.inference.parity import Gate, ParityError
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.inference.sizes import Sizes
@@ -244,14 +244,15 @@ class SegmentationNode(LifecycleNode):
         trouble: list[str] = []
         if self._segmenter is not None:
             config = self._segmenter.config
-            hardware_id = config.engine.device
+            engine = describe(config.engine)
+            hardware_id = engine.device
             facts.update(
                 model=config.manifest.name,
                 state="inactive",
-                engine=config.engine.name,
-                precision=config.engine.precision,
+                engine=engine.name,
+                precision=engine.precision,
             )
-            trouble += config.engine.warnings
+            trouble += engine.warnings
         listened = self._worker is not None and self._outputs is not None and self._outputs.listened()
         if self._worker is not None:
             facts["state"] = "active"

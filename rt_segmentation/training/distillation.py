@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rt_segmentation.inference.engines.torch_engine import load_network
+from rt_segmentation.inference.network import load_network
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.initialise import find_start

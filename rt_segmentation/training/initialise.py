@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from rt_segmentation.inference.engines.torch_engine import load_network
+from rt_segmentation.inference.network import load_network
 from rt_segmentation.labels import load_label_set
 from rt_segmentation.models import ModelError, ModelManifest, compare_shapes, find_model, read_manifest
 from rt_segmentation.networks import build_network

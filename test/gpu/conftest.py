@@ -56,7 +56,7 @@ def on_cpu(frames: np.ndarray) -> Callable[[str], tuple[np.ndarray, np.ndarray]]
     """Labels and top probability [0, 1] that a model's network gives in float32 on the CPU."""
     import torch
 
-    from rt_segmentation.inference.engines.torch_engine import load_network
+    from rt_segmentation.inference.network import load_network
 
     @cache
     def segment(model: str) -> tuple[np.ndarray, np.ndarray]:

@@ -17,8 +17,9 @@ import torch
 
 from rt_segmentation.inference.deploy import deploy
 from rt_segmentation.inference.engines import EngineUnavailable
-from rt_segmentation.inference.engines.torch_engine import TorchEngine, load_network
+from rt_segmentation.inference.engines.torch_engine import TorchEngine
 from rt_segmentation.inference.engines.torch_runner import CudaRunner, TorchGraph
+from rt_segmentation.inference.network import load_network
 from rt_segmentation.models import find_model
 
 pytestmark = [
@@ -85,7 +86,7 @@ def test_onnxruntime(
 
 def test_benchmark(out: Path, seconds_left: float) -> None:
     """Eager PyTorch in fp32 and fp16 beside the engines that are here, one frame and eight at once."""
-    from rt_segmentation.inference.engines import _onnxruntime_has_gpu
+    from rt_segmentation.inference.engines.choosing import _onnxruntime_has_gpu
 
     engines = ["torch", *(["onnxruntime"] if _onnxruntime_has_gpu() else [])]
     rows = benchmark(out / "benchmark", engines, [1, 8], seconds_left)
@@ -116,7 +117,7 @@ def torch2trt_or_skip() -> Any:
     from rt_segmentation.inference.engines.torch2trt_engine import Torch2TRTEngine
 
     try:
-        Torch2TRTEngine.offered()
+        Torch2TRTEngine.precisions()
     except EngineUnavailable as error:
         pytest.skip(str(error))
     return Torch2TRTEngine

@@ -19,7 +19,7 @@ from node_under_test import Feeder, NodeUnderTest  # type: ignore[import-not-fou
 from sensor_msgs.msg import Image
 
 from rt_segmentation.data.synthetic import StreetScene
-from rt_segmentation.inference.quantization import QuantizationRanges, ranges_path
+from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges, ranges_path
 from rt_segmentation.inference.tuning import Timing, remember
 from rt_segmentation.models import ModelManifest, read_manifest
 

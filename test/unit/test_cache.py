@@ -109,14 +109,30 @@ def test_a_crash_leaves_nothing_that_counts(root: Path, monkeypatch: pytest.Monk
     assert not list(root.glob(".new-*"))
 
 
-def test_holds_looks_at_part_of_the_identity_and_at_the_code() -> None:
-    key = replace(KEY, made_with={"code": cache.code_digest()})
-    assert not cache.holds("graph", {"model": "toy"})
+def test_holds_looks_at_part_of_the_identity_and_of_the_makers() -> None:
+    made_with = {"code": "b"}
+    assert not cache.holds("graph", {"model": "toy"}, made_with)
     cache.store(KEY, {}, {})
-    assert not cache.holds("graph", {"model": "toy"})
-    cache.store(key, {}, {})
-    assert cache.holds("graph", {"model": "toy"})
-    assert not cache.holds("openvino", {"model": "toy"}) and not cache.holds("graph", {"model": "other"})
+    assert not cache.holds("graph", {"model": "toy"}, made_with)
+    cache.store(replace(KEY, made_with={**made_with, "library": "1.0"}), {}, {})
+    assert cache.holds("graph", {"model": "toy"}, made_with)
+    assert not cache.holds("openvino", {"model": "toy"}, made_with)
+    assert not cache.holds("graph", {"model": "other"}, made_with)
+
+
+def test_what_was_not_used_for_long_makes_room(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [replace(KEY, identity={"size": size}) for size in range(4)]
+    for age, key in enumerate(keys[:3]):
+        folder = cache.store(key, {"a.bin": bytes(10_000)}, {}).folder
+        os.utime(folder, (1000.0 + age, 1000.0 + age))
+    # Used again, the first is no longer the oldest.
+    assert cache.find(keys[0]) is not None
+    monkeypatch.setattr(cache, "DISK_BYTES", 35_000)
+    cache.store(keys[3], {"a.bin": bytes(10_000)}, {})
+    assert [cache.find(key) is not None for key in keys] == [True, False, True, True]
+    # What is too large for the cache alone is there still: somebody is about to use it.
+    cache.store(KEY, {"a.bin": bytes(50_000)}, {})
+    assert [entry.key["identity"] for entry in cache.entries()] == [KEY.identity]
 
 
 def test_clear_deletes_everything(root: Path) -> None:
@@ -138,18 +154,19 @@ def test_what_cannot_be_written_is_kept_in_memory_and_said_once(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    other = replace(KEY, identity={"model": "toy", "batch": 2}, made_with={"code": cache.code_digest()})
+    other = replace(KEY, identity={"model": "toy", "batch": 2}, made_with={"code": "b"})
     for key in (KEY, other):
-        assert cache.find(key) is None and not cache.holds(key.kind, key.identity)
+        assert cache.find(key) is None and not cache.holds(key.kind, key.identity, key.made_with)
         with cache.locked(key):
             entry = cache.keep(key, {"a.bin": b"abc"}, {"agreement": 0.5})
         assert cache.find(key) == cache.find_quietly(key) == entry
         assert (entry.read("a.bin"), entry.data["agreement"], entry.size_bytes) == (b"abc", 0.5, 3)
-    assert cache.holds("graph", {"batch": 2}) and not cache.holds("graph", {"batch": 3})
+    assert cache.holds("graph", {"batch": 2}, {"code": "b"})
+    assert not cache.holds("graph", {"batch": 3}, {"code": "b"})
     assert not cache.kept() and cache.entries() == [] and cache.clear() == 0
     assert caplog.text.count("cannot be written (Not a directory)") == 1
     # Another version of what it was made with is another entry.
-    assert cache.find(replace(KEY, made_with={"code": "b"})) is None
+    assert cache.find(replace(KEY, made_with={"code": "c"})) is None
     # Strictly, for who has nothing else to do with it.
     with pytest.raises(OSError, match="Not a directory"):
         cache.store(KEY, {}, {})

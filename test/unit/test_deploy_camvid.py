@@ -11,7 +11,7 @@ import torch
 
 from rt_segmentation.files import spread
 from rt_segmentation.inference.deploy import deploy
-from rt_segmentation.inference.engines.torch_engine import load_network
+from rt_segmentation.inference.network import load_network
 from rt_segmentation.inference.parity import images_in, read_frame
 from rt_segmentation.models import find_model
 

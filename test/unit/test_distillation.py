@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")
 
 from rt_segmentation.data.synthetic import StreetScene  # noqa: E402
-from rt_segmentation.inference.engines.torch_engine import load_network  # noqa: E402
+from rt_segmentation.inference.network import load_network  # noqa: E402
 from rt_segmentation.models import ModelError, ModelManifest, read_manifest  # noqa: E402
 from rt_segmentation.training.distillation import Teachers, soft_loss  # noqa: E402
 from rt_segmentation.training.errors import TrainingError  # noqa: E402

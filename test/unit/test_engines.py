@@ -20,8 +20,8 @@ import pytest
 
 from rt_segmentation.cli import main
 from rt_segmentation.data.synthetic import StreetScene
-from rt_segmentation.inference import cache, engines
-from rt_segmentation.inference.engines import Engine, EngineError, EngineUnavailable, build_engine
+from rt_segmentation.inference import cache
+from rt_segmentation.inference.engines import Engine, EngineError, EngineUnavailable, build_engine, choosing
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelError, ModelManifest
 
@@ -177,7 +177,7 @@ def test_auto_takes_the_next_engine_and_says_why(
 ) -> None:
     for name in CACHED:
         pytest.importorskip(name)
-    monkeypatch.setattr(engines, "_NVIDIA", ())
+    monkeypatch.setattr(choosing, "_NVIDIA", ())
     caplog.set_level(logging.INFO)
     engine = build_engine(small_model, gate=Gate(fp32=1.01, half=1.01))
     assert engine.name == "openvino" and engine.warnings == ()
@@ -225,7 +225,7 @@ def test_whatever_keeps_engines_from_getting_ready_torch_takes_over(
     for name in CACHED:
         pytest.importorskip(name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(engines, "_NVIDIA", ())
+    monkeypatch.setattr(choosing, "_NVIDIA", ())
     (tmp_path / "images").mkdir()
     cv2.imwrite(str(tmp_path / "images" / "street.png"), frames[0])
     engine = build_engine(small_model, precision="fp32", gate=Gate(frames=tmp_path / "images"))
@@ -240,9 +240,9 @@ def test_whatever_keeps_engines_from_getting_ready_torch_takes_over(
 def test_auto_skips_what_is_not_installed(
     small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(engines, "_NVIDIA", ())
-    monkeypatch.setitem(engines.ENGINES, "openvino", "no_such_package.openvino:Engine")
-    monkeypatch.setitem(engines.ENGINES, "onnxruntime", "no_such_package.onnxruntime:Engine")
+    monkeypatch.setattr(choosing, "_NVIDIA", ())
+    monkeypatch.setitem(choosing.ENGINES, "openvino", "no_such_package.openvino:Engine")
+    monkeypatch.setitem(choosing.ENGINES, "onnxruntime", "no_such_package.onnxruntime:Engine")
     caplog.set_level(logging.INFO)
     engine = build_engine(small_model)
     assert engine.name == "torch"
@@ -344,25 +344,39 @@ def test_the_first_run_of_a_graph_is_over_before_its_frames_come(
     small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnxruntime")
-    from rt_segmentation.inference.engines import cached
+    from rt_segmentation.inference.engines import compiled
     from rt_segmentation.inference.engines.onnxruntime_engine import ONNXRuntimeEngine
 
     alone: list[bool] = []
 
-    def compiled(self: ONNXRuntimeEngine, graph: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
+    def compile_graph(self: ONNXRuntimeEngine, graph: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
         def run(images: np.ndarray) -> list[np.ndarray]:
-            alone.append(cached._FIRST_RUNS.locked())
+            alone.append(compiled._FIRST_RUNS.locked())
             return [images[..., 0]]
 
         return run
 
     build_engine(small_model, "onnxruntime", "fp32").prepare(1, HEIGHT, WIDTH)
-    monkeypatch.setattr(ONNXRuntimeEngine, "_compile", compiled)
+    monkeypatch.setattr(ONNXRuntimeEngine, "compile_graph", compile_graph)
     engine = build_engine(small_model, "onnxruntime", "fp32", parallel=2)
     engine.prepare(1, HEIGHT, WIDTH)
     assert alone == [True]
     engine.infer(np.zeros((1, HEIGHT, WIDTH, 3), np.uint8), False)
     assert alone == [True, False]
+
+
+def test_only_so_many_shapes_stay_compiled(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rt_segmentation.inference.engines import compiled
+
+    monkeypatch.setattr(compiled, "KEPT", 2)
+    engine: Any = build_engine(small_model, "torch", "fp32")
+    for width in (32, 64, 32, 96, 64):
+        assert engine.infer(np.zeros((1, 32, width, 3), np.uint8), False)[0].shape == (1, 32, width)
+        assert len(engine._runners) <= 2
+    # When 96 came, 64 was the one not used for the longest time.
+    assert [shape.width for shape in engine._runners] == [96, 64]
 
 
 @pytest.mark.parametrize("name", (*CACHED, "torch"))

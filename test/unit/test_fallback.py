@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from rt_segmentation.inference.engines import EngineError, fallback
+from rt_segmentation.inference.engines import Description, EngineError, fallback
 from rt_segmentation.inference.engines.fallback import Candidate, FallbackEngine
 
 PATIENCE_S = 60.0
@@ -26,32 +26,36 @@ class Fragile:
         self.name, self.precision = name, precision
         self.failing: set[int] = set()
         self.compiled: list[int] = []
-        self._ready: set[int] = set()
+        self.most = 8
+        self._ready: set[tuple[int, int, bool]] = set()
 
     def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
-        if width in self._ready:
+        if (batch, width, confidence) in self._ready:
             return
         self.compiled.append(width)
-        if width in self.failing:
+        if width in self.failing or batch > self.most:
             raise EngineError(f"engine '{self.name}' has no memory")
-        self._ready.add(width)
+        self._ready.add((batch, width, confidence))
 
     def infer(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        self.prepare(*images.shape[:3])
+        self.prepare(*images.shape[:3], confidence)
         return images[..., 0], None
 
     def release(self, height: int, width: int) -> None:
-        self._ready.discard(width)
+        self._ready = {ready for ready in self._ready if ready[1] != width}
 
 
 class Pair:
-    """Two such engines in an order; `builds` fails where `broken` has the name."""
+    """Two such engines in an order and a clock; `_build` fails where `broken` has the name."""
 
     def __init__(self) -> None:
         self.first, self.second = Fragile("first", "fp32"), Fragile("second", "fp32")
         self.broken: set[str] = set()
+        self.now = 0.0
         self.engine = FallbackEngine(
-            lambda: (Candidate(name, "fp32") for name in ("first", "second")), self._build
+            lambda: (Candidate(name, "fp32") for name in ("first", "second")),
+            self._build,
+            clock=lambda: self.now,
         )
 
     def _build(self, name: str, precision: str) -> Fragile:
@@ -79,43 +83,54 @@ def test_a_failure_at_one_size_is_of_that_size(pair: Pair, caplog: pytest.LogCap
     assert pair.first.compiled == [64, 128, 32] and pair.second.compiled == [128]
 
 
-def test_where_none_is_left_frames_fail_at_once_and_later_all_are_tried_again(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_is_of_the_whole_shape(pair: Pair) -> None:
+    """Four frames at once may need memory that one does not; so may confidence."""
+    pair.first.most = 2
+    pair.engine.infer(np.zeros((4, 32, 64, 3), np.uint8), False)
+    assert pair.engine.current == Description("second", "fp32", "here", ("engine 'first' has no memory",))
+    pair.engine.infer(SMALL, False)
+    pair.engine.infer(SMALL, True)
+    assert pair.engine.name == "first" and pair.second.compiled == [64]
+    # It is told for as long as such frames come, beside those that the first is good for.
+    assert pair.engine.warnings == ("engine 'first' has no memory",)
+    pair.engine.release(32, 64)
+    assert pair.engine.current == Description("first", "fp32", "here", ())
+
+
+def test_where_none_is_left_frames_fail_at_once_and_later_all_are_tried_again(pair: Pair) -> None:
     pair.engine.infer(SMALL, False)
     pair.first.failing = pair.second.failing = {128}
     for _ in range(3):
+        pair.now += fallback.RETRY_S / 4
         with pytest.raises(EngineError, match=r"'first' has no memory; .*'second' has no memory; .* 30 s"):
             pair.engine.infer(LARGE, False)
     assert pair.first.compiled == [64, 128] and pair.second.compiled == [128]
     assert [sentence.split()[1] for sentence in pair.engine.warnings] == ["'first'", "'second'"]
     # What ran goes on running.
     pair.engine.infer(SMALL, False)
-    monkeypatch.setattr(fallback, "RETRY_S", 0.0)
+    pair.now += fallback.RETRY_S
     pair.first.failing = set()
     pair.engine.infer(LARGE, False)
     assert pair.engine.name == "first" and pair.first.compiled == [64, 128, 128]
     assert not pair.engine.warnings
 
 
-def test_one_that_could_not_be_built_is_tried_again_as_well(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_could_not_be_built_is_tried_again_as_well(pair: Pair) -> None:
     pair.first.failing = {128}
     pair.broken = {"second"}
     with pytest.raises(EngineError, match="'second' cannot be read"):
         pair.engine.infer(LARGE, False)
-    monkeypatch.setattr(fallback, "RETRY_S", 0.0)
+    pair.now += fallback.RETRY_S
     pair.broken = set()
     pair.engine.infer(LARGE, False)
     assert pair.engine.name == "second"
     assert pair.engine.warnings == ("engine 'first' has no memory",)
 
 
-def test_a_stand_in_stays(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fallback, "RETRY_S", 0.0)
+def test_a_stand_in_stays(pair: Pair) -> None:
     pair.first.failing = {128}
     for _ in range(3):
+        pair.now += fallback.RETRY_S
         pair.engine.infer(LARGE, False)
     # To compile the first again would hold frames up that the second is good for.
     assert pair.engine.name == "second" and pair.first.compiled == [128]

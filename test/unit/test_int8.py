@@ -24,11 +24,17 @@ import openvino
 from rt_segmentation.cli import build_parser
 from rt_segmentation.commands import export as command
 from rt_segmentation.data.synthetic import StreetScene
-from rt_segmentation.inference.engines import EngineError, EngineUnavailable, _defaults, build_engine
+from rt_segmentation.inference.engines import EngineError, EngineUnavailable, build_engine, calibrate
+from rt_segmentation.inference.engines.choosing import _defaults
 from rt_segmentation.inference.engines.export import LABELS_ONLY, WITH_CONFIDENCE, graph_entry
 from rt_segmentation.inference.engines.openvino_engine import OpenVINOEngine
+from rt_segmentation.inference.engines.openvino_int8.ranges import (
+    compared_logits,
+    load_ranges,
+    quantize,
+    ranges_path,
+)
 from rt_segmentation.inference.parity import Gate
-from rt_segmentation.inference.quantization import compared_logits, load_ranges, quantize, ranges_path
 from rt_segmentation.models import ModelManifest, find_model, list_models, read_manifest
 
 HEIGHT, WIDTH = 120, 160
@@ -56,7 +62,9 @@ def calibrated(
     for seed in range(4):
         cv2.imwrite(str(images / f"{seed}.png"), street(seed)[..., ::-1])
     wanted = ["--calibrate-images", str(images), "--calibrate-frames", "3"]
-    command.write_ranges(manifest, build_parser().parse_args(["export", "--model", "small", *wanted]))
+    command.write_ranges(
+        manifest, build_parser().parse_args(["export", "--model", "small", *wanted]), WIDTH, HEIGHT
+    )
     return manifest
 
 
@@ -96,7 +104,9 @@ def test_ranges_are_found_on_a_bag(
     before = load_ranges(copied)
     bag = street_bag(tmp_path / "bag", 4)
     wanted = ["--calibrate-bag", str(bag), "--image-topic", "camera", "--calibrate-frames", "2"]
-    command.write_ranges(copied, build_parser().parse_args(["export", "--model", "small", *wanted]))
+    command.write_ranges(
+        copied, build_parser().parse_args(["export", "--model", "small", *wanted]), WIDTH, HEIGHT
+    )
     ranges = load_ranges(copied)
     assert (ranges.found["frames"], ranges.found["of"]) == (2, "a bag")
     assert ranges.tensors.keys() == before.tensors.keys() and ranges.digest != before.digest
@@ -188,6 +198,13 @@ def test_ranges_of_another_graph_are_one_sentence(copied: ModelManifest) -> None
     rewrite(copied, tensors={"/no/such_output_0": [0.0, 1.0]})
     with pytest.raises(EngineError, match=r"do not fit the graph: 1 names are not in it \(first '/no/such"):
         quantize(read_graph(copied), load_ranges(copied), copied)
+
+
+@pytest.mark.parametrize("name", ["torch", "onnxruntime"])
+def test_an_engine_without_int8_cannot_be_calibrated(name: str, small_model: ModelManifest) -> None:
+    pytest.importorskip(name)
+    with pytest.raises(EngineUnavailable, match=f"engine '{name}' has no int8 .*; openvino and torch2trt"):
+        calibrate(small_model, name, lambda height, width: ([], "nothing"), 1, HEIGHT, WIDTH)
 
 
 def test_auto_never_means_int8_without_measurements() -> None:

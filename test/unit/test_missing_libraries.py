@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rt_segmentation.inference.calibration import calibrate
 from rt_segmentation.inference.engines import EngineUnavailable, build_engine, export
+from rt_segmentation.inference.engines.openvino_int8.calibration import find_ranges
 from rt_segmentation.models import ModelManifest
 
 ERROR = "libtbb.so.12: cannot open shared object file"
@@ -41,4 +41,4 @@ def test_an_export_says_which(broken: str, small_model: ModelManifest) -> None:
 @pytest.mark.parametrize("broken", ["nncf"], indirect=True)
 def test_calibration_says_which(broken: str, small_model: ModelManifest) -> None:
     with pytest.raises(EngineUnavailable, match=f"int8 ranges cannot be found here: {ERROR}"):
-        calibrate(small_model, [], "nothing")
+        find_ranges(small_model, [], "nothing")

@@ -11,8 +11,7 @@ import pytest
 pytest.importorskip("onnxruntime")
 import onnxruntime
 
-from rt_segmentation.inference import engines
-from rt_segmentation.inference.engines import EngineUnavailable, auto_order, build_engine
+from rt_segmentation.inference.engines import EngineUnavailable, auto_order, build_engine, choosing
 from rt_segmentation.inference.engines import onnxruntime_engine as engine
 from rt_segmentation.models import ModelManifest
 
@@ -54,7 +53,7 @@ def test_tensorrts_files_lie_with_their_graph(
     monkeypatch.setattr(engine, "_session", session)
     for name in ("one", "another"):
         (tmp_path / name).mkdir()
-        made._compile(tmp_path / name / "labels.onnx")
+        made.compile_graph(tmp_path / name / "labels.onnx")
     paths = [Path(providers[0][1]["trt_engine_cache_path"]) for providers in tried]
     assert paths == [tmp_path / "one" / "tensorrt", tmp_path / "another" / "tensorrt"]
     assert [providers[1] for providers in tried] == [(engine._CUDA, {"use_tf32": 0})] * 2
@@ -79,7 +78,7 @@ def test_tensorrts_damaged_files_are_built_again(
             raise RuntimeError("deserialize the cuda engine failed\nmore")
 
     monkeypatch.setattr(engine, "_session", session)
-    made._compile(tmp_path / "labels.onnx")
+    made.compile_graph(tmp_path / "labels.onnx")
     assert not damaged.exists()
     assert "fail (deserialize the cuda engine failed) and are built again" in caplog.text
 
@@ -99,11 +98,11 @@ def test_a_gpu_is_used_by_whoever_can(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(engines, "_NVIDIA", (str(tmp_path),))
-    monkeypatch.setattr(engines, "_torch_has_cuda", lambda: torch_has_cuda)
+    monkeypatch.setattr(choosing, "_NVIDIA", (str(tmp_path),))
+    monkeypatch.setattr(choosing, "_torch_has_cuda", lambda: torch_has_cuda)
     monkeypatch.setattr(engine, "working_providers", lambda: providers)
     order = auto_order()
-    assert order[0] == first and set(order) >= set(engines.CPU_ORDER)
+    assert order[0] == first and set(order) >= set(choosing.CPU_ORDER)
 
 
 def test_a_library_without_its_own_libraries_is_not_there(
@@ -113,6 +112,6 @@ def test_a_library_without_its_own_libraries_is_not_there(
         "raise OSError('libcudart.so.12: cannot open shared object file')"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(engines.ENGINES, "half", "half_a_library:Engine")
+    monkeypatch.setitem(choosing.ENGINES, "half", "half_a_library:Engine")
     with pytest.raises(EngineUnavailable, match=r"engine 'half' .*: libcudart\.so\.12: cannot open"):
         build_engine(small_model, "half", "fp32")

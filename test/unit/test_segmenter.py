@@ -16,7 +16,7 @@ import torch
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.engines import Engine, EngineError
-from rt_segmentation.inference.engines.torch_engine import load_network
+from rt_segmentation.inference.network import load_network
 from rt_segmentation.inference.segmenter import Segmenter, SegmenterConfig
 from rt_segmentation.models import ModelError, ModelManifest
 

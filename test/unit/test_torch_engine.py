@@ -15,7 +15,8 @@ import torch
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable
-from rt_segmentation.inference.engines.torch_engine import TorchEngine, load_network
+from rt_segmentation.inference.engines.torch_engine import TorchEngine
+from rt_segmentation.inference.network import load_network
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest
 

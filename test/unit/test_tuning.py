@@ -18,7 +18,7 @@ from rt_segmentation.commands import cache as cache_command
 from rt_segmentation.commands import tune as command
 from rt_segmentation.commands.options import OptionError, parse_size
 from rt_segmentation.inference import cache, engines, tuning
-from rt_segmentation.inference.engines import EngineError, EngineUnavailable, build_engine
+from rt_segmentation.inference.engines import EngineError, EngineUnavailable, build_engine, choosing
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.inference.tuning import Timing, recall, remember
 from rt_segmentation.models import ModelManifest
@@ -34,7 +34,7 @@ TIMINGS = (
 @pytest.fixture(autouse=True)
 def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(engines, "_NVIDIA", ())
+    monkeypatch.setattr(choosing, "_NVIDIA", ())
     yield
 
 
@@ -103,7 +103,7 @@ class FakeClass:
 
 @pytest.fixture()
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "_engine_class", FakeClass)
+    monkeypatch.setattr(choosing, "_engine_class", FakeClass)
 
 
 def test_auto_takes_the_fastest_at_its_size_and_says_why(

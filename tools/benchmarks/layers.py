@@ -16,8 +16,8 @@ from rt_segmentation.commands.options import add_models, add_out, add_sizes, par
 from rt_segmentation.inference.engines import build_engine
 from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry, onnx_model
 from rt_segmentation.inference.engines.openvino_engine import compile_graph
+from rt_segmentation.inference.engines.openvino_int8.ranges import load_ranges
 from rt_segmentation.inference.parity import parity_frames
-from rt_segmentation.inference.quantization import load_ranges
 from rt_segmentation.models import ModelManifest, find_model
 from tools.benchmarks.networks import NetworkCost, network_cost
 from tools.benchmarks.peak import PEAK_S, measure_peaks

@@ -14,7 +14,7 @@ import torch
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from rt_segmentation.inference.engines.torch_engine import load_network
+from rt_segmentation.inference.network import load_network
 from rt_segmentation.models import find_model
 from rt_segmentation.ros.parameters import Parameter, declare, values
 from rt_segmentation.ros.process import run_node

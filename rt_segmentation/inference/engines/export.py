@@ -15,10 +15,13 @@ import numpy as np
 
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheEntry, CacheKey
-from rt_segmentation.inference.engines import EngineError, EngineUnavailable
+from rt_segmentation.inference.engines.interface import EngineError, EngineUnavailable
+from rt_segmentation.inference.network import load_network, model_identity
 from rt_segmentation.inference.parity import Gate, parity_frames
+from rt_segmentation.inference.versions import REFERENCE as REFERENCE_VERSION
+from rt_segmentation.inference.versions import graph_version
 from rt_segmentation.models import ModelError, ModelManifest
-from rt_segmentation.networks import NetworkError, code_digest
+from rt_segmentation.networks import NetworkError
 
 logger = logging.getLogger(__name__)
 
@@ -38,25 +41,14 @@ REFERENCE = "reference"
 REFERENCE_FILE = "frames_and_labels.npz"
 
 
-def model_identity(manifest: ModelManifest) -> dict[str, Any]:
-    """What of a model decides what its graphs compute."""
-    own_code = code_digest(manifest.network)
-    return {
-        "model": manifest.name,
-        "network": manifest.network,
-        **({"network_code": own_code} if own_code else {}),
-        "options": dict(manifest.options),
-        "classes": len(manifest.labels().classes),
-        "weights": manifest.sha256,
-        "mean": list(manifest.mean),
-        "std": list(manifest.std),
-    }
-
-
 def graph_key(manifest: ModelManifest, batch: int, height: int, width: int) -> CacheKey:
     """Key of the graph for uint8 (batch, height, width, 3)."""
     identity = {**model_identity(manifest), "batch": batch, "height": height, "width": width}
-    return CacheKey(KIND, identity, {"code": cache.code_digest(), "opset": OPSET})
+    return CacheKey(KIND, identity, _made_with(manifest))
+
+
+def _made_with(manifest: ModelManifest) -> dict[str, Any]:
+    return {"graph_version": graph_version(manifest.network), "opset": OPSET}
 
 
 def check_exportable(manifest: ModelManifest) -> None:
@@ -66,7 +58,7 @@ def check_exportable(manifest: ModelManifest) -> None:
         EngineUnavailable: there is no graph of this model in the cache, and torch or onnx is missing.
         ModelError: the weights do not fit the network.
     """
-    if not cache.holds(KIND, model_identity(manifest)):
+    if not cache.holds(KIND, model_identity(manifest), _made_with(manifest)):
         _load_network(manifest, "onnx")
 
 
@@ -104,8 +96,12 @@ def reference(manifest: ModelManifest, height: int, width: int, gate: Gate) -> t
         "width": width,
         "frames": gate.frames_digest(),
     }
+    made_with = {
+        "graph_version": graph_version(manifest.network),
+        "reference_version": REFERENCE_VERSION,
+    }
     entry = _find_or_make(
-        CacheKey(REFERENCE, identity, {"code": cache.code_digest()}),
+        CacheKey(REFERENCE, identity, made_with),
         manifest,
         f"{width}x{height}",
         "reference labels",
@@ -138,10 +134,8 @@ def _find_or_make(
 
 def _load_network(manifest: ModelManifest, *also: str) -> Any:
     try:
-        from rt_segmentation.inference.engines.torch_engine import load_network
-
-        # After torch, which is the one to be named where both are missing.
-        for package in also:
+        # torch is the one to be named where several are missing.
+        for package in ("torch", *also):
             importlib.import_module(package)
     except ImportError as error:
         if error.name is None:

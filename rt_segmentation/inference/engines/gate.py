@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheEntry, CacheKey
-from rt_segmentation.inference.engines import EngineError
+from rt_segmentation.inference.engines.interface import EngineError
 from rt_segmentation.inference.parity import Gate
 
 

@@ -16,9 +16,10 @@ import numpy as np
 import onnxruntime
 
 from rt_segmentation.inference.cache import CacheKey, locked
-from rt_segmentation.inference.engines.cached import CachedEngine, Runner
 from rt_segmentation.inference.engines.export import INPUT_NAME
-from rt_segmentation.inference.engines.failures import first_line
+from rt_segmentation.inference.engines.failures import reason
+from rt_segmentation.inference.engines.interface import Runner
+from rt_segmentation.inference.engines.onnx_engine import ONNXEngine
 from rt_segmentation.provenance import machine
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def working_providers() -> tuple[str, ...]:
             found.append(name)
         except Exception as error:
             # What its native code raises is of many types.
-            logger.warning("ONNX Runtime's %s cannot be used here: %s", name, first_line(error))
+            logger.warning("ONNX Runtime's %s cannot be used here: %s", name, reason(error))
     return tuple(found)
 
 
@@ -69,13 +70,14 @@ def _session(
     return session
 
 
-class ONNXRuntimeEngine(CachedEngine):
+class ONNXRuntimeEngine(ONNXEngine):
     """fp32, where it runs on the CPU with all cores that `parallel` frames share; with TensorRT fp16 as well.
 
     Bytes go in and come out, so that there is nothing to gain from buffers bound to the GPU.
     """
 
     name = "onnxruntime"
+    version = 1
 
     @property
     def device(self) -> str:
@@ -84,7 +86,7 @@ class ONNXRuntimeEngine(CachedEngine):
 
     @classmethod
     def precisions(cls) -> tuple[str, ...]:
-        """See `CachedEngine.precisions`."""
+        """See `EngineClass.precisions`."""
         return ("fp16", "fp32") if _TENSORRT in working_providers() else ("fp32",)
 
     def _versions(self) -> dict[str, str]:
@@ -93,7 +95,8 @@ class ONNXRuntimeEngine(CachedEngine):
             versions["tensorrt"] = metadata.version("tensorrt")
         return versions
 
-    def _compile(self, graph: Path | bytes) -> Runner:
+    def compile_graph(self, graph: Path | bytes) -> Runner:
+        """See `ONNXEngine.compile_graph`."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = max(1, len(os.sched_getaffinity(0)) // self._parallel)
         model = graph if isinstance(graph, bytes) else str(graph)
@@ -104,8 +107,8 @@ class ONNXRuntimeEngine(CachedEngine):
                 if folder is None or not folder.exists():
                     raise
                 # Whoever wrote it may have died over it.
-                reason = first_line(error)
-                logger.warning("TensorRT's engines in %s fail (%s) and are built again", folder, reason)
+                why = reason(error)
+                logger.warning("TensorRT's engines in %s fail (%s) and are built again", folder, why)
                 shutil.rmtree(folder)
                 session = _session(model, self._providers(folder), options)
 

@@ -12,9 +12,10 @@ import numpy as np
 import openvino
 
 from rt_segmentation import cpu
-from rt_segmentation.inference.engines.cached import CachedEngine, Runner
+from rt_segmentation.inference.engines.interface import CalibrationFrames, Runner
+from rt_segmentation.inference.engines.onnx_engine import ONNXEngine
+from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges, load_ranges, quantize
 from rt_segmentation.inference.parity import Gate
-from rt_segmentation.inference.quantization import QuantizationRanges, load_ranges, quantize
 from rt_segmentation.models import ModelManifest
 
 # The first call fills a static of C++ and lets the GIL go inside: two threads that meet in it wait for each
@@ -62,14 +63,15 @@ def compile_graph(
     return _core().compile_model(model, "CPU", {**own, **(options or {})})
 
 
-class OpenVINOEngine(CachedEngine):
+class OpenVINOEngine(ONNXEngine):
     """All cores on one frame at a time, or with `parallel` frames as many streams, each on its share of them.
 
-    bf16 where the CPU computes in it; int8 for models that have ranges (`quantization`), with what is not
+    bf16 where the CPU computes in it; int8 for models that have ranges (`openvino_int8`), with what is not
     quantised in bf16 or fp32.
     """
 
     name = "openvino"
+    version = 1
 
     def __init__(
         self, manifest: ModelManifest, precision: str, gate: Gate | None = None, parallel: int = 1
@@ -84,14 +86,26 @@ class OpenVINOEngine(CachedEngine):
 
     @classmethod
     def precisions(cls) -> tuple[str, ...]:
-        """See `CachedEngine.precisions`."""
+        """See `EngineClass.precisions`."""
         return ("bf16", "fp32", "int8") if _has_bf16() else ("fp32", "int8")
+
+    @classmethod
+    def calibrate(
+        cls, manifest: ModelManifest, frames: CalibrationFrames, batch: int, height: int, width: int
+    ) -> str:
+        """See `EngineClass.calibrate`: the ranges lie beside the model's weights and serve every size."""
+        from rt_segmentation.inference.engines.openvino_int8.calibration import find_ranges
+
+        chosen, source = frames(manifest.height, manifest.width)
+        path = find_ranges(manifest, chosen, source)
+        return f"{path}: int8 ranges of {manifest.name}, found on {len(chosen)} frames of {source}"
 
     def _versions(self) -> dict[str, str]:
         ranges = {"ranges": self._ranges.digest} if self._ranges else {}
         return {"openvino": openvino.__version__, **ranges}
 
-    def _compile(self, graph: Path | bytes) -> Runner:
+    def compile_graph(self, graph: Path | bytes) -> Runner:
+        """See `ONNXEngine.compile_graph`."""
         compiled = compile_graph(graph, self._manifest, self.precision, self._ranges, self._parallel)
         requests: SimpleQueue[openvino.InferRequest] = SimpleQueue()
         for _ in range(self._parallel):

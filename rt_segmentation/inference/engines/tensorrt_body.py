@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from rt_segmentation.inference.deploy.body import Body
-from rt_segmentation.inference.engines import EngineError
+from rt_segmentation.inference.engines.interface import EngineError
 
 INPUT, OUTPUT = "input_0", "output_0"
 """Names of an engine's tensors, as torch2trt gives them."""
@@ -27,6 +28,9 @@ class TensorRTBody(Body):
         serialized: the engine, of fixed shapes, with one input `INPUT` and one output `OUTPUT` in float32.
         dla: number of the accelerator that the engine was built for, or None.
 
+    Attributes:
+        sha256: of the engine.
+
     Raises:
         EngineError: TensorRT refuses the engine, or something of what is needed to run it.
     """
@@ -35,6 +39,7 @@ class TensorRTBody(Body):
         super().__init__()
         import tensorrt
 
+        self.sha256 = hashlib.sha256(serialized).hexdigest()
         self.phases = body.phases
         # Its parameters also hold what torch2trt hung on them while it converted them.
         self._spread = body.to_empty(device="meta").spread

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rt_segmentation.inference.engines import EngineError
+from rt_segmentation.inference.engines.interface import EngineError
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,15 @@ from rt_segmentation.files import spread
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheEntry, CacheKey
 from rt_segmentation.inference.deploy import DeployedNetwork, deploy
-from rt_segmentation.inference.engines import EngineError, EngineUnavailable
-from rt_segmentation.inference.engines.failures import first_line
+from rt_segmentation.inference.engines.failures import reason
+from rt_segmentation.inference.engines.interface import (
+    CalibrationFrames,
+    EngineError,
+    EngineUnavailable,
+    Runner,
+    Shape,
+)
+from rt_segmentation.inference.engines.pytorch import PyTorchEngine
 from rt_segmentation.inference.engines.tensorrt_body import TensorRTBody
 from rt_segmentation.inference.engines.torch2trt_conversion import (
     CalibrationBatches,
@@ -30,8 +37,7 @@ from rt_segmentation.inference.engines.torch2trt_conversion import (
     conversion_arguments,
     register_converters,
 )
-from rt_segmentation.inference.engines.torch_engine import TorchEngine
-from rt_segmentation.inference.engines.torch_runner import CudaRunner, Runner, TorchGraph
+from rt_segmentation.inference.engines.torch_runner import CudaRunner, TorchGraph
 from rt_segmentation.inference.parity import Gate, images_in, read_frame
 from rt_segmentation.models import ModelError, ModelManifest, find_model
 
@@ -48,14 +54,14 @@ _TOO_NEW = 11
 _KIND = "tensorrt"
 
 
-class Torch2TRTEngine(TorchEngine):
+class Torch2TRTEngine(PyTorchEngine):
     """The deploy graph's network in TensorRT; all around it as CUDA operations on the same stream.
 
     Args:
         manifest: the model.
         precision: 'fp16' (also for 'auto'), 'fp32' or 'int8'.
         gate: what its labels must reach.
-        parallel: of no use here, it works at one batch at a time.
+        parallel: of no use here.
         calibration: frames for int8, uint8 (height, width, 3) RGB of the size that is prepared. Without them
             those in the gate's folder; an engine that is in the cache needs none.
 
@@ -66,11 +72,13 @@ class Torch2TRTEngine(TorchEngine):
     """
 
     name = "torch2trt"
+    version = 1
+    _dla_core: int | None = None
 
     def __init__(
         self,
         manifest: ModelManifest,
-        precision: str = "auto",
+        precision: str,
         gate: Gate | None = None,
         parallel: int = 1,
         calibration: Sequence[np.ndarray] = (),
@@ -81,17 +89,21 @@ class Torch2TRTEngine(TorchEngine):
             if self.precision == "fp32":
                 raise EngineUnavailable("engine 'torch2trt' has no fp32 on a DLA; it has fp16 and int8 there")
             _check_dla(self._dla_core)
-            self.device += f", DLA {self._dla_core}"
         self._calibration = calibration
-        self._serialized: dict[tuple[int, int, int], str] = {}
         # Of the runners that are kept: those with and without confidence share an engine.
         self._networks: weakref.WeakValueDictionary[tuple[int, int, int], DeployedNetwork] = (
             weakref.WeakValueDictionary()
         )
 
+    @property
+    def device(self) -> str:
+        """The GPU's name, and the accelerator's number."""
+        dla = "" if self._dla_core is None else f", DLA {self._dla_core}"
+        return f"{torch.cuda.get_device_name()}{dla}"
+
     @classmethod
-    def offered(cls) -> tuple[str, ...]:
-        """See `TorchEngine.offered`; raises EngineUnavailable where a library or the GPU is missing."""
+    def precisions(cls) -> tuple[str, ...]:
+        """See `EngineClass.precisions`; raises EngineUnavailable where a library or the GPU is missing."""
         # TensorRT first: its version says why torch2trt cannot be imported.
         version = str(_imported("tensorrt").__version__)
         if int(version.partition(".")[0]) >= _TOO_NEW:
@@ -105,9 +117,36 @@ class Torch2TRTEngine(TorchEngine):
         return ("fp16", "fp32", "int8")
 
     @classmethod
-    def precisions(cls) -> tuple[str, ...]:
-        """See `TorchEngine.precisions`."""
-        return cls.offered()
+    def calibrate(
+        cls, manifest: ModelManifest, frames: CalibrationFrames, batch: int, height: int, width: int
+    ) -> str:
+        """See `EngineClass.calibrate`: TensorRT finds ranges for each batch and size, while it builds."""
+        chosen, where = frames(height, width)
+        engine = cls(manifest, "int8", calibration=chosen)
+        with engine._preparing(Shape(batch, height, width, False)):
+            engine.source(batch, height, width)
+        return (
+            f"TensorRT's engine of {manifest.name} at {width}x{height}, batch {batch}: calibrated on"
+            f" {len(chosen)} frames of {where}"
+        )
+
+    def source(self, batch: int, height: int, width: int) -> DeployedNetwork:
+        """See `CompiledEngine.source`: its body is a `TensorRTBody`."""
+        network = self._networks.get((batch, height, width))
+        if network is None:
+            network = deploy(self._network, height, width)
+            serialized = self._engine(network, batch, height, width)
+            network.body = TensorRTBody(network.body, serialized, self._dla_core)
+            self._networks[batch, height, width] = network
+        return network
+
+    def compile(self, source: DeployedNetwork, shape: Shape) -> Runner:
+        """See `CompiledEngine.compile`."""
+        manifest = self._manifest
+        graph = TorchGraph(source, manifest.mean, manifest.std, torch.float32, torch.contiguous_format)
+        # What runs on a DLA cannot be recorded.
+        recorded = self._dla_core is None
+        return CudaRunner(graph.eval().cuda(), (*shape[:3], 3), shape.confidence, recorded)
 
     def _versions(self) -> dict[str, str]:
         import tensorrt
@@ -117,23 +156,9 @@ class Torch2TRTEngine(TorchEngine):
             versions["torch2trt"] = metadata.version("torch2trt")
         return versions
 
-    def _make_runner(self, batch: int, height: int, width: int, confidence: bool) -> Runner:
-        shape = (batch, height, width)
-        network = self._networks.get(shape)
-        if network is None:
-            network = deploy(self._network, height, width)
-            network.body = TensorRTBody(network.body, self._engine(network, *shape), self._dla_core)
-            self._networks[shape] = network
-        manifest = self._manifest
-        graph = TorchGraph(network, manifest.mean, manifest.std, torch.float32, torch.contiguous_format)
-        # What runs on a DLA cannot be recorded.
-        recorded = self._dla_core is None
-        return CudaRunner(graph.eval().cuda(), (batch, height, width, 3), confidence, recorded)
-
     def _engine(self, network: DeployedNetwork, batch: int, height: int, width: int) -> bytes:
         """From the cache, or built now: minutes. Frames that are given are what int8 is calibrated on."""
-        key = self._key(batch, height, width)
-        key = CacheKey(_KIND, key.identity, key.made_with)
+        key = replace(self._key(batch, height, width), kind=_KIND)
         calibrated_on = _digest(self._calibration) if self.precision == "int8" else ""
 
         def fits(entry: CacheEntry | None) -> bool:
@@ -146,14 +171,13 @@ class Torch2TRTEngine(TorchEngine):
                 if entry is None or not fits(entry):
                     content = self._build(network, batch, height, width)
                     entry = cache.keep(key, {ENGINE_FILE: content}, {"calibrated_on": calibrated_on})
-        serialized = entry.read(ENGINE_FILE)
-        self._serialized[batch, height, width] = hashlib.sha256(serialized).hexdigest()
-        return serialized
+        return entry.read(ENGINE_FILE)
 
-    def _verdict_key(self, batch: int, height: int, width: int) -> CacheKey:
+    def _verdict_key(self, source: DeployedNetwork, shape: Shape) -> CacheKey:
         """Of this build: another one of the same network has tactics and ranges of its own."""
-        key = super()._verdict_key(batch, height, width)
-        return replace(key, identity={**key.identity, "engine": self._serialized[batch, height, width]})
+        key = super()._verdict_key(source, shape)
+        assert isinstance(source.body, TensorRTBody)
+        return replace(key, identity={**key.identity, "engine": source.body.sha256})
 
     def _build(self, network: DeployedNetwork, batch: int, height: int, width: int) -> bytes:
         import tensorrt
@@ -172,7 +196,7 @@ class Torch2TRTEngine(TorchEngine):
         if batches is not None and batches.error is not None:
             raise EngineError(
                 f"the frames that int8 of {what} is calibrated on cannot be given to TensorRT:"
-                f" {first_line(batches.error)}"
+                f" {reason(batches.error)}"
             ) from batches.error
         if converted.engine is None:
             raise EngineError(f"TensorRT could not build the engine of {what}; its log says why")
@@ -214,7 +238,7 @@ def _imported(package: str) -> Any:
     except Exception as error:
         # A shared library is missing, or torch2trt names parts of TensorRT that are not in this one.
         raise EngineUnavailable(
-            f"engine 'torch2trt': the Python package '{package}' cannot be imported: {first_line(error)};"
+            f"engine 'torch2trt': the Python package '{package}' cannot be imported: {reason(error)};"
             " docs/torch2trt.md says which versions go together"
         ) from error
 

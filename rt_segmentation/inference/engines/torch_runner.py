@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from rt_segmentation.inference.deploy import DeployedNetwork
 from rt_segmentation.inference.engines.graph import EngineGraph
-
-Runner = Callable[[np.ndarray], "list[np.ndarray]"]
-"""From uint8 (N, H, W, 3) to labels, and confidence if asked for, in arrays that are the caller's."""
+from rt_segmentation.inference.engines.interface import Runner
 
 # cuDNN tries its algorithms in the first, TensorRT allocates; what a CUDA graph records must do neither.
 _WARM_UP = 3

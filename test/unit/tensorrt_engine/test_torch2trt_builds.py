@@ -23,8 +23,9 @@ from rt_segmentation.inference.deploy import deploy
 from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.inference.engines import torch2trt_conversion as conversion
 from rt_segmentation.inference.engines import torch2trt_engine as engine
+from rt_segmentation.inference.engines.interface import Shape
 from rt_segmentation.inference.engines.tensorrt_body import TensorRTBody
-from rt_segmentation.inference.engines.torch_engine import load_network
+from rt_segmentation.inference.network import load_network
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.networks import build_network
@@ -150,8 +151,9 @@ def test_other_frames_calibrate_anew_and_are_judged_anew(small_model: ModelManif
     for calibration in (frames[:1], frames[:1], [], frames[1:], []):
         made_engine = made(small_model, "int8", calibration=calibration)
         made_engine.prepare(1, HEIGHT, WIDTH)
-        verdicts.append(made_engine._verdict_key(1, HEIGHT, WIDTH).folder_name)
-        engines.append(made_engine._serialized[1, HEIGHT, WIDTH])
+        source: Any = made_engine.source(1, HEIGHT, WIDTH)
+        verdicts.append(made_engine._verdict_key(source, Shape(1, HEIGHT, WIDTH, False)).folder_name)
+        engines.append(source.body.sha256)
     for found in (verdicts, engines):
         assert found[0] == found[1] == found[2] != found[3] == found[4]
 

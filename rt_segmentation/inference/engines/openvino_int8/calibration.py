@@ -1,4 +1,4 @@
-"""Finds the ranges for int8 on real frames with NNCF; what it finds is used without NNCF (`quantization`)."""
+"""Finds the ranges for int8 on real frames with NNCF; what it finds is used without NNCF (`ranges`)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from rt_segmentation.files import write_atomically
-from rt_segmentation.inference.engines import EngineError, EngineUnavailable
 from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry, onnx_model
-from rt_segmentation.inference.quantization import (
+from rt_segmentation.inference.engines.interface import EngineError, EngineUnavailable
+from rt_segmentation.inference.engines.openvino_int8.ranges import (
     QuantizationRanges,
     Range,
     compared_logits,
@@ -27,7 +27,7 @@ _KEPT_TYPES = ["Maximum", "Subtract", "Multiply", "Ceiling", "Clamp"]
 _KEPT_NAMES = [".*/unpool/.*", r".*/encoder\.[0-9]+/Add.*"]
 
 
-def calibrate(manifest: ModelManifest, frames: Sequence[np.ndarray], source: str) -> Path:
+def find_ranges(manifest: ModelManifest, frames: Sequence[np.ndarray], source: str) -> Path:
     """Find a model's ranges and write them beside its weights.
 
     Args:

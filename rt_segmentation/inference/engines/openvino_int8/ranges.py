@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rt_segmentation.inference.engines import EngineError, EngineUnavailable
+from rt_segmentation.inference.engines.interface import EngineError, EngineUnavailable
 from rt_segmentation.models import ModelManifest
 
 if TYPE_CHECKING:

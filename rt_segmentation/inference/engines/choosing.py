@@ -1,0 +1,179 @@
+"""Which engine runs a model: by its name, or the best that this machine has."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from rt_segmentation.inference import tuning
+from rt_segmentation.inference.engines.fallback import Candidate, FallbackEngine
+from rt_segmentation.inference.engines.interface import (
+    CalibrationFrames,
+    Engine,
+    EngineClass,
+    EngineError,
+    EngineUnavailable,
+)
+from rt_segmentation.inference.parity import Gate
+from rt_segmentation.models import ModelManifest
+
+ENGINES: dict[str, str] = {
+    "openvino": "rt_segmentation.inference.engines.openvino_engine:OpenVINOEngine",
+    "onnxruntime": "rt_segmentation.inference.engines.onnxruntime_engine:ONNXRuntimeEngine",
+    "torch": "rt_segmentation.inference.engines.torch_engine:TorchEngine",
+    "torch2trt": "rt_segmentation.inference.engines.torch2trt_engine:Torch2TRTEngine",
+}
+
+# The order in which `auto` tries those that are there, without measurements of this machine (`tuning`).
+CPU_ORDER = ("openvino", "onnxruntime", "torch")
+GPU_ORDER = ("torch2trt", "torch", "onnxruntime", "openvino")
+
+# What finds int8's ranges where no engine is named: its ranges lie with the model and serve every size.
+_CALIBRATED = "openvino"
+
+# Only names that PyPI has: what it lacks, anybody could put there.
+_INSTALL = {"torch2trt": "see docs/torch2trt.md"}
+
+# There with NVIDIA's driver, on computers and on Jetsons.
+_NVIDIA = ("/proc/driver/nvidia/version", "/dev/nvhost-gpu")
+
+
+def build_engine(
+    manifest: ModelManifest,
+    engine: str = "auto",
+    precision: str = "auto",
+    gate: Gate | None = None,
+    parallel: int = 1,
+) -> Engine:
+    """Build an engine for a model.
+
+    With 'auto' the engine may become another one at the first frames of a size: the fastest that
+    `rt_seg tune` measured for it on this machine, or the next one where an engine fails or its labels are
+    too far from torch's. The log says what is chosen and why, `Engine.warnings` what was refused.
+
+    Args:
+        manifest: the model; its weights are checked.
+        engine: a name of `ENGINES`, or 'auto'.
+        precision: 'auto', or one that the engine offers. Without measurements 'auto' never means int8.
+        gate: what its labels must reach; the default is `Gate()`.
+        parallel: batches that threads will have it work at at once. With 1 a CPU's cores share each of them,
+            for the lowest latency; with more each has fewer cores and none waits for another, for the highest
+            rate. OpenVINO and ONNX Runtime can do so.
+
+    Raises:
+        EngineError: the engine is unknown, its library is missing, or it lacks the precision.
+        ModelError: the weights are missing, damaged or do not fit the network.
+    """
+    _check_name(engine)
+    gate = gate or Gate()
+
+    def build(name: str, chosen: str) -> Engine:
+        return _engine_class(name)(manifest, chosen, gate, parallel)
+
+    if engine != "auto" and precision != "auto":
+        return build(engine, precision)
+
+    names = auto_order() if engine == "auto" else (engine,)
+    if len(names) == 1 and len(choices := _engine_class(engine).precisions()) == 1:
+        return build(engine, choices[0])
+
+    def measured(height: int, width: int) -> list[Candidate]:
+        record = tuning.recall(manifest, height, width)
+        return [
+            Candidate(t.engine, t.precision, record.describe(t))
+            for t in record.timings
+            if t.engine in names and precision in ("auto", t.precision)
+        ]
+
+    return FallbackEngine(lambda: (Candidate(*pair) for pair in _defaults(names, precision)), build, measured)
+
+
+def calibrate(
+    manifest: ModelManifest,
+    engine: str,
+    frames: CalibrationFrames,
+    batch: int,
+    height: int,
+    width: int,
+) -> str:
+    """Find int8's ranges for an engine of `ENGINES`, or 'auto'; see `EngineClass.calibrate` for the rest."""
+    _check_name(engine)
+    found = _engine_class(_CALIBRATED if engine == "auto" else engine)
+    return found.calibrate(manifest, frames, batch, height, width)
+
+
+def auto_order() -> tuple[str, ...]:
+    """The default order for this machine."""
+    order: tuple[str, ...] = CPU_ORDER
+    if any(Path(path).exists() for path in _NVIDIA):
+        if _torch_has_cuda():
+            order = GPU_ORDER
+        elif _onnxruntime_has_gpu():
+            order = ("onnxruntime", *(name for name in CPU_ORDER if name != "onnxruntime"))
+    return tuple(name for name in order if name in ENGINES)
+
+
+def installed() -> list[tuple[str, str]]:
+    """All engines with their precisions that this machine offers."""
+    found = []
+    for name in ENGINES:
+        with contextlib.suppress(EngineUnavailable):
+            found += [(name, precision) for precision in _engine_class(name).precisions()]
+    return found
+
+
+def _check_name(engine: str) -> None:
+    if engine != "auto" and engine not in ENGINES:
+        raise EngineError(f"unknown engine '{engine}'; there are auto, {', '.join(ENGINES)}")
+
+
+def _torch_has_cuda() -> bool:
+    try:
+        import torch
+    except (ImportError, OSError):
+        return False
+    return torch.cuda.is_available()
+
+
+def _onnxruntime_has_gpu() -> bool:
+    try:
+        from rt_segmentation.inference.engines.onnxruntime_engine import uses_gpu
+    except (ImportError, OSError):
+        return False
+    return uses_gpu()
+
+
+def _defaults(names: tuple[str, ...], precision: str) -> Iterator[tuple[str, str]]:
+    for name in names:
+        choices: tuple[str, ...] = (precision,)
+        if precision == "auto":
+            try:
+                choices = tuple(p for p in _engine_class(name).precisions() if p != "int8")
+            except EngineUnavailable:
+                # To build it says what is missing.
+                choices = ("fp32",)
+        for choice in choices:
+            yield name, choice
+
+
+def _engine_class(name: str) -> EngineClass:
+    module_name, class_name = ENGINES[name].split(":")
+    try:
+        found: EngineClass = getattr(importlib.import_module(module_name), class_name)
+    except ImportError as error:
+        if error.name is None:
+            # The package is there, and a shared library that it needs is not.
+            raise EngineUnavailable(f"engine '{name}' cannot be used: {error}") from error
+        # One of ours is no missing library: an installation that is broken or being replaced.
+        if (error.name or "").startswith("rt_segmentation"):
+            raise
+        install = _INSTALL.get(name, f"pip install {name}")
+        raise EngineUnavailable(
+            f"engine '{name}' needs the Python package '{error.name}': {install}"
+        ) from error
+    except OSError as error:
+        # PyTorch for CUDA without CUDA's libraries.
+        raise EngineUnavailable(f"engine '{name}' cannot be used: a library is missing: {error}") from error
+    return found

@@ -1,0 +1,146 @@
+"""What an engine is, and how it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.inference.parity import Gate
+from rt_segmentation.models import ModelManifest
+
+Runner = Callable[[np.ndarray], "list[np.ndarray]"]
+"""From uint8 (N, H, W, 3) RGB to labels, and confidence if asked for, in arrays that are the caller's."""
+
+CalibrationFrames = Callable[[int, int], "tuple[Sequence[np.ndarray], str]"]
+"""From a height and width [px] to frames, uint8 (height, width, 3) RGB, and their origin in words."""
+
+
+class EngineError(RtSegmentationError, RuntimeError):
+    """An engine that cannot be built or run here; the message says what is missing or wrong."""
+
+
+class EngineUnavailable(EngineError):
+    """An engine whose library is not installed, or that does not offer what is asked on this machine."""
+
+
+class Shape(NamedTuple):
+    """What an engine is compiled for: frames at once, their size [px], and whether with confidence."""
+
+    batch: int
+    height: int
+    width: int
+    confidence: bool
+
+
+@dataclass(frozen=True)
+class Description:
+    """An engine in words, all of one moment.
+
+    Attributes:
+        name, precision, device, warnings: see `Engine`.
+    """
+
+    name: str
+    precision: str
+    device: str
+    warnings: tuple[str, ...]
+
+
+class Engine(Protocol):
+    """Runs one model; built by an `EngineClass`.
+
+    Several threads may use an engine; one that works at fewer frames at once than its class was asked for
+    lets them wait for each other.
+
+    Attributes:
+        name: as in `ENGINES`.
+        precision: really in use: 'fp32', 'fp16', 'bf16' or 'int8'.
+        device: in words, for diagnostics.
+        warnings: a sentence for each engine that was to be used and is not; diagnostics warn of them.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def precision(self) -> str: ...  # noqa: D102
+    @property
+    def device(self) -> str: ...  # noqa: D102
+    @property
+    def warnings(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
+        """Do now what the first call of `infer` with such frames would do: seconds, from a cold cache.
+
+        Raises:
+            EngineError: this engine cannot run the model at this size, or gives other labels than torch.
+        """
+        ...
+
+    def infer(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """Segment a batch.
+
+        Args:
+            images: uint8 (N, H, W, 3) RGB, C-contiguous.
+            confidence: whether to compute it.
+
+        Returns:
+            Class ids uint8 (N, H, W), and the top class's probability x 255, uint8 (N, H, W), or None.
+
+        Raises:
+            EngineError: as `prepare`, at the first frames of a size, or the engine failed.
+        """
+        ...
+
+    def release(self, height: int, width: int) -> None:
+        """Let go what was made for frames of a size; the next ones have it made again."""
+        ...
+
+
+class EngineClass(Protocol):
+    """What `ENGINES` names."""
+
+    def __call__(self, manifest: ModelManifest, precision: str, gate: Gate, parallel: int) -> Engine:
+        """Build an engine; see `build_engine` for the arguments and what is raised."""
+        ...
+
+    def precisions(self) -> tuple[str, ...]:
+        """What this machine offers, the first choice first.
+
+        Raises:
+            EngineUnavailable: a library is missing.
+        """
+        ...
+
+    def calibrate(
+        self, manifest: ModelManifest, frames: CalibrationFrames, batch: int, height: int, width: int
+    ) -> str:
+        """Find int8's ranges on frames; an engine in int8 that is built afterwards uses them.
+
+        Args:
+            manifest: the model.
+            frames: some dozens that show what the model will see, at the size that the engine asks for.
+            batch: frames at once that will be run.
+            height: of the frames that will be run [px].
+            width: of the frames that will be run [px].
+
+        Returns:
+            What was found and where it is, in words.
+
+        Raises:
+            EngineUnavailable: this engine has no int8, or something is missing for it.
+            EngineError: the ranges cannot be found.
+            OSError: they cannot be written.
+        """
+        ...
+
+
+def describe(engine: Engine) -> Description:
+    """What an engine says of itself, all of one moment where it may change meanwhile."""
+    current = getattr(engine, "current", None)
+    if isinstance(current, Description):
+        return current
+    return Description(engine.name, engine.precision, engine.device, engine.warnings)

@@ -1,0 +1,49 @@
+"""A manifest's network, and what of a manifest decides what it computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rt_segmentation.models import ModelError, ModelManifest, compare_shapes, load_weights
+from rt_segmentation.networks import build_network, code_digest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def model_identity(manifest: ModelManifest) -> dict[str, Any]:
+    """What of a model decides what its graphs compute, as JSON's types; it costs no torch."""
+    own_code = code_digest(manifest.network)
+    return {
+        "model": manifest.name,
+        "network": manifest.network,
+        **({"network_code": own_code} if own_code else {}),
+        "options": dict(manifest.options),
+        "classes": len(manifest.labels().classes),
+        "weights": manifest.sha256,
+        "mean": list(manifest.mean),
+        "std": list(manifest.std),
+    }
+
+
+def load_network(manifest: ModelManifest) -> nn.Module:
+    """Build a manifest's network in eval mode, float32, with its weights.
+
+    Raises:
+        ModelError: the weights are missing or damaged, or do not fit; the message says what differs.
+    """
+    import torch
+
+    network = build_network(manifest.network, len(manifest.labels().classes), **manifest.options)
+    arrays = load_weights(manifest)
+    # How many batches a batch norm has seen matters to training only.
+    own = {
+        k: tuple(v.shape) for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")
+    }
+    problem = compare_shapes(
+        own, {key: array.shape for key, array in arrays.items()}, str(manifest.weights_path)
+    )
+    if problem:
+        raise ModelError(problem)
+    network.load_state_dict({key: torch.from_numpy(array) for key, array in arrays.items()}, strict=False)
+    return network.eval()
