@@ -127,6 +127,14 @@ def _add_evaluate_bag(commands: argparse._SubParsersAction[argparse.ArgumentPars
         help="every frame as fast as it goes (default), or frames as they came, the newest wins",
     )
     evaluate.add_argument("--rate", type=float, default=1.0, help="speed of the bag's clock in real time")
+    evaluate.add_argument(
+        "--parallel-frames",
+        type=int,
+        default=1,
+        choices=range(1, 65),
+        metavar="N",
+        help="frames segmented concurrently in real time, as the node's parallel_frames (default 1)",
+    )
     evaluate.add_argument("--out", type=Path, default=Path("bag_evaluation"), help="folder for all results")
     existing = evaluate.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace the evaluation in --out")

@@ -84,6 +84,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         void_ids=tuple(arguments.void_id),
         mode=arguments.mode,
         rate=arguments.rate,
+        parallel_frames=arguments.parallel_frames,
         write_bag=arguments.write_bag,
         video=arguments.video,
         max_bins=bins_of_each(len(arguments.bags)),

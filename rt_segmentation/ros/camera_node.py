@@ -22,7 +22,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from rt_segmentation.data.sources import ImageSource, ReadAhead, SourceImage, open_source
+from rt_segmentation.data.sources import ImageSource, SourceImage, open_source
 from rt_segmentation.imaging.codec import encode_jpeg
 from rt_segmentation.ros.camera_parameters import PARAMETERS
 from rt_segmentation.ros.logging_bridge import log_through
@@ -30,6 +30,7 @@ from rt_segmentation.ros.parameters import declare, refuse_unknown, values
 from rt_segmentation.ros.process import aside, run_node
 from rt_segmentation.ros.tables import NAMES
 from rt_segmentation.ros.usage import answered
+from rt_segmentation.runtime.read_ahead import ReadAhead
 
 NODE_NAME = "camera_node"
 ABOUT = "Publishes a folder of images, a video, or a synthetic street as a camera would."
@@ -39,6 +40,8 @@ ACKNOWLEDGED_S = 5.0
 UNREAD_S = 2.0
 # A match is known here before it is there; an image sent in between would arrive with the next repetition.
 SETTLE_S = 0.3
+READ_AHEAD = 4
+CLOSE_TIMEOUT_S = 1.0
 
 
 class _Picture(NamedTuple):
@@ -137,7 +140,7 @@ class CameraNode(Node):
             )
         )
         self._create_publishers(source)
-        self._pictures = ReadAhead(self._prepared(source))
+        self._pictures = ReadAhead(self._prepared(source), READ_AHEAD)
         self.create_timer(1.0 / settings["rate_hz"], self._publish_next)
         topics = ", ".join(publisher.topic_name for publisher in self.publishers_of_frames)
         self.get_logger().info(
@@ -149,7 +152,7 @@ class CameraNode(Node):
         """Stop reading the source and say how many images were published."""
         if self._pictures is None:
             return True
-        self._pictures.close()
+        self._pictures.close(CLOSE_TIMEOUT_S)
         self.get_logger().info(f"published {self.published} frames")
         print(f"published {self.published} frames", flush=True)
         return True

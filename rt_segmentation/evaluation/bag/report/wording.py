@@ -75,6 +75,8 @@ def summary(result: Mapping[str, Any]) -> str:
     ]
     if result["mode"] == "realtime":
         speed = "" if result["rate"] == 1 else f", {result['rate']:g} times as fast as recorded"
+        parallel = result.get("parallel_frames", 1)
+        speed += f", {parallel} were segmented concurrently" if parallel > 1 else ""
         return ", ".join(parts) + f"; frames came as from the camera{speed} (real-time mode)"
     return ", ".join(parts) + "; every frame, as fast as it goes (throughput mode)"
 
