@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rt_segmentation.benchmark.engines import Group, time_group
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.report import command_line, environment, page_head, write_json
-from rt_segmentation.inference.segmenter import width_for
+from rt_segmentation.imaging.placement import width_for
 from rt_segmentation.models import ModelManifest, find_model, write_atomically
 
 if TYPE_CHECKING:

@@ -8,18 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rt_segmentation.imaging.codec import MAX_SIDE_PX, MIN_SIDE_PX
-from rt_segmentation.imaging.convert import resize_confidence, resize_labels, to_rgb
-from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.frame import Frame, Region
+from rt_segmentation.imaging.placement import INPUT, Placement, place, region_of, turn, width_for
 from rt_segmentation.imaging.render import colorize, overlay
 from rt_segmentation.inference.engines import Engine, build_engine
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.inference.sizes import Seen, Sizes
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import ModelManifest
-
-SIDE_MULTIPLE = 8
-"""The networks' sides: all halve their input at least three times."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +25,11 @@ class Segmentation:
     Attributes:
         frame: the camera's image.
         label_set: what the ids of `labels` mean.
-        labels: uint8 (H, W), a class id a pixel.
+        labels: uint8 (H, W), a class id a pixel; 255 where the network saw nothing.
         confidence: top-1 probability x 255, uint8 (H, W), or None if it was not asked for, or the engine that
             computes it is not ready yet.
         rgb: the network's input, uint8 (h, w, 3), valid until the call after the next of the segmenter.
-        output_size: (width, height) that labels and confidence are meant to have [px].
+        placement: where the mask's pixels lie in the camera's image, and its size.
         preprocess_ms: demosaicing, resizing and conversion of this frame.
         inference_ms: the engine's time for the whole batch.
     """
@@ -43,18 +39,18 @@ class Segmentation:
     labels: np.ndarray
     confidence: np.ndarray | None
     rgb: np.ndarray
-    output_size: tuple[int, int]
+    placement: Placement
     preprocess_ms: float
     inference_ms: float
 
     def resized(
         self, out: np.ndarray | None = None, confidence_out: np.ndarray | None = None
     ) -> Segmentation:
-        """The same with labels and confidence at `output_size`, written into the arrays that are given."""
-        labels = resize_labels(self.labels, self.output_size, out)
+        """The same with labels and confidence of the mask's size, written into the arrays that are given."""
+        labels = self.placement.labels_back(self.labels, out)
         confidence = self.confidence
         if confidence is not None:
-            confidence = resize_confidence(confidence, self.output_size, confidence_out)
+            confidence = self.placement.confidence_back(confidence, confidence_out)
         return replace(self, labels=labels, confidence=confidence)
 
     def colorize(self) -> np.ndarray:
@@ -62,7 +58,7 @@ class Segmentation:
         return colorize(self.labels, self.label_set.palette())
 
     def overlay(self, opacity: float = 0.5) -> np.ndarray:
-        """Lay the classes' colours over the camera's image.
+        """Lay the classes' colours over the camera's image, or over the part of it that the mask covers.
 
         Args:
             opacity: share of the colours, from 0 (the image alone) to 1 (the colours alone).
@@ -73,8 +69,8 @@ class Segmentation:
         Raises:
             ValueError: `opacity` is out of its range.
         """
-        height, width = self.labels.shape
-        return overlay(to_rgb(self.frame, (width, height)), self.labels, self.label_set.palette(), opacity)
+        rgb = self.placement.to_mask(self.frame)
+        return overlay(rgb, self.labels, self.label_set.palette(), opacity)
 
 
 @dataclass(frozen=True)
@@ -85,34 +81,61 @@ class SegmenterConfig:
         manifest, label_set, engine: the model and what runs it.
         input_size: (width, height) of the network's input [px]; a height of 0 is the manifest's, a width of 0
             keeps each camera's aspect ratio.
-        output_resolution: 'input', the camera's, or 'network'.
+        output_resolution: 'input', the camera's, 'network', or a size as '320x240'; see `place`.
         sizes: what says at which size a frame is seen while the engine for its own is being built; without
             it frames wait for that. Batches are of one frame then.
+        roi: the part of the camera's images that the network sees; None for all of it.
+        rotation: degrees clockwise by which they are turned upright: 0, 90, 180 or 270.
+        letterbox: whether an image is padded to its aspect ratio where `input_size` has a width.
     """
 
     manifest: ModelManifest
     label_set: LabelSet
     engine: Engine
     input_size: tuple[int, int] = (0, 0)
-    output_resolution: str = "input"
+    output_resolution: str = INPUT
     sizes: Sizes | None = None
+    roi: Region | None = None
+    rotation: int = 0
+    letterbox: bool = False
 
     def network_size(self, frame: Frame) -> tuple[int, int]:
         """(width, height) at which the network sees the frame [px].
 
         By default the manifest's height and the frame's aspect ratio, rounded to a multiple of 8: a model
         trained on 4:3 never gets a squeezed 16:9 frame.
+
+        Raises:
+            ImageError: `roi` is not within the frame.
         """
         width, height = self.input_size
         height = height or self.manifest.height
-        return width or width_for((frame.width, frame.height), height), height
+        upright = turn(region_of((frame.width, frame.height), self.roi).size, self.rotation)
+        return width or width_for(upright, height), height
 
+    def placement(self, frame: Frame, network: tuple[int, int] | None = None) -> Placement:
+        """Where the frame's pixels go and where the mask's come from.
 
-def width_for(size: tuple[int, int], height: int) -> int:
-    """Width of the network's input that keeps the aspect ratio of a (width, height), a multiple of 8 [px]."""
-    width = round(height * size[0] / size[1] / SIDE_MULTIPLE) * SIDE_MULTIPLE
-    # A strip of an image must not become a network input that fills the memory.
-    return min(max(width, MIN_SIDE_PX), MAX_SIDE_PX)
+        Args:
+            frame: any of its size.
+            network: (width, height) at which the network sees it for the time being [px]; by default its own.
+
+        Raises:
+            ImageError: `roi` is not within the frame.
+        """
+        own = self.network_size(frame)
+        # Padding that is zero once it is normalised, as what the network's convolutions pad with.
+        red, green, blue = (round(255 * mean) for mean in self.manifest.mean)
+        return place(
+            (frame.width, frame.height),
+            network or own,
+            region=self.roi,
+            rotation=self.rotation,
+            letterbox=self.letterbox and self.input_size[0] > 0,
+            resolution=self.output_resolution,
+            own=own,
+            padding=(red, green, blue),
+        )
 
 
 class Segmenter:
@@ -133,7 +156,7 @@ class Segmenter:
         engine: str = "auto",
         precision: str = "auto",
         input_size: tuple[int, int] = (0, 0),
-        output_resolution: str = "input",
+        output_resolution: str = INPUT,
         gate: Gate | None = None,
         parallel: int = 1,
     ) -> Segmenter:
@@ -168,6 +191,7 @@ class Segmenter:
 
         Raises:
             ValueError: the frames do not come to the same network size, or there are none.
+            ImageError: the region of interest is not within a frame.
             EngineError: the engine failed.
             ImageError, Closed: as `Sizes.choose` raises them.
         """
@@ -185,10 +209,11 @@ class Segmenter:
             seen = config.sizes.choose(*seen)
         width, height = seen.size
         inputs = self._next_inputs((len(frames), height, width, 3))
+        placements = [config.placement(frame, seen.size) for frame in frames]
         preprocess_ms = []
-        for frame, buffer in zip(frames, inputs):
+        for frame, placement, buffer in zip(frames, placements, inputs):
             started = time.perf_counter()
-            to_rgb(frame, (width, height), out=buffer)
+            placement.to_network(frame, buffer)
             preprocess_ms.append((time.perf_counter() - started) * 1e3)
         started = time.perf_counter()
         labels, confidences = config.engine.infer(inputs, seen.confidence)
@@ -200,7 +225,7 @@ class Segmenter:
                 labels[i],
                 confidences[i] if confidence and confidences is not None else None,
                 inputs[i],
-                (frame.width, frame.height) if config.output_resolution == "input" else own,
+                placements[i],
                 preprocess_ms[i],
                 inference_ms,
             )

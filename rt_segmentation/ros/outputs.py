@@ -13,7 +13,6 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Float64, Header
 
 from rt_segmentation.imaging.codec import encode_jpeg, encode_png
-from rt_segmentation.imaging.convert import to_rgb
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.render import colorize, overlay
 from rt_segmentation.inference.segmenter import Segmentation
@@ -23,7 +22,7 @@ from rt_segmentation.ros.messages import (
     ReusedImage,
     compressed_message,
     label_info_message,
-    scaled_camera_info,
+    mask_camera_info,
     stamp_ns,
 )
 
@@ -88,7 +87,7 @@ class Outputs:
 
     def resize(self, segmentation: Segmentation) -> Segmentation:
         """Bring a frame's results to their output size, in the messages that they will be published with."""
-        width, height = segmentation.output_size
+        width, height = segmentation.placement.mask
         return segmentation.resized(
             self._images["label"].pixels(height, width),
             None if segmentation.confidence is None else self._images["confidence"].pixels(height, width),
@@ -122,15 +121,15 @@ class Outputs:
             rgb = self._images["color"].pixels(*labels.shape, 3)
             self._picture("color", header, colorize(labels, self._palette, rgb), jpeg_quality)
         if self.listened("overlay", "overlay/compressed"):
-            same_size = segmentation.rgb.shape[:2] == labels.shape
-            below = segmentation.rgb if same_size else to_rgb(frame, labels.shape[::-1])
+            placement = segmentation.placement
+            is_shown = placement.is_direct and placement.network == placement.mask
+            below = segmentation.rgb if is_shown else placement.to_mask(frame)
             rgb = self._images["overlay"].pixels(*labels.shape, 3)
             overlay(below, labels, self._palette, opacity, rgb)
             self._picture("overlay", header, rgb, jpeg_quality)
         info = self._infos.get(stamp_ns(header), self._latest_info)
         if info is not None and self.listened("camera_info"):
-            sizes = (frame.width, frame.height), (labels.shape[1], labels.shape[0])
-            self._send("camera_info", scaled_camera_info(info, header, *sizes))
+            self._send("camera_info", mask_camera_info(info, header, segmentation.placement))
         clock = self._node.get_clock()
         now_ns = clock.now().nanoseconds
         sim_time = isinstance(clock, ROSClock) and clock.ros_time_is_active

@@ -39,7 +39,7 @@ from rt_segmentation.ros.process import (
     run_node,
     watch_over,
 )
-from rt_segmentation.ros.segmentation_parameters import PARAMETERS
+from rt_segmentation.ros.segmentation_parameters import PARAMETERS, geometry
 from rt_segmentation.ros.tables import NAMES
 from rt_segmentation.ros.trouble_log import TroubleLog
 from rt_segmentation.ros.usage import answered
@@ -192,14 +192,13 @@ class SegmentationNode(LifecycleNode):
             self._value("engine"),
             self._value("precision"),
             (self._value("input_width"), self._value("input_height")),
-            self._value("output_resolution"),
-            gate,
-            self._value("parallel_frames"),
+            gate=gate,
+            parallel=self._value("parallel_frames"),
         )
         # Those that are still busy are remembered, as threads at work decide how the process ends.
         self._sizes = [sizes for sizes in self._sizes if sizes.is_busy]
         self._sizes.append(Sizes(segmenter.config.engine, long_work))
-        segmenter.config = replace(segmenter.config, sizes=self._sizes[-1])
+        segmenter.config = replace(segmenter.config, sizes=self._sizes[-1], **geometry(self._value))
         segmenter.prepare()
         return segmenter
 

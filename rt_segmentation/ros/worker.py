@@ -23,6 +23,7 @@ from rt_segmentation.ros.diagnostics import engine_problem
 from rt_segmentation.ros.image_input import ImageMessage
 from rt_segmentation.ros.messages import to_frame
 from rt_segmentation.ros.outputs import Outputs
+from rt_segmentation.ros.segmentation_parameters import geometry
 from rt_segmentation.runtime.slot import NewestSlot
 from rt_segmentation.runtime.statistics import StreamStatistics
 
@@ -159,9 +160,9 @@ class Worker:
         started = time.perf_counter()
         frame = self._eight_bit(to_frame(message))
         decoded = time.perf_counter()
-        resolution = self._parameter("output_resolution")
-        if resolution != segmenter.config.output_resolution:
-            segmenter.config = replace(segmenter.config, output_resolution=resolution)
+        wanted = geometry(self._parameter)
+        if any(getattr(segmenter.config, name) != value for name, value in wanted.items()):
+            segmenter.config = replace(segmenter.config, **wanted)
         (result,) = segmenter.infer([frame], self._outputs.listened("confidence"))
         stages_ms = {
             "waiting": (started - arrived) * 1e3,

@@ -18,6 +18,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.placement import place
 from rt_segmentation.inference.segmenter import Segmentation, Segmenter
 from rt_segmentation.labels import load_label_set
 from rt_segmentation.ros.messages import image_message
@@ -28,6 +29,7 @@ from rt_segmentation.runtime.statistics import StreamStatistics
 PATIENCE_S = 60.0
 LABELS = np.zeros((48, 64), np.uint8)
 LABEL_SET = load_label_set("camvid11")
+PLACEMENT = place((64, 48), (64, 48))
 
 
 def nothing(number: int) -> None:
@@ -45,17 +47,18 @@ class Pipeline:
 
         def infer_frames(frames: Sequence[Frame], confidence: bool) -> list[Segmentation]:
             infer(frames[0].stamp_ns // 10**9)
-            return [Segmentation(frames[0], LABEL_SET, LABELS, None, LABELS, (64, 48), 0.0, 0.0)]
+            return [Segmentation(frames[0], LABEL_SET, LABELS, None, LABELS, PLACEMENT, 0.0, 0.0)]
 
         def publish_frame(header: Header, *_: Any) -> float:
             publish(header.stamp.sec)
             self.published.append(header.stamp.sec)
             return 1.0
 
-        config = SimpleNamespace(output_resolution="input")
+        geometry = {"output_resolution": "input", "rotation": 0, "letterbox": False}
+        config = SimpleNamespace(**geometry, roi=None)
         segmenter = SimpleNamespace(config=config, infer=infer_frames)
         outputs = SimpleNamespace(listened=lambda _: False, resize=lambda r: r, publish=publish_frame)
-        parameters = {"output_resolution": "input", "overlay_opacity": 0.5, "jpeg_quality": 90}
+        parameters = {**geometry, "roi": [0, 0, 0, 0], "overlay_opacity": 0.5, "jpeg_quality": 90}
         self.worker = Worker(
             [cast("Segmenter", segmenter)] * parallel,
             cast("Outputs", outputs),

@@ -119,7 +119,7 @@ def test_a_batch_of_two_equals_each_alone(segmenter: Segmenter) -> None:
 def test_results_go_into_the_arrays_that_are_given(segmenter: Segmenter) -> None:
     (inferred,) = segmenter.infer([street(97, 61)], confidence=True)
     assert inferred.labels.shape != (61, 97)
-    assert inferred.output_size == (97, 61)
+    assert inferred.placement.mask == (97, 61)
     (expected,) = segmenter.segment([street(97, 61)], confidence=True)
     labels, confidence = np.empty((2, 61, 97), np.uint8)
     result = inferred.resized(labels, confidence)
