@@ -108,10 +108,31 @@ class SegmenterConfig:
         Raises:
             ImageError: `roi` is not within the frame.
         """
+        return self._network_size((frame.width, frame.height))
+
+    def prepare(self, camera: tuple[int, int] | None = None) -> None:
+        """Have the engine ready for the first frame: built, judged, and run once.
+
+        Args:
+            camera: (width, height) of the camera's images [px]; without it nothing happens unless
+                `input_size` has a width, as the network's size depends on it.
+
+        Raises:
+            ImageError: `roi` is not within such an image.
+            EngineError: the engine cannot run the model at this size.
+        """
+        if camera is None and not self.input_size[0]:
+            return
+        size = self._network_size(camera or self.input_size)
+        if self.sizes is not None:
+            self.sizes.prepare(size)
+        else:
+            self.engine.prepare(1, size[1], size[0])
+
+    def _network_size(self, camera: tuple[int, int]) -> tuple[int, int]:
         width, height = self.input_size
         height = height or self.manifest.height
-        upright = turn(region_of((frame.width, frame.height), self.roi).size, self.rotation)
-        return width or width_for(upright, height), height
+        return width or width_for(turn(region_of(camera, self.roi).size, self.rotation), height), height
 
     def placement(self, frame: Frame, network: tuple[int, int] | None = None) -> Placement:
         """Where the frame's pixels go and where the mask's come from.
@@ -138,15 +159,26 @@ class SegmenterConfig:
         )
 
 
+@dataclass
+class Current:
+    """What all segmenters of a stream read, once a batch.
+
+    Attributes:
+        config: swapped by reference, between two batches, by the one thread that owns it.
+    """
+
+    config: SegmenterConfig
+
+
 class Segmenter:
     """Turns frames into label images; not to be called by two threads at once.
 
-    Attributes:
-        config: replaced as a whole to change model, engine or sizes between two batches.
+    Args:
+        config: what decides what a frame becomes, or the holder of it that several segmenters share.
     """
 
-    def __init__(self, config: SegmenterConfig) -> None:
-        self.config = config
+    def __init__(self, config: SegmenterConfig | Current) -> None:
+        self._current = config if isinstance(config, Current) else Current(config)
         # Two, in turn: the results of a batch are published while the next one is at work.
         self._inputs = [np.empty((0, 0, 0, 3), np.uint8) for _ in range(2)]
 
@@ -169,22 +201,18 @@ class Segmenter:
         built = build_engine(manifest, engine, precision, gate, parallel)
         return Segmenter(SegmenterConfig(manifest, labels, built, input_size, output_resolution))
 
+    @property
+    def config(self) -> SegmenterConfig:
+        """What the next batch is segmented by."""
+        return self._current.config
+
+    @config.setter
+    def config(self, config: SegmenterConfig) -> None:
+        self._current.config = config
+
     def sharing(self) -> Segmenter:
-        """Another segmenter with the same engine, for another thread."""
-        return Segmenter(self.config)
-
-    def prepare(self) -> None:
-        """Have the engine ready for the first frame where the network's size does not depend on it.
-
-        Raises:
-            EngineError: it cannot run the model at this size.
-        """
-        width, height = self.config.input_size
-        height = height or self.config.manifest.height
-        if width and self.config.sizes is not None:
-            self.config.sizes.prepare((width, height))
-        elif width:
-            self.config.engine.prepare(1, height, width)
+        """Another segmenter of the same stream, for another thread: they share their configuration."""
+        return Segmenter(self._current)
 
     def segment(self, frames: Sequence[Frame], confidence: bool = False) -> list[Segmentation]:
         """Segment frames as one batch, with labels and confidence at their output size.

@@ -27,7 +27,8 @@ from rt_segmentation.imaging.codec import encode_jpeg
 from rt_segmentation.ros.camera_parameters import PARAMETERS
 from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.parameters import declare, refuse_unknown, values
-from rt_segmentation.ros.process import aside, run_node
+from rt_segmentation.ros.process import Process, run_node
+from rt_segmentation.ros.services import answer_always
 from rt_segmentation.ros.tables import NAMES
 from rt_segmentation.ros.usage import answered
 from rt_segmentation.runtime.read_ahead import ReadAhead
@@ -58,15 +59,22 @@ class CameraNode(Node):
 
     The three messages of an image share their stamp, from the node's clock, and their frame_id.
 
+    Args:
+        process: that it lives in.
+
     Attributes:
         published: Images published so far.
+        failed: Never: what keeps it from its start is raised by `start`.
 
     Raises:
         ParameterError: a parameter is unknown or has a bad value.
     """
 
-    def __init__(self) -> None:
+    failed = False
+
+    def __init__(self, process: Process) -> None:
         super().__init__(NODE_NAME)
+        self._process = process
         log_through(self.get_logger())
         refuse_unknown(self, PARAMETERS, NODE_NAME, NAMES)
         declare(self, PARAMETERS)
@@ -79,6 +87,7 @@ class CameraNode(Node):
         self._start_s = 0.0
         self._late = 0
         self._pictures: ReadAhead[_Picture] | None = None
+        answer_always(self)
 
     def _warn(self, message: str) -> None:
         self.get_logger().warning(message)
@@ -127,7 +136,7 @@ class CameraNode(Node):
             Interrupted: a signal came while it was opened: a folder on another computer may take its time.
         """
         settings = self._settings
-        source = aside(
+        source = self._process.run_interruptibly(
             lambda: open_source(
                 settings["source"],
                 settings["labels"],

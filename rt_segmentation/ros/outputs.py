@@ -38,9 +38,11 @@ ENCODINGS = {"label": "mono8", "confidence": "mono8", "color": "rgb8", "overlay"
 class Outputs:
     """The topics of one camera's masks; frames are rendered and published by one thread.
 
+    A frame is painted by the classes that it was segmented with, and `label_info` follows them.
+
     Args:
         node: the publishers' owner.
-        labels: names and colours of the classes.
+        labels: names and colours of the classes, for subscribers of `label_info` before the first frame.
 
     Attributes:
         stamp_problem: why the last frame's stamp told no latency, in a sentence; empty where it did.
@@ -49,7 +51,6 @@ class Outputs:
     def __init__(self, node: Node, labels: LabelSet) -> None:
         self.stamp_problem = ""
         self._node = node
-        self._palette = labels.palette()
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
         self._latest_info: CameraInfo | None = None
         types: dict[str, Any] = {
@@ -65,10 +66,7 @@ class Outputs:
         }
         self._images = {name: ReusedImage(encoding) for name, encoding in ENCODINGS.items()}
         self._label_info: Any = None
-        info = label_info_message(labels, Header(stamp=node.get_clock().now().to_msg()))
-        if info is not None:
-            self._label_info = node.create_publisher(type(info), "~/label_info", LATCHED_QOS)
-            self._label_info.publish(info)
+        self._use(labels)
 
     def listened(self, *names: str) -> bool:
         """Whether anybody listens to one of the named outputs, or, without names, to any."""
@@ -110,6 +108,8 @@ class Outputs:
             does not tell it.
         """
         labels = segmentation.labels
+        if segmentation.label_set is not self._label_set:
+            self._use(segmentation.label_set)
         self._image("label", header)
         if self.listened("label/compressed"):
             self._send(
@@ -147,6 +147,16 @@ class Outputs:
             if publisher is not None:
                 self._node.destroy_publisher(publisher)
         self._publishers.clear()
+
+    def _use(self, labels: LabelSet) -> None:
+        """Paint by these classes from now on, and tell their names."""
+        self._label_set, self._palette = labels, labels.palette()
+        info = label_info_message(labels, Header(stamp=self._node.get_clock().now().to_msg()))
+        if info is None:
+            return
+        if self._label_info is None:
+            self._label_info = self._node.create_publisher(type(info), "~/label_info", LATCHED_QOS)
+        self._label_info.publish(info)
 
     def _picture(self, name: str, header: Header, rgb: np.ndarray, jpeg_quality: int) -> None:
         self._image(name, header)

@@ -54,11 +54,9 @@ class Pipeline:
             self.published.append(header.stamp.sec)
             return 1.0
 
-        geometry = {"output_resolution": "input", "rotation": 0, "letterbox": False}
-        config = SimpleNamespace(**geometry, roi=None)
-        segmenter = SimpleNamespace(config=config, infer=infer_frames)
+        segmenter = SimpleNamespace(infer=infer_frames)
         outputs = SimpleNamespace(listened=lambda _: False, resize=lambda r: r, publish=publish_frame)
-        parameters = {**geometry, "roi": [0, 0, 0, 0], "overlay_opacity": 0.5, "jpeg_quality": 90}
+        parameters = {"overlay_opacity": 0.5, "jpeg_quality": 90}
         self.worker = Worker(
             [cast("Segmenter", segmenter)] * parallel,
             cast("Outputs", outputs),
@@ -191,3 +189,23 @@ def test_of_frames_inferred_at_once_one_that_fails_holds_up_no_other() -> None:
     assert pipeline.worker.stop(None)
     assert pipeline.published == [2]
     assert pipeline.statistics.snapshot().dropped == {"failed": 1}
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_every_frame_that_came_is_published_or_dropped_by_its_reason(parallel: int) -> None:
+    def sometimes(fails: int) -> Callable[[int], None]:
+        def step(number: int) -> None:
+            if number % fails == 0:
+                raise RuntimeError("out of luck")
+
+        return step
+
+    pipeline = Pipeline(sometimes(5), sometimes(7), parallel)
+    for number in range(1, 2001):
+        pipeline.hand_over(number)
+    assert pipeline.worker.stop(None)
+    pipeline.hand_over(2001)
+    now = pipeline.statistics.snapshot()
+    assert now.received == 2001 == now.published + sum(now.dropped.values())
+    assert now.published == len(pipeline.published) > 0
+    assert pipeline.published == sorted(pipeline.published)
