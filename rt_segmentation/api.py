@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rt_segmentation.imaging.codec import MAX_SIDE_PX, MIN_SIDE_PX
-from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.errors import PlacementError
+from rt_segmentation.imaging.frame import Frame, Region
+from rt_segmentation.imaging.placement import check_roi, check_rotation
 from rt_segmentation.inference.engines import EngineError, build_engine
 from rt_segmentation.inference.segmenter import Segmentation, SegmenterConfig
 from rt_segmentation.inference.segmenter import Segmenter as FrameSegmenter
@@ -33,9 +35,13 @@ class Segmenter(FrameSegmenter):
         precision: its arithmetic: ``fp32``, ``fp16``, ``bf16``, ``int8``, or ``auto``.
         input_size: (width, height) of the network's input [px]; a height of 0 is the manifest's, and a width
             of 0 keeps each image's aspect ratio.
+        roi: (x, y, width, height) of the part of an image that the network sees [px]; labels are 255 outside.
+        rotation: degrees clockwise by which the images are turned upright for the network: 0, 90, 180 or 270.
+        letterbox: pad the images, and keep their aspect ratio, where `input_size` has a width.
 
     Raises:
         ModelError: there is no such model, or its files are damaged.
+        PlacementError: `roi` or `rotation` is none.
         EngineError: the engine is unknown or cannot run here, or `input_size` is no size of an input.
     """
 
@@ -45,12 +51,30 @@ class Segmenter(FrameSegmenter):
         engine: str = "auto",
         precision: str = "auto",
         input_size: tuple[int, int] = (0, 0),
+        *,
+        roi: tuple[int, int, int, int] | None = None,
+        rotation: int = 0,
+        letterbox: bool = False,
     ) -> None:
         _check_size(input_size)
+        for name, value, why in (
+            ("roi", roi, "" if roi is None else check_roi(roi)),
+            ("rotation", rotation, check_rotation(rotation)),
+        ):
+            if why:
+                raise PlacementError(f"{name} is {value!r}: {why}")
         manifest = model if isinstance(model, ModelManifest) else find_model(model)
         labels = manifest.labels()
         super().__init__(
-            SegmenterConfig(manifest, labels, build_engine(manifest, engine, precision), input_size)
+            SegmenterConfig(
+                manifest,
+                labels,
+                build_engine(manifest, engine, precision),
+                input_size,
+                roi=None if roi is None else Region(*roi),
+                rotation=rotation,
+                letterbox=letterbox,
+            )
         )
 
     @property
@@ -77,7 +101,7 @@ class Segmenter(FrameSegmenter):
             One result, a list, or an iterator that works as it is read. Labels have the image's size.
 
         Raises:
-            ImageError: a ValueError; an image has another shape or type.
+            ImageError: a ValueError; an image has another shape or type, or `roi` is not within it.
             EngineError: the engine failed.
         """
         if isinstance(images, Iterator):

@@ -30,6 +30,8 @@ PARAMETERS = (
 class Player(Node):
     """Publishes images, reliably, as soon as somebody listens; ends after `count` frames."""
 
+    failed = False
+
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
         refuse_unknown(self, PARAMETERS)
@@ -76,7 +78,7 @@ class Player(Node):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node; see `run_node` for the exit status."""
-    return run_node(NODE_NAME, Player, argv)
+    return run_node(NODE_NAME, lambda _: Player(), argv)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def _described(
     manifest: ModelManifest, model: str, chosen: dict[str, Any], size: tuple[int, int]
 ) -> dict[str, Any]:
     """What a row is of."""
-    from rt_segmentation.inference.segmenter import width_for
+    from rt_segmentation.imaging.placement import width_for
 
     return {
         "node": "rt_segmentation",

@@ -53,6 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="every frame as fast as it goes (default), or frames as they came, the newest wins",
     )
     parser.add_argument("--rate", type=float, default=1.0, help="speed of the bag's clock in real time")
+    parser.add_argument(
+        "--parallel-frames",
+        type=int,
+        default=1,
+        choices=range(1, 65),
+        metavar="N",
+        help="frames segmented concurrently in real time, as the node's parallel_frames (default 1)",
+    )
     parser.add_argument("--out", type=Path, default=Path("bag_evaluation"), help="folder for all results")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace the evaluation in --out")
@@ -133,6 +141,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         void_ids=tuple(arguments.void_id),
         mode=arguments.mode,
         rate=arguments.rate,
+        parallel_frames=arguments.parallel_frames,
         write_bag=arguments.write_bag,
         video=arguments.video,
         max_bins=bins_of_each(len(arguments.bags)),

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import queue
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -28,7 +26,6 @@ STREET = "street"
 STREET_SIZE = (640, 360)
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 class SourceError(RtSegmentationError, ValueError):
@@ -262,63 +259,6 @@ def open_source(
             f"source '{printable(source)}' is neither '{STREET}' nor an existing folder or video file"
         )
     return VideoSource(path, width=width, height=height)
-
-
-class ReadAhead(Generic[T]):
-    """Read an iterable in a thread, a few items ahead, so that a slow one does not hold up the caller.
-
-    Args:
-        items: What to read, nothing of it None; its errors are raised by `take`.
-        depth: Items kept ready.
-
-    Attributes:
-        over: Whether the last item was taken.
-    """
-
-    def __init__(self, items: Iterable[T], depth: int = 4) -> None:
-        self._items = items
-        self._ready: queue.Queue[tuple[T | None, Exception | None]] = queue.Queue(depth)
-        self.over = False
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="read-ahead", daemon=True)
-        self._thread.start()
-
-    def take(self) -> T | None:
-        """Return the next item, or None where none is ready yet or they are over.
-
-        Raises:
-            Exception: what reading the items raised.
-        """
-        try:
-            item, error = self._ready.get_nowait()
-        except queue.Empty:
-            return None
-        if error is not None:
-            raise error
-        self.over = item is None
-        return item
-
-    def close(self, timeout_s: float = 1.0) -> None:
-        """Stop reading; waits at most `timeout_s` seconds for the item being read."""
-        self._closed.set()
-        self._thread.join(timeout_s)
-
-    def _read(self) -> None:
-        try:
-            for item in self._items:
-                if not self._put(item, None):
-                    return
-        except Exception as error:
-            self._put(None, error)
-        else:
-            self._put(None, None)
-
-    def _put(self, item: T | None, error: Exception | None) -> bool:
-        while not self._closed.is_set():
-            with contextlib.suppress(queue.Full):
-                self._ready.put((item, error), timeout=0.1)
-                return True
-        return False
 
 
 def _fitted(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The one error this room raises for an image that cannot be used."""
+"""The errors this room raises: for an image that cannot be used, and for where it was asked to put it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class ImageError(RtSegmentationError, ValueError):
 
     Attributes:
         reason: A short slug to count drops by: ``truncated``, ``bad_step``, ``bad_size``,
-            ``unknown_encoding`` or ``undecodable``.
+            ``unknown_encoding``, ``undecodable`` or ``roi_outside``.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -26,3 +26,7 @@ class ImageError(RtSegmentationError, ValueError):
     def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
         # The default would call the class with the message alone and fail when a worker sends the error home.
         return type(self), (self.reason, str(self))
+
+
+class PlacementError(RtSegmentationError, ValueError):
+    """A region, rotation or size of masks that no image can have; the message is one sentence."""

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from rt_segmentation.imaging.errors import ImageError
+
+Size: TypeAlias = "tuple[int, int]"
+"""Width and height [px]."""
+
+
+class Region(NamedTuple):
+    """A rectangle of an image's pixels: its first column and row, and its sides [px]."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def size(self) -> Size:
+        """(width, height) [px]."""
+        return self.width, self.height
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """To index an array (H, W, ...) with."""
+        return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
 
 
 @dataclass(frozen=True, eq=False)

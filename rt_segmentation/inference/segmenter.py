@@ -8,18 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rt_segmentation.imaging.codec import MAX_SIDE_PX, MIN_SIDE_PX
-from rt_segmentation.imaging.convert import resize_confidence, resize_labels, to_rgb
-from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.frame import Frame, Region
+from rt_segmentation.imaging.placement import INPUT, Placement, place, region_of, turn, width_for
 from rt_segmentation.imaging.render import colorize, overlay
 from rt_segmentation.inference.engines import Engine, build_engine
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.inference.sizes import Seen, Sizes
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import ModelManifest
-
-SIDE_MULTIPLE = 8
-"""The networks' sides: all halve their input at least three times."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +25,11 @@ class Segmentation:
     Attributes:
         frame: the camera's image.
         label_set: what the ids of `labels` mean.
-        labels: uint8 (H, W), a class id a pixel.
+        labels: uint8 (H, W), a class id a pixel; 255 where the network saw nothing.
         confidence: top-1 probability x 255, uint8 (H, W), or None if it was not asked for, or the engine that
             computes it is not ready yet.
         rgb: the network's input, uint8 (h, w, 3), valid until the call after the next of the segmenter.
-        output_size: (width, height) that labels and confidence are meant to have [px].
+        placement: where the mask's pixels lie in the camera's image, and its size.
         preprocess_ms: demosaicing, resizing and conversion of this frame.
         inference_ms: the engine's time for the whole batch.
     """
@@ -43,18 +39,18 @@ class Segmentation:
     labels: np.ndarray
     confidence: np.ndarray | None
     rgb: np.ndarray
-    output_size: tuple[int, int]
+    placement: Placement
     preprocess_ms: float
     inference_ms: float
 
     def resized(
         self, out: np.ndarray | None = None, confidence_out: np.ndarray | None = None
     ) -> Segmentation:
-        """The same with labels and confidence at `output_size`, written into the arrays that are given."""
-        labels = resize_labels(self.labels, self.output_size, out)
+        """The same with labels and confidence of the mask's size, written into the arrays that are given."""
+        labels = self.placement.labels_back(self.labels, out)
         confidence = self.confidence
         if confidence is not None:
-            confidence = resize_confidence(confidence, self.output_size, confidence_out)
+            confidence = self.placement.confidence_back(confidence, confidence_out)
         return replace(self, labels=labels, confidence=confidence)
 
     def colorize(self) -> np.ndarray:
@@ -62,7 +58,7 @@ class Segmentation:
         return colorize(self.labels, self.label_set.palette())
 
     def overlay(self, opacity: float = 0.5) -> np.ndarray:
-        """Lay the classes' colours over the camera's image.
+        """Lay the classes' colours over the camera's image, or over the part of it that the mask covers.
 
         Args:
             opacity: share of the colours, from 0 (the image alone) to 1 (the colours alone).
@@ -73,8 +69,8 @@ class Segmentation:
         Raises:
             ValueError: `opacity` is out of its range.
         """
-        height, width = self.labels.shape
-        return overlay(to_rgb(self.frame, (width, height)), self.labels, self.label_set.palette(), opacity)
+        rgb = self.placement.to_mask(self.frame)
+        return overlay(rgb, self.labels, self.label_set.palette(), opacity)
 
 
 @dataclass(frozen=True)
@@ -85,45 +81,104 @@ class SegmenterConfig:
         manifest, label_set, engine: the model and what runs it.
         input_size: (width, height) of the network's input [px]; a height of 0 is the manifest's, a width of 0
             keeps each camera's aspect ratio.
-        output_resolution: 'input', the camera's, or 'network'.
+        output_resolution: 'input', the camera's, 'network', or a size as '320x240'; see `place`.
         sizes: what says at which size a frame is seen while the engine for its own is being built; without
             it frames wait for that. Batches are of one frame then.
+        roi: the part of the camera's images that the network sees; None for all of it.
+        rotation: degrees clockwise by which they are turned upright: 0, 90, 180 or 270.
+        letterbox: whether an image is padded to its aspect ratio where `input_size` has a width.
     """
 
     manifest: ModelManifest
     label_set: LabelSet
     engine: Engine
     input_size: tuple[int, int] = (0, 0)
-    output_resolution: str = "input"
+    output_resolution: str = INPUT
     sizes: Sizes | None = None
+    roi: Region | None = None
+    rotation: int = 0
+    letterbox: bool = False
 
     def network_size(self, frame: Frame) -> tuple[int, int]:
         """(width, height) at which the network sees the frame [px].
 
         By default the manifest's height and the frame's aspect ratio, rounded to a multiple of 8: a model
         trained on 4:3 never gets a squeezed 16:9 frame.
+
+        Raises:
+            ImageError: `roi` is not within the frame.
         """
+        return self._network_size((frame.width, frame.height))
+
+    def prepare(self, camera: tuple[int, int] | None = None) -> None:
+        """Have the engine ready for the first frame: built, judged, and run once.
+
+        Args:
+            camera: (width, height) of the camera's images [px]; without it nothing happens unless
+                `input_size` has a width, as the network's size depends on it.
+
+        Raises:
+            ImageError: `roi` is not within such an image.
+            EngineError: the engine cannot run the model at this size.
+        """
+        if camera is None and not self.input_size[0]:
+            return
+        size = self._network_size(camera or self.input_size)
+        if self.sizes is not None:
+            self.sizes.prepare(size)
+        else:
+            self.engine.prepare(1, size[1], size[0])
+
+    def _network_size(self, camera: tuple[int, int]) -> tuple[int, int]:
         width, height = self.input_size
         height = height or self.manifest.height
-        return width or width_for((frame.width, frame.height), height), height
+        return width or width_for(turn(region_of(camera, self.roi).size, self.rotation), height), height
+
+    def placement(self, frame: Frame, network: tuple[int, int] | None = None) -> Placement:
+        """Where the frame's pixels go and where the mask's come from.
+
+        Args:
+            frame: any of its size.
+            network: (width, height) at which the network sees it for the time being [px]; by default its own.
+
+        Raises:
+            ImageError: `roi` is not within the frame.
+        """
+        own = self.network_size(frame)
+        # Padding that is zero once it is normalised, as what the network's convolutions pad with.
+        red, green, blue = (round(255 * mean) for mean in self.manifest.mean)
+        return place(
+            (frame.width, frame.height),
+            network or own,
+            region=self.roi,
+            rotation=self.rotation,
+            letterbox=self.letterbox and self.input_size[0] > 0,
+            resolution=self.output_resolution,
+            own=own,
+            padding=(red, green, blue),
+        )
 
 
-def width_for(size: tuple[int, int], height: int) -> int:
-    """Width of the network's input that keeps the aspect ratio of a (width, height), a multiple of 8 [px]."""
-    width = round(height * size[0] / size[1] / SIDE_MULTIPLE) * SIDE_MULTIPLE
-    # A strip of an image must not become a network input that fills the memory.
-    return min(max(width, MIN_SIDE_PX), MAX_SIDE_PX)
+@dataclass
+class Current:
+    """What all segmenters of a stream read, once a batch.
+
+    Attributes:
+        config: swapped by reference, between two batches, by the one thread that owns it.
+    """
+
+    config: SegmenterConfig
 
 
 class Segmenter:
     """Turns frames into label images; not to be called by two threads at once.
 
-    Attributes:
-        config: replaced as a whole to change model, engine or sizes between two batches.
+    Args:
+        config: what decides what a frame becomes, or the holder of it that several segmenters share.
     """
 
-    def __init__(self, config: SegmenterConfig) -> None:
-        self.config = config
+    def __init__(self, config: SegmenterConfig | Current) -> None:
+        self._current = config if isinstance(config, Current) else Current(config)
         # Two, in turn: the results of a batch are published while the next one is at work.
         self._inputs = [np.empty((0, 0, 0, 3), np.uint8) for _ in range(2)]
 
@@ -133,7 +188,7 @@ class Segmenter:
         engine: str = "auto",
         precision: str = "auto",
         input_size: tuple[int, int] = (0, 0),
-        output_resolution: str = "input",
+        output_resolution: str = INPUT,
         gate: Gate | None = None,
         parallel: int = 1,
     ) -> Segmenter:
@@ -146,28 +201,25 @@ class Segmenter:
         built = build_engine(manifest, engine, precision, gate, parallel)
         return Segmenter(SegmenterConfig(manifest, labels, built, input_size, output_resolution))
 
+    @property
+    def config(self) -> SegmenterConfig:
+        """What the next batch is segmented by."""
+        return self._current.config
+
+    @config.setter
+    def config(self, config: SegmenterConfig) -> None:
+        self._current.config = config
+
     def sharing(self) -> Segmenter:
-        """Another segmenter with the same engine, for another thread."""
-        return Segmenter(self.config)
-
-    def prepare(self) -> None:
-        """Have the engine ready for the first frame where the network's size does not depend on it.
-
-        Raises:
-            EngineError: it cannot run the model at this size.
-        """
-        width, height = self.config.input_size
-        height = height or self.config.manifest.height
-        if width and self.config.sizes is not None:
-            self.config.sizes.prepare((width, height))
-        elif width:
-            self.config.engine.prepare(1, height, width)
+        """Another segmenter of the same stream, for another thread: they share their configuration."""
+        return Segmenter(self._current)
 
     def segment(self, frames: Sequence[Frame], confidence: bool = False) -> list[Segmentation]:
         """Segment frames as one batch, with labels and confidence at their output size.
 
         Raises:
             ValueError: the frames do not come to the same network size, or there are none.
+            ImageError: the region of interest is not within a frame.
             EngineError: the engine failed.
             ImageError, Closed: as `Sizes.choose` raises them.
         """
@@ -185,10 +237,11 @@ class Segmenter:
             seen = config.sizes.choose(*seen)
         width, height = seen.size
         inputs = self._next_inputs((len(frames), height, width, 3))
+        placements = [config.placement(frame, seen.size) for frame in frames]
         preprocess_ms = []
-        for frame, buffer in zip(frames, inputs):
+        for frame, placement, buffer in zip(frames, placements, inputs):
             started = time.perf_counter()
-            to_rgb(frame, (width, height), out=buffer)
+            placement.to_network(frame, buffer)
             preprocess_ms.append((time.perf_counter() - started) * 1e3)
         started = time.perf_counter()
         labels, confidences = config.engine.infer(inputs, seen.confidence)
@@ -200,7 +253,7 @@ class Segmenter:
                 labels[i],
                 confidences[i] if confidence and confidences is not None else None,
                 inputs[i],
-                (frame.width, frame.height) if config.output_resolution == "input" else own,
+                placements[i],
                 preprocess_ms[i],
                 inference_ms,
             )

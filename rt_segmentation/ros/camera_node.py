@@ -22,14 +22,16 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from rt_segmentation.data.sources import ImageSource, ReadAhead, SourceImage, open_source
+from rt_segmentation.data.sources import ImageSource, SourceImage, open_source
 from rt_segmentation.imaging.codec import encode_jpeg
 from rt_segmentation.ros.camera_parameters import PARAMETERS
 from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.parameters import declare, refuse_unknown, values
-from rt_segmentation.ros.process import aside, run_node
+from rt_segmentation.ros.process import Process, run_node
+from rt_segmentation.ros.services import answer_always
 from rt_segmentation.ros.tables import NAMES
 from rt_segmentation.ros.usage import answered
+from rt_segmentation.runtime.read_ahead import ReadAhead
 
 NODE_NAME = "camera_node"
 ABOUT = "Publishes a folder of images, a video, or a synthetic street as a camera would."
@@ -39,6 +41,8 @@ ACKNOWLEDGED_S = 5.0
 UNREAD_S = 2.0
 # A match is known here before it is there; an image sent in between would arrive with the next repetition.
 SETTLE_S = 0.3
+READ_AHEAD = 4
+CLOSE_TIMEOUT_S = 1.0
 
 
 class _Picture(NamedTuple):
@@ -55,15 +59,22 @@ class CameraNode(Node):
 
     The three messages of an image share their stamp, from the node's clock, and their frame_id.
 
+    Args:
+        process: that it lives in.
+
     Attributes:
         published: Images published so far.
+        failed: Never: what keeps it from its start is raised by `start`.
 
     Raises:
         ParameterError: a parameter is unknown or has a bad value.
     """
 
-    def __init__(self) -> None:
+    failed = False
+
+    def __init__(self, process: Process) -> None:
         super().__init__(NODE_NAME)
+        self._process = process
         log_through(self.get_logger())
         refuse_unknown(self, PARAMETERS, NODE_NAME, NAMES)
         declare(self, PARAMETERS)
@@ -76,6 +87,7 @@ class CameraNode(Node):
         self._start_s = 0.0
         self._late = 0
         self._pictures: ReadAhead[_Picture] | None = None
+        answer_always(self)
 
     def _warn(self, message: str) -> None:
         self.get_logger().warning(message)
@@ -124,7 +136,7 @@ class CameraNode(Node):
             Interrupted: a signal came while it was opened: a folder on another computer may take its time.
         """
         settings = self._settings
-        source = aside(
+        source = self._process.run_interruptibly(
             lambda: open_source(
                 settings["source"],
                 settings["labels"],
@@ -137,7 +149,7 @@ class CameraNode(Node):
             )
         )
         self._create_publishers(source)
-        self._pictures = ReadAhead(self._prepared(source))
+        self._pictures = ReadAhead(self._prepared(source), READ_AHEAD)
         self.create_timer(1.0 / settings["rate_hz"], self._publish_next)
         topics = ", ".join(publisher.topic_name for publisher in self.publishers_of_frames)
         self.get_logger().info(
@@ -149,7 +161,7 @@ class CameraNode(Node):
         """Stop reading the source and say how many images were published."""
         if self._pictures is None:
             return True
-        self._pictures.close()
+        self._pictures.close(CLOSE_TIMEOUT_S)
         self.get_logger().info(f"published {self.published} frames")
         print(f"published {self.published} frames", flush=True)
         return True

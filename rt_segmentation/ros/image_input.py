@@ -156,6 +156,16 @@ class InfoInput:
         profile = QoSProfile(depth=QUEUE_DEPTH, reliability=qos[0], durability=qos[1])
         self._subscription = self._node.create_subscription(CameraInfo, "camera_info", self._on_info, profile)
 
+    def take(self) -> None:
+        """Hand over what has come, inside a callback that keeps the executor from doing so."""
+        if self._subscription is None:
+            return
+        handle = self._subscription.handle
+        with handle:
+            taken = handle.take_message(CameraInfo, False)
+        if taken is not None:
+            self._on_info(taken[0])
+
     @property
     def topic(self) -> str:
         """Its full name."""

@@ -33,8 +33,14 @@ class RosHandler(logging.Handler):
 
 
 def log_through(logger: RcutilsLogger) -> None:
-    """From now on, and for this process, send the package's records of level INFO and up to a ROS logger."""
+    """From now on, and for this process, send the package's records of level INFO and up to a ROS logger.
+
+    Of several nodes in a process the first one's logger has them; where the process has its own handler for
+    the package they stay there.
+    """
     package = logging.getLogger("rt_segmentation")
+    if package.handlers:
+        return
     package.setLevel(logging.INFO)
     package.handlers = [RosHandler(logger)]
     package.propagate = False

@@ -13,7 +13,8 @@ from std_msgs.msg import Header
 from rt_segmentation.imaging import native_messages
 from rt_segmentation.imaging.codec import decode_compressed, decode_image, is_matrix_type
 from rt_segmentation.imaging.errors import ImageError
-from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.frame import Frame, Region
+from rt_segmentation.imaging.placement import Calibration, Placement
 from rt_segmentation.labels import LabelSet
 
 
@@ -102,55 +103,34 @@ def compressed_message(header: Header, data: bytes, image_format: str) -> Compre
     return message
 
 
-def scaled_camera_info(
-    info: CameraInfo, header: Header, image_size: tuple[int, int], mask_size: tuple[int, int]
-) -> CameraInfo:
+def mask_camera_info(info: CameraInfo, header: Header, placement: Placement) -> CameraInfo:
     """The calibration of a mask: to the mask what the camera's own is to its image.
 
-    A CameraInfo describes the whole sensor, and a reader takes its region of interest and binning off
-    (REP-104, image_geometry): fx / binning_x, (cx - roi.x_offset) / binning_x. So K and P are scaled by what
-    the *image* was scaled by, whatever size the message states, and binning stays.
-
     Args:
-        info: the camera's; a mask of its image's size gets it unchanged.
+        info: the camera's; a mask that covers its image pixel by pixel gets it unchanged.
         header: the mask's.
-        image_size: width and height of the camera's image [px].
-        mask_size: width and height of the mask [px].
+        placement: of the mask in the camera's image.
     """
-    if mask_size == image_size:
-        same = copy.copy(info)
-        same.header = header
-        return same
-    scale_x, scale_y = (mask / image for mask, image in zip(mask_size, image_size))
-    # Offsets are whole numbers: what rounding moves one by, the principal point moves with it.
-    x_offset, y_offset = round(info.roi.x_offset * scale_x), round(info.roi.y_offset * scale_y)
-    k, p = list(info.k), list(info.p)
-    for index, scale in ((0, scale_x), (1, scale_x), (4, scale_y)):
-        k[index] *= scale
-    for index, scale in ((0, scale_x), (1, scale_x), (3, scale_x), (5, scale_y), (7, scale_y)):
-        p[index] *= scale
-    for matrix, index_x, index_y in ((k, 2, 5), (p, 2, 6)):
-        matrix[index_x] = (matrix[index_x] - info.roi.x_offset) * scale_x + x_offset
-        matrix[index_y] = (matrix[index_y] - info.roi.y_offset) * scale_y + y_offset
-    return CameraInfo(
-        header=header,
-        width=round(info.width * scale_x),
-        height=round(info.height * scale_y),
-        distortion_model=info.distortion_model,
-        d=info.d,
-        k=k,
-        r=info.r,
-        p=p,
-        binning_x=info.binning_x,
-        binning_y=info.binning_y,
-        roi=RegionOfInterest(
-            x_offset=x_offset,
-            y_offset=y_offset,
-            width=round(info.roi.width * scale_x),
-            height=round(info.roi.height * scale_y),
-            do_rectify=info.roi.do_rectify,
-        ),
+    roi = Region(info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height)
+    binning = info.binning_x, info.binning_y
+    camera = Calibration((info.width, info.height), tuple(info.k), tuple(info.p), binning, roi)
+    mask = placement.calibration(camera)
+    result = copy.copy(info)
+    result.header = header
+    if mask == camera:
+        return result
+    result.width, result.height = mask.size
+    result.k, result.p = mask.k, mask.p
+    # A part of the image alone has a part of its own in the rectified image, too.
+    is_part = placement.cover.size != placement.image
+    result.roi = RegionOfInterest(
+        x_offset=mask.roi.x,
+        y_offset=mask.roi.y,
+        width=mask.roi.width,
+        height=mask.roi.height,
+        do_rectify=is_part or info.roi.do_rectify,
     )
+    return result
 
 
 def label_info_message(labels: LabelSet, header: Header) -> Any | None:

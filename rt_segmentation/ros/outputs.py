@@ -13,7 +13,6 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Float64, Header
 
 from rt_segmentation.imaging.codec import encode_jpeg, encode_png
-from rt_segmentation.imaging.convert import to_rgb
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.render import colorize, overlay
 from rt_segmentation.inference.segmenter import Segmentation
@@ -23,7 +22,7 @@ from rt_segmentation.ros.messages import (
     ReusedImage,
     compressed_message,
     label_info_message,
-    scaled_camera_info,
+    mask_camera_info,
     stamp_ns,
 )
 
@@ -39,9 +38,11 @@ ENCODINGS = {"label": "mono8", "confidence": "mono8", "color": "rgb8", "overlay"
 class Outputs:
     """The topics of one camera's masks; frames are rendered and published by one thread.
 
+    A frame is painted by the classes that it was segmented with, and `label_info` follows them.
+
     Args:
         node: the publishers' owner.
-        labels: names and colours of the classes.
+        labels: names and colours of the classes, for subscribers of `label_info` before the first frame.
 
     Attributes:
         stamp_problem: why the last frame's stamp told no latency, in a sentence; empty where it did.
@@ -50,7 +51,6 @@ class Outputs:
     def __init__(self, node: Node, labels: LabelSet) -> None:
         self.stamp_problem = ""
         self._node = node
-        self._palette = labels.palette()
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
         self._latest_info: CameraInfo | None = None
         types: dict[str, Any] = {
@@ -66,10 +66,7 @@ class Outputs:
         }
         self._images = {name: ReusedImage(encoding) for name, encoding in ENCODINGS.items()}
         self._label_info: Any = None
-        info = label_info_message(labels, Header(stamp=node.get_clock().now().to_msg()))
-        if info is not None:
-            self._label_info = node.create_publisher(type(info), "~/label_info", LATCHED_QOS)
-            self._label_info.publish(info)
+        self._use(labels)
 
     def listened(self, *names: str) -> bool:
         """Whether anybody listens to one of the named outputs, or, without names, to any."""
@@ -88,7 +85,7 @@ class Outputs:
 
     def resize(self, segmentation: Segmentation) -> Segmentation:
         """Bring a frame's results to their output size, in the messages that they will be published with."""
-        width, height = segmentation.output_size
+        width, height = segmentation.placement.mask
         return segmentation.resized(
             self._images["label"].pixels(height, width),
             None if segmentation.confidence is None else self._images["confidence"].pixels(height, width),
@@ -111,6 +108,8 @@ class Outputs:
             does not tell it.
         """
         labels = segmentation.labels
+        if segmentation.label_set is not self._label_set:
+            self._use(segmentation.label_set)
         self._image("label", header)
         if self.listened("label/compressed"):
             self._send(
@@ -122,15 +121,15 @@ class Outputs:
             rgb = self._images["color"].pixels(*labels.shape, 3)
             self._picture("color", header, colorize(labels, self._palette, rgb), jpeg_quality)
         if self.listened("overlay", "overlay/compressed"):
-            same_size = segmentation.rgb.shape[:2] == labels.shape
-            below = segmentation.rgb if same_size else to_rgb(frame, labels.shape[::-1])
+            placement = segmentation.placement
+            is_shown = placement.is_direct and placement.network == placement.mask
+            below = segmentation.rgb if is_shown else placement.to_mask(frame)
             rgb = self._images["overlay"].pixels(*labels.shape, 3)
             overlay(below, labels, self._palette, opacity, rgb)
             self._picture("overlay", header, rgb, jpeg_quality)
         info = self._infos.get(stamp_ns(header), self._latest_info)
         if info is not None and self.listened("camera_info"):
-            sizes = (frame.width, frame.height), (labels.shape[1], labels.shape[0])
-            self._send("camera_info", scaled_camera_info(info, header, *sizes))
+            self._send("camera_info", mask_camera_info(info, header, segmentation.placement))
         clock = self._node.get_clock()
         now_ns = clock.now().nanoseconds
         sim_time = isinstance(clock, ROSClock) and clock.ros_time_is_active
@@ -148,6 +147,16 @@ class Outputs:
             if publisher is not None:
                 self._node.destroy_publisher(publisher)
         self._publishers.clear()
+
+    def _use(self, labels: LabelSet) -> None:
+        """Paint by these classes from now on, and tell their names."""
+        self._label_set, self._palette = labels, labels.palette()
+        info = label_info_message(labels, Header(stamp=self._node.get_clock().now().to_msg()))
+        if info is None:
+            return
+        if self._label_info is None:
+            self._label_info = self._node.create_publisher(type(info), "~/label_info", LATCHED_QOS)
+        self._label_info.publish(info)
 
     def _picture(self, name: str, header: Header, rgb: np.ndarray, jpeg_quality: int) -> None:
         self._image(name, header)

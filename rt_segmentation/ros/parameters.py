@@ -55,6 +55,7 @@ class Parameter:
         choices: The only strings allowed, of a list's elements too.
         read_only: Read at the start only; later changes are refused.
         check: Gets a value of the right type, range and choice; returns one sentence when it is bad.
+        empty: What the empty list stands for, of numbers, which ROS cannot store; without it one is refused.
 
     Raises:
         ValueError: the declaration contradicts itself.
@@ -69,6 +70,7 @@ class Parameter:
     choices: tuple[str, ...] = ()
     read_only: bool = False
     check: Callable[[Any], str | None] | None = None
+    empty: list[int] | list[float] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.default, list) and not self.default:
@@ -136,6 +138,8 @@ def accept(parameter: Parameter, value: Any) -> Any:
         accepted: Any = [
             _accept_element(parameter, element, f"{name} holds") for element in _filled(elements)
         ]
+        if not accepted and parameter.empty is not None:
+            accepted = list(parameter.empty)
         if not accepted and parameter.element_type is not str:
             raise ParameterError(f"{name} is an empty list, it must have at least one element")
     elif value is None:

@@ -14,22 +14,102 @@ from types import FrameType
 from typing import Protocol, TypeVar
 
 import rclpy
+from rclpy.context import Context
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
+from rclpy.utilities import get_default_context
 
 from rt_segmentation.ros.middleware import RCLError, StartError, plain, start_ros
-from rt_segmentation.ros.services import answer_always
 from rt_segmentation.ros.watchdog import Watchdog
 from rt_segmentation.text import printable
 
 T = TypeVar("T")
 
-# Of the process, as signals are.
-_stopped = threading.Event()
-_asides: list[threading.Thread] = []
-_watchdogs: list[Watchdog] = []
+JOB_POLL_S = 0.1
+
+
+class Interrupted(Exception):
+    """The process, or the node's context, ended while a callback waited."""
+
+
+class Process:
+    """What a node asks of the process that it lives in.
+
+    Args:
+        context: the node's; rclpy's own by default.
+
+    Attributes:
+        stopping: set when the process is to end.
+    """
+
+    def __init__(self, context: Context | None = None) -> None:
+        self.stopping = threading.Event()
+        self._context = get_default_context() if context is None else context
+        self._jobs: list[threading.Thread] = []
+        self._watchdog: Watchdog | None = None
+
+    def interrupted(self) -> bool:
+        """Whether the process or the context is to end: a callback that waits must return then.
+
+        Whoever waits asks this a few times per second, which is the process's sign of life.
+        """
+        if self._watchdog is not None:
+            self._watchdog.beat()
+        return self.stopping.is_set() or not self._context.ok()
+
+    def watch_over(self, limit_s: float) -> None:
+        """End the process when nobody asks `interrupted` for so long [s]; see `Watchdog`."""
+        self._watchdog = Watchdog(limit_s)
+
+    @contextlib.contextmanager
+    def long_work(self) -> Iterator[None]:
+        """Around what may keep Python's lock for minutes, in any thread: the process is not frozen then."""
+        with contextlib.nullcontext() if self._watchdog is None else self._watchdog.long_work():
+            yield
+
+    def run_interruptibly(self, job: Callable[[], T], meanwhile: Callable[[], None] = lambda: None) -> T:
+        """Do a long job on a thread of its own: native code that builds an engine would hold up signals.
+
+        Args:
+            job: what takes long.
+            meanwhile: called some times per second until it is done.
+
+        Returns:
+            The job's result; it may raise what the job raises.
+
+        Raises:
+            Interrupted: the process is to end. The job is left to itself.
+        """
+        result: Future[T] = Future()
+
+        def work() -> None:
+            try:
+                with self.long_work():
+                    result.set_result(job())
+            except BaseException as error:
+                result.set_exception(error)
+
+        thread = threading.Thread(target=work, name="long job", daemon=True)
+        self._jobs.append(thread)
+        thread.start()
+        while not self.interrupted():
+            if wait([result], timeout=JOB_POLL_S).done:
+                self._jobs.remove(thread)
+                return result.result()
+            meanwhile()
+        raise Interrupted
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job was left to itself and is at work still."""
+        return any(thread.is_alive() for thread in self._jobs)
+
+    def close(self) -> None:
+        """Watch no more."""
+        if self._watchdog is not None:
+            self._watchdog.close()
 
 
 class ProcessNode(Protocol):
@@ -38,6 +118,11 @@ class ProcessNode(Protocol):
     @property
     def finished(self) -> bool:
         """Whether the node has nothing left to do."""
+        ...
+
+    @property
+    def failed(self) -> bool:
+        """Whether the node could not start, and has said why in one sentence of its log."""
         ...
 
     def start(self) -> None:
@@ -53,71 +138,10 @@ class ProcessNode(Protocol):
         ...
 
 
-def interrupted() -> bool:
-    """Whether SIGINT or SIGTERM came since the node was started: a callback that waits must return then.
-
-    Whoever waits asks this a few times a second, which is the process's sign of life.
-    """
-    for watchdog in _watchdogs:
-        watchdog.beat()
-    return _stopped.is_set()
-
-
-def watch_over(limit_s: float) -> None:
-    """End this process when its main thread does not ask `interrupted` for so long [s]; see `Watchdog`."""
-    _watchdogs.append(Watchdog(limit_s))
-
-
-@contextlib.contextmanager
-def long_work() -> Iterator[None]:
-    """Around what may keep Python's lock for minutes, in any thread: the process is not frozen then."""
-    with contextlib.ExitStack() as stack:
-        for watchdog in _watchdogs:
-            stack.enter_context(watchdog.long_work())
-        yield
-
-
-class Interrupted(Exception):
-    """SIGINT or SIGTERM came while a callback waited: the process is about to end."""
-
-
-def aside(job: Callable[[], T], meanwhile: Callable[[], None] = lambda: None) -> T:
-    """Do a long job on a thread of its own, for native code that builds an engine would hold up signals.
-
-    Args:
-        job: what takes long.
-        meanwhile: called some times a second until it is done.
-
-    Returns:
-        The job's result; it may raise what the job raises.
-
-    Raises:
-        Interrupted: a signal came. The job is left to itself, and the process ends without it.
-    """
-    result: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            with long_work():
-                result.set_result(job())
-        except BaseException as error:
-            result.set_exception(error)
-
-    thread = threading.Thread(target=work, name="aside", daemon=True)
-    _asides.append(thread)
-    thread.start()
-    while not interrupted():
-        if wait([result], timeout=0.1).done:
-            _asides.remove(thread)
-            return result.result()
-        meanwhile()
-    raise Interrupted
-
-
-def run_node(name: str, make_node: Callable[[], ProcessNode], argv: Sequence[str] | None = None) -> int:
+def run_node(
+    name: str, make_node: Callable[[Process], ProcessNode], argv: Sequence[str] | None = None
+) -> int:
     """Make a node and spin it until it is finished or interrupted.
-
-    Nothing that others send to its services ends it: a request whose callback raises is answered as refused.
 
     Args:
         name: the logger's, for errors before there is a node.
@@ -129,9 +153,11 @@ def run_node(name: str, make_node: Callable[[], ProcessNode], argv: Sequence[str
         Both signals are ignored from then on, since a second one, as launch sends it, may come while the
         process ends.
     """
+    process = Process()
     status, threads_ended = 0, True
     try:
-        threads_ended = _run(name, make_node, list(sys.argv if argv is None else argv))
+        failed, threads_ended = _run(name, make_node, process, list(sys.argv if argv is None else argv))
+        status = 2 if failed else 0
     except (ValueError, ParameterException) as error:
         get_logger(name).fatal(printable(error))
         status = 2
@@ -142,9 +168,8 @@ def run_node(name: str, make_node: Callable[[], ProcessNode], argv: Sequence[str
         # A node that was not made to its end has its part in the middleware as long as anything refers to it.
         gc.collect()
         rclpy.try_shutdown()
-        while _watchdogs:
-            _watchdogs.pop().close()
-    if not threads_ended or any(thread.is_alive() for thread in _asides):
+        process.close()
+    if not threads_ended or process.is_busy:
         # A thread inside a library's native code would crash the interpreter's own end.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -152,36 +177,37 @@ def run_node(name: str, make_node: Callable[[], ProcessNode], argv: Sequence[str
     return status
 
 
-def _run(name: str, make_node: Callable[[], ProcessNode], argv: list[str]) -> bool:
-    _stopped.clear()
+def _run(
+    name: str, make_node: Callable[[Process], ProcessNode], process: Process, argv: list[str]
+) -> tuple[bool, bool]:
+    """Returns whether the node failed to start, and whether all its threads have ended."""
     foreign = next((printable(argument) for argument in argv if printable(argument) != argument), None)
     if foreign is not None:
         raise StartError(f"'{foreign}' is not UTF-8, and ROS has no other text; give a link to that path")
     # Not rclpy's own handlers, which shut the context down under the last messages.
-    _on_signals(lambda *_: _stopped.set())
+    _on_signals(lambda *_: process.stopping.set())
     start_ros(name, argv)
     try:
-        node = make_node()
+        node = make_node(process)
     except RCLError as error:
         raise StartError(f"the node cannot be made: {plain(error)}") from error
     assert isinstance(node, Node)
-    answer_always(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     threads_ended = False
     try:
-        if not interrupted():
+        if not process.interrupted():
             node.start()
-        while not (node.finished or interrupted()):
+        while not (node.finished or node.failed or process.interrupted()):
             executor.spin_once(timeout_sec=0.1)
     finally:
         _on_signals(signal.SIG_IGN)
         # The last sign of life: the watchdog ends an end that hangs.
-        interrupted()
+        process.interrupted()
         threads_ended = node.close()
         executor.shutdown(timeout_sec=0.0)
         _destroy(node)
-    return threads_ended
+    return node.failed, threads_ended
 
 
 def _destroy(node: Node) -> None:

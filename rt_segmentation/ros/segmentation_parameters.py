@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rt_segmentation.imaging.frame import Region
 from rt_segmentation.imaging.levels import AUTO, IMAGE_BITS
+from rt_segmentation.imaging.placement import INPUT, check_resolution, check_roi, check_rotation
 from rt_segmentation.inference.engines import ENGINES
 from rt_segmentation.inference.parity import MAX_FRAMES, Gate
 from rt_segmentation.ros.parameters import Parameter
 
+WHOLE = [0, 0, 0, 0]
+"""The region of interest that is all of an image, as in sensor_msgs/RegionOfInterest."""
+
+
+def geometry(parameter: Callable[[str], Any]) -> dict[str, Any]:
+    """What of a `SegmenterConfig` says where masks lie.
+
+    Args:
+        parameter: gives a parameter's current value by name.
+    """
+    roi = parameter("roi")
+    return {
+        "output_resolution": parameter("output_resolution"),
+        "roi": Region(*roi) if any(roi) else None,
+        "rotation": parameter("rotation"),
+        "letterbox": parameter("letterbox"),
+    }
+
 
 def _input_side(value: int) -> str | None:
     return "it must be 0 for automatic, or 32 or more" if 0 < value < 32 else None
+
+
+def _roi(value: Sequence[int]) -> str | None:
+    return check_roi(value) if any(value) or len(value) != len(WHOLE) else None
 
 
 def _watchdog(value: float) -> str | None:
@@ -106,9 +133,32 @@ PARAMETERS = (
     ),
     Parameter(
         "output_resolution",
-        "input",
-        "Size of the masks: input is the camera's, network is the network's.",
-        choices=("input", "network"),
+        INPUT,
+        "Size of the masks: input is the camera's; network is the network's, and shows no more than roi; a"
+        " size as 320x240 is that of the camera's image, resized.",
+        check=lambda value: check_resolution(value) or None,
+    ),
+    Parameter(
+        "roi",
+        WHOLE,
+        "The part of the camera's image that the network sees: x, y, width and height; labels are 255 outside"
+        " it. An empty list, or four zeros, is the whole image. An image that does not hold it is dropped.",
+        unit="px",
+        check=_roi,
+        empty=WHOLE,
+    ),
+    Parameter(
+        "rotation",
+        0,
+        "How far the camera's image is turned clockwise to be upright for the network: 0, 90, 180 or 270."
+        " Masks lie as the camera's image does.",
+        unit="deg",
+        check=lambda value: check_rotation(value) or None,
+    ),
+    Parameter(
+        "letterbox",
+        False,
+        "Whether an image keeps its aspect ratio, with padding, where input_width is given.",
     ),
     Parameter(
         "image_transport",

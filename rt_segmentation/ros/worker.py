@@ -6,8 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
@@ -23,11 +22,19 @@ from rt_segmentation.ros.diagnostics import engine_problem
 from rt_segmentation.ros.image_input import ImageMessage
 from rt_segmentation.ros.messages import to_frame
 from rt_segmentation.ros.outputs import Outputs
+from rt_segmentation.runtime.lanes import OrderedLanes
 from rt_segmentation.runtime.slot import NewestSlot
 from rt_segmentation.runtime.statistics import StreamStatistics
 
 T = TypeVar("T")
 POLL_S = 0.2
+
+
+class _Arrived(NamedTuple):
+    """A message and when it came [s, of perf_counter]."""
+
+    time_s: float
+    message: ImageMessage
 
 
 class _Segmented(NamedTuple):
@@ -42,8 +49,8 @@ class _Segmented(NamedTuple):
 class Worker:
     """Takes the newest camera message, segments it and publishes the results, until it is stopped.
 
-    At once the executor receives an image, the engine works at the newest ones before, one for each
-    segmenter, and the masks of the one before those are rendered and published.
+    Concurrently the executor receives an image, the engine works at the newest ones before, one for each
+    segmenter, and the masks of the one before those are rendered and published, in the order of the images.
 
     Args:
         segmenters: each with a thread of its own.
@@ -52,6 +59,7 @@ class Worker:
 
     Attributes:
         failure: why the last of the frames that failed did, in a sentence.
+        camera_size: (width, height) of the last image whose masks were published [px]; None before the first.
     """
 
     def __init__(
@@ -63,75 +71,59 @@ class Worker:
         parameter: Callable[[str], Any],
     ) -> None:
         self.failure = ""
+        self.camera_size: tuple[int, int] | None = None
         self._outputs, self._statistics = outputs, statistics
         self._logger, self._parameter = logger, parameter
         # All lanes have one camera's images.
         self._levels = Levels()
-        self._slot: NewestSlot[tuple[float, ImageMessage]] = NewestSlot()
-        self._stopping = threading.Event()
-        self._abandoned = False
-        # Whoever has it takes the next frame, and the handover of the one before it to wait for.
-        self._taking = threading.Lock()
-        self._last_handover: Future[None] = Future()
-        self._last_handover.set_result(None)
-        self._publishing = ThreadPoolExecutor(1, "publishing")
-        self._published: Future[None] | None = None
-        self._threads = [
-            threading.Thread(target=self._run, args=(segmenter,), name="segmentation", daemon=True)
-            for segmenter in segmenters
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._slot: NewestSlot[_Arrived] = NewestSlot()
+        self._abandoned = threading.Event()
+        lanes = OrderedLanes(
+            iter(self._slot), [partial(self._segment, segmenter) for segmenter in segmenters], "segmentation"
+        )
+        self._publishing = threading.Thread(
+            target=self._publish_all, args=(lanes,), name="publishing", daemon=True
+        )
+        self._publishing.start()
 
     def hand_over(self, message: ImageMessage) -> None:
         """Give the worker a message; one that it has not begun is dropped for it."""
         self._statistics.frame_received()
-        if self._slot.put((time.perf_counter(), message)) is not None:
+        if self._slot.put(_Arrived(time.perf_counter(), message)) is not None:
             self._statistics.frame_dropped("replaced")
 
-    def stop(self, timeout_s: float | None, hurried: Callable[[], bool] = lambda: False) -> bool:
+    def stop(self, timeout_s: float | None, cancelled: Callable[[], bool] = lambda: False) -> bool:
         """Finish the frames at hand and end; may be called again.
 
         Args:
             timeout_s: how long to wait for that [s]; None without a limit.
-            hurried: asked meanwhile; when it is true nothing is waited for any more.
+            cancelled: asked meanwhile; when it is true nothing is waited for any more.
 
         Returns:
             Whether it has ended; if not, its results may find their topics gone, and that is no error.
         """
-        self._stopping.set()
         if self._slot.close() is not None:
             self._statistics.frame_dropped("deactivated")
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        for thread in self._threads:
-            while thread.is_alive() and not hurried() and (left_s := deadline - time.monotonic()) > 0:
-                thread.join(min(left_s, POLL_S))
-        self._abandoned = any(thread.is_alive() for thread in self._threads)
-        if not self._abandoned:
-            self._publishing.shutdown()
-        return not self._abandoned
+        while self.is_busy and not cancelled() and (left_s := deadline - time.monotonic()) > 0:
+            self._publishing.join(min(left_s, POLL_S))
+        if self.is_busy:
+            self._abandoned.set()
+        return not self.is_busy
 
-    def _run(self, segmenter: Segmenter) -> None:
-        # A frame is published while the engine works at the next ones; each is handed over when the one
-        # before it is out, so masks keep their order and none waits behind more than one other.
-        while not self._stopping.is_set():
-            with self._taking:
-                taken = self._slot.take(POLL_S)
-                if taken is None:
-                    continue
-                before, handover = self._last_handover, Future[None]()
-                self._last_handover = handover
-            segmented = self._guarded(self._segment, segmenter, *taken)
-            before.result()
-            self._wait_for_publishing()
+    @property
+    def is_busy(self) -> bool:
+        """Whether its threads have not ended."""
+        return self._publishing.is_alive()
+
+    def _publish_all(self, lanes: OrderedLanes[_Arrived, _Segmented | None]) -> None:
+        for segmented in lanes:
             if segmented is not None:
-                self._published = self._publishing.submit(self._guarded, self._publish, segmented)
-            handover.set_result(None)
-        self._wait_for_publishing()
+                self._guarded(self._publish, segmented)
+        lanes.close()
 
-    def _wait_for_publishing(self) -> None:
-        if self._published is not None:
-            self._published.result()
+    def _segment(self, segmenter: Segmenter, arrived: _Arrived) -> _Segmented | None:
+        return self._guarded(self._infer, segmenter, arrived)
 
     def _guarded(self, step: Callable[..., T], *arguments: Any) -> T | None:
         """Take a step for a frame; one that fails is counted, said, and the next frame has its turn."""
@@ -152,19 +144,17 @@ class Worker:
     def _failed(self, why: str) -> None:
         self.failure = f"a frame could not be segmented: {why}"
         self._statistics.frame_dropped("failed")
-        if not self._abandoned:
+        if not self._abandoned.is_set():
             self._logger.error(self.failure, throttle_duration_sec=1.0)
 
-    def _segment(self, segmenter: Segmenter, arrived: float, message: ImageMessage) -> _Segmented:
+    def _infer(self, segmenter: Segmenter, arrived: _Arrived) -> _Segmented:
+        time_s, message = arrived
         started = time.perf_counter()
         frame = self._eight_bit(to_frame(message))
         decoded = time.perf_counter()
-        resolution = self._parameter("output_resolution")
-        if resolution != segmenter.config.output_resolution:
-            segmenter.config = replace(segmenter.config, output_resolution=resolution)
         (result,) = segmenter.infer([frame], self._outputs.listened("confidence"))
         stages_ms = {
-            "waiting": (started - arrived) * 1e3,
+            "waiting": (started - time_s) * 1e3,
             "decoding": (decoded - started) * 1e3,
             "preprocessing": result.preprocess_ms,
             "inference": result.inference_ms,
@@ -174,10 +164,11 @@ class Worker:
     def _eight_bit(self, frame: Frame) -> Frame:
         if frame.pixel_format not in EIGHT_BIT_FORMATS:
             return frame
-        bits = self._parameter("image_bits")
-        if bits != self._levels.bits:
-            self._levels = Levels(bits)
-        return self._levels(frame)
+        bits, levels = self._parameter("image_bits"), self._levels
+        if bits != levels.bits:
+            # Two lanes may meet here; what the one forgets that comes first, the next frame says again.
+            levels = self._levels = Levels(bits)
+        return levels(frame)
 
     def _publish(self, segmented: _Segmented) -> None:
         started = time.perf_counter()
@@ -190,6 +181,7 @@ class Worker:
             self._parameter("overlay_opacity"),
             self._parameter("jpeg_quality"),
         )
+        self.camera_size = segmented.frame.width, segmented.frame.height
         self._statistics.frame_published(
             {
                 **segmented.stages_ms,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -13,7 +13,7 @@ class NewestSlot(Generic[T]):
     """Hands items from one thread to another; an item that was not taken in time is replaced.
 
     Between `put` and `take` no item is ever lost silently: `put` gives back the one it replaces, `close` the
-    one that was left.
+    one that was left. Iterating over it takes items until it is closed.
     """
 
     def __init__(self) -> None:
@@ -30,22 +30,27 @@ class NewestSlot(Generic[T]):
             self._condition.notify()
             return replaced
 
-    def take(self, timeout_s: float) -> T | None:
+    def take(self, timeout_s: float | None = None) -> T | None:
         """Take the item out, waiting at most `timeout_s` seconds; None without one, or when closed."""
-        deadline = time.monotonic() + timeout_s
         with self._condition:
-            while self._item is None and not self._closed:
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    return None
-                self._condition.wait(remaining)
+            self._condition.wait_for(lambda: self._item is not None or self._closed, timeout_s)
             item, self._item = self._item, None
             return item
+
+    def __iter__(self) -> Iterator[T]:
+        """Take items until it is closed."""
+        while (item := self.take()) is not None:
+            yield item
+
+    def finish(self) -> None:
+        """Take no more items in; the one that is left can be taken still."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
 
     def close(self) -> T | None:
         """Wake the taker for good; returns the item that nobody took."""
         with self._condition:
-            self._closed = True
+            self.finish()
             left, self._item = self._item, None
-            self._condition.notify_all()
             return left

@@ -16,9 +16,8 @@ from rt_segmentation.data.augment import Augmentation
 from rt_segmentation.data.dataset import DatasetError, Sample, SegmentationDataset, name_some
 from rt_segmentation.data.mixing import Mixing
 from rt_segmentation.data.statistics import ClassCounts
-from rt_segmentation.imaging.convert import to_rgb
 from rt_segmentation.imaging.frame import Frame
-from rt_segmentation.inference.segmenter import width_for
+from rt_segmentation.imaging.placement import place, width_for
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.training.recipe import Recipe
 
@@ -203,7 +202,8 @@ class ValidationSet(Dataset[Any]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, int]:
         sample = self._dataset[index]
         frame = Frame.from_rgb(sample.image)
-        image = to_rgb(frame, (width_for((frame.width, frame.height), self._height), self._height))
+        size = frame.width, frame.height
+        image = place(size, (width_for(size, self._height), self._height)).to_network(frame)
         return (*to_tensors(sample._replace(image=image)), index)
 
 

@@ -6,17 +6,24 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sleeping_engine_node import SleepingEngine  # type: ignore[import-not-found]
 
 from rt_segmentation.inference.engines import ENGINES
+from rt_segmentation.models import ModelManifest
 
 
 class GatedEngine(SleepingEngine):  # type: ignore[misc]
     """Says what it does."""
 
     name = "gated"
+
+    def __init__(self, manifest: ModelManifest, precision: str, gate: Any = None, parallel: int = 1) -> None:
+        """As long as a library takes to be loaded."""
+        while (Path(os.environ["GATES"]) / "loading").exists():
+            time.sleep(0.01)
 
     def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
         print(f"building {width}x{height}", flush=True)

@@ -17,13 +17,15 @@ from std_msgs.msg import Header
 
 from rt_segmentation.imaging.codec import encode_png
 from rt_segmentation.imaging.errors import ImageError
+from rt_segmentation.imaging.frame import Region
+from rt_segmentation.imaging.placement import place
 from rt_segmentation.labels import load_label_set
 from rt_segmentation.ros.messages import (
     ReusedImage,
     compressed_message,
     image_message,
     label_info_message,
-    scaled_camera_info,
+    mask_camera_info,
     stamp_ns,
     to_frame,
 )
@@ -141,12 +143,12 @@ BINNED_REGION = sensor(
 def test_a_reader_gets_the_masks_calibration_with_binning_and_region(
     info: CameraInfo, truth: list[float]
 ) -> None:
-    same = scaled_camera_info(info, HEADER, IMAGE, IMAGE)
+    same = mask_camera_info(info, HEADER, place(IMAGE, IMAGE))
     assert Reader(same).intrinsics == truth
     same.header = Header()
     assert same == info
     # A mask of half the width and a third of the height.
-    mask = Reader(scaled_camera_info(info, HEADER, IMAGE, (160, 60)))
+    mask = Reader(mask_camera_info(info, HEADER, place(IMAGE, IMAGE, resolution="160x60")))
     assert mask.size == (160, 60)
     scales = [1 / 2, 1 / 3, 1 / 2, 1 / 3]
     np.testing.assert_allclose(mask.intrinsics, np.multiply(truth, scales), rtol=1e-12)
@@ -156,7 +158,7 @@ def test_a_reader_gets_the_masks_calibration_with_binning_and_region(
 
 def test_calibration_scales_by_each_sides_own_factor() -> None:
     info = calibration()
-    scaled = scaled_camera_info(info, HEADER, (640, 480), (320, 120))
+    scaled = mask_camera_info(info, HEADER, place((640, 480), (320, 120), resolution="network"))
     assert (scaled.header, scaled.width, scaled.height) == (HEADER, 320, 120)
     # Columns by a half, rows by a quarter; the baseline term of P is in columns, too.
     np.testing.assert_array_equal(scaled.k, [250, 0, 160, 0, 127.5, 60, 0, 0, 1])
@@ -171,9 +173,21 @@ def test_calibration_scales_by_each_sides_own_factor() -> None:
 
 def test_calibration_without_a_size_still_belongs_to_the_image() -> None:
     info = CameraInfo(k=[500.0, 0.0, 320.0, 0.0, 500.0, 180.0, 0.0, 0.0, 1.0])
-    scaled = scaled_camera_info(info, HEADER, (640, 360), (320, 180))
+    scaled = mask_camera_info(info, HEADER, place((640, 360), (320, 180), resolution="network"))
     assert (scaled.width, scaled.height) == (0, 0)
     np.testing.assert_array_equal(scaled.k, [250, 0, 160, 0, 250, 90, 0, 0, 1])
+
+
+def test_calibration_of_a_part_of_the_image_is_a_region_of_interest() -> None:
+    placement = place(IMAGE, (80, 40), region=Region(30, 20, 160, 80), resolution="network")
+    part = mask_camera_info(BINNED, HEADER, placement)
+    # Of the sensor, which has two pixels for one of the image; and a mask has half the region's.
+    roi = RegionOfInterest(x_offset=30, y_offset=20, width=160, height=80, do_rectify=True)
+    assert (part.roi, part.width, part.height) == (roi, 320, 180)
+    reader = Reader(part)
+    assert reader.size == (80, 40)
+    np.testing.assert_allclose(reader.intrinsics, [125, 125, (160 - 30) / 2, (90 - 20) / 2])
+    assert sensor(binning_x=2, binning_y=2) == BINNED
 
 
 def test_label_info_is_left_out_where_vision_msgs_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.placement import place
 from rt_segmentation.inference.segmenter import Segmentation, Segmenter
 from rt_segmentation.labels import load_label_set
 from rt_segmentation.ros.messages import image_message
@@ -28,6 +29,7 @@ from rt_segmentation.runtime.statistics import StreamStatistics
 PATIENCE_S = 60.0
 LABELS = np.zeros((48, 64), np.uint8)
 LABEL_SET = load_label_set("camvid11")
+PLACEMENT = place((64, 48), (64, 48))
 
 
 def nothing(number: int) -> None:
@@ -45,17 +47,16 @@ class Pipeline:
 
         def infer_frames(frames: Sequence[Frame], confidence: bool) -> list[Segmentation]:
             infer(frames[0].stamp_ns // 10**9)
-            return [Segmentation(frames[0], LABEL_SET, LABELS, None, LABELS, (64, 48), 0.0, 0.0)]
+            return [Segmentation(frames[0], LABEL_SET, LABELS, None, LABELS, PLACEMENT, 0.0, 0.0)]
 
         def publish_frame(header: Header, *_: Any) -> float:
             publish(header.stamp.sec)
             self.published.append(header.stamp.sec)
             return 1.0
 
-        config = SimpleNamespace(output_resolution="input")
-        segmenter = SimpleNamespace(config=config, infer=infer_frames)
+        segmenter = SimpleNamespace(infer=infer_frames)
         outputs = SimpleNamespace(listened=lambda _: False, resize=lambda r: r, publish=publish_frame)
-        parameters = {"output_resolution": "input", "overlay_opacity": 0.5, "jpeg_quality": 90}
+        parameters = {"overlay_opacity": 0.5, "jpeg_quality": 90}
         self.worker = Worker(
             [cast("Segmenter", segmenter)] * parallel,
             cast("Outputs", outputs),
@@ -188,3 +189,23 @@ def test_of_frames_inferred_at_once_one_that_fails_holds_up_no_other() -> None:
     assert pipeline.worker.stop(None)
     assert pipeline.published == [2]
     assert pipeline.statistics.snapshot().dropped == {"failed": 1}
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_every_frame_that_came_is_published_or_dropped_by_its_reason(parallel: int) -> None:
+    def sometimes(fails: int) -> Callable[[int], None]:
+        def step(number: int) -> None:
+            if number % fails == 0:
+                raise RuntimeError("out of luck")
+
+        return step
+
+    pipeline = Pipeline(sometimes(5), sometimes(7), parallel)
+    for number in range(1, 2001):
+        pipeline.hand_over(number)
+    assert pipeline.worker.stop(None)
+    pipeline.hand_over(2001)
+    now = pipeline.statistics.snapshot()
+    assert now.received == 2001 == now.published + sum(now.dropped.values())
+    assert now.published == len(pipeline.published) > 0
+    assert pipeline.published == sorted(pipeline.published)

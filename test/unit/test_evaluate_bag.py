@@ -28,8 +28,8 @@ from street_bags import (
 )
 
 from rt_segmentation.bags.reading import BagReader
-from rt_segmentation.evaluation.bag.frames import ahead
 from rt_segmentation.evaluation.bag.job import Settings
+from rt_segmentation.evaluation.bag.report.wording import summary
 from rt_segmentation.evaluation.bag.run import evaluate_bags
 from rt_segmentation.evaluation.dataset import EvaluationError, segment_image
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
@@ -318,12 +318,17 @@ def test_going_on_wants_the_same_arguments(bag: Path, small_model: ModelManifest
         evaluate([bag], settings(small_model, tmp_path, void_ids=(3,)), resume=True)
 
 
+@pytest.mark.parametrize("parallel", [1, 2])
 def test_in_real_time_every_frame_is_segmented_or_replaced_by_a_newer_one(
-    small_model: ModelManifest, tmp_path: Path
+    small_model: ModelManifest, tmp_path: Path, parallel: int
 ) -> None:
     # 100 frames in a quarter of a second are more than any machine segments.
     path = street_bag(tmp_path / "bag", 100, period_ns=PERIOD_NS // 40)
-    (model,) = evaluate([path], settings(small_model, tmp_path / "out", mode="realtime"))["models"]
+    chosen = settings(small_model, tmp_path / "out", mode="realtime", parallel_frames=parallel)
+    result = evaluate([path], chosen)
+    (model,) = result["models"]
+    assert result["parallel_frames"] == parallel
+    assert ("2 were segmented concurrently" in summary(result)) == (parallel == 2)
     assert model["received"] == 100 == model["segmented"] + model["dropped"]["replaced"]
     assert model["drop_rate"] == model["dropped"]["replaced"] / 100
     assert model["segmented"] == model["accuracy"]["frames"] >= 1
@@ -349,37 +354,9 @@ def test_settings_that_do_not_go_together_are_refused(
 ) -> None:
     for changes, options, sentence in (
         ({"mode": "realtime"}, {"jobs": 2}, "real time wants the machine for one bag at a time"),
+        ({"parallel_frames": 2}, {}, "--parallel-frames goes with --mode realtime"),
         ({"video": True}, {"resume": True}, "a video cannot be gone on with"),
         ({"labels": tmp_path}, {}, "from --label-topic or from --labels, not from both"),
     ):
         with pytest.raises(EvaluationError, match=sentence):
             evaluate([bag], settings(small_model, tmp_path, **changes), **options)
-
-
-def test_an_error_in_the_thread_ahead_is_raised_where_its_items_are_used() -> None:
-    def items() -> Any:
-        yield 1
-        raise OSError("the disk is gone")
-
-    found = []
-    with pytest.raises(OSError, match="the disk is gone"):
-        for item in ahead(items(), 2, threading.Event()):
-            found.append(item)
-    assert found == [1]
-
-
-def test_the_thread_ahead_is_only_so_far_ahead_and_ends_with_its_user() -> None:
-    made, closed = [], threading.Event()
-
-    def items() -> Any:
-        try:
-            for i in range(1000):
-                made.append(i)
-                yield i
-        finally:
-            closed.set()
-
-    stream = ahead(items(), 3, threading.Event())
-    assert [next(stream) for _ in range(5)] == list(range(5))
-    stream.close()
-    assert closed.is_set() and len(made) <= 5 + 3 + 1

@@ -17,7 +17,7 @@ from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.engines import Engine, EngineError
 from rt_segmentation.inference.network import load_network
-from rt_segmentation.inference.segmenter import Segmenter, SegmenterConfig
+from rt_segmentation.inference.segmenter import Current, Segmenter, SegmenterConfig
 from rt_segmentation.models import ModelError, ModelManifest
 
 
@@ -119,7 +119,7 @@ def test_a_batch_of_two_equals_each_alone(segmenter: Segmenter) -> None:
 def test_results_go_into_the_arrays_that_are_given(segmenter: Segmenter) -> None:
     (inferred,) = segmenter.infer([street(97, 61)], confidence=True)
     assert inferred.labels.shape != (61, 97)
-    assert inferred.output_size == (97, 61)
+    assert inferred.placement.mask == (97, 61)
     (expected,) = segmenter.segment([street(97, 61)], confidence=True)
     labels, confidence = np.empty((2, 61, 97), np.uint8)
     result = inferred.resized(labels, confidence)
@@ -145,8 +145,18 @@ def test_the_engine_is_prepared_where_the_size_is_known(segmenter: Segmenter) ->
 
     engine = cast("Engine", Recorder())
     for size in ((0, 0), (0, 96), (128, 96), (128, 0)):
-        Segmenter(replace(segmenter.config, engine=engine, input_size=size)).prepare()
-    assert prepared == [(1, 96, 128), (1, 120, 128)]
+        for camera in (None, (640, 360)):
+            replace(segmenter.config, engine=engine, input_size=size).prepare(camera)
+    assert prepared == [(1, 120, 216), (1, 96, 168), (1, 96, 128), (1, 96, 128), (1, 120, 128), (1, 120, 128)]
+
+
+def test_segmenters_of_a_stream_share_the_configuration(segmenter: Segmenter) -> None:
+    current = Current(segmenter.config)
+    lanes = [Segmenter(current), Segmenter(current)]
+    lanes.append(lanes[0].sharing())
+    current.config = replace(current.config, output_resolution="network")
+    assert all(lane.config is current.config for lane in lanes)
+    assert segmenter.config is not current.config
 
 
 def test_results_outlive_the_next_call(segmenter: Segmenter) -> None:

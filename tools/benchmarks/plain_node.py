@@ -30,6 +30,8 @@ PARAMETERS = (
 class PlainNode(Node):
     """Subscribes to `~/image`, publishes `~/label` at the image's size."""
 
+    failed = False
+
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
         declare(self, PARAMETERS)
@@ -63,7 +65,7 @@ class PlainNode(Node):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node; see `run_node` for the exit status."""
-    return run_node(NODE_NAME, PlainNode, argv)
+    return run_node(NODE_NAME, lambda _: PlainNode(), argv)
 
 
 if __name__ == "__main__":

@@ -48,13 +48,14 @@ class Worker:
     Args:
         settings: of the evaluation.
         stopped: ends the bag at hand, and those to come, early.
-        parallel: frames that are segmented at once in throughput mode; by default by the cores.
+        parallel: frames segmented concurrently in throughput mode; by default by the cores.
     """
 
     def __init__(
         self, settings: Settings, stopped: threading.Event | None = None, parallel: int | None = None
     ) -> None:
-        parallel = (parallel or frames_at_once()) if settings.mode == THROUGHPUT else 1
+        throughput = settings.mode == THROUGHPUT
+        parallel = (parallel or frames_at_once()) if throughput else settings.parallel_frames
         self._models = Models(settings.models, settings.engine, settings.precision, parallel)
         self._stop = stopped or threading.Event()
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
@@ -16,12 +12,10 @@ from rt_segmentation.bags.reading import Message
 from rt_segmentation.evaluation.bag.clock import Moment, stamp_of
 from rt_segmentation.evaluation.bag.truth import Truth
 
-T = TypeVar("T")
 MAX_WAITING = 64
 """So many images wait for their labels at most."""
 MAX_WAIT_NS = 2_000_000_000
 """An image waits so long for its label, in the bag's time [ns]."""
-POLL_S = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,61 +87,3 @@ def _pair(index: int, message: Message, truth: Truth, moment_ns: int) -> BagFram
     except ValueError as error:
         return BagFrame(index, message, None, str(error))
     return BagFrame(index, message, labels, apart_ns=apart_ns if labels is None else None)
-
-
-def ahead(
-    items: Iterable[T], depth: int, stop: threading.Event, waited: Callable[[int], None] = lambda _: None
-) -> Generator[T, None, None]:
-    """Pass items on, made by a thread of their own that is at most `depth` items ahead.
-
-    Args:
-        items: an exception that it raises is raised here.
-        depth: of the queue.
-        stop: ends both sides; so does closing this generator.
-        waited: told how long an item had to wait for a place in the queue, if it had to [ns].
-    """
-    handed: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(depth)
-    closed = threading.Event()
-
-    def put(entry: tuple[T] | BaseException | None) -> None:
-        try:
-            return handed.put_nowait(entry)
-        except queue.Full:
-            began_ns = time.perf_counter_ns()
-        while not (closed.is_set() or stop.is_set()):
-            try:
-                handed.put(entry, timeout=POLL_S)
-            except queue.Full:
-                continue
-            return waited(time.perf_counter_ns() - began_ns)
-
-    def make() -> None:
-        try:
-            for item in items:
-                put((item,))
-                if closed.is_set() or stop.is_set():
-                    return
-            put(None)
-        # Whatever it is belongs to the one who asked for the items.
-        except BaseException as error:
-            put(error)
-        finally:
-            # A generator may hold a thread of its own.
-            getattr(items, "close", lambda: None)()
-
-    maker = threading.Thread(target=make, daemon=True)
-    maker.start()
-    try:
-        while not stop.is_set():
-            try:
-                entry = handed.get(timeout=POLL_S)
-            except queue.Empty:
-                continue
-            if entry is None:
-                return
-            if isinstance(entry, BaseException):
-                raise entry
-            yield entry[0]
-    finally:
-        closed.set()
-        maker.join()

@@ -32,6 +32,8 @@ class Settings:
         void_ids: ids of the ground truth that are unlabelled, besides those of no class.
         mode: 'throughput' or 'realtime'.
         rate: speed of the bag's clock in real time.
+        parallel_frames: frames segmented concurrently in real time, as the node's parameter; throughput mode
+            takes as many as there are cores.
         out: folder for all that is written.
         write_bag, video: whether to write masks as a bag, overlays as an mp4.
         max_bins: bins of time kept of each bag.
@@ -48,6 +50,7 @@ class Settings:
     void_ids: tuple[int, ...] = ()
     mode: str = THROUGHPUT
     rate: float = 1.0
+    parallel_frames: int = 1
     write_bag: bool = False
     video: bool = False
     max_bins: int = 256
@@ -113,7 +116,7 @@ class Models:
     Args:
         names: of models, or paths of manifests.
         engine, precision: as for `build_engine`.
-        parallel: frames that are segmented at once.
+        parallel: frames segmented concurrently.
 
     Attributes:
         lanes: the segmenters of all models, once for each of these frames.

@@ -248,9 +248,9 @@ class _Evaluation:
             from_ns = None if counted_ns is None or written_ns is None else min(counted_ns, written_ns)
             yield from run_all(self._frames(from_ns), self._models.lanes, self._stop, self._levels)
             return
-        for number, segmenter in enumerate(self._models.lanes[0]):
+        for number, segmenters in enumerate(zip(*self._models.lanes)):
             # In real time each model has the machine to itself, as on the robot.
-            replay = Replay(segmenter, number, self._settings.rate, self._stop, self._levels)
+            replay = Replay(segmenters, number, self._settings.rate, self._stop, self._levels)
             yield from replay.run(self._frames(None))
             if replay.late_ns > LATE_MS * 1e6:
                 self._state.problems.append(

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from queue import SimpleQueue
+from typing import NamedTuple
 
-from rt_segmentation.evaluation.bag.frames import BagFrame, ahead
+from rt_segmentation.evaluation.bag.frames import BagFrame
 from rt_segmentation.evaluation.bag.outcome import Dropped, Outcome, Segmented
 from rt_segmentation.evaluation.bag.throughput import decode, segment
 from rt_segmentation.imaging.levels import Levels
 from rt_segmentation.inference.segmenter import Segmenter
+from rt_segmentation.runtime.lanes import OrderedLanes
+from rt_segmentation.runtime.read_ahead import ReadAhead
 from rt_segmentation.runtime.slot import NewestSlot
 
 READ_AHEAD = 8
 MASKS_AHEAD = 64
 POLL_S = 0.1
+
+
+class _Due(NamedTuple):
+    """A frame with the time at which it is due [ns, of perf_counter]."""
+
+    due_ns: int
+    source: BagFrame
 
 
 class Replay:
@@ -26,26 +38,25 @@ class Replay:
     Confidence is not computed, as in a node to whose confidence nobody listens.
 
     Args:
-        segmenter, model: the model and its number.
+        segmenters: of the model, one for each frame segmented concurrently.
+        model: its number.
         rate: speed of the bag's clock, 2 for twice as fast.
         stop: ends it early.
         levels: of the bag's 16-bit images.
 
     Attributes:
-        late_ns: by how much the reader handed over a frame too late, at worst [ns].
+        late_ns: by how much the reader handed over a frame too late, at worst [ns]; known at the end.
         held_up_ns: how long the model waited for those who use the outcomes [ns].
     """
 
     def __init__(
-        self, segmenter: Segmenter, model: int, rate: float, stop: threading.Event, levels: Levels
+        self, segmenters: Sequence[Segmenter], model: int, rate: float, stop: threading.Event, levels: Levels
     ) -> None:
         self._levels = levels
-        self._segmenter, self._model, self._rate, self._stop = segmenter, model, rate, stop
-        # Frames with the time at which they are due [ns, of perf_counter].
-        self._slot: NewestSlot[tuple[int, BagFrame]] = NewestSlot()
-        self._replaced: deque[BagFrame] = deque()
-        self._fed, self._closing = threading.Event(), threading.Event()
-        self._error: BaseException | None = None
+        self._segmenters, self._model, self._rate, self._stop = segmenters, model, rate, stop
+        self._slot: NewestSlot[_Due] = NewestSlot()
+        self._replaced: SimpleQueue[BagFrame] = SimpleQueue()
+        self._closing = threading.Event()
         self.late_ns = self.held_up_ns = 0
 
     def run(self, frames: Iterable[BagFrame]) -> Iterator[Outcome]:
@@ -54,27 +65,22 @@ class Replay:
         Yields:
             What became of each, soon after it is known.
         """
-        yield from ahead(self._work(frames), MASKS_AHEAD, self._stop, self._wait)
+        yield from ReadAhead(self._outcomes(frames), MASKS_AHEAD, self._stop, self._wait)
 
     def _wait(self, waited_ns: int) -> None:
         self.held_up_ns += waited_ns
 
-    def _work(self, frames: Iterable[BagFrame]) -> Iterator[Outcome]:
-        feeder = threading.Thread(target=self._feed, args=(frames,), daemon=True)
-        feeder.start()
+    def _outcomes(self, frames: Iterable[BagFrame]) -> Iterator[Outcome]:
         before_ns: int | None = None
-        try:
-            while not self._stop.is_set():
-                fed = self._fed.is_set()
-                taken = self._slot.take(POLL_S)
-                while self._replaced:
-                    yield Dropped(self._model, self._replaced.popleft(), "replaced")
-                if taken is not None:
-                    due_ns, source = taken
-                    outcome = segment(
-                        self._model, self._segmenter, decode(source, self._levels), confidence=False
-                    )
+        source = ReadAhead(frames, READ_AHEAD, self._stop)
+        works = [partial(self._segment, segmenter) for segmenter in self._segmenters]
+        lanes = OrderedLanes(iter(self._slot), works, "segmentation")
+        with ThreadPoolExecutor(1, "playing") as pool:
+            playing = pool.submit(self._play, source)
+            try:
+                for due_ns, outcome in lanes:
                     if isinstance(outcome, Segmented):
+                        # Where a node would publish it: after the mask before it.
                         now_ns = time.perf_counter_ns()
                         age_ns = None if before_ns is None else now_ns - before_ns
                         outcome, before_ns = (
@@ -82,30 +88,49 @@ class Replay:
                             due_ns,
                         )
                     yield outcome
-                elif fed:
-                    break
-            if self._error is not None:
-                raise self._error
-        finally:
-            self._closing.set()
-            feeder.join()
+                    # Those came while this frame was at work.
+                    yield from self._dropped()
+                self.late_ns = playing.result()
+                yield from self._dropped()
+            finally:
+                # The player ends, and the slot with it, and the lanes with that.
+                self._closing.set()
+                source.close()
+                lanes.close()
 
-    def _feed(self, frames: Iterable[BagFrame]) -> None:
+    def _segment(self, segmenter: Segmenter, due: _Due) -> tuple[int, Outcome]:
+        decoded = decode(due.source, self._levels)
+        return due.due_ns, segment(self._model, segmenter, decoded, confidence=False)
+
+    def _dropped(self) -> Iterator[Outcome]:
+        while not self._replaced.empty():
+            yield Dropped(self._model, self._replaced.get(), "replaced")
+
+    def _play(self, frames: Iterable[BagFrame]) -> int:
+        """Put each frame into the slot when it is due; returns by how much one was late at worst [ns]."""
+        begin_ns = first_ns = None
+        late_ns = 0
         try:
-            begin_ns = first_ns = None
-            for source in ahead(frames, READ_AHEAD, self._closing):
+            for source in frames:
                 recorded_ns = source.message.recorded_ns
                 if begin_ns is None or first_ns is None:
                     begin_ns, first_ns = time.perf_counter_ns(), recorded_ns
                 due_ns = begin_ns + round((recorded_ns - first_ns) / self._rate)
-                if self._closing.wait(max(0, due_ns - time.perf_counter_ns()) / 1e9):
-                    return
-                self.late_ns = max(self.late_ns, time.perf_counter_ns() - due_ns)
-                replaced = self._slot.put((due_ns, source))
+                if not self._is_due(due_ns):
+                    break
+                late_ns = max(late_ns, time.perf_counter_ns() - due_ns)
+                replaced = self._slot.put(_Due(due_ns, source))
                 if replaced is not None:
-                    self._replaced.append(replaced[1])
-        # The worker raises it, where somebody sees it.
-        except BaseException as error:
-            self._error = error
+                    self._replaced.put(replaced.source)
         finally:
-            self._fed.set()
+            self._slot.finish()
+        return late_ns
+
+    def _is_due(self, due_ns: int) -> bool:
+        """Wait for a moment; false where the replay ends before."""
+        while not (self._stop.is_set() or self._closing.is_set()):
+            left_s = (due_ns - time.perf_counter_ns()) / 1e9
+            if left_s <= 0:
+                return True
+            self._closing.wait(min(left_s, POLL_S))
+        return False

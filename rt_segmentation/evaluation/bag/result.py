@@ -202,6 +202,7 @@ class Evaluation:
         command, commit, date, machine, versions: how it was made.
         bags, classes, models, comparisons: see there.
         lacks_truth: ground truth was asked for, and none could be used.
+        parallel_frames: frames segmented concurrently in mode 'realtime'; None in the other.
     """
 
     partial: bool
@@ -219,6 +220,7 @@ class Evaluation:
     comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...] = ()
     lacks_truth: bool = False
+    parallel_frames: int | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON's types, NaN left as it is."""

@@ -114,6 +114,10 @@ def _check(settings: Settings, jobs: int | None, ray: str | None, resume: bool) 
     """Refuse what cannot work; returns the label set of the models."""
     if jobs is not None and jobs < 1:
         raise EvaluationError(f"--jobs is {jobs}; it must be at least 1")
+    if settings.mode != REALTIME and settings.parallel_frames != 1:
+        raise EvaluationError(
+            "--parallel-frames goes with --mode realtime; throughput takes as many as there are cores"
+        )
     if settings.mode == REALTIME and (ray is not None or (jobs or 1) > 1):
         raise EvaluationError(
             "real time wants the machine for one bag at a time; leave --jobs and --ray away"

@@ -65,6 +65,7 @@ def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState]
         lacks_truth=lacks_truth,
         mode=settings.mode,
         rate=settings.rate,
+        parallel_frames=settings.parallel_frames if settings.mode == REALTIME else None,
         command=command,
         commit=known["commit"],
         date=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -5,20 +5,21 @@ from __future__ import annotations
 import statistics
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import SimpleQueue
+from functools import partial
 
 from rt_segmentation.bags.frames import to_frame
-from rt_segmentation.evaluation.bag.frames import BagFrame, ahead
+from rt_segmentation.evaluation.bag.frames import BagFrame
 from rt_segmentation.evaluation.bag.outcome import Dropped, Outcome, Segmented
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.levels import Levels
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.provenance import cores
+from rt_segmentation.runtime.lanes import OrderedLanes
+from rt_segmentation.runtime.read_ahead import ReadAhead
 
 READ_AHEAD = 4
 MASKS_AHEAD = 2
@@ -62,7 +63,7 @@ def segment(model: int, segmenter: Segmenter, decoded: Decoded, confidence: bool
 
 
 def frames_at_once() -> int:
-    """How many frames are segmented at once: with a core for each, none waits for the other's threads."""
+    """How many frames are segmented concurrently: each has a core, so none waits for another's threads."""
     return min(cores(), MAX_AT_ONCE)
 
 
@@ -76,33 +77,28 @@ def run_all(
 
     Args:
         frames: of a bag.
-        lanes: the segmenters of all models, once for each frame that is worked at at once.
+        lanes: the segmenters of all models, once for each frame segmented concurrently.
         stop: ends it early.
         levels: of the bag's 16-bit images.
 
     Yields:
         What became of each frame, for each model, in the bag's order.
     """
-    free: SimpleQueue[Sequence[Segmenter]] = SimpleQueue()
-    for lane in lanes:
-        free.put(lane)
 
-    def work(source: BagFrame) -> list[Outcome]:
-        lane = free.get()
-        try:
-            decoded = decode(source, levels)
-            return [segment(model, segmenter, decoded, True) for model, segmenter in enumerate(lane)]
-        finally:
-            free.put(lane)
+    def work(lane: Sequence[Segmenter], source: BagFrame) -> list[Outcome]:
+        decoded = decode(source, levels)
+        return [segment(model, segmenter, decoded, True) for model, segmenter in enumerate(lane)]
 
-    with ThreadPoolExecutor(len(lanes), "segmentation") as pool:
-        begun: deque[Future[list[Outcome]]] = deque()
-        for source in ahead(frames, READ_AHEAD, stop):
-            begun.append(pool.submit(work, source))
-            if len(begun) > len(lanes) + MASKS_AHEAD:
-                yield from begun.popleft().result()
-        while begun and not stop.is_set():
-            yield from begun.popleft().result()
+    sources = ReadAhead(frames, READ_AHEAD, stop)
+    works = [partial(work, lane) for lane in lanes]
+    results = ReadAhead(OrderedLanes(iter(sources), works, "segmentation"), MASKS_AHEAD, stop)
+    try:
+        for outcomes in results:
+            yield from outcomes
+    finally:
+        # The lanes end with what they take.
+        sources.close()
+        results.close()
 
 
 def engine_rate(segmenters: Sequence[Segmenter], frame: Frame, confidence: bool) -> float:

@@ -76,6 +76,8 @@ def summary(result: Evaluation) -> str:
     ]
     if result.mode == "realtime":
         speed = "" if result.rate == 1 else f", {result.rate:g} times as fast as recorded"
+        parallel = result.parallel_frames or 1
+        speed += f", {parallel} were segmented concurrently" if parallel > 1 else ""
         return ", ".join(parts) + f"; frames came as from the camera{speed} (real-time mode)"
     return ", ".join(parts) + "; every frame, as fast as it goes (throughput mode)"
 

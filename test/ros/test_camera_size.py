@@ -1,0 +1,113 @@
+"""The engine is ready before the first image comes: by camera_info, or by what the node saw before."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
+pytest.importorskip("torch", reason="torch is not installed: no model to name")
+
+from node_under_test import RELIABLE, Feeder, NodeUnderTest  # type: ignore[import-not-found]
+from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
+
+from rt_segmentation.models import ModelManifest
+from rt_segmentation.ros.camera_size import RememberedSize, size_by_info
+
+
+@pytest.mark.parametrize(
+    ("info", "size"),
+    [
+        (CameraInfo(width=640, height=480), (640, 480)),
+        (CameraInfo(width=640, height=480, binning_x=2, binning_y=4), (320, 120)),
+        (
+            CameraInfo(width=640, height=480, binning_x=2, roi=RegionOfInterest(width=200, height=100)),
+            (100, 100),
+        ),
+        (CameraInfo(), None),
+        (CameraInfo(width=640), None),
+    ],
+)
+def test_a_calibration_says_how_large_its_images_are(info: CameraInfo, size: tuple[int, int] | None) -> None:
+    assert size_by_info(info) == size
+
+
+def test_a_size_is_remembered_for_its_node_and_camera(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    remembered = RememberedSize("/front/segmentation_node", "/front/image")
+    assert remembered.size is None
+    remembered.remember((640, 360))
+    assert RememberedSize("/front/segmentation_node", "/front/image").size == (640, 360)
+    assert RememberedSize("/rear/segmentation_node", "/front/image").size is None
+    assert RememberedSize("/front/segmentation_node", "/rear/image").size is None
+    (file,) = (tmp_path / "rt_segmentation" / "cameras").iterdir()
+    for damaged in ("", "{", "[]", '{"width": "wide", "height": 1}', '{"width": 0, "height": 1}'):
+        file.write_text(damaged)
+        assert RememberedSize("/front/segmentation_node", "/front/image").size is None
+
+
+def test_where_nothing_can_be_written_there_is_nothing_to_remember(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    RememberedSize("/node", "/image").remember((640, 360))
+    assert RememberedSize("/node", "/image").size is None
+
+
+def gated_node(spawn: Any, observer: Any, model: ModelManifest, folder: Path) -> NodeUnderTest:
+    path = os.pathsep.join((str(Path(__file__).parent), os.environ["PYTHONPATH"]))
+    environment = {"PYTHONPATH": path, "GATES": str(folder), "XDG_CACHE_HOME": str(folder)}
+    return NodeUnderTest(spawn, observer, "/sized", model, environment, "gated_engine_node", engine="gated")
+
+
+def test_the_engine_is_built_while_it_is_configured_for_the_size_of_the_last_run(
+    spawn: Any, observer: Any, small_model: ModelManifest, tmp_path: Path
+) -> None:
+    # The model's height is 120.
+    (tmp_path / "160x120").touch()
+    node = gated_node(spawn, observer, small_model, tmp_path)
+    labels = observer.subscribe(Image, node.topic("label"), 5)
+    feeder = Feeder(node)
+    message = Image(width=64, height=48, encoding="mono8", step=64, data=bytes(64 * 48))
+    feeder.segment(message, labels)
+    assert node.process.output.index("active:") < node.process.output.index("building 160x120")
+    folder = tmp_path / "rt_segmentation" / "cameras"
+    node.spin_until(lambda: folder.is_dir() and any(path.suffix == ".json" for path in folder.iterdir()))
+    node.process.send(signal.SIGINT)
+    assert node.process.finish() == 0
+
+    again = gated_node(spawn, observer, small_model, tmp_path)
+    again.process.wait_for("active:")
+    assert again.process.output.index("building 160x120") < again.process.output.index("active:")
+    feeder.segment(message, labels)
+    assert again.process.output.count("building") == 1
+    again.process.send(signal.SIGINT)
+    assert again.process.finish() == 0
+
+
+def test_the_engine_is_built_while_it_is_configured_for_the_size_in_camera_info(
+    spawn: Any, observer: Any, small_model: ModelManifest, tmp_path: Path
+) -> None:
+    for name in ("160x120", "loading"):
+        (tmp_path / name).touch()
+    publisher = observer.node.create_publisher(CameraInfo, "/sized/camera_info", RELIABLE)
+    node = gated_node(spawn, observer, small_model, tmp_path)
+    node.spin_until(lambda: publisher.get_subscription_count() == 1)
+
+    def known() -> bool:
+        publisher.publish(CameraInfo(width=640, height=480))
+        return bool(publisher.get_subscription_count() == 0)
+
+    node.spin_until(known)
+    (tmp_path / "loading").unlink()
+    node.process.wait_for("active:")
+    assert node.process.output.index("building 160x120") < node.process.output.index("active:")
+    node.process.send(signal.SIGINT)
+    assert node.process.finish() == 0

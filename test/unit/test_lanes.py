@@ -1,0 +1,99 @@
+"""Lanes that work concurrently: order, no queue, errors at their place, and the end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from rt_segmentation.runtime.lanes import OrderedLanes
+from rt_segmentation.runtime.slot import NewestSlot
+
+PATIENCE_S = 60.0
+
+
+def test_results_come_in_the_order_of_the_items_whichever_is_done_first() -> None:
+    released = [threading.Event() for _ in range(4)]
+
+    def work(item: int) -> int:
+        assert released[item].wait(PATIENCE_S)
+        # The next one is done before this one can be.
+        return item * item
+
+    lanes = iter(OrderedLanes(iter(range(4)), [work, work]))
+    released[1].set()
+    released[0].set()
+    assert next(lanes) == 0
+    released[3].set()
+    released[2].set()
+    assert list(lanes) == [1, 4, 9]
+
+
+def test_a_slow_reader_finds_one_result_per_lane() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(100):
+            taken.append(item)
+            yield item
+
+    done = [threading.Event() for _ in range(100)]
+
+    def work(item: int) -> int:
+        done[item].set()
+        return item
+
+    lanes = OrderedLanes(items(), [work, work])
+    assert done[0].wait(PATIENCE_S) and done[1].wait(PATIENCE_S)
+    results = iter(lanes)
+    assert next(results) == 0 and done[2].wait(PATIENCE_S)
+    assert taken == [0, 1, 2]
+    lanes.close()
+    assert len(taken) <= 4
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_an_error_is_raised_at_its_place(lanes: int) -> None:
+    def work(item: int) -> int:
+        if item == 2:
+            raise KeyError(item)
+        return item
+
+    running = OrderedLanes(iter(range(10)), [work] * lanes)
+    found = []
+    with pytest.raises(KeyError):
+        for result in running:
+            found.append(result)
+    assert found == [0, 1]
+    running.close()
+
+
+def test_an_error_of_the_items_is_raised_after_their_results() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise OSError("the disk is gone")
+
+    running = OrderedLanes(items(), [abs, abs])
+    results = iter(running)
+    assert next(results) == 1
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(results)
+    running.close()
+
+
+def test_a_slot_that_is_closed_ends_the_lanes_that_wait_for_it() -> None:
+    slot: NewestSlot[int] = NewestSlot()
+    lanes = iter(OrderedLanes(iter(slot), [abs, abs]))
+    slot.put(-1)
+    assert next(lanes) == 1
+    assert slot.close() is None
+    assert list(lanes) == []
+
+
+def test_a_slot_that_is_finished_gives_its_last_item_to_the_lanes() -> None:
+    slot: NewestSlot[int] = NewestSlot()
+    slot.put(-3)
+    slot.finish()
+    assert slot.put(-4) == -4
+    assert list(OrderedLanes(iter(slot), [abs, abs])) == [3]
