@@ -36,6 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     parameters = commands.add_parser("parameters", help="print the nodes' parameters")
     parameters.add_argument("format", choices=("yaml", "markdown"), help="a params file, or tables")
+    topics = commands.add_parser("topics", help="print the nodes' topics")
+    topics.add_argument("format", choices=("markdown", "sros2"), help="tables, or a security policy")
     return parser
 
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "benchmark": "benchmark:run",
     "demo": "demo:run",
     "parameters": "parameters:run",
+    "topics": "topics:run",
 }
 
 

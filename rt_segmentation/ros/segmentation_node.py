@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import CameraInfo
@@ -29,7 +28,7 @@ from rt_segmentation.ros.diagnostics import Limits, array_message, engine_proble
 from rt_segmentation.ros.image_input import ImageInput, ImageMessage, InfoInput
 from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.middleware import StartError
-from rt_segmentation.ros.outputs import OUTPUT_QOS, Outputs
+from rt_segmentation.ros.outputs import Outputs
 from rt_segmentation.ros.parameters import declare, refuse_unknown
 from rt_segmentation.ros.process import (
     Interrupted,
@@ -41,6 +40,7 @@ from rt_segmentation.ros.process import (
 )
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS, geometry
 from rt_segmentation.ros.tables import NAMES
+from rt_segmentation.ros.topics import DIAGNOSTICS, publisher
 from rt_segmentation.ros.trouble_log import TroubleLog
 from rt_segmentation.ros.usage import answered
 from rt_segmentation.ros.worker import Worker
@@ -82,7 +82,7 @@ class SegmentationNode(LifecycleNode):
         self._input = ImageInput(self, self._receive, self._statistics.messages_lost)
         self._info_input = InfoInput(self, self._remember)
         self._troubles = TroubleLog(self.get_logger())
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", OUTPUT_QOS)
+        self._diagnostics = publisher(self, DIAGNOSTICS)
         # Steady clocks: a paused simulation or bag must not silence diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(WATCH_INTERVAL_S, self._watch, clock=steady)
