@@ -214,10 +214,6 @@ def test_a_region_outside_of_the_image_is_an_error_of_the_image(region: Region) 
     assert at.value.reason == "roi_outside"
 
 
-def test_a_placement_is_made_once_for_all_frames_of_a_size() -> None:
-    assert place(IMAGE, (48, 32), rotation=90) is place(IMAGE, (48, 32), rotation=90)
-
-
 def test_while_the_network_has_another_size_a_mask_keeps_its_own() -> None:
     placement = place(IMAGE, (40, 40), own=(48, 32), resolution="network")
     assert (placement.network, placement.mask) == ((40, 40), (48, 32))

@@ -18,7 +18,7 @@ from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame, Region
 from rt_segmentation.inference.engines import Engine, EngineError
 from rt_segmentation.inference.engines.torch_engine import load_network
-from rt_segmentation.inference.segmenter import Segmenter, SegmenterConfig
+from rt_segmentation.inference.segmenter import KEPT_PLACEMENTS, Segmenter, SegmenterConfig
 from rt_segmentation.models import ModelError, ModelManifest
 
 
@@ -127,6 +127,19 @@ def test_the_network_sees_its_part_of_the_image_upright(
     assert (result.labels[outside] == 255).all() and (result.confidence[outside] == 0).all()
     assert (result.labels[~outside] < 11).all()
     assert result.overlay().shape == (120, 160, 3)
+
+
+def test_a_placement_is_made_once_for_all_frames_of_a_size(segmenter: Segmenter) -> None:
+    config = replace(segmenter.config, rotation=90)
+    first = config.placement(blank(160, 120))
+    assert config.placement(blank(160, 120)) is first
+    assert config.placement(blank(160, 120), (64, 64)) is not first
+    assert replace(config, rotation=0).placement(blank(160, 120)).rotation == 0
+    # However many sizes come, they take no more memory.
+    for width in range(160, 260):
+        assert config.placement(blank(width, 120)).image == (width, 120)
+    assert config.placement(blank(160, 120)) == first
+    assert len(config._placements) <= KEPT_PLACEMENTS
 
 
 def test_a_letterbox_is_for_a_fixed_size(segmenter: Segmenter) -> None:
