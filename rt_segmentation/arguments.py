@@ -137,6 +137,20 @@ def _add_evaluate_bag(commands: argparse._SubParsersAction[argparse.ArgumentPars
     evaluate.add_argument("--video", action="store_true", help="write the overlays as mp4")
     evaluate.add_argument("--jobs", type=int, metavar="N", help="processes, each with a bag at a time")
     evaluate.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster; 'local' starts one here")
+    evaluate.add_argument(
+        "--roi",
+        type=int,
+        nargs=4,
+        metavar=("X", "Y", "WIDTH", "HEIGHT"),
+        help="part of the images that the models see, and are measured on [px]",
+    )
+    evaluate.add_argument(
+        "--rotation",
+        type=int,
+        default=0,
+        choices=(0, 90, 180, 270),
+        help="degrees clockwise by which the images are turned upright for the models (default 0)",
+    )
     _add_image_bits(evaluate)
     _add_thresholds(evaluate)
 

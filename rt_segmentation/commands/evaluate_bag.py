@@ -18,6 +18,8 @@ from rt_segmentation.evaluation.bag.report import write_report
 from rt_segmentation.evaluation.bag.report.junit import Thresholds, judge
 from rt_segmentation.evaluation.bag.run import RESULT, bins_of_each, evaluate_bags
 from rt_segmentation.evaluation.dataset import EvaluationError
+from rt_segmentation.imaging.frame import Region
+from rt_segmentation.imaging.placement import check_roi
 from rt_segmentation.models import write_atomically
 
 DRAW_S = 0.2
@@ -73,6 +75,8 @@ def run(arguments: argparse.Namespace) -> None:
 def _settings(arguments: argparse.Namespace) -> Settings:
     if arguments.rate <= 0:
         raise EvaluationError(f"--rate is {arguments.rate:g}; it must be above 0")
+    if arguments.roi is not None and (why := check_roi(arguments.roi)):
+        raise EvaluationError(f"--roi is {' '.join(str(number) for number in arguments.roi)}: {why}")
     return Settings(
         models=tuple(arguments.model),
         out=arguments.out.resolve(),
@@ -88,6 +92,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         video=arguments.video,
         max_bins=bins_of_each(len(arguments.bags)),
         image_bits=arguments.image_bits,
+        roi=None if arguments.roi is None else Region(*arguments.roi),
+        rotation=arguments.rotation,
     )
 
 

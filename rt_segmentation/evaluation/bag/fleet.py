@@ -55,7 +55,14 @@ class Worker:
         self, settings: Settings, stopped: threading.Event | None = None, parallel: int | None = None
     ) -> None:
         parallel = (parallel or frames_at_once()) if settings.mode == THROUGHPUT else 1
-        self._models = Models(settings.models, settings.engine, settings.precision, parallel)
+        self._models = Models(
+            settings.models,
+            settings.engine,
+            settings.precision,
+            parallel,
+            settings.roi,
+            settings.rotation,
+        )
         self._stop = stopped or threading.Event()
 
     def evaluate(self, job: Job, progress: Progress = lambda _: None) -> BagState:
