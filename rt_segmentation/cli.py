@@ -32,6 +32,7 @@ COMMANDS = {
     "benchmark": "time engines, or the whole node, on this machine",
     "demo": "camera, node and viewer over DDS, with tables and pictures",
     "parameters": "print the nodes' parameters",
+    "topics": "print the nodes' topics",
 }
 
 

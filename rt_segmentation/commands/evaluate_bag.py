@@ -69,6 +69,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--video", action="store_true", help="write the overlays as mp4")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes, each with a bag at a time")
     parser.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster; 'local' starts one here")
+    parser.add_argument(
+        "--roi",
+        type=int,
+        nargs=4,
+        metavar=("X", "Y", "WIDTH", "HEIGHT"),
+        help="part of the images that the models see, and are measured on [px]",
+    )
+    parser.add_argument(
+        "--rotation",
+        type=int,
+        default=0,
+        choices=(0, 90, 180, 270),
+        help="degrees clockwise by which the images are turned upright for the models (default 0)",
+    )
     add_image_bits(parser)
     add_thresholds(parser)
 
@@ -127,9 +141,13 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     from rt_segmentation.evaluation.bag.job import Settings
     from rt_segmentation.evaluation.bag.run import bins_of_each
     from rt_segmentation.evaluation.dataset import EvaluationError
+    from rt_segmentation.imaging.frame import Region
+    from rt_segmentation.imaging.placement import check_roi
 
     if arguments.rate <= 0:
         raise EvaluationError(f"--rate is {arguments.rate:g}; it must be above 0")
+    if arguments.roi is not None and (why := check_roi(arguments.roi)):
+        raise EvaluationError(f"--roi is {' '.join(str(number) for number in arguments.roi)}: {why}")
     return Settings(
         models=tuple(arguments.model),
         out=arguments.out.resolve(),
@@ -146,6 +164,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         video=arguments.video,
         max_bins=bins_of_each(len(arguments.bags)),
         image_bits=arguments.image_bits,
+        roi=None if arguments.roi is None else Region(*arguments.roi),
+        rotation=arguments.rotation,
     )
 
 

@@ -128,8 +128,8 @@ def _cut(frame: Frame, region: Region) -> tuple[Frame, Region | None]:
         The smaller frame, and where in it the region lies; None where it is nothing else.
     """
     if frame.pixel_format == "rgb8" or frame.pixel_format in _PIXELWISE_TO_RGB:
-        planes = (frame.planes[0][region.slices],)
-        return replace(frame, planes=planes, width=region.width, height=region.height), None
+        samples = frame.planes[0][region.slices]
+        return replace(frame, planes=(samples,), width=region.width, height=region.height), None
     # A mosaic's pattern and the samples of chroma repeat every two pixels, and the colours at an edge are
     # made up: two more pixels on each side keep both as they are in the whole image.
     left, top = ((start - 2) // 2 * 2 if start > 2 else 0 for start in (region.x, region.y))

@@ -14,7 +14,6 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple, cast
 
 import cv2
@@ -209,7 +208,6 @@ class Placement:
         )
 
 
-@lru_cache(maxsize=64)
 def place(
     image: Size,
     network: Size,
@@ -221,7 +219,7 @@ def place(
     own: Size | None = None,
     padding: tuple[int, int, int] = (0, 0, 0),
 ) -> Placement:
-    """Place images of one size; the answer is kept, as every frame of a camera asks for the same.
+    """Place images of one size.
 
     Args:
         image: (width, height) of the camera's images [px].

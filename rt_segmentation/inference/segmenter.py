@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from rt_segmentation.inference.parity import Gate
 from rt_segmentation.inference.sizes import Seen, Sizes
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import ModelManifest
+
+KEPT_PLACEMENTS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +100,9 @@ class SegmenterConfig:
     roi: Region | None = None
     rotation: int = 0
     letterbox: bool = False
+    _placements: dict[tuple[int, int, tuple[int, int] | None], Placement] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def network_size(self, frame: Frame) -> tuple[int, int]:
         """(width, height) at which the network sees the frame [px].
@@ -108,7 +113,7 @@ class SegmenterConfig:
         Raises:
             ImageError: `roi` is not within the frame.
         """
-        return self._network_size((frame.width, frame.height))
+        return self.placement(frame).network
 
     def prepare(self, camera: tuple[int, int] | None = None) -> None:
         """Have the engine ready for the first frame: built, judged, and run once.
@@ -121,21 +126,20 @@ class SegmenterConfig:
             ImageError: `roi` is not within such an image.
             EngineError: the engine cannot run the model at this size.
         """
-        if camera is None and not self.input_size[0]:
-            return
-        size = self._network_size(camera or self.input_size)
-        if self.sizes is not None:
-            self.sizes.prepare(size)
-        else:
-            self.engine.prepare(1, size[1], size[0])
-
-    def _network_size(self, camera: tuple[int, int]) -> tuple[int, int]:
         width, height = self.input_size
-        height = height or self.manifest.height
-        return width or width_for(turn(region_of(camera, self.roi).size, self.rotation), height), height
+        if camera is not None:
+            width, height = self._place(camera, None).network
+        elif width:
+            height = height or self.manifest.height
+        else:
+            return
+        if self.sizes is not None:
+            self.sizes.prepare((width, height))
+        else:
+            self.engine.prepare(1, height, width)
 
     def placement(self, frame: Frame, network: tuple[int, int] | None = None) -> Placement:
-        """Where the frame's pixels go and where the mask's come from.
+        """Where the frame's pixels go and where the mask's come from; made once for all frames of a size.
 
         Args:
             frame: any of its size.
@@ -144,15 +148,28 @@ class SegmenterConfig:
         Raises:
             ImageError: `roi` is not within the frame.
         """
-        own = self.network_size(frame)
+        key = frame.width, frame.height, network
+        placement = self._placements.get(key)
+        if placement is None:
+            # Damaged headers may state any number of sizes.
+            if len(self._placements) >= KEPT_PLACEMENTS:
+                self._placements.clear()
+            placement = self._placements[key] = self._place((frame.width, frame.height), network)
+        return placement
+
+    def _place(self, image: tuple[int, int], network: tuple[int, int] | None) -> Placement:
+        width, height = self.input_size
+        height = height or self.manifest.height
+        upright = turn(region_of(image, self.roi).size, self.rotation)
+        own = width or width_for(upright, height), height
         # Padding that is zero once it is normalised, as what the network's convolutions pad with.
         red, green, blue = (round(255 * mean) for mean in self.manifest.mean)
         return place(
-            (frame.width, frame.height),
+            image,
             network or own,
             region=self.roi,
             rotation=self.rotation,
-            letterbox=self.letterbox and self.input_size[0] > 0,
+            letterbox=self.letterbox and width > 0,
             resolution=self.output_resolution,
             own=own,
             padding=(red, green, blue),
@@ -228,7 +245,8 @@ class Segmenter:
     def infer(self, frames: Sequence[Frame], confidence: bool = False) -> list[Segmentation]:
         """As `segment`, but labels and confidence have the network's size still."""
         config = self.config
-        sizes = {config.network_size(frame) for frame in frames}
+        placements = [config.placement(frame) for frame in frames]
+        sizes = {placement.network for placement in placements}
         if len(sizes) != 1:
             raise ValueError(f"a batch needs frames of one network size, these have {sorted(sizes)}")
         (own,) = sizes
@@ -237,7 +255,8 @@ class Segmenter:
             seen = config.sizes.choose(*seen)
         width, height = seen.size
         inputs = self._next_inputs((len(frames), height, width, 3))
-        placements = [config.placement(frame, seen.size) for frame in frames]
+        if seen.size != own:
+            placements = [config.placement(frame, seen.size) for frame in frames]
         preprocess_ms = []
         for frame, placement, buffer in zip(frames, placements, inputs):
             started = time.perf_counter()

@@ -12,6 +12,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from rt_segmentation.ros.graph import COMPRESSED_IMAGE, IMAGE, qos_for, why_silent
+from rt_segmentation.ros.topics import INPUT_DEPTH
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -20,9 +21,6 @@ except ImportError:  # Humble
 
 ImageMessage: TypeAlias = "Image | CompressedImage"
 
-# The callback only hands the message over, so a few places bridge the moments in which the executor is busy
-# with a parameter call; the slot behind the callback is the queue of one.
-QUEUE_DEPTH = 5
 # While there is no camera: one that comes, and sends at once, is most likely to be heard like this.
 FIRST_QOS = (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
@@ -82,7 +80,7 @@ class ImageInput:
             return
         self.close()
         self._state, self._subscribed_at = state, time.monotonic()
-        qos = QoSProfile(depth=QUEUE_DEPTH, reliability=state[1], durability=state[2])
+        qos = QoSProfile(depth=INPUT_DEPTH, reliability=state[1], durability=state[2])
         self._message_type = CompressedImage if transport == "compressed" else Image
         # Humble gives a callback the message alone.
         callback = self._receive if hasattr(Subscription, "CallbackType") else self._on_image
@@ -153,7 +151,7 @@ class InfoInput:
             self._subscribed_at = time.monotonic()
         self.close()
         self._qos = qos
-        profile = QoSProfile(depth=QUEUE_DEPTH, reliability=qos[0], durability=qos[1])
+        profile = QoSProfile(depth=INPUT_DEPTH, reliability=qos[0], durability=qos[1])
         self._subscription = self._node.create_subscription(CameraInfo, "camera_info", self._on_info, profile)
 
     def take(self) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from rclpy.clock import ROSClock
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Float64, Header
 
 from rt_segmentation.imaging.codec import encode_jpeg, encode_png
@@ -25,14 +24,9 @@ from rt_segmentation.ros.messages import (
     mask_camera_info,
     stamp_ns,
 )
+from rt_segmentation.ros.topics import FRAME_OUTPUTS, IMAGE, LABEL_INFO, publisher
 
-# Reliable publishers serve reliable and best-effort subscribers alike.
-OUTPUT_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-LATCHED_QOS = QoSProfile(
-    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-)
 REMEMBERED_INFOS = 30
-ENCODINGS = {"label": "mono8", "confidence": "mono8", "color": "rgb8", "overlay": "rgb8"}
 
 
 class Outputs:
@@ -53,18 +47,8 @@ class Outputs:
         self._node = node
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
         self._latest_info: CameraInfo | None = None
-        types: dict[str, Any] = {
-            **dict.fromkeys(ENCODINGS, Image),
-            "label/compressed": CompressedImage,
-            "color/compressed": CompressedImage,
-            "overlay/compressed": CompressedImage,
-            "camera_info": CameraInfo,
-            "latency_ms": Float64,
-        }
-        self._publishers = {
-            name: node.create_publisher(kind, f"~/{name}", OUTPUT_QOS) for name, kind in types.items()
-        }
-        self._images = {name: ReusedImage(encoding) for name, encoding in ENCODINGS.items()}
+        self._publishers = {topic.key: publisher(node, topic) for topic in FRAME_OUTPUTS}
+        self._images = {t.key: ReusedImage(t.encoding) for t in FRAME_OUTPUTS if t.type == IMAGE}
         self._label_info: Any = None
         self._use(labels)
 
@@ -143,9 +127,9 @@ class Outputs:
 
     def close(self) -> None:
         """Take the topics away."""
-        for publisher in (*self._publishers.values(), self._label_info):
-            if publisher is not None:
-                self._node.destroy_publisher(publisher)
+        for made in (*self._publishers.values(), self._label_info):
+            if made is not None:
+                self._node.destroy_publisher(made)
         self._publishers.clear()
 
     def _use(self, labels: LabelSet) -> None:
@@ -155,7 +139,7 @@ class Outputs:
         if info is None:
             return
         if self._label_info is None:
-            self._label_info = self._node.create_publisher(type(info), "~/label_info", LATCHED_QOS)
+            self._label_info = publisher(self._node, LABEL_INFO)
         self._label_info.publish(info)
 
     def _picture(self, name: str, header: Header, rgb: np.ndarray, jpeg_quality: int) -> None:

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -33,12 +32,13 @@ from rt_segmentation.ros.camera_size import RememberedSize, Size, size_by_info
 from rt_segmentation.ros.diagnostics import Limits, array_message, engine_problem, problems, status_message
 from rt_segmentation.ros.image_input import ImageInput, ImageMessage, InfoInput
 from rt_segmentation.ros.logging_bridge import log_through
-from rt_segmentation.ros.outputs import OUTPUT_QOS, Outputs
+from rt_segmentation.ros.outputs import Outputs
 from rt_segmentation.ros.parameters import declare, refuse_unknown
 from rt_segmentation.ros.process import Interrupted, Process, run_node
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS, geometry
 from rt_segmentation.ros.services import answer_always
 from rt_segmentation.ros.tables import NAMES
+from rt_segmentation.ros.topics import DIAGNOSTICS, publisher
 from rt_segmentation.ros.trouble_log import TroubleLog
 from rt_segmentation.ros.usage import answered
 from rt_segmentation.ros.worker import Worker
@@ -95,7 +95,7 @@ class SegmentationNode(LifecycleNode):
         self._input = ImageInput(self, self._receive, self.statistics.messages_lost)
         self._info_input = InfoInput(self, self._remember)
         self._troubles = TroubleLog(self.get_logger())
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", OUTPUT_QOS)
+        self._diagnostics = publisher(self, DIAGNOSTICS)
         self.add_on_set_parameters_callback(self._follow_parameters)
         # Steady clocks: a paused simulation or bag must not silence diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)

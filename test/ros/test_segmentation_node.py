@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -35,6 +36,9 @@ from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.models import ModelManifest, find_model
 from rt_segmentation.ros.camera_node import camera_info
 from rt_segmentation.ros.messages import compressed_message, image_message
+from rt_segmentation.ros.security_policy import policy
+from rt_segmentation.ros.topics import CAMERA as CAMERA_TOPICS
+from rt_segmentation.ros.topics import SEGMENTATION, Qos, Topic
 
 WIDTH, HEIGHT = 240, 180
 IMAGE_TYPES: dict[str, Any] = {"raw": Image, "compressed": CompressedImage}
@@ -215,6 +219,67 @@ def test_subscription_is_as_reliable_as_the_camera(stage: Any, listen: Any, node
         # What it sent may be unread: the subscription waits as it is for whoever comes next.
         node.spin_for(0.6)
         assert followed()
+
+
+def is_there(topic: Topic) -> bool:
+    """Whether a node has a topic that sends raw images, whatever message packages are installed."""
+    try:
+        topic.message_type()
+    except ImportError:
+        return False
+    return topic.name != "image/compressed"
+
+
+def test_the_graph_is_as_the_table_of_topics_and_the_policy_say(
+    stage: Any, listen: Any, node: NodeUnderTest
+) -> None:
+    assert node.set_parameter("image_transport", "raw").successful
+    observer, own = stage.observer.node, ("/parameter_events", "/rosout")
+    listen(Image, node.topic("label"))
+    listen(CameraInfo, node.topic("camera_info"))
+    camera = stage.spawn(CAMERA, *ros_args("/fast", width=320, height=240))
+    camera.wait_for("publishing")
+    allowed = ElementTree.fromstring(policy())
+    for name, table in (("segmentation_node", SEGMENTATION), ("camera_node", CAMERA_TOPICS)):
+
+        def full(topic: str, name: str = name) -> str:
+            return topic.replace("~", f"/fast/{name}") if topic[0] in "~/" else f"/fast/{topic}"
+
+        there = {full(t.name): t for t in table if is_there(t)}
+        inputs = {topic: [t.type] for topic, t in there.items() if t.is_input}
+        outputs = {topic: [t.type] for topic, t in there.items() if not t.is_input}
+
+        def named(found: Any, left_out: tuple[str, ...] = own) -> dict[str, list[str]]:
+            return {topic: types for topic, types in found if topic not in left_out}
+
+        def as_said(name: str = name, inputs: Any = inputs, outputs: Any = outputs) -> bool:
+            where = (name, "/fast")
+            without = (*own, "/clock", f"/fast/{name}/transition_event")
+            return (
+                named(observer.get_publisher_names_and_types_by_node(*where), without) == outputs
+                and named(observer.get_subscriber_names_and_types_by_node(*where), without) == inputs
+            )
+
+        node.spin_until(as_said)
+        for topic in outputs:
+            qos = there[topic].qos
+            if isinstance(qos, Qos):
+                infos = observer.get_publishers_info_by_topic(topic)
+                (info,) = [info for info in infos if info.node_namespace == "/fast"]
+                wanted = qos.profile()
+                assert info.qos_profile.reliability == wanted.reliability
+                assert info.qos_profile.durability == wanted.durability
+        # What the node has at all, rclpy's own included, the policy lets it have.
+        (profile,) = [p for p in allowed.iter("profile") if p.get("node") == name]
+
+        def permitted(verb: str, profile: Any = profile) -> set[str]:
+            return {full(str(rule.text)) for rules in profile if verb in rules.attrib for rule in rules}
+
+        where = (name, "/fast")
+        assert dict(observer.get_publisher_names_and_types_by_node(*where)).keys() <= permitted("publish")
+        assert dict(observer.get_subscriber_names_and_types_by_node(*where)).keys() <= permitted("subscribe")
+        assert dict(observer.get_service_names_and_types_by_node(*where)).keys() <= permitted("reply")
+    camera.kill()
 
 
 def test_camvid_over_dds_scores_as_offline(

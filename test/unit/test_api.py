@@ -126,6 +126,30 @@ def test_what_is_no_input_size_is_refused(size: Any, small_model: ModelManifest)
         rt.Segmenter(small_model, "torch", input_size=size)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"roi": (0, 0, 64)}, r"roi is \(0, 0, 64\): it must be four numbers"),
+        ({"roi": (0, 0, 64, 1)}, "width and height from 32 to 7680 px"),
+        ({"rotation": 45}, "rotation is 45: it must be 0, 90, 180 or 270"),
+    ],
+)
+def test_what_is_no_region_or_rotation_is_refused(
+    wrong: dict[str, Any], words: str, small_model: ModelManifest
+) -> None:
+    with pytest.raises(RtSegmentationError, match=words):
+        rt.Segmenter(small_model, "torch", **wrong)
+
+
+def test_a_region_and_a_rotation(segmenter: rt.Segmenter, image: np.ndarray, small_model: Any) -> None:
+    part = rt.Segmenter(small_model, "torch", "fp32", roi=(0, 0, 64, 48), rotation=180)
+    result = part(image)
+    assert result.labels.shape == image.shape[:2]
+    assert (result.labels[:48, :64] != 255).all() and (result.labels[48:] == 255).all()
+    turned = segmenter(image[:48, :64][::-1, ::-1]).labels
+    assert (result.labels[:48, :64] == turned[::-1, ::-1]).mean() > 0.9
+
+
 def test_results_can_be_compared_and_kept_in_sets(segmenter: rt.Segmenter, image: np.ndarray) -> None:
     first, second = segmenter([image, image])
     assert first != second and len({first, second}) == 2

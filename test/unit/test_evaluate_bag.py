@@ -28,12 +28,14 @@ from street_bags import (
 )
 
 from rt_segmentation.bags.reading import BagReader
+from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.evaluation.bag.job import Settings
 from rt_segmentation.evaluation.bag.report.wording import summary
 from rt_segmentation.evaluation.bag.run import evaluate_bags
 from rt_segmentation.evaluation.dataset import EvaluationError, segment_image
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.imaging.codec import encode_png
+from rt_segmentation.imaging.frame import Frame, Region
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.models import ModelManifest
 
@@ -108,6 +110,33 @@ def test_the_scores_are_those_of_the_same_frames_without_a_bag(
         for name in ("image", "overlay", "truth"):
             picture = cv2.imread(str(tmp_path / shown[name]))
             assert picture is not None and picture.shape == (120, 160, 3)
+
+
+def test_a_region_is_all_that_is_measured(bag: Path, small_model: ModelManifest, tmp_path: Path) -> None:
+    roi, rotation = Region(20, 30, 80, 60), 180
+    result = evaluate([bag], settings(small_model, tmp_path, roi=roi, rotation=rotation))
+    segmenter = Segmenter.build(small_model, "torch", "fp32")
+    segmenter.config = replace(segmenter.config, roi=roi, rotation=rotation)
+    matrix, counted, confidence = ConfusionMatrix(11), np.zeros(256, int), []
+    for i in range(FRAMES):
+        rgb, truth = street(i)
+        (found,) = segmenter.segment([Frame.from_rgb(rgb)], confidence=True)
+        matrix.update(truth[roi.slices], found.labels[roi.slices])
+        counted += np.bincount(found.labels[roi.slices].ravel(), minlength=256)
+        assert found.confidence is not None
+        confidence.append(found.confidence[roi.slices].mean() / 255)
+    (model,) = result["models"]
+    assert model["accuracy"]["confusion"] == matrix.counts.tolist()
+    shares = counted[:11] / counted.sum()
+    assert list(model["class_shares"].values()) == pytest.approx(shares.tolist())
+    assert [entry["confidence"] for entry in model["timeline"]] == pytest.approx(confidence)
+
+
+def test_a_region_that_the_images_do_not_hold_is_said(
+    bag: Path, small_model: ModelManifest, tmp_path: Path
+) -> None:
+    with pytest.raises(RtSegmentationError, match=r"roi is \[100, 0, 80, 60\], .*the image has 160x120 px"):
+        evaluate([bag], settings(small_model, tmp_path, roi=Region(100, 0, 80, 60)))
 
 
 def test_without_truth_there_is_confidence_and_the_least_confident_come_first(

@@ -92,6 +92,7 @@ def test_results_are_overwritten_only_when_that_is_asked_for(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (("--roi", "0", "0", "64", "5"), "--roi is 0 0 64 5: x and y must be 0 or more, width and height"),
         (("--model", "nobody"), "unknown model 'nobody'"),
         (("--engine", "steam"), "steam"),
         (("--fail-under-miou", "60"), "the threshold on the mean IoU is 60; it must be from 0 to 1"),
@@ -143,6 +144,7 @@ def test_thresholds_decide_the_exit_code(bag: Path, small_model: ModelManifest, 
     ("arguments", "sentence"),
     [
         (("--rate", "0"), "--rate is 0; it must be above 0"),
+        (("--roi", "0", "0", "64", "5"), "--roi is 0 0 64 5: x and y must be 0 or more, width and height"),
         (("--model", "nobody"), "unknown model 'nobody'"),
         (("--label-topic", "lies"), "the bag has no topic lies"),
     ],

@@ -74,6 +74,13 @@ def test_no_strings_is_the_empty_list(value: object) -> None:
     assert accept(named("cameras"), value) == []
 
 
+def test_an_empty_list_of_numbers_may_stand_for_something() -> None:
+    corner = Parameter("corner", [0, 0], "A corner.", empty=[0, 0])
+    for nothing in ([], None, [""]):
+        assert accept(corner, nothing) == [0, 0]
+    assert accept(corner, [1, 2]) == [1, 2]
+
+
 def test_own_check_is_asked_with_the_converted_value() -> None:
     asked: list[object] = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -14,10 +14,11 @@ pytest.importorskip("torch", reason="torch is not installed: no network to run")
 import torch
 
 from rt_segmentation.data.synthetic import StreetScene
-from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.errors import ImageError
+from rt_segmentation.imaging.frame import Frame, Region
 from rt_segmentation.inference.engines import Engine, EngineError
 from rt_segmentation.inference.network import load_network
-from rt_segmentation.inference.segmenter import Current, Segmenter, SegmenterConfig
+from rt_segmentation.inference.segmenter import KEPT_PLACEMENTS, Current, Segmenter, SegmenterConfig
 from rt_segmentation.models import ModelError, ModelManifest
 
 
@@ -95,6 +96,64 @@ def test_labels_and_confidence_are_argmax_and_softmax_of_the_logits(
     assert result.confidence.min() >= 255 // 11
     (unnormalised,) = segmenter.segment([frame])
     assert (unnormalised.labels != result.labels).mean() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("geometry", "network"),
+    [
+        ({"roi": Region(0, 60, 160, 60)}, (320, 120)),
+        ({"rotation": 90}, (88, 120)),
+        ({"roi": Region(0, 60, 160, 60), "rotation": 270}, (48, 120)),
+        ({"roi": Region(0, 0, 120, 60), "input_size": (64, 64), "letterbox": True}, (64, 64)),
+    ],
+)
+def test_the_network_sees_its_part_of_the_image_upright(
+    segmenter: Segmenter, geometry: dict[str, Any], network: tuple[int, int]
+) -> None:
+    frame = street(160, 120)
+    placed = Segmenter(replace(segmenter.config, **geometry))
+    (result,) = placed.segment([frame], confidence=True)
+    assert result.rgb.shape[:2] == network[::-1]
+    assert result.labels.shape == (120, 160) and result.confidence is not None
+    # As if somebody had cut and turned the image before, but for how a resize rounds.
+    roi = geometry.get("roi", Region(0, 0, 160, 120))
+    seen = np.rot90(frame.planes[0][roi.slices], {0: 0, 90: -1, 270: 1}[geometry.get("rotation", 0)])
+    alone = replace(segmenter.config, input_size=geometry.get("input_size", (0, 0)))
+    alone = replace(alone, letterbox=geometry.get("letterbox", False))
+    (cut,) = Segmenter(alone).infer([Frame.from_rgb(seen)])
+    assert np.abs(cut.rgb.astype(int) - result.rgb).max() <= 1
+    outside = np.ones((120, 160), bool)
+    outside[roi.slices] = False
+    assert (result.labels[outside] == 255).all() and (result.confidence[outside] == 0).all()
+    assert (result.labels[~outside] < 11).all()
+    assert result.overlay().shape == (120, 160, 3)
+
+
+def test_a_placement_is_made_once_for_all_frames_of_a_size(segmenter: Segmenter) -> None:
+    config = replace(segmenter.config, rotation=90)
+    first = config.placement(blank(160, 120))
+    assert config.placement(blank(160, 120)) is first
+    assert config.placement(blank(160, 120), (64, 64)) is not first
+    assert replace(config, rotation=0).placement(blank(160, 120)).rotation == 0
+    # However many sizes come, they take no more memory.
+    for width in range(160, 260):
+        assert config.placement(blank(width, 120)).image == (width, 120)
+    assert config.placement(blank(160, 120)) == first
+    assert len(config._placements) <= KEPT_PLACEMENTS
+
+
+def test_a_letterbox_is_for_a_fixed_size(segmenter: Segmenter) -> None:
+    config = replace(segmenter.config, letterbox=True)
+    placement = config.placement(blank(97, 61))
+    assert placement.content.size == placement.network
+
+
+def test_a_frame_without_the_region_is_refused_and_the_next_is_not(segmenter: Segmenter) -> None:
+    placed = Segmenter(replace(segmenter.config, roi=Region(100, 0, 100, 100)))
+    with pytest.raises(ImageError, match="it must lie within the image") as caught:
+        placed.segment([blank(160, 120)])
+    assert caught.value.reason == "roi_outside"
+    assert placed.segment([blank(200, 120)])[0].labels.shape == (120, 200)
 
 
 def test_confidence_is_made_only_when_asked_for(segmenter: Segmenter) -> None:

@@ -56,7 +56,14 @@ class Worker:
     ) -> None:
         throughput = settings.mode == THROUGHPUT
         parallel = (parallel or frames_at_once()) if throughput else settings.parallel_frames
-        self._models = Models(settings.models, settings.engine, settings.precision, parallel)
+        self._models = Models(
+            settings.models,
+            settings.engine,
+            settings.precision,
+            parallel,
+            settings.roi,
+            settings.rotation,
+        )
         self._stop = stopped or threading.Event()
 
     def evaluate(self, job: Job, progress: Progress = lambda _: None) -> BagState:

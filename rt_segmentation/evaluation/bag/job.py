@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rt_segmentation.evaluation.bag.state import BagState
 from rt_segmentation.evaluation.bag.throughput import engine_rate
 from rt_segmentation.evaluation.dataset import EvaluationError
-from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.frame import Frame, Region
 from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.labels import LabelSet
@@ -38,6 +38,8 @@ class Settings:
         write_bag, video: whether to write masks as a bag, overlays as an mp4.
         max_bins: bins of time kept of each bag.
         image_bits: how many bits 16-bit images use, or 'auto': then each bag's first images decide.
+        roi: the part of the images that the models see, and are measured on; None for all.
+        rotation: degrees clockwise by which the images are turned upright for the models.
     """
 
     models: tuple[str, ...]
@@ -55,6 +57,8 @@ class Settings:
     video: bool = False
     max_bins: int = 256
     image_bits: str = AUTO
+    roi: Region | None = None
+    rotation: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Job:
         """What a state must be of to be gone on with, as JSON's types."""
         asked = {key: value for key, value in vars(self.settings).items() if key != "out"}
         asked.update(models=list(self.settings.models), void_ids=list(self.settings.void_ids))
+        asked.update(roi=None if self.settings.roi is None else list(self.settings.roi))
         asked.update(labels=None if self.settings.labels is None else str(self.settings.labels))
         return {"path": str(self.path), **asked}
 
@@ -117,6 +122,7 @@ class Models:
         names: of models, or paths of manifests.
         engine, precision: as for `build_engine`.
         parallel: frames segmented concurrently.
+        roi, rotation: as in `SegmenterConfig`.
 
     Attributes:
         lanes: the segmenters of all models, once for each of these frames.
@@ -127,11 +133,21 @@ class Models:
         EvaluationError: as `find_models`.
     """
 
-    def __init__(self, names: Sequence[str], engine: str, precision: str, parallel: int = 1) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        engine: str,
+        precision: str,
+        parallel: int = 1,
+        roi: Region | None = None,
+        rotation: int = 0,
+    ) -> None:
         manifests = find_models(names)
         self.names = [manifest.name for manifest in manifests]
         self.labels: LabelSet = manifests[0].labels()
         built = [Segmenter.build(manifest, engine, precision, parallel=parallel) for manifest in manifests]
+        for segmenter in built:
+            segmenter.config = replace(segmenter.config, roi=roi, rotation=rotation)
         self.lanes = [built, *([s.sharing() for s in built] for _ in range(1, parallel))]
         self._engines: dict[tuple[int, tuple[int, int], bool], dict[str, Any]] = {}
 

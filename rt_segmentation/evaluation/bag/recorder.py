@@ -78,22 +78,25 @@ class Recorder:
         counts.inference.record(round(result.inference_ms * 1e6))
         if outcome.age_ns is not None:
             counts.age.record(outcome.age_ns)
+        # Of the rest of the image nothing is said, and nothing is counted.
+        seen = result.placement.region.slices
+        labels = result.labels[seen]
         # What is no class is counted in the last place.
-        by_id = np.bincount(result.labels.ravel(), minlength=256)
+        by_id = np.bincount(labels.ravel(), minlength=256)
         counts.pixels[:-1] = by_id[: self._num_classes]
         counts.pixels[-1] = by_id[self._num_classes :].sum()
         if result.confidence is not None:
-            counts.confidence_sum = int(result.confidence.sum())
-            counts.confidence_pixels = result.confidence.size
-        if model.previous is not None and model.previous.shape == result.labels.shape:
-            counts.same_pixels = int(np.count_nonzero(model.previous == result.labels))
-            counts.compared_pixels = result.labels.size
-        model.previous = result.labels
+            counts.confidence_sum = int(result.confidence[seen].sum())
+            counts.confidence_pixels = labels.size
+        if model.previous is not None and model.previous.shape == labels.shape:
+            counts.same_pixels = int(np.count_nonzero(model.previous == labels))
+            counts.compared_pixels = labels.size
+        model.previous = labels
         truth = self._truth(outcome.source, result.labels.shape)
         if truth is not None:
             matrix = ConfusionMatrix(self._num_classes)
             # A mask with a void class where there is another one is wrong, and no class's false positive.
-            matrix.update(truth, self._ids(result.labels))
+            matrix.update(truth[seen], self._ids(labels))
             counts.confusion, counts.labelled = matrix.counts, 1
         self._galleries[outcome.model].offer(
             (self._number, outcome.source.index, time_ns / 1e9),

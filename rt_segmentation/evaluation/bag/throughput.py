@@ -56,6 +56,8 @@ def segment(model: int, segmenter: Segmenter, decoded: Decoded, confidence: bool
     started = time.perf_counter_ns()
     try:
         (result,) = segmenter.segment([decoded.frame], confidence)
+    except ImageError as error:
+        return Dropped(model, decoded.source, error.reason, str(error))
     except Exception as error:
         return Dropped(model, decoded.source, "failed", f"{type(error).__name__}: {error}")
     latency_ns = decoded.duration_ns + time.perf_counter_ns() - started

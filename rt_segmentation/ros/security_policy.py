@@ -1,0 +1,64 @@
+"""The SROS2 policy: what each node may publish, subscribe to and answer, made from the table of topics."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from rt_segmentation.ros.topics import TOPICS, Topic
+
+ENCLAVE = "/rt_segmentation"
+# What rclpy gives every node; services that a distribution lacks do no harm.
+_PARAMETER_SERVICES = (
+    "~/describe_parameters",
+    "~/get_parameter_types",
+    "~/get_parameters",
+    "~/get_type_description",
+    "~/list_parameters",
+    "~/set_parameters",
+    "~/set_parameters_atomically",
+)
+_LIFECYCLE_SERVICES = (
+    "~/change_state",
+    "~/get_available_states",
+    "~/get_available_transitions",
+    "~/get_state",
+    "~/get_transition_graph",
+)
+_LIFECYCLE_NODES = ("segmentation_node",)
+_COMMON_OUTPUTS = ("/parameter_events", "/rosout")
+_COMMON_INPUTS = ("/clock", "/parameter_events")
+
+
+def policy() -> str:
+    """The content of `config/sros2/rt_segmentation.policy.xml`: SROS2's policy, version 0.2.0.
+
+    An enclave a node, named as the node is, in namespace ``/``. Names are those before a remap.
+    """
+    root = ElementTree.Element("policy", version="0.2.0")
+    enclaves = ElementTree.SubElement(root, "enclaves")
+    for node, topics in TOPICS.items():
+        enclave = ElementTree.SubElement(enclaves, "enclave", path=f"{ENCLAVE}/{node}")
+        profiles = ElementTree.SubElement(enclave, "profiles")
+        profile = ElementTree.SubElement(profiles, "profile", ns="/", node=node)
+        lifecycle = node in _LIFECYCLE_NODES
+        outputs = _COMMON_OUTPUTS + (("~/transition_event",) if lifecycle else ())
+        _rules(profile, "publish", "topic", _names(topics, False) + outputs)
+        _rules(profile, "subscribe", "topic", _names(topics, True) + _COMMON_INPUTS)
+        services = _PARAMETER_SERVICES + (_LIFECYCLE_SERVICES if lifecycle else ())
+        _rules(profile, "reply", "service", services)
+    ElementTree.indent(root)
+    head = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        "<!-- Made by `rt_seg topics sros2`. Where a topic is remapped, write its new name here. -->\n"
+    )
+    return head + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _names(topics: tuple[Topic, ...], is_input: bool) -> tuple[str, ...]:
+    return tuple(topic.name for topic in topics if topic.is_input == is_input)
+
+
+def _rules(profile: ElementTree.Element, verb: str, kind: str, names: tuple[str, ...]) -> None:
+    rules = ElementTree.SubElement(profile, f"{kind}s", {verb: "ALLOW"})
+    for name in sorted(names):
+        ElementTree.SubElement(rules, kind).text = name

@@ -1,0 +1,192 @@
+"""The nodes' topics as data: publishers, documentation and security policy are made from one table.
+
+rclpy is only touched where a topic is made: the documentation can be made where ROS is not installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+    from rclpy.publisher import Publisher
+    from rclpy.qos import QoSProfile
+
+INPUT_DEPTH = 5
+"""The callback only hands a message over, so a few places bridge the moments in which the executor is busy
+with a parameter call; the slot behind the callback is the queue of one."""
+
+
+@dataclass(frozen=True)
+class Qos:
+    """Quality of service of a publisher; reliable, which serves best-effort subscribers as well.
+
+    Attributes:
+        depth: messages kept for a slow subscriber.
+        latched: whether the last one is kept for subscribers that come later (transient local).
+    """
+
+    depth: int
+    latched: bool = False
+
+    def __str__(self) -> str:
+        return f"reliable, {'latched, ' if self.latched else ''}depth {self.depth}"
+
+    def profile(self) -> QoSProfile:
+        """As rclpy has it."""
+        from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+        durability = DurabilityPolicy.TRANSIENT_LOCAL if self.latched else DurabilityPolicy.VOLATILE
+        return QoSProfile(depth=self.depth, reliability=ReliabilityPolicy.RELIABLE, durability=durability)
+
+
+EACH_FRAME = Qos(5)
+LATCHED = Qos(1, latched=True)
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic of a node.
+
+    Attributes:
+        name: as in the code: relative, private with ``~/``, or absolute; all can be remapped.
+        type: as ``ros2 topic list -t`` shows it.
+        qos: what it is published with, or in words.
+        when: it is published, or subscribed to.
+        text: one sentence that says what is on it.
+        encoding: of an image's pixels, or ``png`` or ``jpeg``.
+        is_input: whether the node subscribes to it.
+    """
+
+    name: str
+    type: str
+    qos: Qos | str
+    when: str
+    text: str
+    encoding: str = ""
+    is_input: bool = False
+
+    @property
+    def key(self) -> str:
+        """The name without the node's before it."""
+        return self.name.removeprefix("~/")
+
+    def message_type(self) -> Any:
+        """The class of its messages.
+
+        Raises:
+            ImportError: the package of messages is not installed.
+        """
+        package, _, name = self.type.split("/")
+        return getattr(importlib.import_module(f"{package}.msg"), name)
+
+
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+_AS_CAMERA = f"as the publisher's, depth {INPUT_DEPTH}"
+_LISTENED = "each frame, while somebody subscribes"
+
+FRAME_OUTPUTS = (
+    Topic("~/label", IMAGE, EACH_FRAME, _LISTENED, "A class id a pixel, 255 is unlabelled.", "mono8"),
+    Topic("~/confidence", IMAGE, EACH_FRAME, _LISTENED, "The top class's probability x 255.", "mono8"),
+    Topic("~/color", IMAGE, EACH_FRAME, _LISTENED, "The labels in their classes' colours.", "rgb8"),
+    Topic("~/overlay", IMAGE, EACH_FRAME, _LISTENED, "The colours over the camera's image.", "rgb8"),
+    Topic("~/label/compressed", COMPRESSED, EACH_FRAME, _LISTENED, "The labels, lossless.", "png"),
+    Topic("~/color/compressed", COMPRESSED, EACH_FRAME, _LISTENED, "The colours.", "jpeg"),
+    Topic("~/overlay/compressed", COMPRESSED, EACH_FRAME, _LISTENED, "The overlay.", "jpeg"),
+    Topic(
+        "~/camera_info",
+        CAMERA_INFO,
+        EACH_FRAME,
+        "each frame, while somebody subscribes and a calibration has come",
+        "The calibration of the masks: the camera's, scaled, and cut where they show a region alone.",
+    ),
+    Topic(
+        "~/latency_ms",
+        "std_msgs/msg/Float64",
+        EACH_FRAME,
+        "each frame whose stamp is of the node's clock, while somebody subscribes",
+        "From the stamp to the end of publishing.",
+    ),
+)
+LABEL_INFO = Topic(
+    "~/label_info",
+    "vision_msgs/msg/LabelInfo",
+    LATCHED,
+    "once the model is loaded, where vision_msgs is installed",
+    "The names of the classes.",
+)
+DIAGNOSTICS = Topic(
+    "/diagnostics",
+    "diagnostic_msgs/msg/DiagnosticArray",
+    EACH_FRAME,
+    "once per second",
+    "Rates, latencies by stage, every drop by reason, the engine in use.",
+)
+SEGMENTATION = (
+    Topic(
+        "image",
+        IMAGE,
+        _AS_CAMERA,
+        "while somebody subscribes to the results, with `image_transport: raw`",
+        "The camera's images.",
+        is_input=True,
+    ),
+    Topic(
+        "image/compressed",
+        COMPRESSED,
+        _AS_CAMERA,
+        "while somebody subscribes to the results, with `image_transport: compressed`",
+        "The camera's images; a remap of `image` moves this one.",
+        is_input=True,
+    ),
+    Topic(
+        "camera_info",
+        CAMERA_INFO,
+        _AS_CAMERA,
+        "while somebody subscribes to `~/camera_info`",
+        "The camera's calibration.",
+        is_input=True,
+    ),
+    *FRAME_OUTPUTS,
+    LABEL_INFO,
+    DIAGNOSTICS,
+)
+_SET = "by `reliability` and `queue_depth`"
+CAMERA = (
+    Topic("image", IMAGE, _SET, "each frame, with `image_transport: raw`", "The images."),
+    Topic(
+        "image/compressed",
+        COMPRESSED,
+        _SET,
+        "each frame, with `image_transport: compressed`",
+        "The images; a remap of `image` moves this one.",
+        "jpeg",
+    ),
+    Topic("camera_info", CAMERA_INFO, _SET, "each frame", "The calibration of the images."),
+    Topic("label", IMAGE, _SET, "each frame, where the source has labels", "The true labels.", "mono8"),
+)
+TOPICS: dict[str, tuple[Topic, ...]] = {"segmentation_node": SEGMENTATION, "camera_node": CAMERA}
+"""By node."""
+
+
+def publisher(node: Node, topic: Topic) -> Publisher[Any]:
+    """Make a topic's publisher.
+
+    Raises:
+        ImportError: the package of its messages is not installed.
+    """
+    assert isinstance(topic.qos, Qos)
+    return node.create_publisher(topic.message_type(), topic.name, topic.qos.profile())
+
+
+def to_markdown(topics: tuple[Topic, ...]) -> str:
+    """Return a table of the topics for the documentation."""
+    rows = ["| topic | type | quality of service | when | meaning |", "|---|---|---|---|---|"]
+    for topic in topics:
+        kind = f"`{topic.type.replace('/msg/', '/')}`" + (f", {topic.encoding}" if topic.encoding else "")
+        direction = "in" if topic.is_input else "out"
+        rows.append(f"| `{topic.name}` ({direction}) | {kind} | {topic.qos} | {topic.when} | {topic.text} |")
+    return "\n".join(rows) + "\n"
