@@ -1,0 +1,170 @@
+"""Groups of classes: the few that a robot tells apart, made of a model's many."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.labels import (
+    IGNORE_ID,
+    LabelClass,
+    LabelSet,
+    label_set_names,
+    load_label_set,
+)
+from rt_segmentation.resources import share_dir
+
+FOLDER = "groups"
+
+
+class GroupsError(RtSegmentationError, ValueError):
+    """Groups that cannot be found, read or made of a label set; the message names the file."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """Groups made of one label set's classes.
+
+    Attributes:
+        label_set: the groups as classes; their ids are 0, 1, 2, … in the file's order.
+        lookup: group id by class id, uint8 (256,); 255 for classes of no group and ids without a class.
+    """
+
+    label_set: LabelSet
+    lookup: np.ndarray
+
+    def apply(self, labels: np.ndarray) -> np.ndarray:
+        """Group ids of a label image, uint8 of the same shape."""
+        return self.lookup[labels]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group as its file has it; without a color it gets that of its first class."""
+
+    name: str
+    classes: tuple[str, ...]
+    color: tuple[int, int, int] | None
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups of classes by name.
+
+    One file serves several label sets: of a group's classes those count that the label set at hand has.
+
+    Attributes:
+        name: as the file gives it, or the file's stem.
+        groups: in the order of their ids.
+        path: where they were read.
+    """
+
+    name: str
+    groups: tuple[Group, ...]
+    path: Path
+
+    def of(self, label_set: LabelSet) -> Grouping:
+        """Make the groups of a label set's classes.
+
+        Raises:
+            GroupsError: a group has none of its classes, or names a class that neither it nor a label set of
+                the package has.
+        """
+        lookup = np.full(256, IGNORE_ID, np.uint8)
+        classes = []
+        for number, group in enumerate(self.groups):
+            members = [c for name in group.classes for c in label_set.classes if c.name == name]
+            self._check_names(group, label_set)
+            if not members:
+                raise GroupsError(
+                    f"groups {self.path}: '{group.name}' has no class of label set '{label_set.name}', which"
+                    f" has {', '.join(label_set.names)}"
+                )
+            lookup[[c.id for c in members]] = number
+            classes.append(LabelClass(number, group.name, group.color or members[0].color, group.name))
+        return Grouping(LabelSet(f"{label_set.name}/{self.name}", tuple(classes)), lookup)
+
+    def _check_names(self, group: Group, label_set: LabelSet) -> None:
+        for name in group.classes:
+            if name not in label_set.names and name not in _known_classes():
+                near = difflib.get_close_matches(name, [*label_set.names, *sorted(_known_classes())], 1)
+                raise GroupsError(
+                    f"groups {self.path}: '{group.name}' names the class '{name}', which label set"
+                    f" '{label_set.name}' does not have; "
+                    + (f"did you mean '{near[0]}'?" if near else f"it has {', '.join(label_set.names)}")
+                )
+
+
+@cache
+def _known_classes() -> frozenset[str]:
+    """Names of all classes of the label sets that come with the package."""
+    return frozenset(name for s in label_set_names() for name in load_label_set(s).names)
+
+
+def groups_names() -> list[str]:
+    """Names of the groups that come with the package."""
+    return sorted(p.stem for p in (share_dir() / "config" / "labels" / FOLDER).glob("*.yaml"))
+
+
+def load_groups(name_or_path: str | Path) -> Groups:
+    """Read groups by their name (`driving`) or from a YAML file of the user's.
+
+    The file has a mapping ``groups`` from each group's name to a list of class names, or to a mapping with
+    ``classes`` and ``color: [R, G, B]``.
+
+    Raises:
+        GroupsError: there are none of that name, or the file does not describe groups.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.suffix not in (".yaml", ".yml"):
+        path = share_dir() / "config" / "labels" / FOLDER / f"{name_or_path}.yaml"
+        if path.name != f"{name_or_path}.yaml" or not path.is_file():
+            raise GroupsError(
+                f"unknown groups '{name_or_path}'; there are {', '.join(groups_names())},"
+                " or give the path of a .yaml file"
+            )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise GroupsError(f"groups {path} cannot be read: {error}") from error
+    entries = content.get("groups") if isinstance(content, dict) else None
+    if not isinstance(entries, dict) or not 1 <= len(entries) <= IGNORE_ID:
+        raise GroupsError(f"groups {path}: 'groups' must map 1 to {IGNORE_ID} names to lists of classes")
+    groups = tuple(_group(str(name), entry, path) for name, entry in entries.items())
+    owner: dict[str, str] = {}
+    for group in groups:
+        for name in group.classes:
+            if owner.setdefault(name, group.name) != group.name:
+                raise GroupsError(
+                    f"groups {path}: class '{name}' is in '{owner[name]}' and in '{group.name}'; it can be in"
+                    " one group"
+                )
+    return Groups(str(content.get("name", path.stem)), groups, path)
+
+
+def _group(name: str, entry: Any, path: Path) -> Group:
+    classes, color = entry, None
+    if isinstance(entry, Mapping):
+        if unknown := sorted(set(map(str, entry)) - {"classes", "color"}):
+            raise GroupsError(
+                f"groups {path}: '{name}' has the key '{unknown[0]}'; it can have classes, color"
+            )
+        classes, color = entry.get("classes"), entry.get("color")
+    if not isinstance(classes, list) or not classes or not all(isinstance(c, str) for c in classes):
+        raise GroupsError(f"groups {path}: '{name}' must be a list of class names, it is {classes!r}")
+    if color is None:
+        return Group(name, tuple(classes), None)
+    is_color = isinstance(color, list) and len(color) == 3
+    if not is_color or not all(type(v) is int and 0 <= v <= 255 for v in color):
+        raise GroupsError(
+            f"groups {path}: the color of '{name}' is {color!r}; it must be [R, G, B], 0 to 255"
+        )
+    return Group(name, tuple(classes), (color[0], color[1], color[2]))
