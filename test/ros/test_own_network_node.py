@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,16 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
-from node_under_test import Feeder, NodeUnderTest
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+from support.node_under_test import Feeder, NodeUnderTest
 
 import rt_segmentation as rt
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.models import ModelManifest, save_model
 from rt_segmentation.ros.messages import image_message
 
-UNIT_TESTS = Path(__file__).resolve().parents[1] / "unit"
-PLACE = "depthwise_network:Depthwise"
+PLACE = "support.depthwise_network:Depthwise"
 
 
 def test_its_masks_are_those_made_offline(
@@ -30,9 +28,7 @@ def test_its_masks_are_those_made_offline(
 ) -> None:
     import torch
 
-    monkeypatch.syspath_prepend(str(UNIT_TESTS))
     monkeypatch.setenv("RT_SEG_NETWORKS", PLACE)
-    monkeypatch.setenv("PYTHONPATH", ":".join(filter(None, sys.path)))
     from rt_segmentation.networks import build_network
 
     torch.manual_seed(1)

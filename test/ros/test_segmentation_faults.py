@@ -16,9 +16,9 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
-from node_under_test import ENGINE, Feeder, NodeUnderTest, offline, pixels  # type: ignore[import-not-found]
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Float64
+from support.node_under_test import ENGINE, Feeder, NodeUnderTest, offline, pixels
 
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.imaging.codec import decode_compressed, encode_jpeg

@@ -12,7 +12,10 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
-from node_under_test import (  # type: ignore[import-not-found]
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Float64, Header
+from support.node_under_test import (
     CAMERA,
     ENGINE,
     RELIABLE,
@@ -22,9 +25,6 @@ from node_under_test import (  # type: ignore[import-not-found]
     ros_args,
     stamp,
 )
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Float64, Header
 
 from rt_segmentation.data.camvid import CamVid
 from rt_segmentation.data.synthetic import StreetScene
@@ -63,7 +63,7 @@ def node(stage: Any, small_model: ModelManifest) -> NodeUnderTest:
 @pytest.fixture(scope="module")
 def slow_node(stage: Any, small_model: ModelManifest) -> NodeUnderTest:
     """Slow: the network's input is sixteen times larger."""
-    size = {"input_width": 640, "input_height": 480}
+    size: dict[str, Any] = {"input_width": 640, "input_height": 480}
     return NodeUnderTest(stage.spawn, stage.observer, "/slow", small_model, **size)
 
 

@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from sleeping_engine_node import SleepingEngine  # type: ignore[import-not-found]
 
 from rt_segmentation.inference.engines import ENGINES
+from support.sleeping_engine_node import SleepingEngine
 
 
-class GatedEngine(SleepingEngine):  # type: ignore[misc]
+class GatedEngine(SleepingEngine):
     """Says what it does."""
 
     name = "gated"

@@ -16,8 +16,8 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
 import torch
-from depthwise_network import Coarse, Depthwise
-from tiny_recipe import RECIPE
+from support.depthwise_network import Coarse, Depthwise
+from support.tiny_recipe import RECIPE
 from torch import nn
 
 import rt_segmentation as rt
@@ -33,7 +33,7 @@ from rt_segmentation.training.module import SegmentationModule
 from rt_segmentation.training.recipe import Loss, Recipe
 from rt_segmentation.training.settings import read_settings
 
-PLACE = "depthwise_network:Depthwise"
+PLACE = "support.depthwise_network:Depthwise"
 
 
 @pytest.fixture(autouse=True)
@@ -212,12 +212,12 @@ def test_a_fault_in_a_network_of_the_users_is_not_blamed_on_the_package(
     assert f"a fault of your network ({PLACE}) or of rt_segmentation" in capsys.readouterr().err
 
 
-class Pair(Depthwise):  # type: ignore[misc]
+class Pair(Depthwise):
     def forward(self, images: torch.Tensor) -> Any:
         return tuple(super().forward(images).values())
 
 
-class OneMore(Depthwise):  # type: ignore[misc]
+class OneMore(Depthwise):
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes + 1)
 
