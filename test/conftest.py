@@ -39,8 +39,9 @@ def shared_data() -> Path:
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> ModelManifest:
     """A quick ENet for 160x120 with random weights of a fixed seed, which finds every class in a street."""
     torch = pytest.importorskip("torch", reason="torch is not installed: no network to run")
+    from support.models import save_untrained
+
     from rt_segmentation.data.synthetic import StreetScene
-    from rt_segmentation.models import ModelManifest, save_model
     from rt_segmentation.networks import build_network
 
     torch.manual_seed(0)
@@ -58,18 +59,4 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> ModelManifest:
         weight, bias = list(network.parameters())[-2:]
         weight.div_(spread.view(1, -1, 1, 1))
         bias.copy_((bias - mean) / spread)
-    state = {key: value for key, value in network.state_dict().items() if not key.endswith("batches_tracked")}
-    manifest = ModelManifest(
-        path=tmp_path_factory.mktemp("models") / "small.yaml",
-        name="small",
-        network="enet",
-        label_set="camvid11",
-        width=160,
-        height=120,
-        weights="small.safetensors",
-        sha256="",
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        gmacs=0.14,
-        license="none: random weights",
-    )
-    return save_model(manifest, {key: value.numpy() for key, value in state.items()})
+    return save_untrained(tmp_path_factory.mktemp("models") / "small.yaml", network, "enet", (160, 120))

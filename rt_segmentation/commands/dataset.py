@@ -21,7 +21,6 @@ from rt_segmentation.models import write_atomically
 BAR_WIDTH = 30
 NAME_WIDTH = 22
 SAMPLES = 6
-OPACITY = 0.5
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -84,7 +83,7 @@ def write_samples(dataset: SegmentationDataset, path: Path) -> None:
         except DatasetError:
             continue
         labels = colorize(sample.labels, palette)
-        both = overlay(sample.image, sample.labels, palette, OPACITY)
+        both = overlay(sample.image, sample.labels, palette)
         rows.append([(sample.name, sample.image), ("labels", labels), ("overlay", both)])
     if rows:
         path.parent.mkdir(parents=True, exist_ok=True)

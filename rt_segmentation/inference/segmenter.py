@@ -11,7 +11,7 @@ import numpy as np
 from rt_segmentation.imaging.codec import MAX_SIDE_PX, MIN_SIDE_PX
 from rt_segmentation.imaging.convert import resize_confidence, resize_labels, to_rgb
 from rt_segmentation.imaging.frame import Frame
-from rt_segmentation.imaging.render import colorize, overlay
+from rt_segmentation.imaging.render import OPACITY, colorize, overlay
 from rt_segmentation.inference.engines import Engine, build_engine
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.inference.sizes import Seen, Sizes
@@ -61,7 +61,7 @@ class Segmentation:
         """Return the labels in their classes' colours, uint8 (H, W, 3) RGB, of the labels' size."""
         return colorize(self.labels, self.label_set.palette())
 
-    def overlay(self, opacity: float = 0.5) -> np.ndarray:
+    def overlay(self, opacity: float = OPACITY) -> np.ndarray:
         """Lay the classes' colours over the camera's image.
 
         Args:

@@ -13,11 +13,11 @@ pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+from support.models import save_untrained
 from support.node_under_test import Feeder, NodeUnderTest
 
 import rt_segmentation as rt
 from rt_segmentation.data.synthetic import StreetScene
-from rt_segmentation.models import ModelManifest, save_model
 from rt_segmentation.ros.messages import image_message
 
 PLACE = "support.depthwise_network:Depthwise"
@@ -32,24 +32,7 @@ def test_its_masks_are_those_made_offline(
     from rt_segmentation.networks import build_network
 
     torch.manual_seed(1)
-    network = build_network(PLACE, 11)
-    state = {k: v.numpy() for k, v in network.state_dict().items() if not k.endswith("batches_tracked")}
-    manifest = save_model(
-        ModelManifest(
-            path=tmp_path / "own.yaml",
-            name="own",
-            network=PLACE,
-            label_set="camvid11",
-            width=160,
-            height=120,
-            weights="own.safetensors",
-            sha256="",
-            parameters=sum(p.numel() for p in network.parameters()),
-            gmacs=0.1,
-            license="none: random weights",
-        ),
-        state,
-    )
+    manifest = save_untrained(tmp_path / "own.yaml", build_network(PLACE, 11), PLACE, (160, 120))
     node = NodeUnderTest(stage.spawn, stage.observer, "/own", manifest)
     labels = listen(Image, node.topic("label"))
     image = StreetScene(0, 160, 120).render(0.0)[0]
