@@ -75,7 +75,8 @@ setup(
         "test": [
             "mcap-ros2-support>=0.5",
             "mypy>=1.8",
-            "pytest>=6.2,<9",
+            "pytest>=7,<9",
+            "pytest-xdist>=3.7",
             "ruff>=0.9",
             "setuptools>=70.1",
             "types-PyYAML",

@@ -21,6 +21,37 @@ if TYPE_CHECKING:
     from rt_segmentation.models import ModelManifest
 
 
+# Files of a minute or more, in the order in which workers that run side by side begin with them: so none of
+# them is left with one when the others are done.
+LONG = (
+    "test_segmentation_node.py",
+    "test_training.py",
+    "test_segmentation_lifecycle.py",
+    "test_engines.py",
+    "test_benchmark.py",
+    "test_segmentation_faults.py",
+    "test_bag_realtime.py",
+    "test_evaluate_bag.py",
+    "test_launch.py",
+    "test_benchmark_node.py",
+    "test_node_without_torch.py",
+    "test_networks.py",
+    "test_start_and_end.py",
+    "test_evaluate_bag_fleet.py",
+    "test_camera_node.py",
+    "test_int8.py",
+    "test_frozen_node.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest files first, where `pytest -n` shares them among workers."""
+    if config.getoption("numprocesses", None):
+        places = {name: place for place, name in enumerate(LONG)}
+        items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+
+
 def find_shared_data() -> Path:
     """`RTSEG_DATA`, or `shared/data` beside the repository: third-party data that may be absent."""
     given = os.environ.get("RTSEG_DATA")
