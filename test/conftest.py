@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rt_segmentation.models import ModelManifest
 
 
-# Files of a minute or more, in the order in which workers that run side by side begin with them: so none of
-# them is left with one when the others are done.
+# The longest files. Processes that run concurrently begin with these, in this order: so none of them is left
+# with one when the others are done.
 LONG = (
     "test_segmentation_node.py",
     "test_training.py",
@@ -45,9 +45,9 @@ LONG = (
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The longest files first, where `pytest -n` shares them among workers."""
-    if config.getoption("numprocesses", None):
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, where `pytest -n` shares them among processes."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
         places = {name: place for place, name in enumerate(LONG)}
         items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
 
