@@ -22,7 +22,8 @@ from std_msgs.msg import Float64
 from support.node_under_test import ENGINE, Feeder, NodeUnderTest, offline, pixels
 
 from rt_segmentation.data.synthetic import StreetScene
-from rt_segmentation.imaging.codec import ImageError, decode_compressed, encode_jpeg
+from rt_segmentation.imaging.codec import decode_compressed, encode_jpeg
+from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.render import colorize, overlay
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.models import ModelManifest
