@@ -14,8 +14,8 @@ CONSTRAINTS := $(if $(ROS),.venv/constraints-$(ROS).txt,constraints.txt)
 JAZZY := .venv-jazzy
 JAZZY_EXTRAS := torch,openvino,onnxruntime,export,bags,ros
 
-# Tests in so many processes at once, each with one thread of its own; a file's tests stay together, as they
-# share nodes and models. More than cores pay little, and each may take 2 GB.
+# Tests run in so many processes, each with one thread; those of a file stay together, as they share nodes and
+# models. More processes than cores gain little, and each may take 2 GB.
 JOBS ?= 2
 PYTEST := -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile --no-loadscope-reorder)
 
