@@ -55,6 +55,11 @@ endif
 test: lint ## checks of style and types, then all tests but the long ones; JOBS=n: in n processes, 2
 	$(BIN)/python $(PYTEST)
 
+# Apart from `test`: on Python 3.11 it takes a third more of the processor's time.
+.PHONY: coverage
+coverage: $(INSTALLED) ## which lines the tests run, in a table; the processes of nodes are not counted
+	$(BIN)/python $(PYTEST) --cov=rt_segmentation --cov-report=term:skip-covered
+
 test-long: $(INSTALLED) ## the tests that take minutes
 	$(BIN)/python -m pytest -m long
 
@@ -70,7 +75,7 @@ clean: ## remove .venv, .venv-jazzy and all that is built; needed when ROS 2 is 
 	rm -rf .venv $(JAZZY) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find rt_segmentation test -name __pycache__ -prune -exec rm -rf {} +
 
-test test-jazzy test-long: export ROS_AUTOMATIC_DISCOVERY_RANGE = LOCALHOST
+coverage test test-jazzy test-long: export ROS_AUTOMATIC_DISCOVERY_RANGE = LOCALHOST
 
 $(INSTALLED): setup.py $(if $(ROS),,constraints.txt)
 	$(PYTHON) -m venv $(if $(ROS),--system-site-packages) .venv

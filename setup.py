@@ -76,6 +76,7 @@ setup(
             "mcap-ros2-support>=0.5",
             "mypy>=1.8",
             "pytest>=7,<9",
+            "pytest-cov>=5",
             "pytest-xdist>=3.7",
             "ruff>=0.9",
             "setuptools>=70.1",
