@@ -21,6 +21,37 @@ if TYPE_CHECKING:
     from rt_segmentation.models import ModelManifest
 
 
+# The longest files. Processes that run concurrently begin with these, in this order: so none of them is left
+# with one when the others are done.
+LONG = (
+    "test_segmentation_node.py",
+    "test_training.py",
+    "test_segmentation_lifecycle.py",
+    "test_engines.py",
+    "test_benchmark.py",
+    "test_segmentation_faults.py",
+    "test_bag_realtime.py",
+    "test_evaluate_bag.py",
+    "test_launch.py",
+    "test_benchmark_node.py",
+    "test_node_without_torch.py",
+    "test_networks.py",
+    "test_start_and_end.py",
+    "test_evaluate_bag_fleet.py",
+    "test_camera_node.py",
+    "test_int8.py",
+    "test_frozen_node.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, where `pytest -n` shares them among processes."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        places = {name: place for place, name in enumerate(LONG)}
+        items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+
+
 def find_shared_data() -> Path:
     """`RTSEG_DATA`, or `shared/data` beside the repository: third-party data that may be absent."""
     given = os.environ.get("RTSEG_DATA")
@@ -39,8 +70,9 @@ def shared_data() -> Path:
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> ModelManifest:
     """A quick ENet for 160x120 with random weights of a fixed seed, which finds every class in a street."""
     torch = pytest.importorskip("torch", reason="torch is not installed: no network to run")
+    from support.models import save_untrained
+
     from rt_segmentation.data.synthetic import StreetScene
-    from rt_segmentation.models import ModelManifest, save_model
     from rt_segmentation.networks import build_network
 
     torch.manual_seed(0)
@@ -58,18 +90,4 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> ModelManifest:
         weight, bias = list(network.parameters())[-2:]
         weight.div_(spread.view(1, -1, 1, 1))
         bias.copy_((bias - mean) / spread)
-    state = {key: value for key, value in network.state_dict().items() if not key.endswith("batches_tracked")}
-    manifest = ModelManifest(
-        path=tmp_path_factory.mktemp("models") / "small.yaml",
-        name="small",
-        network="enet",
-        label_set="camvid11",
-        width=160,
-        height=120,
-        weights="small.safetensors",
-        sha256="",
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        gmacs=0.14,
-        license="none: random weights",
-    )
-    return save_model(manifest, {key: value.numpy() for key, value in state.items()})
+    return save_untrained(tmp_path_factory.mktemp("models") / "small.yaml", network, "enet", (160, 120))

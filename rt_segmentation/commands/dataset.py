@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 BAR_WIDTH = 30
 NAME_WIDTH = 22
 SAMPLES = 6
-OPACITY = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +102,7 @@ def write_samples(dataset: SegmentationDataset, path: Path) -> None:
         except DatasetError:
             continue
         labels = colorize(sample.labels, palette)
-        both = overlay(sample.image, sample.labels, palette, OPACITY)
+        both = overlay(sample.image, sample.labels, palette)
         rows.append([(sample.name, sample.image), ("labels", labels), ("overlay", both)])
     if rows:
         path.parent.mkdir(parents=True, exist_ok=True)

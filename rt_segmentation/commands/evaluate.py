@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 BAR_WIDTH = 30
 NAME_WIDTH = 22
 PICTURES_OF_EACH = 3
-OPACITY = 0.5
 MEANS = ("mean_iou", "iiou", "mean_category_iou", "mean_category_iiou")
 AVERAGES = ("class_average", "global_average", "image_dice")
 
@@ -118,7 +117,7 @@ def write_pictures(segmenter: Segmenter, dataset: SegmentationDataset, report: R
                     (f"{sample.name}: {report.frame_scores[index]:.3f}", sample.image),
                     ("truth", colorize(sample.labels, palette)),
                     ("prediction", colorize(predicted, palette)),
-                    ("overlay", overlay(sample.image, predicted, palette, OPACITY)),
+                    ("overlay", overlay(sample.image, predicted, palette)),
                 ]
             )
         if rows:

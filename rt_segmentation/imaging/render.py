@@ -12,6 +12,8 @@ from rt_segmentation.imaging.buffers import check_out
 
 IGNORE_ID = 255
 """The id of an unlabelled pixel."""
+OPACITY = 0.5
+"""Of colours over an image: both are seen well."""
 
 
 def colorize(
@@ -46,7 +48,7 @@ def overlay(
     rgb: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.uint8],
     palette_rgb: npt.NDArray[np.uint8],
-    opacity: float,
+    opacity: float = OPACITY,
     out: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Lays the classes' colours over an image; unlabelled pixels show the image as it is.

@@ -10,7 +10,7 @@ import numpy as np
 
 from rt_segmentation.imaging.frame import Frame, Region
 from rt_segmentation.imaging.placement import INPUT, Placement, place, region_of, turn, width_for
-from rt_segmentation.imaging.render import colorize, overlay
+from rt_segmentation.imaging.render import OPACITY, colorize, overlay
 from rt_segmentation.inference.engines import Engine, build_engine
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.inference.sizes import Seen, Sizes
@@ -59,7 +59,7 @@ class Segmentation:
         """Return the labels in their classes' colours, uint8 (H, W, 3) RGB, of the labels' size."""
         return colorize(self.labels, self.label_set.palette())
 
-    def overlay(self, opacity: float = 0.5) -> np.ndarray:
+    def overlay(self, opacity: float = OPACITY) -> np.ndarray:
         """Lay the classes' colours over the camera's image, or over the part of it that the mask covers.
 
         Args:

@@ -12,7 +12,6 @@ from rt_segmentation.training.run import Training, quieten_lightning
 from rt_segmentation.training.timing import Timing, loading_rate, measure
 
 FRAMES = 8
-OPACITY = 0.5
 
 
 def batch_picture(training: Training) -> np.ndarray:
@@ -22,7 +21,7 @@ def batch_picture(training: Training) -> np.ndarray:
     for epoch, index in islice(training.training_loader().sampler, FRAMES):
         sample = training.frames.augmented(epoch, index)
         labels = colorize(sample.labels, palette)
-        both = overlay(sample.image, sample.labels, palette, OPACITY)
+        both = overlay(sample.image, sample.labels, palette)
         rows.append([(sample.name, sample.image), ("labels", labels), ("overlay", both)])
     return sheet(rows, training.label_set)
 

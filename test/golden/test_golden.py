@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import zlib
 from pathlib import Path
 
 import cv2
@@ -12,6 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 import torch
+from support.seeded import seeded_array, seeded_image
 
 from rt_segmentation.networks import build_network
 from rt_segmentation.training.importers import ImportedModel, import_checkpoint
@@ -34,25 +34,8 @@ def seeded_state_dict(keys: Path) -> dict[str, torch.Tensor]:
         if dtype != "float32":
             state[key] = torch.zeros(shape, dtype=torch.int64)
             continue
-        a = np.random.RandomState(zlib.crc32(key.encode())).standard_normal(shape)
-        if key.endswith("running_var"):
-            a = 1 + 0.1 * np.abs(a)
-        elif key.endswith("running_mean"):
-            a = 0.1 * a
-        elif len(shape) == 4:
-            a = a * np.sqrt(2 / (shape[1] * shape[2] * shape[3]))
-        elif key.endswith(".bias"):
-            a = 0.1 * a
-        else:
-            a = 0.5 + 0.1 * a
-        state[key] = torch.from_numpy(a.astype(np.float32))
+        state[key] = torch.from_numpy(seeded_array(key, shape))
     return state
-
-
-def seeded_input(height: int, width: int) -> torch.Tensor:
-    return torch.from_numpy(
-        np.random.RandomState(1234).uniform(0, 1, (1, 3, height, width)).astype(np.float32)
-    )
 
 
 def load(model: ImportedModel) -> torch.nn.Module:
@@ -76,7 +59,7 @@ def test_linknet_gives_the_authors_logits(golden: Path, tmp_path: Path) -> None:
     model = import_checkpoint(tmp_path / "linknet.pth", num_classes=12)
     expected = np.load(golden / "seeded_LinkNetBase_c12_96x128.npz")["logits"]
     with torch.inference_mode():
-        logits = load(model)(seeded_input(96, 128))
+        logits = load(model)(seeded_image(96, 128))
     assert relative_error(logits, expected) < 1e-4
 
 
@@ -86,7 +69,7 @@ def test_lednet_gives_the_authors_features_and_logits(golden: Path, tmp_path: Pa
     assert model.options == {"decoder": "light"}
     expected = np.load(golden / "seeded_lednet_light_c20_128x256.npz")
     network = load(model)
-    images = seeded_input(128, 256)
+    images = seeded_image(128, 256)
     with torch.inference_mode():
         features = network.encoder(images)
         attention = network.apn(features)

@@ -113,7 +113,7 @@ def check(
         share = float((labels == expected[:batch]).mean())
         away = float(np.abs(confidence / 255 - top[:batch]).mean())
         row = {"model": model, "engine": engine.name, "precision": engine.precision, "device": engine.device}
-        picture = overlay(frames[0], labels[0], find_model(model).labels().palette(), 0.5)
+        picture = overlay(frames[0], labels[0], find_model(model).labels().palette())
         results.add({**row, "batch": batch, "labels_equal": share, "confidence_away": away}, picture)
         assert share >= Gate().threshold(engine.precision)
         assert away < 0.02 or engine.precision == "int8"

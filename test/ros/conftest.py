@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rclpy.node import Node
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# Of this process's children: the package, and the nodes in test/support.
+PATHS = (str(REPOSITORY), str(REPOSITORY / "test"))
 # Above 101 the ports of a domain collide with those that Linux hands out to anybody.
 DOMAINS = 101
 # Ends what would never end; generous, as a busy machine takes many times as long.
@@ -56,7 +58,7 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, domain_id: int, folder: Pat
         "ROS_LOG_DIR": str(folder / "ros_log"),
         # Fast DDS's shared memory loses messages larger than its segment of 512 kB.
         "FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA",
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH")))),
+        "PYTHONPATH": os.pathsep.join(filter(None, (*PATHS, os.environ.get("PYTHONPATH")))),
         "PYTHONUNBUFFERED": "1",
     }
     # ROS 2 from PyPI sets none; a sourced installation has its own.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import threading
 import time
@@ -16,12 +15,12 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 pytest.importorskip("torch", reason="torch is not installed: no small model")
 pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read")
 
-from node_under_test import RELIABLE, NodeUnderTest, stamp  # type: ignore[import-not-found]
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import Image
-from sleeping_engine_node import FRAME_S, SleepingEngine  # type: ignore[import-not-found]
 from std_msgs.msg import Float64, Header
+from support.node_under_test import RELIABLE, NodeUnderTest, stamp
+from support.sleeping_engine_node import FRAME_S, SleepingEngine
 
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.evaluation.bag.job import REALTIME, Settings
@@ -119,15 +118,12 @@ def test_real_time_is_what_the_node_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(ENGINES, SleepingEngine.name, f"{SleepingEngine.__module__}:SleepingEngine")
-    folders = (str(Path(__file__).parent), os.environ["PYTHONPATH"])
-    environment = {"PYTHONPATH": os.pathsep.join(folders)}
     node = NodeUnderTest(
         stage.spawn,
         stage.observer,
         "/bag",
         small_model,
-        environment,
-        module="sleeping_engine_node",
+        module="support.sleeping_engine_node",
         engine=SleepingEngine.name,
     )
     labels, latencies = listen(Image, node.topic("label")), listen(Float64, node.topic("latency_ms"))

@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 pytest.importorskip("torch", reason="torch is not installed: no model to name")
 
-from node_under_test import RELIABLE, Feeder, NodeUnderTest  # type: ignore[import-not-found]
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
+from support.node_under_test import RELIABLE, Feeder, NodeUnderTest
 
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.ros.camera_size import RememberedSize, size_by_info

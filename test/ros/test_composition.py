@@ -14,12 +14,12 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
 import rclpy
-from node_under_test import ENGINE, RELIABLE, pixels  # type: ignore[import-not-found]
 from rclpy.context import Context
 from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+from support.node_under_test import ENGINE, RELIABLE, pixels
 
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.imaging.frame import Frame

@@ -15,8 +15,8 @@ pytest.importorskip("onnx", reason="onnx is not installed: no graph to make")
 pytest.importorskip("openvino", reason="openvino is not installed: no engine to refuse")
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from node_under_test import Feeder, NodeUnderTest  # type: ignore[import-not-found]
 from sensor_msgs.msg import Image
+from support.node_under_test import Feeder, NodeUnderTest
 
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges, ranges_path

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
-from node_under_test import Feeder, NodeUnderTest  # type: ignore[import-not-found]
 from sensor_msgs.msg import Image
+from support.node_under_test import Feeder, NodeUnderTest
 
 from rt_segmentation.models import ModelManifest
 
@@ -20,14 +18,12 @@ from rt_segmentation.models import ModelManifest
 def test_a_node_that_is_frozen_in_native_code_is_ended_and_one_that_builds_is_not(
     spawn: Any, observer: Any, small_model: ModelManifest
 ) -> None:
-    path = os.pathsep.join((str(Path(__file__).parent), os.environ["PYTHONPATH"]))
     node = NodeUnderTest(
         spawn,
         observer,
         "/frozen",
         small_model,
-        {"PYTHONPATH": path},
-        "frozen_engine_node",
+        module="support.frozen_engine_node",
         engine="frozen",
         watchdog_s=8.0,
         parallel_frames=2,

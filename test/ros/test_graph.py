@@ -9,11 +9,11 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
-from node_under_test import NodeUnderTest, stamp  # type: ignore[import-not-found]
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
+from support.node_under_test import NodeUnderTest, stamp
 
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.ros.graph import COMPRESSED_IMAGE, IMAGE, qos_for, why_silent

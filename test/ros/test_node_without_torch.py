@@ -13,8 +13,8 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 pytest.importorskip("torch", reason="torch is not installed: no cache to fill")
 pytest.importorskip("onnx", reason="onnx is not installed: no graph to make")
 
-from node_under_test import NODE, Feeder, NodeUnderTest, ros_args  # type: ignore[import-not-found]
 from sensor_msgs.msg import Image
+from support.node_under_test import NODE, Feeder, NodeUnderTest, ros_args
 
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference import engines

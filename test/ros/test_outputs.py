@@ -9,11 +9,11 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
-from node_under_test import RELIABLE, pixels  # type: ignore[import-not-found]
 from rclpy.context import Context
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
+from support.node_under_test import RELIABLE, pixels
 
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.placement import place

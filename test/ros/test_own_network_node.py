@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,16 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
-from node_under_test import Feeder, NodeUnderTest
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+from support.models import save_untrained
+from support.node_under_test import Feeder, NodeUnderTest
 
 import rt_segmentation as rt
 from rt_segmentation.data.synthetic import StreetScene
-from rt_segmentation.models import ModelManifest, save_model
 from rt_segmentation.ros.messages import image_message
 
-UNIT_TESTS = Path(__file__).resolve().parents[1] / "unit"
-PLACE = "depthwise_network:Depthwise"
+PLACE = "support.depthwise_network:Depthwise"
 
 
 def test_its_masks_are_those_made_offline(
@@ -30,30 +28,11 @@ def test_its_masks_are_those_made_offline(
 ) -> None:
     import torch
 
-    monkeypatch.syspath_prepend(str(UNIT_TESTS))
     monkeypatch.setenv("RT_SEG_NETWORKS", PLACE)
-    monkeypatch.setenv("PYTHONPATH", ":".join(filter(None, sys.path)))
     from rt_segmentation.networks import build_network
 
     torch.manual_seed(1)
-    network = build_network(PLACE, 11)
-    state = {k: v.numpy() for k, v in network.state_dict().items() if not k.endswith("batches_tracked")}
-    manifest = save_model(
-        ModelManifest(
-            path=tmp_path / "own.yaml",
-            name="own",
-            network=PLACE,
-            label_set="camvid11",
-            width=160,
-            height=120,
-            weights="own.safetensors",
-            sha256="",
-            parameters=sum(p.numel() for p in network.parameters()),
-            gmacs=0.1,
-            license="none: random weights",
-        ),
-        state,
-    )
+    manifest = save_untrained(tmp_path / "own.yaml", build_network(PLACE, 11), PLACE, (160, 120))
     node = NodeUnderTest(stage.spawn, stage.observer, "/own", manifest)
     labels = listen(Image, node.topic("label"))
     image = StreetScene(0, 160, 120).render(0.0)[0]

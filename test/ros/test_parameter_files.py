@@ -10,11 +10,11 @@ import yaml
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
-from node_under_test import CAMERA, NODE, ros_args  # type: ignore[import-not-found]
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import GetParameters, ListParameters, SetParameters
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
+from support.node_under_test import CAMERA, NODE, ros_args
 
 from rt_segmentation.resources import share_dir
 from rt_segmentation.ros.camera_parameters import PARAMETERS as CAMERA_TABLE

@@ -12,7 +12,12 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
-from node_under_test import (  # type: ignore[import-not-found]
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+from support.node_under_test import (
     ENGINE,
     NODE,
     Feeder,
@@ -21,11 +26,6 @@ from node_under_test import (  # type: ignore[import-not-found]
     pixels,
     ros_args,
 )
-from rcl_interfaces.msg import Parameter as ParameterMessage
-from rcl_interfaces.msg import ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
-from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import Header
 
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.imaging.frame import Region

@@ -18,8 +18,8 @@ pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from node_under_test import ENGINE, NODE, Feeder, NodeUnderTest, ros_args  # type: ignore[import-not-found]
 from sensor_msgs.msg import Image
+from support.node_under_test import ENGINE, NODE, Feeder, NodeUnderTest, ros_args
 
 from rt_segmentation.models import ModelManifest
 
@@ -100,9 +100,9 @@ def test_node_answers_and_reports_while_it_infers_and_finishes_before_it_is_deac
     stage: Any, listen: Any, small_model: ModelManifest, tmp_path: Path
 ) -> None:
     release = tmp_path / "release"
-    environment = {"RELEASE": str(release), "PYTHONPATH": with_folder(Path(__file__).parent)}
+    environment = {"RELEASE": str(release)}
     node = NodeUnderTest(
-        stage.spawn, stage.observer, "/busy", small_model, environment, module="held_engine_node"
+        stage.spawn, stage.observer, "/busy", small_model, environment, module="support.held_engine_node"
     )
     labels = listen(Image, node.topic("label"))
     feeder = Feeder(node)
@@ -153,8 +153,10 @@ def test_a_signal_ends_it_while_a_transition_waits_for_an_engine_that_hangs(
     number: signal.Signals,
     transition: str,
 ) -> None:
-    environment = {"RELEASE": str(tmp_path / "never"), "PYTHONPATH": with_folder(Path(__file__).parent)}
-    node = NodeUnderTest(spawn, observer, "/hung", small_model, environment, module="held_engine_node")
+    environment = {"RELEASE": str(tmp_path / "never")}
+    node = NodeUnderTest(
+        spawn, observer, "/hung", small_model, environment, module="support.held_engine_node"
+    )
     observer.subscribe(Image, node.topic("label"), 5)
     feeder = Feeder(node)
     feeder.publish(image())
@@ -182,9 +184,8 @@ def test_a_signal_ends_it_while_an_engine_is_being_built(
 ) -> None:
     """As TensorRT is for minutes, at the first start on a Jetson."""
     parameters = {"engine": "building", "autostart": autostart, "input_width": 64, "input_height": 48}
-    environment = {"PYTHONPATH": with_folder(Path(__file__).parent)}
-    module = "building_engine_node"
-    node = NodeUnderTest(spawn, observer, "/building", small_model, environment, module, **parameters)
+    module = "support.building_engine_node"
+    node = NodeUnderTest(spawn, observer, "/building", small_model, None, module, **parameters)
     if not autostart:
         client = observer.node.create_client(ChangeState, f"{node.name}/change_state")
         node.spin_until(client.service_is_ready)

@@ -10,7 +10,6 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetAvailableStates, GetAvailableTransitions, GetState
-from node_under_test import CAMERA, NodeUnderTest, ros_args  # type: ignore[import-not-found]
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import (
     DescribeParameters,
@@ -20,6 +19,7 @@ from rcl_interfaces.srv import (
     SetParameters,
     SetParametersAtomically,
 )
+from support.node_under_test import CAMERA, NodeUnderTest, ros_args
 
 from rt_segmentation.models import ModelManifest
 

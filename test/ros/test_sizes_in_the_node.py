@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ pytest.importorskip("torch", reason="torch is not installed: no model to name")
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
-from node_under_test import Feeder, NodeUnderTest  # type: ignore[import-not-found]
 from sensor_msgs.msg import Image
+from support.node_under_test import Feeder, NodeUnderTest
 
 from rt_segmentation.inference.sizes import SIGHTINGS
 from rt_segmentation.models import ModelManifest
@@ -32,9 +31,8 @@ def image(size: tuple[int, int]) -> Image:
 def gated_node(
     spawn: Any, observer: Any, model: ModelManifest, gates: Path, **parameters: Any
 ) -> tuple[NodeUnderTest, list[Image]]:
-    path = os.pathsep.join((str(Path(__file__).parent), os.environ["PYTHONPATH"]))
-    environment = {"PYTHONPATH": path, "GATES": str(gates)}
-    module = "gated_engine_node"
+    environment = {"GATES": str(gates)}
+    module = "support.gated_engine_node"
     node = NodeUnderTest(spawn, observer, "/sizes", model, environment, module, engine="gated", **parameters)
     return node, observer.subscribe(Image, node.topic("label"), 5)
 

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
-from node_under_test import CAMERA, NODE, ros_args  # type: ignore[import-not-found]
+from support.node_under_test import CAMERA, NODE, ros_args
 
 from rt_segmentation.models import ModelManifest
 
@@ -42,7 +42,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM]
 def profiled(folder: Path, **environment: str) -> dict[str, str]:
     """The launch file's profile of Fast DDS, with 16 MB of shared memory a process; a folder's modules."""
     profile = str(REPOSITORY / "config" / "fastdds.xml")
-    path = os.pathsep.join((str(folder), str(Path(__file__).parent), os.environ["PYTHONPATH"]))
+    path = os.pathsep.join((str(folder), os.environ["PYTHONPATH"]))
     names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
     return {**dict.fromkeys(names, profile), "PYTHONPATH": path, **environment}
 
@@ -106,7 +106,7 @@ def test_installed_programs_answer_signals_first(
     [
         # In a build that never ends, in native code.
         (
-            "building_engine_node",
+            "support.building_engine_node",
             {"engine": "building", "precision": "fp32", "input_width": 64, "input_height": 48},
             "the build begins",
         ),

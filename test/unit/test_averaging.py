@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_recipe import RECIPE
+from support.tiny_recipe import RECIPE
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="pip install 'rt_segmentation[train]'")

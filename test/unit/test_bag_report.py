@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bag_result import make_result
+from support.bag_result import make_result
 
 from rt_segmentation import cli
 from rt_segmentation.evaluation.bag.report import write_report

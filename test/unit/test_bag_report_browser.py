@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bag_result import make_result
+from support.bag_result import make_result
 
 pytest.importorskip("jinja2", reason="Jinja2 is not installed: no page")
 

@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from bag_result import make_result
+from support.bag_result import make_result
 
 from rt_segmentation.evaluation.bag.report.junit import Thresholds
 from rt_segmentation.evaluation.bag.report.junit import write_junit as write_junit_of

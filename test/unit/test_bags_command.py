@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to make")
 
-from bag_factory import COUNT, TOPIC, ros1_bag, rosbag2, storage_file
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import CompressionMode
+from support.bag_factory import COUNT, TOPIC, ros1_bag, rosbag2, storage_file
 
 from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE, to_frame
 from rt_segmentation.bags.reading import BagReader

@@ -14,7 +14,9 @@ import pytest
 
 pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read")
 
-from bag_factory import (
+from rosbags.rosbag1 import Writer as Ros1Writer
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
+from support.bag_factory import (
     BEGIN_NS,
     CHUNK,
     COUNT,
@@ -27,8 +29,6 @@ from bag_factory import (
     rosbag2,
     storage_file,
 )
-from rosbags.rosbag1 import Writer as Ros1Writer
-from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import IMAGE

@@ -10,7 +10,8 @@ pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read
 
 import yaml
 from backports import zstd
-from bag_factory import (
+from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
+from support.bag_factory import (
     BEGIN_NS,
     COUNT,
     ROS1,
@@ -23,7 +24,6 @@ from bag_factory import (
     stamp,
     storage_file,
 )
-from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
 
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import IMAGE

@@ -12,9 +12,9 @@ import yaml
 
 pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to write")
 
-from bag_factory import COUNT, ROS2, TOPIC, image, read, stamp
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin, Writer
+from support.bag_factory import COUNT, ROS2, TOPIC, image, read, stamp
 
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import IMAGE

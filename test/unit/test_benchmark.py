@@ -42,6 +42,9 @@ COST = NetworkCost("enet", "enet", 640, 360, 2.0, 360_000, 0.7, 3.8, 0.55)
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        # A few frames each are enough to see what is made of them.
+        patched.setattr("rt_segmentation.benchmark.engines.ROUND_S", 0.05)
+        patched.setattr("rt_segmentation.commands.benchmark_engines.PEAK_S", 0.0)
         yield
 
 
@@ -80,10 +83,9 @@ def test_frames_side_by_side_are_timed_by_their_rate(small_model: ModelManifest)
 
 def test_a_batch_is_timed_as_one(small_model: ModelManifest) -> None:
     candidates = (("eager", "fp32"), ("torch", "fp32"))
-    for batch in (1, 3):
-        for timed in time_group(Group("enet", str(small_model.path), 64, 48, candidates, batch=batch), 0.1):
-            assert timed.batch == batch and timed.median_ms is not None and timed.eager_ratio is not None
-            assert timed.fps == pytest.approx(1e3 * batch / timed.median_ms, rel=0.01)
+    for timed in time_group(Group("enet", str(small_model.path), 64, 48, candidates, batch=3), 0.1):
+        assert timed.batch == 3 and timed.median_ms is not None and timed.eager_ratio is not None
+        assert timed.fps == pytest.approx(3e3 / timed.median_ms, rel=0.01)
     page = to_markdown(to_json([timed]))
     assert "## " in page and "64x48, 3 frames at once" in page
 

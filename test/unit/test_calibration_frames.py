@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("rosbags")
 
-from street_bags import BEGIN_NS, PERIOD_NS, image, street, street_bag, write_bag
+from support.street_bags import BEGIN_NS, PERIOD_NS, image, street, street_bag, write_bag
 
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import to_frame

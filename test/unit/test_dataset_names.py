@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_layouts import blocks, grey_png, image, write
+from support.dataset_layouts import blocks, grey_png, image, write
 
 from rt_segmentation.data.camvid import CamVid
 from rt_segmentation.data.class_folders import ClassFolders

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_layouts import blocks, image, write
+from support.dataset_layouts import blocks, image, write
 
 from rt_segmentation.data.camvid import CamVid, split_of
 from rt_segmentation.data.dataset import DatasetError

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dataset_layouts import blocks, image, instances_of, make_cityscapes, write
+from support.dataset_layouts import blocks, image, instances_of, make_cityscapes, write
 
 from rt_segmentation.data.cityscapes import Cityscapes, label_ids_by_class
 from rt_segmentation.data.dataset import DatasetError

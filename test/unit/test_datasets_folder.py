@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dataset_layouts import blocks, image, write
+from support.dataset_layouts import blocks, image, write
 
 from rt_segmentation.data.dataset import DatasetError
 from rt_segmentation.data.folder import Folder

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from dataset_layouts import image, write
+from support.dataset_layouts import image, write
 
 from rt_segmentation.commands.dataset import main as run
 from rt_segmentation.commands.options import OptionError

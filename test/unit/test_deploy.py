@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("torch")
 import torch
+from support.seeded import VARIANTS, variant_id
 from torch import nn
 
 from rt_segmentation.inference import deploy as deployed
@@ -21,22 +22,8 @@ from rt_segmentation.inference.deploy.layers import MaxUnpool, PixelShuffle, max
 from rt_segmentation.inference.deploy.torch2trt_calls import COMMIT, CONVERTED, unconvertible_calls
 from rt_segmentation.networks import build_network
 
-VARIANTS: list[tuple[str, dict[str, Any]]] = [
-    ("linknet", {}),
-    ("linknet", {"bypass": False}),
-    ("linknet", {"upsampling": "sub_pixel"}),
-    ("linknet", {"upsampling": "sub_pixel", "bypass": False}),
-    ("enet", {}),
-    ("enet_encoder", {}),
-    *(
-        ("lednet", {"decoder": d, "apn": a})
-        for d in ("light", "heavy")
-        for a in ("code", "paper", "factorized")
-    ),
-    ("segnet", {}),
-]
 every_variant = pytest.mark.parametrize(
-    ("name", "options"), VARIANTS, ids=["-".join((n, *map(str, o.values()))) for n, o in VARIANTS]
+    ("name", "options"), VARIANTS, ids=[variant_id(*variant) for variant in VARIANTS]
 )
 TRT_PAGE = Path(__file__).resolve().parents[2] / "docs" / "torch2trt.md"
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from tiny_recipe import RECIPE
+from support.tiny_recipe import RECIPE
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")

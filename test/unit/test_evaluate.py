@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from dataset_layouts import blocks, image, make_cityscapes, write
+from support.dataset_layouts import blocks, image, make_cityscapes, write
 
 from rt_segmentation.commands import evaluate, submit
 from rt_segmentation.data.camvid import CamVid

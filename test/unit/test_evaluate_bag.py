@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read")
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
-from street_bags import (
+from support.street_bags import (
     BEGIN_NS,
     PERIOD_NS,
     image,

@@ -19,7 +19,7 @@ pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 pytest.importorskip("jinja2", reason="Jinja2 is not installed: no report")
 
-from street_bags import BEGIN_NS, image, street, street_bag, without_timings, write_bag
+from support.street_bags import BEGIN_NS, image, street, street_bag, without_timings, write_bag
 
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.cli import main

@@ -15,7 +15,7 @@ pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
 from rosbags.rosbag2 import StoragePlugin, Writer
-from street_bags import (
+from support.street_bags import (
     BEGIN_NS,
     IMAGE,
     PERIOD_NS,

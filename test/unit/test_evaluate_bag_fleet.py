@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read")
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
-from street_bags import settings, street_bag, without_timings
+from support.street_bags import settings, street_bag, without_timings
 
 from rt_segmentation.evaluation.bag.fleet import Crew, Death, Event, Failure, evaluate_fleet
 from rt_segmentation.evaluation.bag.job import Job

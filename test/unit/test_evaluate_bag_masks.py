@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read")
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
-from street_bags import BEGIN_NS, PERIOD_NS, settings, street, street_bag
+from support.street_bags import BEGIN_NS, PERIOD_NS, settings, street, street_bag
 
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.evaluation.bag.run import evaluate_bags

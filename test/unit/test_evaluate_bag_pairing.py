@@ -15,7 +15,7 @@ pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 pytest.importorskip("jinja2", reason="Jinja2 is not installed: no report")
 
-from street_bags import BEGIN_NS, PERIOD_NS, image, settings, street, write_bag
+from support.street_bags import BEGIN_NS, PERIOD_NS, image, settings, street, write_bag
 
 from rt_segmentation.cli import main
 from rt_segmentation.evaluation.bag.clock import Times, choose_moment, recorded_of, stamp_of

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_recipe import RECIPE
+from support.tiny_recipe import RECIPE
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")

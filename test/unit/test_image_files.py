@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from dataset_layouts import blocks, image
+from support.dataset_layouts import blocks, image
 
 from rt_segmentation.data.dataset import DatasetError, read_rgb
 from rt_segmentation.data.sources import FolderSource, VideoSource

@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("torch")
 import torch
 from safetensors.numpy import save_file
-from torch7_writer import Torch7Writer, network
+from support.torch7_writer import Torch7Writer, network
 
 from rt_segmentation.models import load_weights, read_manifest
 from rt_segmentation.networks import build_network

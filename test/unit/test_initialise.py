@@ -16,6 +16,7 @@ pytest.importorskip("lightning", reason="training needs lightning: pip install l
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from support.models import save_untrained
 from torch import nn
 
 from rt_segmentation.data.augment import Augmentation
@@ -44,22 +45,11 @@ def build(recipe: Recipe) -> nn.Module:
 
 def store(folder: Path, recipe: Recipe, name: str = "first") -> tuple[ModelManifest, dict[str, torch.Tensor]]:
     """A model with random weights for a recipe."""
-    state = {k: v for k, v in build(recipe).state_dict().items() if not k.endswith("num_batches_tracked")}
-    manifest = ModelManifest(
-        path=folder / f"{name}.yaml",
-        name=name,
-        network=recipe.network,
-        label_set=recipe.label_set,
-        width=64,
-        height=64,
-        weights=f"{name}.safetensors",
-        sha256="",
-        parameters=0,
-        gmacs=0.0,
-        license="none",
-        options=recipe.options,
-    )
-    return save_model(manifest, {key: value.numpy() for key, value in state.items()}), state
+    network = build(recipe)
+    state = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    path = folder / f"{name}.yaml"
+    manifest = save_untrained(path, network, recipe.network, (64, 64), recipe.label_set, recipe.options)
+    return manifest, state
 
 
 def loaded(network: nn.Module, state: dict[str, torch.Tensor], before: dict[str, torch.Tensor]) -> set[str]:

@@ -99,7 +99,7 @@ def test_ranges_are_found_on_a_bag(
     copied: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("rosbags")
-    from street_bags import street_bag
+    from support.street_bags import street_bag
 
     before = load_ranges(copied)
     bag = street_bag(tmp_path / "bag", 4)

@@ -10,11 +10,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from dataset_layouts import grey_png
+from support.dataset_layouts import grey_png
 
 pytest.importorskip("rosbags", reason="rosbags is not installed: no messages to read")
 
-from street_bags import BEGIN_NS, TYPES, image, settings, street, write_bag
+from support.street_bags import BEGIN_NS, TYPES, image, settings, street, write_bag
 
 from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE, to_labels
 from rt_segmentation.bags.reading import Message

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from dataset_layouts import write
+from support.dataset_layouts import write
 
 from rt_segmentation.data.dataset import DatasetError, levels_of, read_rgb
 from rt_segmentation.data.folder import Folder

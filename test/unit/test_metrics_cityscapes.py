@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dataset_layouts import blocks, make_cityscapes, write
+from support.dataset_layouts import blocks, make_cityscapes, write
 
 from rt_segmentation.data.cityscapes import Cityscapes
 from rt_segmentation.evaluation.cityscapes import CityscapesScores

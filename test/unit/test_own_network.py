@@ -16,8 +16,9 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
 import torch
-from depthwise_network import Coarse, Depthwise
-from tiny_recipe import RECIPE
+from support.depthwise_network import Coarse, Depthwise
+from support.models import save_untrained
+from support.tiny_recipe import RECIPE
 from torch import nn
 
 import rt_segmentation as rt
@@ -26,14 +27,14 @@ from rt_segmentation.cli import main
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference.deploy import deploy
 from rt_segmentation.inference.engines import EngineError
-from rt_segmentation.models import ModelManifest, load_weights, read_manifest, save_model
+from rt_segmentation.models import ModelManifest, load_weights, read_manifest
 from rt_segmentation.networks import NetworkError, build_network, register_network
 from rt_segmentation.settings import read_settings
 from rt_segmentation.training.losses import SegmentationLoss
 from rt_segmentation.training.module import SegmentationModule
 from rt_segmentation.training.recipe import Loss, Recipe
 
-PLACE = "depthwise_network:Depthwise"
+PLACE = "support.depthwise_network:Depthwise"
 
 
 @pytest.fixture(autouse=True)
@@ -45,21 +46,7 @@ def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def saved(folder: Path, network: str, kind: Any = Depthwise) -> ModelManifest:
     torch.manual_seed(3)
-    state = {k: v.numpy() for k, v in kind(11).state_dict().items() if not k.endswith("batches_tracked")}
-    manifest = ModelManifest(
-        path=folder / "own.yaml",
-        name="own",
-        network=network,
-        label_set="camvid11",
-        width=96,
-        height=64,
-        weights="own.safetensors",
-        sha256="",
-        parameters=1,
-        gmacs=0.1,
-        license="none: random weights",
-    )
-    return save_model(manifest, state)
+    return save_untrained(folder / "own.yaml", kind(11), network, (96, 64))
 
 
 def test_a_registered_network_is_built_by_its_name_with_its_options() -> None:
@@ -212,12 +199,12 @@ def test_a_fault_in_a_network_of_the_users_is_not_blamed_on_the_package(
     assert f"a fault of your network ({PLACE}) or of rt_segmentation" in capsys.readouterr().err
 
 
-class Pair(Depthwise):  # type: ignore[misc]
+class Pair(Depthwise):
     def forward(self, images: torch.Tensor) -> Any:
         return tuple(super().forward(images).values())
 
 
-class OneMore(Depthwise):  # type: ignore[misc]
+class OneMore(Depthwise):
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes + 1)
 

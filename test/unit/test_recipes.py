@@ -10,7 +10,7 @@ import yaml
 
 pytest.importorskip("torch")
 import torch
-from tiny_recipe import RECIPE
+from support.tiny_recipe import RECIPE
 from torch import nn
 from torch.optim import lr_scheduler
 

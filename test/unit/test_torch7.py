@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from torch7_writer import Torch7Writer, network
+from support.torch7_writer import Torch7Writer, network
 
 from rt_segmentation.training.importers import CheckpointError
 from rt_segmentation.training.importers.tensors import read_tensors

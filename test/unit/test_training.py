@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from dataset_layouts import blocks, image, write
-from tiny_recipe import RECIPE
+from support.dataset_layouts import blocks, image, write
+from support.tiny_recipe import RECIPE
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install lightning")
@@ -33,7 +33,7 @@ from rt_segmentation.training.store import BestModel  # noqa: E402
 
 SMALLEST = {"width": 32, "height": 32}
 """A crop of which LinkNet's encoder leaves one pixel."""
-FROZEN = Path(__file__).with_name("frozen_training.py")
+FROZEN = Path(__file__).parents[1] / "support" / "frozen_training.py"
 
 
 def street(scenes: int, first_seed: int, frames_per_scene: int = 1) -> dict[str, Any]:

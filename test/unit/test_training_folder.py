@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from dataset_layouts import blocks, image, write
-from tiny_recipe import RECIPE
+from support.dataset_layouts import blocks, image, write
+from support.tiny_recipe import RECIPE
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install lightning")

@@ -18,7 +18,6 @@ from rt_segmentation.imaging.video import VideoWriter
 from rt_segmentation.labels import LabelSet
 
 SPLIT_S = 10.0
-OPACITY = 0.5
 
 
 @contextmanager
@@ -67,7 +66,7 @@ class MaskBag:
         name, frame, result = self._names[outcome.model], outcome.frame, outcome.result
         header = messages.header(self._types, frame.stamp_ns, frame.frame_id)
         color = colorize(result.labels, self._palette)
-        covered = overlay(to_rgb(frame), result.labels, self._palette, OPACITY)
+        covered = overlay(to_rgb(frame), result.labels, self._palette)
         latency = self._types.types["std_msgs/msg/Float64"](outcome.latency_ns / 1e6)
         contents = {
             "label": (IMAGE, messages.image(self._types, header, result.labels)),
@@ -106,7 +105,7 @@ class OverlayVideo:
         """Add a picture; its size is that of the first."""
         frame = outcome.frame
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer.write(overlay(to_rgb(frame), outcome.result.labels, self._palette, OPACITY))
+        self._writer.write(overlay(to_rgb(frame), outcome.result.labels, self._palette))
 
     def close(self) -> None:
         """Finish the file."""

@@ -16,7 +16,6 @@ from rt_segmentation.imaging.render import colorize, overlay
 
 MAX_SHOWN = 24
 MAX_WIDTH_PX = 960
-OPACITY = 0.5
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class Gallery:
         size = (width, round(frame.height * width / frame.width))
         rgb = to_rgb(frame, size)
         self._write(candidate.image, rgb)
-        self._write(candidate.overlay, overlay(rgb, resize_labels(labels, size), self._palette, OPACITY))
+        self._write(candidate.overlay, overlay(rgb, resize_labels(labels, size), self._palette))
         if truth is not None and candidate.truth is not None:
             self._write(candidate.truth, colorize(resize_labels(truth, size), self._palette))
 

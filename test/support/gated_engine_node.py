@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sleeping_engine_node import SleepingEngine  # type: ignore[import-not-found]
 
 from rt_segmentation.inference.engines import ENGINES
 from rt_segmentation.models import ModelManifest
+from support.sleeping_engine_node import SleepingEngine
 
 
-class GatedEngine(SleepingEngine):  # type: ignore[misc]
+class GatedEngine(SleepingEngine):
     """Says what it does."""
 
     name = "gated"

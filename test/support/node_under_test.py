@@ -24,7 +24,7 @@ from rt_segmentation.ros.messages import to_frame
 NODE = "rt_segmentation.ros.segmentation_node"
 CAMERA = "rt_segmentation.ros.camera_node"
 # What is tested is the node: on the engine that is there everywhere, and exact.
-ENGINE = {"engine": "torch", "precision": "fp32"}
+ENGINE: dict[str, Any] = {"engine": "torch", "precision": "fp32"}
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 # As in conftest.py.
 PATIENCE_S = 90.0

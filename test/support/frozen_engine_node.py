@@ -6,14 +6,14 @@ import ctypes
 import sys
 
 import numpy as np
-from sleeping_engine_node import SleepingEngine  # type: ignore[import-not-found]
 
 from rt_segmentation.inference.engines import ENGINES
+from support.sleeping_engine_node import SleepingEngine
 
 PREPARE_S = 9
 
 
-class FrozenEngine(SleepingEngine):  # type: ignore[misc]
+class FrozenEngine(SleepingEngine):
     """Takes its time to be built, with the lock as well, and then freezes."""
 
     name = "frozen"

@@ -183,9 +183,9 @@ def _shown(
     palette = load_label_set("camvid11").palette()
     coarse = cv2.resize(labels, None, fx=0.05 + 0.02 * seed, fy=0.05, interpolation=cv2.INTER_NEAREST)
     predicted = cv2.resize(coarse, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8)
-    pictures = {"image": image, "overlay": overlay(image, predicted, palette, 0.5)}
+    pictures = {"image": image, "overlay": overlay(image, predicted, palette)}
     if truth:
-        pictures["truth"] = overlay(image, labels, palette, 0.5)
+        pictures["truth"] = overlay(image, labels, palette)
     (folder / "frames" / model).mkdir(parents=True, exist_ok=True)
     paths = {kind: f"frames/{model}/{17 * number:04d}_{kind}.jpg" for kind in pictures}
     for kind, path in paths.items():

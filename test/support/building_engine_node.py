@@ -5,12 +5,11 @@ from __future__ import annotations
 import ctypes
 import sys
 
-from sleeping_engine_node import SleepingEngine  # type: ignore[import-not-found]
-
 from rt_segmentation.inference.engines import ENGINES
+from support.sleeping_engine_node import SleepingEngine
 
 
-class BuildingEngine(SleepingEngine):  # type: ignore[misc]
+class BuildingEngine(SleepingEngine):
     """Never ready."""
 
     name = "building"

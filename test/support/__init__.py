@@ -1,0 +1,1 @@
+"""What tests share: data, models, bags, and nodes."""

@@ -1,0 +1,51 @@
+"""Models with the weights of a network as it is, without a training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rt_segmentation.models import ModelManifest, save_model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def save_untrained(
+    path: Path,
+    network: nn.Module,
+    kind: str,
+    size: tuple[int, int],
+    label_set: str = "camvid11",
+    options: dict[str, Any] | None = None,
+) -> ModelManifest:
+    """Write a network's weights as they are, and their manifest.
+
+    Args:
+        path: of the manifest; the model's name is the file's.
+        network: with the weights.
+        kind: the network's name, or its place.
+        size: (width, height) of the frame [px].
+        label_set: of the network's classes.
+        options: that the network was built with.
+    """
+    state = {
+        key: value.numpy()
+        for key, value in network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    manifest = ModelManifest(
+        path=path,
+        name=path.stem,
+        network=kind,
+        label_set=label_set,
+        width=size[0],
+        height=size[1],
+        weights=f"{path.stem}.safetensors",
+        sha256="",
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        gmacs=0.14,
+        license="none: random weights",
+        options=options or {},
+    )
+    return save_model(manifest, state)
