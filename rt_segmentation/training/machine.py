@@ -98,7 +98,7 @@ class Machine:
         }
 
     def name(self) -> str:
-        """The hardware in words."""
+        """A description of the hardware."""
         if not self.gpu:
             return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
         count = f"{self.share.world} x " if self.share.world > 1 else ""

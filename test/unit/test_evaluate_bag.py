@@ -349,7 +349,7 @@ def test_settings_that_do_not_go_together_are_refused(
 ) -> None:
     for changes, options, sentence in (
         ({"mode": "realtime"}, {"jobs": 2}, "real time wants the machine for one bag at a time"),
-        ({"video": True}, {"resume": True}, "a video cannot be gone on with"),
+        ({"video": True}, {"resume": True}, "a video cannot be continued"),
         ({"labels": tmp_path}, {}, "from --label-topic or from --labels, not from both"),
     ):
         with pytest.raises(EvaluationError, match=sentence):

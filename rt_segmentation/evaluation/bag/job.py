@@ -56,7 +56,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """One bag; `resume` goes on where an evaluation that was killed had come to."""
+    """One bag; `resume` continues a killed evaluation."""
 
     settings: Settings
     index: int
@@ -79,7 +79,7 @@ class Job:
         state.save(self.state_path, self.asked())
 
     def asked(self) -> dict[str, Any]:
-        """What a state must be of to be gone on with, as JSON's types."""
+        """Settings that a state must have to be continued, as JSON's types."""
         asked = {key: value for key, value in vars(self.settings).items() if key != "out"}
         asked.update(models=list(self.settings.models), void_ids=list(self.settings.void_ids))
         asked.update(labels=None if self.settings.labels is None else str(self.settings.labels))
@@ -113,7 +113,7 @@ class Models:
     Args:
         names: of models, or paths of manifests.
         engine, precision: as for `build_engine`.
-        parallel: frames that are segmented at once.
+        parallel: frames that are segmented concurrently.
 
     Attributes:
         lanes: the segmenters of all models, once for each of these frames.
