@@ -71,6 +71,15 @@ lint: $(INSTALLED) ## checks of style and types
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
 
+.PHONY: docs
+docs: .venv/docs/.installed ## the documentation as a site in build/site; a dead link fails
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH="$(CURDIR)" .venv/docs/bin/python -m mkdocs build --strict
+
+.venv/docs/.installed: setup.py
+	$(PYTHON) -m venv .venv/docs
+	.venv/docs/bin/python -m pip install --disable-pip-version-check -e '.[docs]'
+	touch $@
+
 clean: ## remove .venv, .venv-jazzy and all that is built; needed when ROS 2 is sourced for the first time
 	rm -rf .venv $(JAZZY) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find rt_segmentation research test tools -name __pycache__ -prune -exec rm -rf {} +

@@ -62,15 +62,14 @@ setup(
             for name in (
                 "ros-ament-index-python",
                 "ros-diagnostic-msgs",
-                "ros-geometry-msgs",
                 "ros-lifecycle-msgs",
                 "ros-rcl-interfaces",
                 "ros-rclpy[fastrtps]",
                 "ros-sensor-msgs",
                 "ros-std-msgs",
-                "ros-std-srvs",
             )
         ],
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.30", "ruff>=0.9"],
         # launch_testing does not work with pytest 9; the packaging test builds a wheel.
         "test": [
             "argcomplete>=2",

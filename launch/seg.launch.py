@@ -25,30 +25,35 @@ RESPAWN_DELAY_S = 2.0
 CHOICES = {p.name: p.choices for p in PARAMETERS}
 # What ros2 launch and launch themselves read.
 OF_LAUNCH = ("launch-prefix", "launch-prefix-filter", "emulate_tty", "sigterm_timeout", "sigkill_timeout")
-KEPT = "Empty: as in the params file."
+KEPT = "Empty: the value of the params file."
 ARGUMENTS = (
     ("model", NOT_GIVEN, f"Model: linknet, enet, lednet, or the path of a manifest (.yaml). {KEPT}", None),
-    ("engine", NOT_GIVEN, f"What executes the model. {KEPT}", ("auto", *ENGINES)),
-    ("precision", NOT_GIVEN, f"Arithmetic of the engine. {KEPT}", CHOICES["precision"]),
-    ("image", "image", "The camera's image topic; camera_info is taken from beside it.", None),
-    ("image_transport", NOT_GIVEN, f"How the camera sends images. {KEPT}", CHOICES["image_transport"]),
+    ("engine", NOT_GIVEN, f"Engine that executes the model. {KEPT}", ("auto", *ENGINES)),
+    ("precision", NOT_GIVEN, f"Precision of the engine's arithmetic. {KEPT}", CHOICES["precision"]),
+    ("image", "image", "Image topic of the camera; camera_info is expected in the same namespace.", None),
+    ("image_transport", NOT_GIVEN, f"Transport of the camera's images. {KEPT}", CHOICES["image_transport"]),
     (
         "camera",
         NOT_GIVEN,
-        "Start a camera_node, too: street, a folder of images, or a video. Empty: none.",
+        "Also start a camera_node: street, a folder of images, or a video. Empty: no camera node.",
         None,
     ),
     ("namespace", NOT_GIVEN, "Namespace of the nodes.", None),
-    ("params_file", NOT_GIVEN, "A params file of yours, over the package's config/seg.yaml.", None),
-    ("use_sim_time", NOT_GIVEN, f"Take the time from /clock. {KEPT}", ("true", "false")),
+    (
+        "params_file",
+        NOT_GIVEN,
+        "Your params file; its values replace those of the package's config/seg.yaml.",
+        None,
+    ),
+    ("use_sim_time", NOT_GIVEN, f"Use the time of /clock. {KEPT}", ("true", "false")),
     (
         "respawn",
         "false",
-        "Start a node again, two seconds after it ended by itself: after a crash, or by its watchdog_s.",
+        "Restart a node two seconds after its process has ended: after a crash, or by watchdog_s.",
         ("true", "false"),
     ),
-    ("rviz", "false", "Open RViz with camera, label, colour and overlay.", ("true", "false")),
-    ("log_level", "info", "How much the nodes log.", ("debug", "info", "warn", "error", "fatal")),
+    ("rviz", "false", "Open RViz with camera image, labels, colours and overlay.", ("true", "false")),
+    ("log_level", "info", "Log level of the nodes.", ("debug", "info", "warn", "error", "fatal")),
 )
 
 

@@ -43,7 +43,8 @@ class Grouping:
 
     def apply(self, labels: np.ndarray) -> np.ndarray:
         """Group ids of a label image, uint8 of the same shape."""
-        return self.lookup[labels]
+        grouped: np.ndarray = self.lookup[labels]
+        return grouped
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from rt_segmentation.files import write_atomically
 from rt_segmentation.labels import LabelSet, LabelSetError, load_label_set
 from rt_segmentation.networks import is_network, network_names
 from rt_segmentation.resources import share_dir
+from rt_segmentation.safetensors_reader import SafetensorsError, read_safetensors
 from rt_segmentation.settings import read_file
 
 
@@ -151,9 +152,6 @@ def load_weights(manifest: ModelManifest) -> dict[str, np.ndarray]:
     Raises:
         ModelError: the file is missing, its sha256 is not the manifest's, or it is not safetensors.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     path = manifest.weights_path
     try:
         data = path.read_bytes()
@@ -168,8 +166,8 @@ def load_weights(manifest: ModelManifest) -> dict[str, np.ndarray]:
             f" {manifest.sha256[:12]}…; the file is damaged or another one"
         )
     try:
-        arrays = load(data)
-    except SafetensorError as error:
+        arrays = read_safetensors(data)
+    except SafetensorsError as error:
         raise ModelError(f"weights {path} are not a safetensors file: {error}") from error
     return {key: array.astype(np.float32) for key, array in arrays.items()}
 

@@ -74,7 +74,7 @@ class BagReader:
         """Nothing stays open between two calls of `messages`."""
 
     def messages(self, topics: Collection[str]) -> Generator[Message, None, None]:
-        """The messages of some topics in the order recorded, each deserialised when it is its turn.
+        """Yield the messages of some topics in the order recorded, each deserialised when it is read.
 
         What cannot be read is left out, and `damage` and `lost` say so afterwards.
 

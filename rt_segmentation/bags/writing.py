@@ -31,18 +31,18 @@ class BagWriter:
 
     Args:
         path: the folder.
-        overwrite: replace a bag that is there.
-        resume: go on after the last closed split of a bag that is there.
-        split_s: a split holds so much recorded time at most [s].
+        overwrite: replace an existing bag.
+        resume: continue after the last closed split of an existing bag.
+        split_s: longest recorded time of a split [s].
         storage: 'mcap' or 'sqlite3'.
 
     Attributes:
         types: rosbags' message types, as ``types.types["std_msgs/msg/Header"]``.
-        written_until_ns: where `resume` goes on: recorded time of the last message in closed splits [ns];
+        written_until_ns: where `resume` continues: recorded time of the last message in closed splits [ns];
             None where there are none.
 
     Raises:
-        BagError: something is there already, or it is no bag that could be replaced or gone on with.
+        BagError: something is there already, or it is no bag that could be replaced or continued.
     """
 
     def __init__(
@@ -136,12 +136,12 @@ class BagWriter:
             if killed and not splits.problem:
                 return
             problem = splits.problem or f"without {METADATA} it was not written here"
-            raise BagError(f"bag {self.path} cannot go on: {problem}")
+            raise BagError(f"bag {self.path} cannot be continued: {problem}")
         self._metadata = splits.metadata
         if self._metadata["storage_identifier"] != self._storage:
             raise BagError(
-                f"bag {self.path} is stored as {self._metadata['storage_identifier']}, it cannot go on as"
-                f" {self._storage}"
+                f"bag {self.path} is stored as {self._metadata['storage_identifier']}, it cannot be"
+                f" continued as {self._storage}"
             )
         if not self._metadata["message_count"]:
             return

@@ -21,9 +21,9 @@ from rt_segmentation.imaging.levels import AUTO, Levels
 from rt_segmentation.labels import IGNORE_ID, LabelSet
 
 LOOKED_AT = 8
-"""So many images, evenly spread, decide which values of 16-bit images are black and white."""
+"""Number of images, evenly spread, that decide which values of 16-bit images are black and white."""
 MAX_NAMED = 20
-"""So many of a kind of problem are named; the rest are counted."""
+"""Number of problems of a kind that are named; the rest are counted."""
 
 
 class DatasetError(RtSegmentationError, ValueError):
@@ -136,7 +136,7 @@ def name_some(names: Sequence[str], separator: str = ", ") -> str:
 
 
 class IdMap:
-    """What the ids of 8-bit label files mean; called with a file it reads it as a class a pixel.
+    """What the ids of 8-bit label files mean; called with a file, it returns a class per pixel.
 
     Args:
         classes: class by the file's id.
@@ -169,7 +169,7 @@ class IdMap:
 
 
 class ColorMap:
-    """What the colours of label pictures mean; called with a file it reads it as a class a pixel.
+    """What the colours of label pictures mean; called with a file, it returns a class per pixel.
 
     Args:
         classes: class, or 255 for unlabelled, by (R, G, B).

@@ -79,7 +79,7 @@ def mix_amplitudes(image: np.ndarray, other: np.ndarray, band: float, share: flo
 
     Args:
         image: uint8 (H, W, 3).
-        other: likewise, of the same size.
+        other: uint8 (H, W, 3), of the same size.
         band: frequencies up to this share of the smaller side are mixed, along both sides.
         share: of the other's amplitudes, 0 to 1.
 

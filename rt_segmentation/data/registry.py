@@ -30,7 +30,7 @@ class DatasetKind:
 
     Attributes:
         open: takes root and split (unless `needs_root` is False) and options by name.
-        splits: in words, for help texts.
+        splits: a description for help texts.
         label_sets: it can be opened with, by its option `label_set`; empty without that option.
         any_label_set: its option `label_set` is any set, and must be given.
         needs_root: it lies in a folder.

@@ -1,4 +1,4 @@
-"""A pinhole camera that paints into a canvas of colour and class id at once.
+"""A pinhole camera that paints colour and class id into one canvas.
 
 The canvas has four channels, red, green, blue and class id, and every drawing call writes all four: the
 labels are exact because no pixel can get a colour without its class.

@@ -53,23 +53,23 @@ PARAMETERS = (
     Parameter(
         "engine",
         "auto",
-        "What executes the model; auto takes the fastest that `rt_seg tune` measured here, or else the first"
-        " that works and passes the parity gate.",
+        "Engine that executes the model; auto takes the fastest that `rt_seg tune` measured on this machine,"
+        " or else the first that works and passes the parity gate.",
         choices=("auto", *ENGINES),
         read_only=True,
     ),
     Parameter(
         "precision",
         "auto",
-        "Arithmetic of the engine; auto takes the fastest measured, or else the engine's own choice.",
+        "Precision of the engine's arithmetic; auto takes the fastest measured, or the engine's default.",
         choices=("auto", "fp32", "fp16", "bf16", "int8"),
         read_only=True,
     ),
     Parameter(
         "parallel_frames",
         1,
-        "Frames that the engine works at at once. 1 gives each mask soonest; one for each core of a busy CPU"
-        " gives the most masks a second, each of them later (engines openvino and onnxruntime).",
+        "Frames processed concurrently. 1 gives the lowest latency; one per core of a busy CPU gives the most"
+        " masks per second, each of them later (engines openvino and onnxruntime).",
         minimum=1,
         maximum=64,
         read_only=True,
@@ -77,7 +77,7 @@ PARAMETERS = (
     Parameter(
         "input_width",
         0,
-        "Width at which the network sees an image; 0 keeps the camera's aspect ratio at input_height.",
+        "Width of the network's input; 0 keeps the camera's aspect ratio at input_height.",
         unit="px",
         minimum=0,
         maximum=7680,
@@ -87,7 +87,7 @@ PARAMETERS = (
     Parameter(
         "input_height",
         0,
-        "Height at which the network sees an image; 0 is the model's own.",
+        "Height of the network's input; 0 takes the model's.",
         unit="px",
         minimum=0,
         maximum=7680,
@@ -98,9 +98,9 @@ PARAMETERS = (
         Parameter(
             f"parity.{name}",
             float(getattr(Gate, name)),
-            f"Smallest share of pixels to which an engine in {precision} gives the label that PyTorch in fp32"
-            " gives them. Below it the next engine is taken where `engine` or `precision` is auto, else every"
-            " frame is dropped; diagnostics warn.",
+            f"Smallest share of pixels for which an engine in {precision} must give the same label as PyTorch"
+            " in fp32. Below it the engine is refused and the next candidate is tried if `engine` or"
+            " `precision` is auto; otherwise every frame is dropped. Diagnostics warn.",
             minimum=0.0,
             maximum=1.0,
             read_only=True,
@@ -110,22 +110,22 @@ PARAMETERS = (
     Parameter(
         "parity.frames",
         "",
-        "Folder of images of your own on which an engine's labels are compared as well, beside two street"
-        f" frames; {MAX_FRAMES} of them are taken. Empty for none.",
+        "Folder of your own images on which the labels of an engine are compared, in addition to two street"
+        f" frames; at most {MAX_FRAMES} of them are used. Empty: none.",
         read_only=True,
     ),
     Parameter(
         "autostart",
         True,
-        "Whether the node configures and activates itself; false leaves that to a lifecycle manager.",
+        "Configure and activate the node at the start; false leaves that to a lifecycle manager.",
         read_only=True,
     ),
     Parameter(
         "watchdog_s",
         30.0,
-        "The process is ended when it shows no sign of life for so long, and stderr tells where its threads"
-        " stand; the launch file's respawn starts it again. Building an engine may take longer. 0 never ends"
-        " it.",
+        "End the process when it has shown no sign of life for this time, after writing the stacks of its"
+        " threads to stderr; the launch file's respawn starts it again. Building an engine may take longer."
+        " 0 switches the watchdog off.",
         unit="s",
         minimum=0.0,
         read_only=True,
@@ -134,14 +134,14 @@ PARAMETERS = (
     Parameter(
         "output_resolution",
         INPUT,
-        "Size of the masks: input is the camera's; network is the network's, and shows no more than roi; a"
-        " size as 320x240 is that of the camera's image, resized.",
+        "Size of the masks: input is the size of the camera's images; network that of the network's input,"
+        " and shows only roi; a size such as 320x240 is that of the camera's image, resized.",
         check=lambda value: check_resolution(value) or None,
     ),
     Parameter(
         "roi",
         WHOLE,
-        "The part of the camera's image that the network sees: x, y, width and height; labels are 255 outside"
+        "Region of the camera's image that the network sees: x, y, width and height; labels are 255 outside"
         " it. An empty list, or four zeros, is the whole image. An image that does not hold it is dropped.",
         unit="px",
         check=_roi,
@@ -150,33 +150,33 @@ PARAMETERS = (
     Parameter(
         "rotation",
         0,
-        "How far the camera's image is turned clockwise to be upright for the network: 0, 90, 180 or 270."
-        " Masks lie as the camera's image does.",
+        "Clockwise rotation that makes the camera's image upright for the network: 0, 90, 180 or 270. Masks"
+        " lie as the camera's image does.",
         unit="deg",
         check=lambda value: check_rotation(value) or None,
     ),
     Parameter(
         "letterbox",
         False,
-        "Whether an image keeps its aspect ratio, with padding, where input_width is given.",
+        "Keep the image's aspect ratio, with padding, if input_width is given.",
     ),
     Parameter(
         "image_transport",
         "raw",
-        "Subscribe to Image on image, or to CompressedImage on image/compressed.",
+        "Subscribe to Image on image (raw), or to CompressedImage on image/compressed (compressed).",
         choices=("raw", "compressed"),
     ),
     Parameter(
         "image_bits",
         AUTO,
-        "Bits that 16-bit images (mono16, 16UC1, rgb16, bayer_*16, PNG of 16 bits) use; the upper eight of"
-        " these are taken. auto guesses from the images, and warns.",
+        "Number of bits that 16-bit images (mono16, 16UC1, rgb16, bayer_*16, 16-bit PNG) use; the upper eight"
+        " of these are used. auto guesses the number from the images, and warns.",
         choices=IMAGE_BITS,
     ),
     Parameter(
         "overlay_opacity",
         0.5,
-        "Share of the class colours in the overlay: 0 shows the camera's image, 1 the colours.",
+        "Opacity of the class colours in the overlay: 0 shows the camera's image, 1 the colours.",
         minimum=0.0,
         maximum=1.0,
     ),
@@ -186,28 +186,28 @@ PARAMETERS = (
     Parameter(
         "diagnostics.max_latency_ms",
         500.0,
-        "Diagnostics warn when the 95th percentile of stamp to publish is above this; 0 never warns.",
+        "Warn when the 95th percentile of the latency, from stamp to publication, is above; 0 never warns.",
         unit="ms",
         minimum=0.0,
     ),
     Parameter(
         "diagnostics.min_output_hz",
         0.0,
-        "Diagnostics warn when fewer masks a second are published while images come; 0 never warns.",
+        "Warn when fewer masks per second are published while images arrive; 0 never warns.",
         unit="Hz",
         minimum=0.0,
     ),
     Parameter(
         "diagnostics.max_drop_ratio",
         1.0,
-        "Diagnostics warn when a larger share of the images of the last second is dropped; 1 never warns.",
+        "Warn when a larger share of the images of the last second is dropped; 1 never warns.",
         minimum=0.0,
         maximum=1.0,
     ),
     Parameter(
         "diagnostics.stale_after_s",
         2.0,
-        "Diagnostics warn when somebody listens and no image has come for so long.",
+        "Warn when an output has a subscriber and no image has arrived for this time.",
         unit="s",
         minimum=0.1,
     ),

@@ -32,7 +32,7 @@ class RunningAverage(WeightAveraging):
 
 
 def averaging(recipe: Recipe, steps: int) -> list[RunningAverage]:
-    """The callback of a recipe's average, for a training of so many steps; none where it has none."""
+    """Make the callback of a recipe's average for a training of `steps` steps; none without an average."""
     if recipe.ema:
         return [RunningAverage(lambda step: exponential_share(recipe.ema, step))]
     if recipe.swa:

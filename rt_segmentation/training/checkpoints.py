@@ -1,4 +1,4 @@
-"""Checkpoints from which a killed training goes on."""
+"""Checkpoints from which a killed training resumes."""
 
 from __future__ import annotations
 

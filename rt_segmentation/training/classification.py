@@ -46,7 +46,7 @@ def train_classifier(
     """Train a network's encoder on ``DATA_ROOT/SPLIT/CLASS/`` and write it to ``OUT/NAME/NAME.safetensors``.
 
     The file has the epoch of the best accuracy, and says how it came about in its metadata. Until the
-    training has ended it is called ``NAME.best.safetensors``. A killed training goes on from its last
+    training has ended it is called ``NAME.best.safetensors``. A killed training resumes from its last
     checkpoint.
 
     Args:

@@ -112,7 +112,7 @@ class TrainingSet(Dataset[Any]):
         return self._mixing(sample, draw, rng)
 
     def count_classes(self, num_classes: int, workers: int) -> ClassCounts:
-        """Count the classes' pixels in the frames as they are, with so many processes.
+        """Count the pixels of each class in the unaugmented frames, with `workers` processes.
 
         Raises:
             DatasetError: some frames are wrong; all are named.
@@ -122,7 +122,7 @@ class TrainingSet(Dataset[Any]):
 
 
 def count_classes(dataset: SegmentationDataset, workers: int) -> ClassCounts:
-    """Count the classes' pixels of a data set with so many processes.
+    """Count the pixels of each class of a data set, with `workers` processes.
 
     Raises:
         DatasetError: some frames are wrong; all are named.
@@ -256,7 +256,7 @@ class ShareSampler(Sampler[int]):
 
 
 class ResumableLoader(DataLoader[Batch]):
-    """A loader over an `EpochSampler` that goes on in the middle of an epoch; Lightning saves its state."""
+    """A loader over an `EpochSampler` that resumes in the middle of an epoch; Lightning saves its state."""
 
     sampler: EpochSampler
     _given = 0

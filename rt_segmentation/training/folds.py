@@ -102,7 +102,7 @@ def cross_validate(
     """Train and measure one model for each fold, and write ``OUT/NAME/folds.yaml`` and ``folds.md``.
 
     The folds' runs are in ``OUT/NAME/folds``. A fold that has ended there is not trained again, and one that
-    was killed goes on.
+    was killed is resumed.
 
     Args:
         recipe: with the key `folds`.

@@ -1,4 +1,4 @@
-"""How a training went: rows by step, as CSV and as curves, that go on where a killed training left off."""
+"""How a training went: rows by step, as CSV and as curves, continued where a killed training stopped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REDRAW_S = 60.0
 
 
 class History(lightning.Callback):
-    """Writes ``log.csv`` and ``curves.png`` into a folder, as the training goes on and at its end.
+    """Writes ``log.csv`` and ``curves.png`` into a folder, during the training and at its end.
 
     It is saved in checkpoints: what a resumed training repeats is not written twice.
 
@@ -62,7 +62,7 @@ class History(lightning.Callback):
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any
     ) -> None:
-        """Take the learning rate, before the schedule goes on."""
+        """Take the learning rate, before the schedule advances."""
         self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         pl_module.log("learning_rate", self._rate)
 

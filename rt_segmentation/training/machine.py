@@ -97,7 +97,7 @@ class Machine:
         }
 
     def name(self) -> str:
-        """The hardware in words."""
+        """A description of the hardware."""
         if not self.gpu:
             return machine()
         count = f"{self.share.world} x " if self.share.world > 1 else ""

@@ -141,7 +141,7 @@ class SegmentationModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The recipe's."""
-        # Lightning's own count would set up the loader too early for it to go on from a checkpoint.
+        # Lightning's own count would set up the loader too early for it to resume from a checkpoint.
         return configure(self.recipe, self.network, self.recipe.epochs * self._epoch_steps)
 
 

@@ -30,7 +30,7 @@ def time_steps(training: Training) -> tuple[Timing, float]:
     """Time some steps and validation frames, then the loader alone.
 
     Returns:
-        The timing, and the frames that the loader alone gives in a second [1/s].
+        The timing, and the rate of the loader alone [frames/s].
     """
     quieten_lightning()
     timing = measure(

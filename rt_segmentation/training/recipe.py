@@ -186,7 +186,7 @@ class Recipe:
         source: the paper and section, or the reason, behind the recipe.
         network, options: what `build_network` takes; `network` may be one of the user's, ``module:Class``.
         train: data sets that are joined, each a mapping of `dataset` ('camvid', 'street') and its arguments.
-        validation: the data set that measures the model, likewise.
+        validation: the data set that measures the model, a mapping as in `train`.
         width, height: input size in the model's manifest [px].
         augmentation: of the training frames.
         mixing: of two augmented training frames, none by default.

@@ -223,7 +223,7 @@ def train(
 ) -> ModelManifest | None:
     """Train, and measure the stored model; all that is written lies in ``OUT/NAME/``, see docs/training.md.
 
-    A killed training goes on from its last checkpoint there, to the same result.
+    A killed training resumes from its last checkpoint there, to the same result.
 
     Args:
         recipe: what to train, on what, and how.

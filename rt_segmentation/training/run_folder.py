@@ -26,7 +26,7 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """From which the training goes on."""
+        """The file from which the training resumes."""
         return self.path / "last.ckpt"
 
     @property
@@ -72,7 +72,7 @@ class RunFolder:
         for name in results:
             if (self.path / name).exists():
                 raise TrainingError(
-                    f"folder {self.path} has a result, {name}, and no {self.checkpoint.name} to go on from;"
+                    f"folder {self.path} has a result, {name}, and no {self.checkpoint.name} to resume from;"
                     " give another --out, or delete the folder"
                 )
 

@@ -1,4 +1,4 @@
-"""The trained model in a run's folder: the best so far while the training goes on, its score at the end."""
+"""The trained model in a run's folder: the best so far during the training, its score at the end."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class ModelStore:
         self._parameters = count_parameters(network)
         self._gmacs = round(count_gmacs(network, recipe.width, recipe.height), 3)
         own_labels = Path(recipe.label_set).suffix in (".yaml", ".yml")
-        # Now: the user may change or move the file while the training goes on.
+        # Now: the user may change or move the file during the training.
         self._labels = Path(recipe.label_set).read_bytes() if own_labels else None
 
     def write(self, state: State, epoch: int, hours: float) -> None:

@@ -77,7 +77,7 @@ def measure(
         machine: runs it.
         module: stays as it is.
         training: a loader that is used for nothing else.
-        validation: likewise.
+        validation: a loader of the validation frames.
     """
     clock = _Clock()
     trainer = machine.trainer(
@@ -109,7 +109,7 @@ def of_first_process(value: float) -> float:
 
 
 def loading_rate(loader: DataLoader[Batch]) -> float:
-    """Frames that a loader gives in a second, with nobody else at work [1/s].
+    """Measure the frames per second of a loader while nothing else runs [1/s].
 
     Batches that its workers prepare ahead are not counted.
     """

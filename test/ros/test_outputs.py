@@ -19,7 +19,8 @@ from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.placement import place
 from rt_segmentation.inference.segmenter import Segmentation
 from rt_segmentation.labels import LabelSet, load_label_set
-from rt_segmentation.ros.outputs import LATCHED_QOS, Outputs
+from rt_segmentation.ros.outputs import Outputs
+from rt_segmentation.ros.topics import LATCHED
 
 CAMVID, CITYSCAPES = load_label_set("camvid11"), load_label_set("cityscapes19")
 LABELS = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64) % 11
@@ -43,7 +44,7 @@ def test_a_frame_is_painted_by_what_segmented_it_and_label_info_follows(
     node = Node("segmentation_node", context=context)
     outputs = Outputs(node, CAMVID)
     colors = observer.subscribe(Image, "/segmentation_node/color", RELIABLE)
-    infos = observer.subscribe(String, "/segmentation_node/label_info", LATCHED_QOS)
+    infos = observer.subscribe(String, "/segmentation_node/label_info", LATCHED.profile())
     observer.spin_until(lambda: outputs.listened("color") and bool(infos))
 
     # As where the model changes between two frames, and the first of them is published after that.

@@ -177,7 +177,7 @@ def test_a_letterbox_keeps_the_images_shape(
     stage: Any, listen: Any, small_model: ModelManifest, segmenter: Segmenter
 ) -> None:
     # A list without an element has no type in ROS: here it is the whole image.
-    size = {"input_width": 160, "input_height": 160, "letterbox": True, "roi": "[]"}
+    size: dict[str, Any] = {"input_width": 160, "input_height": 160, "letterbox": True, "roi": "[]"}
     node = NodeUnderTest(stage.spawn, stage.observer, "/boxed", small_model, **size)
     camera = Camera(stage, listen, node)
     image = street(4.0)

@@ -292,7 +292,7 @@ def test_large_result_stays_small_enough_to_open(tmp_path: Path) -> None:
     [
         ("throughput", 20.0, "2 x the recorded rate: it keeps up with the camera"),
         ("throughput", 5.0, "0.5 x the recorded rate: too slow for the camera"),
-        ("realtime", 10.0, "10.0 frames a second"),
+        ("realtime", 10.0, "10.0 frames per second"),
     ],
 )
 def test_verdict_says_whether_the_model_keeps_up(

@@ -31,6 +31,7 @@ from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.evaluation.bag.job import Settings
 from rt_segmentation.evaluation.bag.report.wording import summary
+from rt_segmentation.evaluation.bag.result import from_plain
 from rt_segmentation.evaluation.bag.run import evaluate_bags
 from rt_segmentation.evaluation.dataset import EvaluationError, segment_image
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
@@ -357,7 +358,7 @@ def test_in_real_time_every_frame_is_segmented_or_replaced_by_a_newer_one(
     result = evaluate([path], chosen)
     (model,) = result["models"]
     assert result["parallel_frames"] == parallel
-    assert ("2 were segmented concurrently" in summary(result)) == (parallel == 2)
+    assert ("2 were segmented concurrently" in summary(from_plain(result))) == (parallel == 2)
     assert model["received"] == 100 == model["segmented"] + model["dropped"]["replaced"]
     assert model["drop_rate"] == model["dropped"]["replaced"] / 100
     assert model["segmented"] == model["accuracy"]["frames"] >= 1
@@ -384,7 +385,7 @@ def test_settings_that_do_not_go_together_are_refused(
     for changes, options, sentence in (
         ({"mode": "realtime"}, {"jobs": 2}, "real time wants the machine for one bag at a time"),
         ({"parallel_frames": 2}, {}, "--parallel-frames goes with --mode realtime"),
-        ({"video": True}, {"resume": True}, "a video cannot be gone on with"),
+        ({"video": True}, {"resume": True}, "a video cannot be continued"),
         ({"labels": tmp_path}, {}, "from --label-topic or from --labels, not from both"),
     ):
         with pytest.raises(EvaluationError, match=sentence):

@@ -22,7 +22,8 @@ class Camera:
 
     def picture(self) -> np.ndarray:
         left = self.frame * 3 % 700
-        return self.scene[:, left : left + 160].copy()
+        picture: np.ndarray = self.scene[:, left : left + 160].copy()
+        return picture
 
     def run(
         self,

@@ -72,6 +72,24 @@ def test_package_xml_is_of_the_ament_python_kind() -> None:
     assert len(depends) == len(set(depends))
 
 
+def test_package_xml_names_what_is_used_and_nothing_else() -> None:
+    """Each ROS package that the code imports or starts is a dependency, and each dependency is used."""
+    declared = {element.text or "" for element in PACKAGE if element.tag == "exec_depend"}
+    code = "\n".join(
+        path.read_text(encoding="utf-8")
+        for top in ("rt_segmentation", "launch")
+        for path in (ROOT / top).rglob("*.py")
+    )
+    ros = {name for name in declared if not name.startswith("python3-")}
+    patterns = (
+        r"^ *(?:import|from) (\w+_msgs|rcl\w+|launch\w*|ament_\w+)\b",
+        r'import_module\("(cv_bridge|vision_msgs)\b',
+        r'Node\(package="(?!rt_segmentation)(\w+)"',
+    )
+    assert {name for pattern in patterns for name in re.findall(pattern, code, re.M)} == ros
+    assert declared - ros == {"python3-numpy", "python3-opencv", "python3-yaml"}
+
+
 def test_version_is_that_of_package_xml(installed: Path) -> None:
     code = "from importlib.metadata import version; print(version('rt_segmentation'))"
     done = run(sys.executable, "-c", code, PYTHONPATH=str(installed))

@@ -106,7 +106,7 @@ def test_a_run_leaves_a_model_and_all_that_tells_of_it(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="another seed"):
         train(load_recipe(write_recipe(tmp_path, ema=0.9, seed=7)), None, tmp_path / "out", here())
     (run / "last.ckpt").unlink()
-    with pytest.raises(TrainingError, match=r"has a result, tiny.yaml, and no last.ckpt to go on from"):
+    with pytest.raises(TrainingError, match=r"has a result, tiny.yaml, and no last.ckpt to resume from"):
         train(recipe, None, tmp_path / "out", here())
 
 

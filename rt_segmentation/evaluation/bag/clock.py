@@ -38,7 +38,7 @@ def choose_moment(images: Sequence[Times], labels: Sequence[Times]) -> tuple[Mom
 
     Args:
         images: of the first ones.
-        labels: likewise; empty where they come from no topic.
+        labels: of the first ones; empty if they come from no topic.
 
     Returns:
         `stamp_of`, or `recorded_of` with a sentence why.
@@ -71,7 +71,7 @@ def exactness(images: Sequence[Times], labels: Sequence[Times]) -> str:
 
     Args:
         images: of the first ones.
-        labels: likewise.
+        labels: of the first ones.
     """
     known = sorted(stamp for stamp, _ in images)
     if not known or not labels or set(known).intersection(stamp for stamp, _ in labels):
@@ -92,7 +92,7 @@ def period(images: Sequence[Times], moment: Moment, default_ns: int = 33_333_333
 
 
 def seconds(apart_ns: float) -> str:
-    """A difference of times for people, as '1.500 s later'."""
+    """Format a difference of times, as '1.500 s later'."""
     return f"{abs(apart_ns) / 1e9:.3f} s {'later' if apart_ns > 0 else 'earlier'}"
 
 

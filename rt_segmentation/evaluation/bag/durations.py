@@ -11,7 +11,7 @@ from typing import Any
 BINS_PER_FACTOR_E = 100
 """Bins are logarithmic and fixed, each 1 % wide: a percentile is right to half a percent."""
 COLUMN_BINS = 10
-"""So many bins make a column of the histogram for people."""
+"""Number of bins in a column of the histogram."""
 
 
 @dataclass

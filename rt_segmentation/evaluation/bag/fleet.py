@@ -47,8 +47,8 @@ class Worker:
 
     Args:
         settings: of the evaluation.
-        stopped: ends the bag at hand, and those to come, early.
-        parallel: frames segmented concurrently in throughput mode; by default by the cores.
+        stopped: ends the current bag, and later ones, early.
+        parallel: frames segmented concurrently in throughput mode; by default as the cores allow.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Worker:
         return evaluate_bag(job, self._models, self._stop, progress)
 
     def stop(self) -> None:
-        """End the bag at hand, and those to come, early."""
+        """End the current bag, and later ones, early."""
         self._stop.set()
 
 
@@ -146,11 +146,11 @@ def evaluate_fleet(
                 # That is how a worker ends which has not loaded its models yet.
                 continue
             elif worker in between and event.retry:
-                # It was dead before it had this bag, which has cost nobody's life.
+                # It was dead before it had this bag, which did not kill it.
                 tries[job.index] -= 1
                 waiting.append(job)
             elif event.retry and tries[job.index] < MAX_TRIES:
-                # What the dead worker had saved is not done again, but half a video cannot be gone on with.
+                # What the dead worker had saved is not done again, but half a video cannot be continued.
                 waiting.append(replace(job, resume=not job.settings.video))
             else:
                 found[job.index] = event.reason

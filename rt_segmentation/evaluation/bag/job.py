@@ -63,7 +63,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """One bag; `resume` goes on where an evaluation that was killed had come to."""
+    """One bag; `resume` continues a killed evaluation."""
 
     settings: Settings
     index: int
@@ -86,7 +86,7 @@ class Job:
         state.save(self.state_path, self.asked())
 
     def asked(self) -> dict[str, Any]:
-        """What a state must be of to be gone on with, as JSON's types."""
+        """Settings that a state must have to be continued, as JSON's types."""
         asked = {key: value for key, value in vars(self.settings).items() if key != "out"}
         asked.update(models=list(self.settings.models), void_ids=list(self.settings.void_ids))
         asked.update(roi=None if self.settings.roi is None else list(self.settings.roi))
@@ -121,7 +121,7 @@ class Models:
     Args:
         names: of models, or paths of manifests.
         engine, precision: as for `build_engine`.
-        parallel: frames segmented concurrently.
+        parallel: frames that are segmented concurrently.
         roi, rotation: as in `SegmenterConfig`.
 
     Attributes:

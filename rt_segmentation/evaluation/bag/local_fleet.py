@@ -30,7 +30,7 @@ class LocalCrew:
 
     def hire(self) -> int:
         """See `Crew.hire`."""
-        # A forked process would inherit threads of engines in a state that nobody knows.
+        # A forked process would inherit threads of engines in an unknown state.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         number = len(self._workers)

@@ -38,13 +38,13 @@ from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.levels import EIGHT_BIT_FORMATS, Levels
 
 SAVE_NS = 10_000_000_000
-"""The state is saved each time so much of the bag has gone by [ns]."""
+"""Interval of the bag's time at which the state is saved [ns]."""
 LABELS_BEFORE_NS = 2_000_000_000
-"""Where an evaluation goes on, labels recorded so long before are read again [ns]."""
+"""A resumed evaluation reads labels again from this time before its point on [ns]."""
 FIRST_IMAGES, FIRST_LABELS = 32, 8
-"""The images' period, and what pairs them with labels, are found by so many, the bag's first ones."""
+"""Number of first images and labels from which the images' period and the pairing are found."""
 FIRST_MESSAGES = 1000
-"""Labels are looked for among so many messages."""
+"""Number of messages among which labels are looked for."""
 FEW = 0.5
 """Where a smaller share of images or labels, whichever are fewer, is paired, something is wrong."""
 LATE_MS = 10.0
@@ -66,7 +66,7 @@ def evaluate_bag(job: Job, models: Models, stop: threading.Event, progress: Prog
         The state; a bag that cannot be read has its reason in `bag['problem']`.
 
     Raises:
-        EvaluationError: the folder of labels, or the state to go on from, is not as it should be, or masks
+        EvaluationError: the folder of labels, or the state to resume from, is not as it should be, or masks
             cannot be written.
     """
     known = BagState.load(job.state_path, job.asked()) if job.resume else None
@@ -103,7 +103,7 @@ class _Evaluation:
     ) -> None:
         self._job, self._settings, self._models = job, job.settings, models
         self._stop, self._reader, self._state = stop, reader, state
-        # Where an earlier run had come to.
+        # Where an earlier run stopped.
         self._counted_ns, self._next_index = state.until_ns, state.next_index
         self._label_count = 0
         self._labels: str | None = None

@@ -91,7 +91,7 @@ class OverlayVideo:
     Args:
         path: of the .mp4.
         labels: for the colours.
-        rate_hz: pictures a second.
+        rate_hz: pictures per second.
 
     Raises:
         OSError: the file cannot be written (when the first picture comes).

@@ -26,7 +26,7 @@ class RayCrew:
     """
 
     def __init__(self, settings: Settings, address: str) -> None:
-        # Nobody asked for statistics to be sent to Ray's makers.
+        # Ray would send usage statistics to its makers.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             ray: Any = importlib.import_module("ray")
@@ -109,7 +109,7 @@ class RayCrew:
         except errors.RayTaskError as error:
             return Failure(f"{type(error.cause).__name__}: {error.cause}")
         except errors.RayError as error:
-            # One that is only out of reach would keep its CPU, and go on writing.
+            # One that is only out of reach would keep its CPU, and continue writing.
             self._ray.kill(self._actors[worker])
             # An actor's error ends with why, after where it was; others begin with it, before advice.
             lines = str(error).strip().splitlines()

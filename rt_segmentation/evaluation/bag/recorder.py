@@ -19,7 +19,7 @@ from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.labels import LabelSet
 
 MAX_PROBLEMS = 10
-"""So many kinds of problems of frames are told in sentences of their own."""
+"""Number of kinds of problems that are reported in sentences of their own."""
 KEPT_DISTANCES = 101
 NUMBERS = re.compile(r"\d+(\.\d+)?")
 

@@ -26,7 +26,7 @@ BINS_IN_ALL, MAX_BINS, MIN_BINS = 4096, 256, 16
 
 
 def bins_of_each(bags: int) -> int:
-    """So many bins of time are kept of each bag: the memory does not grow much with their number."""
+    """Give the number of bins of time that are kept of each bag, so that memory hardly grows with bags."""
     return min(max(BINS_IN_ALL // bags, MIN_BINS), MAX_BINS)
 
 
@@ -45,7 +45,7 @@ def claim_folder(out: Path, overwrite: bool, resume: bool) -> None:
             raise EvaluationError(f"folder {out} holds something else than an evaluation; give another --out")
         if not (overwrite or resume):
             raise EvaluationError(
-                f"folder {out} holds an evaluation: give --overwrite, --resume to go on with it, or another"
+                f"folder {out} holds an evaluation: give --overwrite, --resume to continue it, or another"
                 " --out"
             )
         if overwrite:
@@ -76,7 +76,7 @@ def evaluate_bags(
         progress: told how far each bag is.
         jobs: processes; with `ray` actors, by default one for each CPU of the cluster.
         ray: address of a Ray cluster, or 'local'.
-        resume: go on with what an earlier call left in the output folder.
+        resume: continue an earlier evaluation in the output folder.
         overwrite: replace it.
 
     Returns:
@@ -124,7 +124,7 @@ def _check(settings: Settings, jobs: int | None, ray: str | None, resume: bool) 
         )
     if settings.video and resume:
         raise EvaluationError(
-            "a video cannot be gone on with; leave --video away, or start anew with --overwrite"
+            "a video cannot be continued; leave --video away, or start anew with --overwrite"
         )
     if settings.label_topic is not None and settings.labels is not None:
         raise EvaluationError("ground truth comes from --label-topic or from --labels, not from both")

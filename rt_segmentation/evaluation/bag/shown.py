@@ -85,7 +85,7 @@ class Gallery:
             scores: mean IoU, confidence and consistency, each None where it is not known.
             frame: the camera's image.
             labels: uint8 (H, W).
-            truth: likewise; None without ground truth.
+            truth: uint8 (H, W); None without ground truth.
         """
         stem = f"{self._folder}/{place[0]:04}_{place[1]:06}"
         pictures = (f"{stem}.jpg", f"{stem}_overlay.jpg", None if truth is None else f"{stem}_truth.jpg")

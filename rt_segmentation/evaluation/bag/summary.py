@@ -123,7 +123,7 @@ def _model(
         latency_ms=_latency(total.latency),
         inference_ms=_latency(total.inference),
         age_ms=_latency(total.age),
-        latency_histogram=Histogram(**total.latency.histogram()),
+        latency_histogram=_histogram(total.latency),
         accuracy=_accuracy(total, labels, bounds),
         class_shares=dict(zip(labels.names, total.shares())),
         mean_confidence=total.confidence(),
@@ -131,6 +131,11 @@ def _model(
         timeline=tuple(_timeline(states, own)),
         shown=tuple(ShownFrame(**shown.to_plain()) for shown in all_shown(own)),
     )
+
+
+def _histogram(durations: Durations) -> Histogram:
+    columns = durations.histogram()
+    return Histogram(tuple(columns["edges_ms"]), tuple(columns["counts"]))
 
 
 def _latency(durations: Durations) -> Latency | None:

@@ -20,7 +20,7 @@ from rt_segmentation.files import files_in
 from rt_segmentation.labels import IGNORE_ID
 
 KEPT_LABELS = 64
-"""So many label messages wait for their image at most."""
+"""Largest number of label messages that wait for their image."""
 
 
 class Truth(Protocol):

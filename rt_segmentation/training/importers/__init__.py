@@ -70,7 +70,7 @@ def import_checkpoint(path: str | Path, *, num_classes: int | None = None) -> Im
         num_classes: how many outputs it must have; None takes what it has.
 
     Raises:
-        CheckpointError: the file cannot be read, nobody known wrote it, its tensors do not fit the network,
+        CheckpointError: the file cannot be read, is of no known author, its tensors do not fit the network,
             or it has another number of outputs.
     """
     path = Path(path)
@@ -128,7 +128,7 @@ def write_model(
         width: of the input [px]; None is the source's, as for what follows.
         height: of the input [px].
         mean: of images in [0, 1], by channel (R, G, B).
-        std: likewise.
+        std: of images in [0, 1], by channel (R, G, B).
         data_license: licence of the training data.
 
     Raises:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rt_segmentation.safetensors_reader import SafetensorsError, read_safetensors
 from rt_segmentation.training.importers.errors import CheckpointError
 from rt_segmentation.training.importers.torch7 import Module, read_torch7
 
@@ -79,12 +80,9 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     try:
-        arrays = load(path.read_bytes())
-    except (SafetensorError, KeyError) as error:
+        arrays = read_safetensors(path.read_bytes())
+    except SafetensorsError as error:
         raise CheckpointError(f"checkpoint {path} cannot be read as safetensors: {error}") from error
     return {key: np.asarray(value, np.float32) for key, value in arrays.items()}
 

@@ -53,7 +53,7 @@ def read_torch7(path: Path) -> Any:
         None, bool, float, str, dict (a table; numbers are floats), `Module`, array (a tensor or storage).
 
     Raises:
-        CheckpointError: the file cannot be read, ends early, goes on after its object, or holds something
+        CheckpointError: the file cannot be read, ends early, continues after its object, or holds something
             that is neither data nor an nn or cudnn module, such as a function.
     """
     try:

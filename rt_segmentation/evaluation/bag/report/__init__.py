@@ -1,4 +1,4 @@
-"""The result of a bag evaluation for people (a page, Markdown) and for continuous integration (JUnit XML)."""
+"""The report of a bag evaluation: a page, Markdown, and JUnit XML for continuous integration."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from rt_segmentation.evaluation.bag.report.wording import (
 from rt_segmentation.evaluation.bag.result import ClassColor, ModelResult, TimelineBin
 
 GAP_STEPS = 3.0
-"""Bins further apart than so many usual steps have a gap between them."""
+"""A gap is drawn between bins that are further apart than this number of usual steps."""
 QUALITIES = {"mean_iou": "mean IoU", "confidence": "confidence", "consistency": "temporal consistency"}
 SHARE_TICKS = [Tick(0.0, "0 %"), Tick(0.5, "50 %"), Tick(1.0, "100 %")]
 

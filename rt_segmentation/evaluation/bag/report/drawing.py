@@ -33,7 +33,7 @@ class Chart:
     """A drawing and its axes.
 
     Attributes:
-        label: what it shows, in words, for those who cannot see it.
+        label: a description for screen readers.
         svg: elements inside the svg element; their texts are escaped.
         x, y: ticks.
         unit_x, unit_y: what the axes count.

@@ -100,7 +100,7 @@ def _speed(model: ModelResult, result: Evaluation) -> CLAUSE:
     fps = measured(model.fps)
     if fps is None:
         return "", "speed not measured", ""
-    value = f"{fps:.1f} frames a second"
+    value = f"{fps:.1f} frames per second"
     recorded = recorded_fps(result.bags)
     if result.mode == "realtime" or recorded is None:
         return "", value, ""
@@ -132,7 +132,7 @@ def _drops(model: ModelResult, result: Evaluation) -> CLAUSE:
 
 
 def recorded_fps(bags: Sequence[BagResult]) -> float | None:
-    """Frames a second of the recording [Hz], of those that were read; None without two of them."""
+    """Compute the recording's frame rate from the frames that were read [Hz]; None with less than two."""
     span_s = sum(bag.frames_span_s for bag in bags)
     return sum(max(bag.frames - 1, 0) for bag in bags) / span_s if span_s > 0 else None
 
