@@ -38,7 +38,8 @@ class Fragile:
         self._ready.add((batch, width, confidence))
 
     def infer(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        self.prepare(*images.shape[:3], confidence)
+        batch, height, width = images.shape[:3]
+        self.prepare(batch, height, width, confidence)
         return images[..., 0], None
 
     def release(self, height: int, width: int) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("torch")
 import torch
-from test_deploy import VARIANTS
+from test_deploy import VARIANTS  # type: ignore[import-not-found]
 from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
