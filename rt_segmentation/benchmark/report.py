@@ -41,8 +41,9 @@ _COLUMNS = (
 def command_line() -> str:
     """The command that is running, as it can be given again."""
     spec = sys.modules["__main__"].__spec__
-    is_tool = spec is not None and spec.name.startswith("tools.")
-    return shlex.join([*(["python", "-m", spec.name] if is_tool else ["rt_seg"]), *sys.argv[1:]])
+    name = "" if spec is None else spec.name
+    program = ["python", "-m", name] if name.startswith("tools.") else ["rt_seg"]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def write_json(folder: Path, name: str, content: dict[str, Any]) -> None:

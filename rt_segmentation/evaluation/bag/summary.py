@@ -106,6 +106,7 @@ def _model(
     engine = engines[0] if engines else dict.fromkeys(ENGINE_KEYS)
     rates = [known["engine_fps"] for known in engines]
     dropped = total.received - total.segmented
+    histogram = total.latency.histogram()
     return ModelResult(
         name=manifest.name,
         network=manifest.network,
@@ -122,7 +123,7 @@ def _model(
         latency_ms=_latency(total.latency),
         inference_ms=_latency(total.inference),
         age_ms=_latency(total.age),
-        latency_histogram=Histogram(**total.latency.histogram()),
+        latency_histogram=Histogram(tuple(histogram["edges_ms"]), tuple(histogram["counts"])),
         accuracy=_accuracy(total, labels, bounds),
         class_shares=dict(zip(labels.names, total.shares())),
         mean_confidence=total.confidence(),
