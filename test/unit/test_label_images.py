@@ -145,7 +145,7 @@ def evaluated(path: Path, model: ModelManifest, change: Callable[..., Any]) -> d
         messages += [(topic, stamp, content) for topic, content in zip(("camera", "truth"), pair)]
     bag = write_bag(path, messages)
     chosen = settings(model, path.with_name(f"{path.name}_out"))
-    return evaluate_bags([bag], chosen, "", threading.Event(), lambda *_: None)
+    return evaluate_bags([bag], chosen, "", threading.Event(), lambda *_: None).to_plain()
 
 
 def deep(pixels: np.ndarray, stamp: int, encoding: str) -> Any:
