@@ -121,8 +121,7 @@ def test_a_bag_without_images_has_no_drop_rate(small_model: ModelManifest, tmp_p
     with Writer(tmp_path / "bag", version=8) as writer:
         writer.add_connection("camera", IMAGE, typestore=TYPES)
     chosen = settings(small_model, tmp_path / "out", label_topic=None, mode="realtime")
-    result = evaluate(tmp_path / "bag", chosen)
-    read = from_plain(result)
-    (model,) = result["models"]
-    assert model["drop_rate"] is None and not judge(read, Thresholds(max_drop_rate=0.5), None)
-    assert "no frame came" in "".join("".join(clause) for clause in verdict(read.models[0], read))
+    result = from_plain(evaluate(tmp_path / "bag", chosen))
+    (model,) = result.models
+    assert model.drop_rate is None and not judge(result, Thresholds(max_drop_rate=0.5), None)
+    assert "no frame came" in "".join("".join(clause) for clause in verdict(model, result))

@@ -107,6 +107,7 @@ def _model(
     engine = engines[0] if engines else dict.fromkeys(ENGINE_KEYS)
     rates = [known["engine_fps"] for known in engines]
     dropped = total.received - total.segmented
+    histogram = total.latency.histogram()
     return ModelResult(
         name=manifest.name,
         network=manifest.network,
@@ -123,7 +124,7 @@ def _model(
         latency_ms=_latency(total.latency),
         inference_ms=_latency(total.inference),
         age_ms=_latency(total.age),
-        latency_histogram=_histogram(total.latency),
+        latency_histogram=Histogram(tuple(histogram["edges_ms"]), tuple(histogram["counts"])),
         accuracy=_accuracy(total, labels, bounds),
         class_shares=dict(zip(labels.names, total.shares())),
         mean_confidence=total.confidence(),
@@ -131,11 +132,6 @@ def _model(
         timeline=tuple(_timeline(states, own)),
         shown=tuple(ShownFrame(**shown.to_plain()) for shown in all_shown(own)),
     )
-
-
-def _histogram(durations: Durations) -> Histogram:
-    columns = durations.histogram()
-    return Histogram(tuple(columns["edges_ms"]), tuple(columns["counts"]))
 
 
 def _latency(durations: Durations) -> Latency | None:
