@@ -33,7 +33,8 @@ def gated_node(
     spawn: Any, observer: Any, model: ModelManifest, gates: Path, **parameters: Any
 ) -> tuple[NodeUnderTest, list[Image]]:
     path = os.pathsep.join((str(Path(__file__).parent), os.environ["PYTHONPATH"]))
-    environment = {"PYTHONPATH": path, "GATES": str(gates)}
+    # A cache of its own: a size that is remembered there is built while the node is configured.
+    environment = {"PYTHONPATH": path, "GATES": str(gates), "XDG_CACHE_HOME": str(gates)}
     module = "gated_engine_node"
     node = NodeUnderTest(spawn, observer, "/sizes", model, environment, module, engine="gated", **parameters)
     return node, observer.subscribe(Image, node.topic("label"), 5)
