@@ -53,7 +53,8 @@ class Closed(Exception):
 class Sizes:
     """Says at which size a frame is seen now, and has the engine built for its own size meanwhile.
 
-    The first size of all is built at once, and its frames wait: there is nothing to show before. Any other
+    The first size of all is built at once, and its frames wait: there is nothing to show before. What was
+    prepared for a camera that then has another size is let go. Any other size
     must come `SIGHTINGS` times. Until its engine is ready its frames are squeezed into the nearest size that
     is, or dropped where that would be too much. Frames come one at a time, from any thread.
 
@@ -124,6 +125,8 @@ class Sizes:
         """
         wanted = Seen(size, confidence)
         with self._changed:
+            if not self._recent and size not in self._ready:
+                self._let_go_all()
             self._recent.append(size)
             while True:
                 failure = self._failure(wanted)
@@ -209,6 +212,12 @@ class Sizes:
             logger.info("the engine for %dx%d is let go: %d other sizes came since", width, height, KEPT)
             self._engine.release(height, width)
         _give_memory_back()
+
+    def _let_go_all(self) -> None:
+        for width, height in self._ready:
+            logger.info("the engine for %dx%d is let go: the first image has another size", width, height)
+            self._engine.release(height, width)
+        self._ready.clear()
 
     def _nearest(self, size: Size) -> Size | None:
         """The size that is ready and distorts an image the least."""

@@ -101,11 +101,11 @@ class SegmentationNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(WATCH_INTERVAL_S, self._watch, clock=steady)
         self.create_timer(DIAGNOSTICS_INTERVAL_S, self._report, clock=steady)
+        answer_always(self)
         if self._value("autostart"):
             self._autostart = self.create_timer(0.0, self._start_by_itself, clock=steady)
         else:
             self.get_logger().info("waiting for a lifecycle manager, as autostart is false")
-        answer_always(self)
 
     def start(self) -> None:
         """Have the process watched as `watchdog_s` says; called where the process is this node's alone."""

@@ -14,6 +14,8 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
 import rclpy
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.context import Context
 from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.parameter import Parameter
@@ -108,7 +110,8 @@ def test_two_nodes_in_an_executor_of_anybody(
         for camera in cameras:
             np.testing.assert_array_equal(camera.mask(), expected)
         # One that is shut down, as by a lifecycle manager, leaves the other as it is.
-        nodes[0].trigger_shutdown()
+        shutdown = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_ACTIVE_SHUTDOWN))
+        assert observer.call(ChangeState, "/front/segmentation_node/change_state", shutdown).success
         assert nodes[0].finished and not nodes[1].finished
         np.testing.assert_array_equal(cameras[1].mask(), expected)
     for node in nodes:

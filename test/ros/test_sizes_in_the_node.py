@@ -31,7 +31,8 @@ def image(size: tuple[int, int]) -> Image:
 def gated_node(
     spawn: Any, observer: Any, model: ModelManifest, gates: Path, **parameters: Any
 ) -> tuple[NodeUnderTest, list[Image]]:
-    environment = {"GATES": str(gates)}
+    # A cache of its own: a size that is remembered there is built while the node is configured.
+    environment = {"GATES": str(gates), "XDG_CACHE_HOME": str(gates)}
     module = "support.gated_engine_node"
     node = NodeUnderTest(spawn, observer, "/sizes", model, environment, module, engine="gated", **parameters)
     return node, observer.subscribe(Image, node.topic("label"), 5)

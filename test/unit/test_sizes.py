@@ -199,3 +199,9 @@ def test_it_is_prepared_in_the_callers_thread_and_says_so(engine: Gated, sizes: 
         preparing.result(PATIENCE_S)
     assert sizes.building == "" and sizes.choose(WIDE, False) == Seen(WIDE, False)
     assert len(engine.begun) == 1
+
+
+def test_what_was_prepared_for_another_camera_shows_no_frame(engine: Gated, sizes: Sizes) -> None:
+    sizes.prepare(WIDE)
+    assert sizes.choose(SQUARE, False) == Seen(SQUARE, False)
+    assert engine.begun == [Seen(WIDE, False), Seen(SQUARE, False)] and engine.released == [WIDE]
