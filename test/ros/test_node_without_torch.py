@@ -17,8 +17,7 @@ from sensor_msgs.msg import Image
 from support.node_under_test import NODE, Feeder, NodeUnderTest, ros_args
 
 from rt_segmentation.data.synthetic import StreetScene
-from rt_segmentation.inference import engines
-from rt_segmentation.inference.engines import build_engine
+from rt_segmentation.inference.engines import build_engine, choosing
 from rt_segmentation.models import ModelManifest
 
 WIDTH, HEIGHT = 160, 120
@@ -51,7 +50,7 @@ def test_masks_come_from_a_warm_cache(
     rgb = StreetScene(3, WIDTH, HEIGHT).render(0.0)[0]
     monkeypatch.setenv("XDG_CACHE_HOME", without_torch["XDG_CACHE_HOME"])
     # The node cannot ask torch for a GPU.
-    monkeypatch.setattr(engines, "_NVIDIA", ())
+    monkeypatch.setattr(choosing, "_NVIDIA", ())
     here = build_engine(small_model, engine, precision)
     expected = here.infer(rgb[None], False)[0][0]
     node = NodeUnderTest(
