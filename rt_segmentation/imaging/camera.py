@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,15 +118,3 @@ class Camera:
             np.ascontiguousarray(y, np.float32),
             np.ascontiguousarray(length, np.float32),
         )
-
-
-def rotation_matrix(quaternion: Sequence[float]) -> npt.NDArray[np.float64]:
-    """The rotation (3, 3) of a quaternion x, y, z, w of any length above 0."""
-    x, y, z, w = np.asarray(quaternion, np.float64) / np.linalg.norm(quaternion)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )

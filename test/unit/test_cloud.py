@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rt_segmentation.imaging.camera import Camera, rotation_matrix
+from rt_segmentation.imaging.camera import Camera
 from rt_segmentation.imaging.cloud import (
     Selection,
     cloud_of_camera_points,
@@ -22,6 +22,7 @@ from rt_segmentation.imaging.cloud import (
 from rt_segmentation.imaging.cloud_fields import FIELDS, POINT_STEP, view_depth, view_points
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.voxels import voxel_grid
+from rt_segmentation.runtime.transforms import rotation_matrix
 
 HEIGHT, WIDTH = 37, 53
 CAMERA = Camera(WIDTH, HEIGHT, 41.0, 43.0, 25.3, 17.9)
@@ -412,9 +413,3 @@ def test_rays_of_a_distorted_image_project_back_into_their_pixels(model: str) ->
     pixels, _ = project(points, *arguments)
     expected = np.stack(np.meshgrid(np.arange(64), np.arange(48)), axis=-1)
     assert np.abs(pixels.reshape(48, 64, 2) - expected).max() < 0.05
-
-
-def test_a_quarter_turn_is_a_quarter_turn() -> None:
-    half = math.sqrt(0.5)
-    assert rotation_matrix((0, 0, half, half)) @ [1, 0, 0] == pytest.approx([0, 1, 0], abs=1e-12)
-    assert rotation_matrix((half * 3, 0, 0, half * 3)) @ [0, 1, 0] == pytest.approx([0, 0, 1], abs=1e-12)
