@@ -86,6 +86,7 @@ setup(
             "rt_seg = rt_segmentation.cli:main",
             "segmentation_node = rt_segmentation.ros.start:segmentation_node",
             "camera_node = rt_segmentation.ros.start:camera_node",
+            "semantic_cloud_node = rt_segmentation.ros.start:semantic_cloud_node",
         ]
     },
 )

@@ -78,7 +78,7 @@ class Synchronizer(Generic[T]):
         return None
 
     def gap_ns(self, topic: str) -> int | None:
-        """How far ahead of the first topic's messages the nearest that waits is; None where either has none."""
+        """How far the nearest that waits is ahead of the first topic's; None where either has none."""
         first = next(iter(self._queues.values()))
         gaps = [entry.stamp_ns - other.stamp_ns for entry in self._queues.get(topic, ()) for other in first]
         return min(gaps, key=abs) if gaps else None

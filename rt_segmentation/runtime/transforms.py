@@ -39,7 +39,7 @@ class TransformBuffer:
 
     Args:
         keep_s: how much history is kept of each moving frame [s].
-        tolerance_s: for how long a moving frame's newest and oldest pose hold after and before their time [s].
+        tolerance_s: how long a moving frame's newest and oldest poses hold beyond their time [s].
     """
 
     def __init__(self, keep_s: float = 10.0, tolerance_s: float = 0.1) -> None:
