@@ -98,23 +98,23 @@ class Camera:
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
 
     @functools.cached_property
-    def rays(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Where each pixel looks: x and y at depth 1, and the length of (x, y, 1); each float32 (H, W)."""
-        u, v = np.meshgrid(np.arange(self.width, dtype=np.float64), np.arange(self.height, dtype=np.float64))
-        if self.distortion:
-            pixels = np.stack([u, v], axis=-1).reshape(-1, 1, 2)
-            fisheye = self.distortion_model == FISHEYE
-            coefficients = np.array(self.distortion[:4] if fisheye else self.distortion)
-            undistort = cv2.fisheye.undistortPoints if fisheye else cv2.undistortPoints
-            rays = np.asarray(undistort(pixels, self.matrix, coefficients)).reshape(
-                self.height, self.width, 2
-            )
-            x, y = rays[..., 0], rays[..., 1]
-        else:
-            x, y = (u - self.cx) / self.fx, (v - self.cy) / self.fy
-        length = np.sqrt(x * x + y * y + 1)
-        return (
-            np.ascontiguousarray(x, np.float32),
-            np.ascontiguousarray(y, np.float32),
-            np.ascontiguousarray(length, np.float32),
-        )
+    def rays(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Where each pixel looks: x and y at depth 1, each float32 (H, W); not to be written to."""
+        size = (self.height, self.width)
+        u, v = np.arange(self.width, dtype=np.float64), np.arange(self.height, dtype=np.float64)
+        if not self.distortion:
+            # A row of x and a column of y are all there is to know.
+            x, y = ((u - self.cx) / self.fx).astype(np.float32), ((v - self.cy) / self.fy).astype(np.float32)
+            return np.broadcast_to(x, size), np.broadcast_to(y[:, None], size)
+        pixels = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 1, 2)
+        fisheye = self.distortion_model == FISHEYE
+        coefficients = np.array(self.distortion[:4] if fisheye else self.distortion)
+        undistort = cv2.fisheye.undistortPoints if fisheye else cv2.undistortPoints
+        rays = np.asarray(undistort(pixels, self.matrix, coefficients), np.float32).reshape(*size, 2)
+        return np.ascontiguousarray(rays[..., 0]), np.ascontiguousarray(rays[..., 1])
+
+    @functools.cached_property
+    def ray_lengths(self) -> npt.NDArray[np.float32]:
+        """How far a point of depth 1 in each pixel is from the camera: float32 (H, W)."""
+        x, y = self.rays
+        return np.sqrt(x * x + y * y + np.float32(1))

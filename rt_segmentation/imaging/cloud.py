@@ -105,7 +105,7 @@ def cloud_of_depth(
         raise _info_differs(camera, labels)
     height, width = labels.shape
     out = empty_cloud(height, width) if out is None else out
-    ray_x, ray_y, ray_length = camera.rays
+    ray_x, ray_y = camera.rays
     near, far = selection.limits_m
     rows = max(1, _BAND_PX // width)
     for top in range(0, height, rows):
@@ -113,7 +113,7 @@ def cloud_of_depth(
         z: Any = depth[band]
         if z.dtype == np.uint16:
             z = z.astype(np.float32) * np.float32(0.001)
-        distance = z * ray_length[band] if selection.by_range else z
+        distance = z * camera.ray_lengths[band] if selection.by_range else z
         # Neither NaN nor what is 0 or less is in the range.
         seen: Any = cv2.inRange(distance, max(near, 1e-6), far)
         if selection.classes is not None:

@@ -51,6 +51,12 @@ PARAMETERS = (
     ),
     Parameter("frame_id", "camera", "The frame_id of all messages.", read_only=True),
     Parameter(
+        "base_frame_id",
+        "base_link",
+        "The robot's frame on the ground; where the street's camera is over it is on /tf_static. Empty: not.",
+        read_only=True,
+    ),
+    Parameter(
         "image_transport",
         "raw",
         "Publish Image on image, or CompressedImage (JPEG) on image/compressed.",
@@ -70,7 +76,7 @@ PARAMETERS = (
     Parameter(
         "horizontal_fov_deg",
         70.0,
-        "Horizontal field of view that camera_info states.",
+        "Horizontal field of view that camera_info states; the street's own is known.",
         "deg",
         minimum=1.0,
         maximum=179.0,

@@ -12,6 +12,9 @@ from rt_segmentation.imaging.cloud import Floats, Labels, empty_cloud
 from rt_segmentation.imaging.cloud_fields import FIELDS, POINT_STEP, view_depth, view_points
 from rt_segmentation.imaging.codec import decode_image, view_samples
 from rt_segmentation.imaging.errors import ImageError
+from rt_segmentation.ros.messages import stamp_ns
+
+KEPT_INFOS = 30
 
 
 class ReusedCloud:
@@ -117,7 +120,7 @@ def points_of(message: PointCloud2) -> Floats:
 
 
 class Calibrations:
-    """The camera of the newest camera_info; its rays are computed when the calibration changes.
+    """The cameras of the last camera_infos; what is computed of one is kept until it changes.
 
     Args:
         rectified: as for `Camera.from_info`.
@@ -125,24 +128,32 @@ class Calibrations:
 
     def __init__(self, rectified: bool) -> None:
         self._rectified = rectified
-        self._info: CameraInfo | None = None
+        # By stamp, the newest last: a camera that zooms, or nods, has another calibration in each frame.
+        self._infos: dict[int, CameraInfo] = {}
         self._camera: Camera | None = None
+        self._made_of: CameraInfo | None = None
 
     def take(self, info: CameraInfo) -> None:
         """Take a message."""
+        at = stamp_ns(info.header)
+        self._infos.pop(at, None)
         # What is equal but for its header is the same calibration.
-        same = CameraInfo(**{name: getattr(info, name) for name in _calibrating(info)})
-        if same != self._info:
-            self._info, self._camera = same, None
+        self._infos[at] = CameraInfo(**{name: getattr(info, name) for name in _calibrating(info)})
+        if len(self._infos) > KEPT_INFOS:
+            del self._infos[next(iter(self._infos))]
 
-    def camera(self) -> Camera | None:
-        """The calibration, or None before the first message.
+    def camera(self, at_ns: int) -> Camera | None:
+        """The calibration of this stamp, else the newest; None before the first message.
 
         Raises:
             ImageError: the calibration is none.
         """
-        if self._camera is None and self._info is not None:
-            self._camera = Camera.from_info(self._info, rectified=self._rectified)
+        if not self._infos:
+            return None
+        info = self._infos.get(at_ns) or next(reversed(self._infos.values()))
+        if self._camera is None or info != self._made_of:
+            self._camera, self._made_of = None, info
+            self._camera = Camera.from_info(info, rectified=self._rectified)
         return self._camera
 
 

@@ -205,7 +205,7 @@ class CloudNode(Node):
                 out = self._reused.points(*labels.shape)
                 cloud = cloud_of_camera_points(points, labels, selection=self._selection, out=out, **paint)
             else:
-                cloud = self._of_points(points, header, messages[LABEL].header.frame_id, labels, paint)
+                cloud = self._of_points(points, messages, labels, paint)
         if self._settings["voxel_size_m"] > 0:
             return cloud_message(voxel_grid(cloud, self._settings["voxel_size_m"]), is_dense=True)
         return self._reused.message(cloud) or cloud_message(cloud, is_dense=False)
@@ -221,18 +221,18 @@ class CloudNode(Node):
         depth = depth_of(messages[DEPTH])
         # Their sizes are compared first: a depth image of another size is likelier than another camera_info.
         same_size("depth image", depth, labels)
-        camera, out = self._camera(), self._reused.points(*labels.shape)
+        camera, out = self._camera(messages), self._reused.points(*labels.shape)
         return cloud_of_depth(depth, labels, camera, selection=self._selection, out=out, **paint)
 
-    def _of_points(
-        self, points: Floats, header: Header, camera_frame: str, labels: Labels, paint: dict[str, Any]
-    ) -> Floats:
-        camera = self._camera()
+    def _of_points(self, points: Floats, messages: Messages, labels: Labels, paint: dict[str, Any]) -> Floats:
+        camera, header = self._camera(messages), messages[self._geometry].header
         if self._pose is not None:
             rotation, translation = self._pose
         else:
             assert self._tf is not None
-            rotation, translation = self._tf.lookup(camera_frame, header.frame_id, stamp_ns(header))
+            rotation, translation = self._tf.lookup(
+                messages[LABEL].header.frame_id, header.frame_id, stamp_ns(header)
+            )
         return cloud_of_points(
             points,
             labels,
@@ -244,8 +244,8 @@ class CloudNode(Node):
             **paint,
         )
 
-    def _camera(self) -> Camera:
-        camera = self._calibrations.camera()
+    def _camera(self, messages: Messages) -> Camera:
+        camera = self._calibrations.camera(stamp_ns(messages[LABEL].header))
         if camera is None:
             raise ImageError(
                 "no_calibration",

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from node_under_test import RELIABLE, ros_args
+from node_under_test import CAMERA, RELIABLE, ros_args
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
+from rt_segmentation.data.synthetic import CAMERA_HEIGHT_M
 from rt_segmentation.ros.messages import image_message
 
 MODULE = "rt_segmentation.ros.cloud_node"
@@ -304,6 +305,32 @@ def test_a_camera_s_own_cloud_keeps_its_rows_and_columns(lidar_node: Cloud) -> N
 def test_a_cloud_without_z_has_its_sentence(lidar_node: Cloud) -> None:
     lidar_node.send(**frame(depth=None, points=lidar(np.zeros((5, 3)), "xyi")))
     lidar_node.says("The cloud has no field z; it has x, y, i, and must have x, y and z.")
+
+
+def test_the_street_s_labels_are_where_they_belong_in_space(stage: Any) -> None:
+    size = {"width": 128, "height": 72}
+    stage.spawn(CAMERA, *ros_args("/street", **size, rate_hz=5.0))
+    # The street's own labels stand for a segmentation's.
+    moved = [f"/street/{name}" for name in ("label", "depth", "camera_info")]
+    remaps = [part for topic in moved for part in ("-r", f"{topic.split('/')[-1]}:={topic}")]
+    stage.spawn(MODULE, *ros_args("/street_cloud", max_range_m=40.0), *remaps)
+    topic = "/street_cloud/semantic_cloud_node/points"
+    clouds = stage.observer.subscribe(PointCloud2, topic, SENSOR_DATA)
+    checked = 0
+
+    def lies_on_the_ground() -> bool:
+        nonlocal checked
+        for cloud in clouds[checked:]:
+            checked += 1
+            words = np.frombuffer(cloud.data, np.float32).reshape(-1, 8)
+            road = words[(words.view(np.uint32)[:, 5] == 3) & np.isfinite(words[:, 2])]
+            assert (cloud.width, cloud.height, cloud.header.frame_id) == (128, 72, "camera")
+            # A camera_info that comes after its mask is a frame late, and the horizon nods.
+            if len(road) > 500 and np.abs(road[:, 1] - CAMERA_HEIGHT_M).max() < 0.001:
+                return True
+        return False
+
+    stage.observer.spin_until(lies_on_the_ground)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tf2_msgs") is not None, reason="tf2_msgs is installed")

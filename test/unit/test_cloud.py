@@ -405,8 +405,8 @@ def test_a_camera_that_is_not_calibrated_is_refused() -> None:
 def test_rays_of_a_distorted_image_project_back_into_their_pixels(model: str) -> None:
     coefficients = (0.1, -0.05, 0.002, -0.001) + ((0.01,) if model == "plumb_bob" else ())
     camera = Camera(64, 48, 60.0, 62.0, 31.0, 24.0, model, coefficients)
-    x, y, length = camera.rays
-    assert np.allclose(length, np.sqrt(x.astype(float) ** 2 + y**2 + 1))
+    x, y = camera.rays
+    assert np.allclose(camera.ray_lengths, np.sqrt(x.astype(float) ** 2 + y**2 + 1))
     points = np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 1, 3).astype(np.float64)
     project = cv2.projectPoints if model == "plumb_bob" else cv2.fisheye.projectPoints
     arguments = (np.zeros(3), np.zeros(3), camera.matrix, np.array(coefficients))
