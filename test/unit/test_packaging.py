@@ -132,7 +132,9 @@ def test_rviz_shows_the_topics_of_the_nodes() -> None:
         "/segmentation_node/label",
         "/segmentation_node/color",
         "/segmentation_node/overlay",
+        "/semantic_cloud_node/points",
     }
+    assert displays.pop("Cloud")["Class"] == "rviz_default_plugins/PointCloud2"
     for name, display in displays.items():
         assert display["Class"] == "rviz_default_plugins/Image"
         assert display["Topic"]["Reliability Policy"] == "Best Effort"
