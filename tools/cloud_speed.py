@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,11 +32,11 @@ BEAMS, STEPS = 64, 2048
 TURN, SHIFT = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]]), np.array([0.0, 0.3, -0.1])
 
 
-def report(name: str, work: Callable[[], object]) -> None:
+def report(name: str, work: Callable[[], object], rounds: int = ROUNDS) -> None:
     """Print the fastest and the middle round."""
     work()
     core, clock = [], []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         began, began_core = time.perf_counter(), time.thread_time()
         work()
         core.append(time.thread_time() - began_core)
@@ -51,45 +53,48 @@ def main() -> None:
     source, target = np.ones((480, 640, 8), np.float32), empty_cloud(480, 640)
     report("(copying the bytes of 640x480)", lambda: np.copyto(target, source))
     for width, height in ((640, 480), (1280, 720)):
-        size = (height, width)
-        camera = Camera(width, height, 0.9 * width, 0.9 * width, width / 2 - 0.5, height / 2 - 0.5)
-        labels = rng.integers(0, 11, size).astype(np.uint8)
-        paint = {
-            "confidence": rng.integers(0, 256, size).astype(np.uint8),
-            "rgb": rng.integers(0, 256, (*size, 3)).astype(np.uint8),
-        }
-        metres, out = rng.uniform(0.1, 50, size).astype(np.float32), empty_cloud(*size)
-        millimetres = (metres * 1000).astype(np.uint16)
-        for name, depth in (("32FC1", metres), ("16UC1", millimetres)):
-            report(
-                f"{width}x{height}, depth {name}",
-                lambda: cloud_of_depth(depth, labels, camera, out=out, **paint),
-            )
-        report(
-            f"{width}x{height}, depth 32FC1, range and a class out",
-            lambda: cloud_of_depth(metres, labels, camera, out=out, selection=CHOSEN, **paint),
-        )
-        points = np.ascontiguousarray(cloud_of_depth(metres, labels, camera)[..., :3])
-        report(
-            f"{width}x{height}, organised cloud",
-            lambda: cloud_of_camera_points(points, labels, out=out, **paint),
-        )
-        if width == 640:
-            report("640x480, voxels of 0.1 m", lambda: voxel_grid(out, 0.1))
+        measure_camera(rng, width, height)
+    measure_lidar(rng, 1280, 720)
+
+
+def scene(rng: np.random.Generator, width: int, height: int) -> tuple[np.ndarray, Camera, dict[str, Any]]:
+    """Labels, their camera, and the confidence and colours that points get."""
+    size = (height, width)
+    camera = Camera(width, height, 0.9 * width, 0.9 * width, width / 2 - 0.5, height / 2 - 0.5)
+    paint = {
+        "confidence": rng.integers(0, 256, size).astype(np.uint8),
+        "rgb": rng.integers(0, 256, (*size, 3)).astype(np.uint8),
+    }
+    return rng.integers(0, 11, size).astype(np.uint8), camera, paint
+
+
+def measure_camera(rng: np.random.Generator, width: int, height: int) -> None:
+    """Clouds of depth images and of a camera's own cloud."""
+    labels, camera, paint = scene(rng, width, height)
+    metres, out = rng.uniform(0.1, 50, labels.shape).astype(np.float32), empty_cloud(height, width)
+    of_depth = partial(cloud_of_depth, labels=labels, camera=camera, out=out, **paint)
+    name = f"{width}x{height}"
+    report(f"{name}, depth 32FC1", partial(of_depth, metres))
+    report(f"{name}, depth 16UC1", partial(of_depth, (metres * 1000).astype(np.uint16)))
+    report(f"{name}, depth 32FC1, range and a class out", partial(of_depth, metres, selection=CHOSEN))
+    points = np.ascontiguousarray(of_depth(metres)[..., :3])
+    report(f"{name}, organised cloud", partial(cloud_of_camera_points, points, labels, out=out, **paint))
+    report(f"{name}, voxels of 0.1 m", partial(voxel_grid, out, 0.1), rounds=3)
+
+
+def measure_lidar(rng: np.random.Generator, width: int, height: int) -> None:
+    """A sweep that is projected into the mask."""
+    labels, camera, paint = scene(rng, width, height)
     azimuth = np.tile(np.linspace(-np.pi, np.pi, STEPS), BEAMS)
     elevation = np.repeat(np.radians(np.linspace(-25, 15, BEAMS)), STEPS)
     flat = np.cos(elevation)
     beams = np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)], axis=-1)
     sweep = (beams * rng.uniform(2, 60, len(beams))[:, None]).astype(np.float32)[None]
-    for name, options in (
-        ("", {}),
-        (", the nearest wins", {"nearest_wins": True}),
-        (", range and a class out", {"selection": CHOSEN}),
-    ):
-        report(
-            f"lidar, {BEAMS * STEPS} points, mask 1280x720{name}",
-            lambda: cloud_of_points(sweep, labels, camera, TURN, SHIFT, **paint, **options),  # type: ignore[arg-type]
-        )
+    of_points = partial(cloud_of_points, sweep, labels, camera, TURN, SHIFT, **paint)
+    name = f"lidar, {BEAMS * STEPS} points"
+    report(name, of_points)
+    report(f"{name}, the nearest wins", partial(of_points, nearest_wins=True))
+    report(f"{name}, range and a class out", partial(of_points, selection=CHOSEN))
 
 
 if __name__ == "__main__":

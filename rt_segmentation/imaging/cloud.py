@@ -107,12 +107,12 @@ def cloud_of_depth(
     out = empty_cloud(height, width) if out is None else out
     ray_x, ray_y = camera.rays
     near, far = selection.limits_m
-    rows = max(1, _BAND_PX // width)
+    rows = _rows_of_a_band(width)
     for top in range(0, height, rows):
         band = slice(top, min(top + rows, height))
         z: Any = depth[band]
         if z.dtype == np.uint16:
-            z = z.astype(np.float32) * np.float32(0.001)
+            z = z * np.float32(0.001)
         distance = z * camera.ray_lengths[band] if selection.by_range else z
         # Neither NaN nor what is 0 or less is in the range.
         seen: Any = cv2.inRange(distance, max(near, 1e-6), far)
@@ -154,7 +154,7 @@ def cloud_of_camera_points(
     same_size("cloud", points, labels)
     height, width = labels.shape
     out = empty_cloud(height, width) if out is None else out
-    rows = max(1, _BAND_PX // width)
+    rows = _rows_of_a_band(width)
     for top in range(0, height, rows):
         band = slice(top, min(top + rows, height))
         xyz: Any = points[band]
@@ -265,6 +265,10 @@ def same_size(what: str, image: npt.NDArray[Any], labels: Labels) -> None:
             f"The {what} is {image.shape[1]}x{image.shape[0]} and the mask "
             f"{labels.shape[1]}x{labels.shape[0]} px; both must be of one size and registered to each other.",
         )
+
+
+def _rows_of_a_band(width: int) -> int:
+    return max(1, _BAND_PX // width)
 
 
 def _info_differs(camera: Camera, labels: Labels) -> ImageError:
