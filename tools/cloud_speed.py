@@ -74,10 +74,10 @@ def measure_camera(rng: np.random.Generator, width: int, height: int) -> None:
     metres, out = rng.uniform(0.1, 50, labels.shape).astype(np.float32), empty_cloud(height, width)
     of_depth = partial(cloud_of_depth, labels=labels, camera=camera, out=out, **paint)
     name = f"{width}x{height}"
-    report(f"{name}, depth 32FC1", partial(of_depth, metres))
-    report(f"{name}, depth 16UC1", partial(of_depth, (metres * 1000).astype(np.uint16)))
-    report(f"{name}, depth 32FC1, range and a class out", partial(of_depth, metres, selection=CHOSEN))
-    points = np.ascontiguousarray(of_depth(metres)[..., :3])
+    report(f"{name}, depth 32FC1", partial(of_depth, depth=metres))
+    report(f"{name}, depth 16UC1", partial(of_depth, depth=(metres * 1000).astype(np.uint16)))
+    report(f"{name}, depth 32FC1, range and a class out", partial(of_depth, depth=metres, selection=CHOSEN))
+    points = np.ascontiguousarray(of_depth(depth=metres)[..., :3])
     report(f"{name}, organised cloud", partial(cloud_of_camera_points, points, labels, out=out, **paint))
     report(f"{name}, voxels of 0.1 m", partial(voxel_grid, out, 0.1), rounds=3)
 

@@ -23,7 +23,7 @@ UNLABELLED = 255
 WORDS = POINT_STEP // 4
 
 # The planes of so many pixels stay in a core's cache.
-_BAND_PX = 1 << 14
+_BAND_PX = 1 << 15
 _FARTHEST = float(np.finfo(np.float32).max)
 _CONFIDENCES = (np.arange(256) / 255).astype(np.float32)
 

@@ -37,8 +37,8 @@ class TransformInput:
         latched = QoSProfile(
             depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )
-        node.create_subscription(message_type, "/tf", lambda m: self._take(m, False), QoSProfile(depth=100))
-        node.create_subscription(message_type, "/tf_static", lambda m: self._take(m, True), latched)
+        node.create_subscription(message_type, "/tf", lambda m: self.take(m, False), QoSProfile(depth=100))
+        node.create_subscription(message_type, "/tf_static", lambda m: self.take(m, True), latched)
 
     def lookup(self, target: str, source: str, at_ns: int) -> tuple[Matrix, Matrix]:
         """As `TransformBuffer.lookup`.
@@ -50,7 +50,8 @@ class TransformInput:
             raise TransformError(self._missing)
         return self._buffer.lookup(target, source, at_ns)
 
-    def _take(self, message: Any, is_static: bool) -> None:
+    def take(self, message: Any, is_static: bool) -> None:
+        """Take a TFMessage, or anything with its `transforms`."""
         for transform in message.transforms:
             place, turn = transform.transform.translation, transform.transform.rotation
             complaint = self._buffer.set(
