@@ -62,6 +62,7 @@ setup(
             for name in (
                 "ros-ament-index-python",
                 "ros-diagnostic-msgs",
+                "ros-geometry-msgs",
                 "ros-lifecycle-msgs",
                 "ros-rcl-interfaces",
                 "ros-rclpy[fastrtps]",
@@ -88,6 +89,7 @@ setup(
             "rt_seg = rt_segmentation.cli:main",
             "segmentation_node = rt_segmentation.ros.start:segmentation_node",
             "camera_node = rt_segmentation.ros.start:camera_node",
+            "semantic_cloud_node = rt_segmentation.ros.start:semantic_cloud_node",
         ]
     },
 )

@@ -38,6 +38,14 @@ ARGUMENTS = (
         "Also start a camera_node: street, a folder of images, or a video. Empty: no camera node.",
         None,
     ),
+    (
+        "cloud",
+        NOT_GIVEN,
+        "Also start a semantic_cloud_node: labelled points of a depth image or of a cloud. Empty: none.",
+        ("depth", "points"),
+    ),
+    ("depth", "depth", "The topic of the depth image, registered to the camera, for cloud:=depth.", None),
+    ("points", "points", "The topic of the camera's or lidar's point cloud, for cloud:=points.", None),
     ("namespace", NOT_GIVEN, "Namespace of the nodes.", None),
     (
         "params_file",
@@ -52,7 +60,7 @@ ARGUMENTS = (
         "Restart a node two seconds after its process has ended: after a crash, or by watchdog_s.",
         ("true", "false"),
     ),
-    ("rviz", "false", "Open RViz with camera image, labels, colours and overlay.", ("true", "false")),
+    ("rviz", "false", "Open RViz with camera image, labels, colours, overlay and cloud.", ("true", "false")),
     ("log_level", "info", "Log level of the nodes.", ("debug", "info", "warn", "error", "fatal")),
 )
 
@@ -76,7 +84,8 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         above = make_namespace_absolute(
             prefix_namespace(context.launch_configurations.get("ros_namespace"), given["namespace"])
         )
-        names = ["segmentation_node", *(["camera_node"] if given["camera"] != NOT_GIVEN else [])]
+        others = (("camera", "camera_node"), ("cloud", "semantic_cloud_node"))
+        names = ["segmentation_node", *(name for argument, name in others if given[argument] != NOT_GIVEN)]
         refuse_unused(path, [f"{(above or '').rstrip('/')}/{name}" for name in names])
         files.append(path)
     image = given["image"]
@@ -104,6 +113,19 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         }
         nodes.append(
             Node(executable="camera_node", name="camera_node", parameters=[*files, camera], **common)
+        )
+    if given["cloud"] != NOT_GIVEN:
+        cloud = {name: overrides[name] for name in ("use_sim_time",) if name in overrides}
+        outputs = ("label", "confidence", "color", "camera_info")
+        moved = [(name, f"segmentation_node/{name}") for name in outputs]
+        moved += [(name, given[name]) for name in ("depth", "points")]
+        nodes.append(
+            Node(
+                executable="semantic_cloud_node",
+                name="semantic_cloud_node",
+                parameters=[*files, {"geometry": given["cloud"], **cloud}],
+                **{**common, "remappings": moved},
+            )
         )
     if given["rviz"] == "true":
         nodes.append(rviz(image, given["namespace"]))
@@ -144,6 +166,7 @@ def rviz(image: str, namespace: str) -> Node:
     outputs = ("label", "color", "overlay")
     remappings = [("/image", image if image.startswith("/") else f"{prefix}/{image}")]
     remappings += [(f"/segmentation_node/{o}", f"{prefix}/segmentation_node/{o}") for o in outputs]
+    remappings.append(("/semantic_cloud_node/points", f"{prefix}/semantic_cloud_node/points"))
     view = os.path.join(SHARE, "config", "rviz", "seg.rviz")
     return Node(package="rviz2", executable="rviz2", arguments=["-d", view], remappings=remappings)
 

@@ -24,6 +24,7 @@ class CaptureSource:
     """
 
     has_labels = False
+    camera_height_m: float | None = None
 
     def __init__(self, device: int | str) -> None:
         self.text = f"camera {device}"

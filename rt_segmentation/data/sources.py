@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -13,7 +14,7 @@ import cv2
 import numpy as np
 
 from rt_segmentation.data.dataset import DatasetError, levels_of, read_labels, read_rgb
-from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.data.synthetic import CAMERA_HEIGHT_M, StreetScene
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.files import FilesByName, files_in
 from rt_segmentation.imaging import native_messages
@@ -32,12 +33,29 @@ class SourceError(RtSegmentationError, ValueError):
     """A source without images; the message is one sentence that names it and what is wrong."""
 
 
+class Geometry(NamedTuple):
+    """The camera of an image, without distortion, and how far everything in it is.
+
+    Attributes:
+        focal_px: Focal length [px].
+        cx: Principal point [px]; pixel centres are whole.
+        cy: [px]
+        depth: Renders the depth along the optical axis [m], float32 (H, W), infinite where there is nothing.
+    """
+
+    focal_px: float
+    cx: float
+    cy: float
+    depth: Callable[[], np.ndarray]
+
+
 class SourceImage(NamedTuple):
-    """One image: rgb uint8 (H, W, 3), its true labels uint8 (H, W) where they are known, and its name."""
+    """One image: rgb uint8 (H, W, 3), its true labels uint8 (H, W) and geometry where known, its name."""
 
     rgb: np.ndarray
     labels: np.ndarray | None
     name: str
+    geometry: Geometry | None = None
 
 
 class ImageSource(Protocol):
@@ -46,10 +64,12 @@ class ImageSource(Protocol):
     Attributes:
         text: What it is, for a log.
         has_labels: Whether its images come with true labels.
+        camera_height_m: The camera's height over the ground where the geometry is known [m], else None.
     """
 
     text: str
     has_labels: bool
+    camera_height_m: float | None
 
     def __iter__(self) -> Iterator[SourceImage]: ...
 
@@ -101,6 +121,7 @@ class FolderSource:
         self._on_warning = on_warning
         self.skipped = 0
         self.has_labels = labels is not None
+        self.camera_height_m: float | None = None
         self.text = f"{len(self._files)} images of {printable(folder)}"
 
     @property
@@ -154,6 +175,7 @@ class VideoSource:
     """
 
     has_labels = False
+    camera_height_m: float | None = None
 
     def __init__(self, path: str | Path, *, width: int = 0, height: int = 0) -> None:
         self._path = Path(path)
@@ -199,6 +221,7 @@ class StreetSource:
     """
 
     has_labels = True
+    camera_height_m: float | None = CAMERA_HEIGHT_M
 
     def __init__(self, seed: int, *, width: int = 0, height: int = 0, rate_hz: float) -> None:
         width, height = _fitted(STREET_SIZE, (width, height))
@@ -212,8 +235,10 @@ class StreetSource:
 
     def __iter__(self) -> Iterator[SourceImage]:
         for number in itertools.count():
-            rgb, labels = self._scene.render(number / self._rate_hz)
-            yield SourceImage(rgb, labels, f"street_{self._seed}_{number:06d}")
+            time_s = number / self._rate_hz
+            rgb, labels = self._scene.render(time_s)
+            geometry = Geometry(*self._scene.pinhole(time_s), partial(self._scene.render_depth, time_s))
+            yield SourceImage(rgb, labels, f"street_{self._seed}_{number:06d}", geometry)
 
 
 def open_source(

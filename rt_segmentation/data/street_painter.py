@@ -138,13 +138,13 @@ class Painter:
         patch[..., 3] = cls
         cv2.copyTo(patch, mask, self.canvas[top : top + height, left : left + width])
 
-    def surface(
-        self, texture: Levels, corners: Sequence[tuple[float, float, float]], z: float, light: float
-    ) -> None:
-        """An opaque texture on an upright wall; corners in metres: top near, top far, bottom far, near."""
+    def _wall(
+        self, corners: Sequence[tuple[float, float, float]]
+    ) -> tuple[float, list[Point], tuple[int, int, int, int]] | None:
+        """What is seen of a wall: the share cut off at its near end, its corners, its region in pixels."""
         near, far = corners[0], corners[1]
         if far[2] <= self.z + NEAR:
-            return
+            return None
         cut = 0.0
         ends = list(corners)
         if near[2] < self.z + NEAR and far[2] > near[2]:
@@ -154,9 +154,24 @@ class Painter:
                 ends[i] = (a[0] + cut * (b[0] - a[0]), a[1], self.z + NEAR)
         points = [self.project(*corner) for corner in ends]
         region = self._region(points)
-        if region is None:
+        return None if region is None else (cut, points, region)
+
+    def _outline(self, points: Sequence[Point], size: tuple[int, int], convex: bool = True) -> Image:
+        mask = np.zeros((size[1], size[0]), np.uint8)
+        if convex:
+            cv2.fillConvexPoly(mask, self._fixed(points), 255, cv2.LINE_8, _SHIFT)
+        else:
+            cv2.fillPoly(mask, [self._fixed(points)], 255, cv2.LINE_8, _SHIFT)
+        return mask
+
+    def surface(
+        self, texture: Levels, corners: Sequence[tuple[float, float, float]], z: float, light: float
+    ) -> None:
+        """An opaque texture on an upright wall; corners in metres: top near, top far, bottom far, near."""
+        wall = self._wall(corners)
+        if wall is None:
             return
-        left, top, right, bottom = region
+        cut, points, (left, top, right, bottom) = wall
         tall = max(abs(points[0][1] - points[3][1]), 1.0)
         level = min(len(texture) - 1, max(0, int(math.log2(max(1.0, texture[0].shape[0] / tall)) + 0.4)))
         wide = abs(points[0][0] - points[1][0]) + 1.0
@@ -170,9 +185,7 @@ class Painter:
         patch = cv2.warpPerspective(
             image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        mask = np.zeros((size[1], size[0]), np.uint8)
-        cv2.fillConvexPoly(mask, self._fixed(local), 255, cv2.LINE_8, _SHIFT)
-        self._paste(patch, mask, left, top, int(image[0, 0, 3]), z, light)
+        self._paste(patch, self._outline(local, size), left, top, int(image[0, 0, 3]), z, light)
 
     def cutout(
         self, texture: Levels, x: float, z: float, size: tuple[float, float], cls: int, light: float

@@ -9,15 +9,18 @@ import cv2
 import numpy as np
 
 from rt_segmentation.data import street_textures as textures
+from rt_segmentation.data.street_depth import DepthPainter
 from rt_segmentation.data.street_layout import StreetLayout, unit
 from rt_segmentation.data.street_painter import Painter
 from rt_segmentation.data.street_textures import Image, StreetClass
 
-__all__ = ["StreetClass", "StreetScene"]
+__all__ = ["CAMERA_HEIGHT_M", "StreetClass", "StreetScene"]
 
 _SPEED = 8.0  # m/s, the camera's
-_CAMERA_HEIGHT = 1.5
 _NOISE_TILE = 192
+
+CAMERA_HEIGHT_M = 1.5
+"""The camera's height over the ground."""
 
 
 class StreetScene:
@@ -158,6 +161,39 @@ class StreetScene:
         dark = cv2.convertScaleAbs(colour, alpha=0.58)
         cv2.copyTo(dark, shade, colour)
 
+    def _camera(self, time_s: float) -> tuple[float, tuple[float, float, float], float]:
+        """The row of the horizon, the camera's place (across, up, along) [m], and how much the road bends."""
+        along = _SPEED * time_s
+        _, wave, phase = self._bend
+        pitch = 0.006 * self._height * (math.sin(2.1 * time_s + phase) + 0.5 * math.sin(5.3 * time_s))
+        sway = self._layout.side * 1.6 + 0.12 * math.sin(0.5 * time_s)
+        return self._horizon + pitch, (sway, CAMERA_HEIGHT_M, along), math.sin(along / wave + phase)
+
+    def pinhole(self, time_s: float) -> tuple[float, float, float]:
+        """The camera of a frame: focal length and principal point x and y [px], pixel centres being whole.
+
+        The horizon nods with the car, and the principal point with it, as the image plane stays upright.
+        """
+        return self._focal, self._width / 2 - 0.5, self._camera(time_s)[0] - 0.5
+
+    def render_depth(self, time_s: float) -> np.ndarray:
+        """How far everything in a frame is; see `DepthPainter` for how exactly.
+
+        Args:
+            time_s: As for `render`.
+
+        Returns:
+            float32 (height, width), the depth along the optical axis [m], infinite for the sky.
+        """
+        horizon, position, turn = self._camera(time_s)
+        painter = DepthPainter(
+            self._width, self._height, self._focal, horizon, position, self._bend[0] * turn
+        )
+        painter.ground()
+        for item in self._layout.items(time_s, position[2]):
+            item.draw(painter)
+        return painter.canvas
+
     def render(self, time_s: float) -> tuple[np.ndarray, np.ndarray]:
         """One frame.
 
@@ -167,19 +203,13 @@ class StreetScene:
         Returns:
             Colour, uint8 RGB (height, width, 3), and class ids, uint8 (height, width); see `StreetClass`.
         """
-        camera = _SPEED * time_s
-        strength, wave, phase = self._bend
-        turn = math.sin(camera / wave + phase)
-        pitch = 0.006 * self._height * (math.sin(2.1 * time_s + phase) + 0.5 * math.sin(5.3 * time_s))
-        horizon = self._horizon + pitch
-        sway = self._layout.side * 1.6 + 0.12 * math.sin(0.5 * time_s)
+        horizon, position, turn = self._camera(time_s)
         canvas = np.empty((self._height, self._width, 4), np.uint8)
-        position = (sway, _CAMERA_HEIGHT, camera)
         painter = Painter(
-            canvas, self._focal, horizon, position, strength * turn, self._haze, self._visibility
+            canvas, self._focal, horizon, position, self._bend[0] * turn, self._haze, self._visibility
         )
 
-        items = self._layout.items(time_s, camera)
+        items = self._layout.items(time_s, position[2])
         self._paint_sky(canvas, int(horizon), 0.1 * turn)
         self._paint_ground(painter, int(horizon), [item.shade for item in items if item.shade])
         for item in items:

@@ -8,6 +8,7 @@ if __name__ == "__main__":
     answer_signals()
 
 import array
+import importlib
 import math
 import sys
 import time
@@ -16,13 +17,14 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from geometry_msgs.msg import TransformStamped
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from rt_segmentation.data.sources import ImageSource, SourceImage, open_source
+from rt_segmentation.data.sources import Geometry, ImageSource, SourceImage, open_source
 from rt_segmentation.imaging.codec import encode_jpeg
 from rt_segmentation.ros.camera_parameters import PARAMETERS
 from rt_segmentation.ros.logging_bridge import log_through
@@ -43,21 +45,29 @@ UNREAD_S = 2.0
 SETTLE_S = 0.3
 READ_AHEAD = 4
 CLOSE_TIMEOUT_S = 1.0
+# A quaternion x, y, z, w: from the optical axes (z ahead, x right) to the robot's (x ahead, z up).
+OPTICAL = (-0.5, 0.5, -0.5, 0.5)
 
 
 class _Picture(NamedTuple):
-    """What is published of one image: pixels or a JPEG file's bytes, and the labels."""
+    """What is published of one image: pixels or a JPEG file's bytes, the labels, and the geometry.
+
+    `depth` is None where it is not known or nobody listens.
+    """
 
     data: np.ndarray
     width: int
     height: int
     labels: np.ndarray | None
+    geometry: Geometry | None
+    depth: np.ndarray | None
 
 
 class CameraNode(Node):
-    """Publishes `image` or `image/compressed`, `camera_info` and, where the truth is known, `label`.
+    """Publishes `image` or `image/compressed`, `camera_info` and, where known, true `label` and `depth`.
 
-    The three messages of an image share their stamp, from the node's clock, and their frame_id.
+    The messages of an image share their stamp, from the node's clock, and their frame_id. Where the camera's
+    place is known, it is on /tf_static.
 
     Args:
         process: that it lives in.
@@ -111,11 +121,30 @@ class CameraNode(Node):
         inside = "" if encoding == "mono8" else "bgr8"
         self._compressed_message = CompressedImage(format=f"{encoding}; jpeg compressed {inside}")
         self._label_message = Image(encoding="mono8")
+        self._depth: Publisher[Image] | None = None
+        if source.camera_height_m is not None:
+            self._depth = self.create_publisher(Image, "depth", qos)
+            self._tell_place(source.camera_height_m)
+        self._depth_message = Image(encoding="32FC1")
+
+    def _tell_place(self, height_m: float) -> None:
+        """Say where the camera is on the robot, once and for all, where tf2_msgs is installed."""
+        message = camera_place(
+            self._settings["base_frame_id"],
+            self._settings["frame_id"],
+            height_m,
+            self.get_clock().now().to_msg(),
+        )
+        if message is None or not self._settings["base_frame_id"]:
+            return
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_publisher(type(message), "/tf_static", latched).publish(message)
 
     @property
     def publishers_of_frames(self) -> list[Publisher[Any]]:
-        """The publishers of image, camera_info and label."""
-        return [p for p in (self._image, self._compressed, self._info, self._label) if p is not None]
+        """The publishers of image, camera_info, label and depth."""
+        all_of_them = (self._image, self._compressed, self._info, self._label, self._depth)
+        return [p for p in all_of_them if p is not None]
 
     @property
     def finished(self) -> bool:
@@ -183,7 +212,11 @@ class CameraNode(Node):
             pixels = cv2.cvtColor(image.rgb, cv2.COLOR_RGB2BGR)
         if self._compressed is not None:
             pixels = np.frombuffer(encode_jpeg(pixels, self._settings["jpeg_quality"]), np.uint8)
-        return _Picture(pixels, width, height, image.labels)
+        depth = None
+        # An image is prepared a few ahead: the first ones after somebody begins to listen have none.
+        if image.geometry is not None and self._depth is not None and self._depth.get_subscription_count():
+            depth = image.geometry.depth()
+        return _Picture(pixels, width, height, image.labels, image.geometry, depth)
 
     def _publish_next(self) -> None:
         if self._pictures is None or self._over or not self._subscribers_are_there():
@@ -213,7 +246,9 @@ class CameraNode(Node):
     def _publish(self, picture: _Picture) -> None:
         stamp = self.get_clock().now().to_msg()
         frame_id = self._settings["frame_id"]
-        info = camera_info(picture.width, picture.height, self._settings["horizontal_fov_deg"])
+        info = camera_info(
+            picture.width, picture.height, self._settings["horizontal_fov_deg"], picture.geometry
+        )
         info.header.stamp, info.header.frame_id = stamp, frame_id
         self._info.publish(info)
         # The image comes last: who has it has the rest.
@@ -221,6 +256,10 @@ class CameraNode(Node):
             _fill_image(self._label_message, picture.labels)
             self._label_message.header = info.header
             self._label.publish(self._label_message)
+        if self._depth is not None and picture.depth is not None:
+            _fill_image(self._depth_message, picture.depth)
+            self._depth_message.header = info.header
+            self._depth.publish(self._depth_message)
         if self._image is not None:
             _fill_image(self._image_message, picture.data)
             self._image_message.header = info.header
@@ -231,17 +270,22 @@ class CameraNode(Node):
             self._compressed.publish(self._compressed_message)
 
 
-def camera_info(width: int, height: int, horizontal_fov_deg: float) -> CameraInfo:
-    """An ideal camera's calibration: square pixels, the axis through the image's centre, no distortion.
+def camera_info(
+    width: int, height: int, horizontal_fov_deg: float, geometry: Geometry | None = None
+) -> CameraInfo:
+    """An ideal camera's calibration: square pixels, no distortion, the axis through the image's centre.
 
     Args:
         width: [px]
         height: [px]
         horizontal_fov_deg: [deg], between the outer edges of the first and the last column.
+        geometry: what is known of the camera; it goes before the field of view.
     """
     focal = width / 2 / math.tan(math.radians(horizontal_fov_deg) / 2)
     # Pixel centres have whole coordinates (REP-104's calibration is OpenCV's).
     cx, cy = (width - 1) / 2, (height - 1) / 2
+    if geometry is not None:
+        focal, cx, cy = geometry.focal_px, geometry.cx, geometry.cy
     return CameraInfo(
         width=width,
         height=height,
@@ -253,6 +297,27 @@ def camera_info(width: int, height: int, horizontal_fov_deg: float) -> CameraInf
     )
 
 
+def camera_place(base_frame: str, camera_frame: str, height_m: float, stamp: Any) -> Any | None:
+    """A camera that looks ahead from over the robot's middle, as a TFMessage; None without tf2_msgs.
+
+    Args:
+        base_frame: the robot's, x ahead and z up (REP-103).
+        camera_frame: the camera's optical frame, z ahead and x to the right.
+        height_m: of the camera over the base frame [m].
+        stamp: of the message.
+    """
+    try:
+        messages = importlib.import_module("tf2_msgs.msg")
+    except ImportError:
+        return None
+    transform = TransformStamped(child_frame_id=camera_frame)
+    transform.header.stamp, transform.header.frame_id = stamp, base_frame
+    transform.transform.translation.z = height_m
+    turn = transform.transform.rotation
+    turn.x, turn.y, turn.z, turn.w = OPTICAL
+    return messages.TFMessage(transforms=[transform])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node until it is finished or interrupted; see `run_node` for the exit status."""
     arguments = list(sys.argv if argv is None else argv)
@@ -261,7 +326,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fill_image(message: Image, pixels: np.ndarray) -> None:
-    """Put uint8 (H, W) or (H, W, 3) pixels into a message."""
+    """Put uint8 (H, W) or (H, W, 3), or float32 (H, W), pixels into a message."""
     message.height, message.width = pixels.shape[:2]
     message.step = pixels.nbytes // message.height
     _fill(message.data, pixels)
@@ -270,10 +335,10 @@ def _fill_image(message: Image, pixels: np.ndarray) -> None:
 def _fill(data: array.array[int], content: np.ndarray) -> None:
     """Overwrite a message's bytes; assigning to the field would check or copy them one by one."""
     if len(data) == content.nbytes:
-        np.frombuffer(data, np.uint8)[:] = content.reshape(-1)
+        np.frombuffer(data, np.uint8)[:] = content.reshape(-1).view(np.uint8)
     else:
         del data[:]
-        data.frombytes(np.ascontiguousarray(content).data)
+        data.frombytes(np.ascontiguousarray(content).data.cast("B"))
 
 
 if __name__ == "__main__":

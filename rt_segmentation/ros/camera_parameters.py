@@ -55,6 +55,12 @@ PARAMETERS = (
     ),
     Parameter("frame_id", "camera", "frame_id of all messages.", read_only=True),
     Parameter(
+        "base_frame_id",
+        "base_link",
+        "The robot's frame on the ground; where the street's camera is over it is on /tf_static. Empty: not.",
+        read_only=True,
+    ),
+    Parameter(
         "image_transport",
         "raw",
         "Publish Image on image (raw), or CompressedImage (JPEG) on image/compressed (compressed).",
@@ -74,7 +80,7 @@ PARAMETERS = (
     Parameter(
         "horizontal_fov_deg",
         70.0,
-        "Horizontal field of view in camera_info.",
+        "Horizontal field of view in camera_info; that of the street is its own.",
         "deg",
         minimum=1.0,
         maximum=179.0,

@@ -19,3 +19,11 @@ def camera_node() -> int:
     from rt_segmentation.ros.camera_node import main
 
     return main()
+
+
+def semantic_cloud_node() -> int:
+    """The semantic cloud node's program; see `run_node` for the exit status."""
+    answer_signals()
+    from rt_segmentation.ros.cloud_node import main
+
+    return main()

@@ -167,8 +167,69 @@ CAMERA = (
     ),
     Topic("camera_info", CAMERA_INFO, _SET, "each frame", "The calibration of the images."),
     Topic("label", IMAGE, _SET, "each frame, where the source has labels", "The true labels.", "mono8"),
+    Topic("depth", IMAGE, _SET, "each frame of the street, while somebody subscribes", "Depth [m].", "32FC1"),
+    Topic(
+        "/tf_static",
+        "tf2_msgs/msg/TFMessage",
+        LATCHED,
+        "once, for the street, where tf2_msgs is installed",
+        "Where the camera is over `base_frame_id`.",
+    ),
 )
-TOPICS: dict[str, tuple[Topic, ...]] = {"segmentation_node": SEGMENTATION, "camera_node": CAMERA}
+CLOUD_POINTS = Topic(
+    "~/points",
+    "sensor_msgs/msg/PointCloud2",
+    EACH_FRAME,
+    "each mask with its depth image or cloud, while somebody subscribes",
+    "The points with x, y, z [m], rgb, label and confidence.",
+)
+_WITH_POINTS = "while ~/points has a subscriber, as reliable as the publisher"
+CLOUD = (
+    Topic("label", IMAGE, _AS_CAMERA, _WITH_POINTS, "The mask.", "mono8", is_input=True),
+    Topic("confidence", IMAGE, _AS_CAMERA, _WITH_POINTS, "Its confidence.", "mono8", is_input=True),
+    Topic("color", IMAGE, _AS_CAMERA, _WITH_POINTS, "The points' colours.", "rgb8", is_input=True),
+    Topic(
+        "depth",
+        IMAGE,
+        _AS_CAMERA,
+        f"with `geometry: depth`, {_WITH_POINTS}",
+        "Depth, registered to the camera.",
+        "16UC1 in mm or 32FC1 in m",
+        is_input=True,
+    ),
+    Topic(
+        "points",
+        "sensor_msgs/msg/PointCloud2",
+        _AS_CAMERA,
+        f"with `geometry: points`, {_WITH_POINTS}",
+        "A camera's or a lidar's points.",
+        is_input=True,
+    ),
+    Topic("camera_info", CAMERA_INFO, _AS_CAMERA, _WITH_POINTS, "The mask's calibration.", is_input=True),
+    Topic(
+        "/tf",
+        "tf2_msgs/msg/TFMessage",
+        "best effort",
+        "with `geometry: points` without `sensor_to_camera`",
+        "Moving frames.",
+        is_input=True,
+    ),
+    Topic(
+        "/tf_static",
+        "tf2_msgs/msg/TFMessage",
+        "reliable, latched",
+        "with `geometry: points` without `sensor_to_camera`",
+        "Fixed frames.",
+        is_input=True,
+    ),
+    CLOUD_POINTS,
+    DIAGNOSTICS,
+)
+TOPICS: dict[str, tuple[Topic, ...]] = {
+    "segmentation_node": SEGMENTATION,
+    "camera_node": CAMERA,
+    "semantic_cloud_node": CLOUD,
+}
 """By node."""
 
 

@@ -21,10 +21,10 @@ from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.data.synthetic import CAMERA_HEIGHT_M, StreetScene
 from rt_segmentation.imaging.codec import decode_compressed
 from rt_segmentation.ros.camera_parameters import PARAMETERS
 from rt_segmentation.ros.parameters import (
@@ -35,6 +35,7 @@ from rt_segmentation.ros.parameters import (
     to_yaml,
     values,
 )
+from rt_segmentation.runtime.transforms import rotation_matrix
 
 CAMERA = "rt_segmentation.ros.camera_node"
 RELIABLE = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
@@ -92,16 +93,43 @@ def test_street_arrives_whole_with_its_true_labels(spawn: Any, observer: Any) ->
         np.testing.assert_array_equal(pixels(image), true_rgb)
 
 
-def test_camera_info_states_the_field_of_view(spawn: Any, observer: Any) -> None:
-    infos = observer.subscribe(CameraInfo, "camera_info", RELIABLE)
-    spawn(CAMERA, *ros_args(width=128, height=72, horizontal_fov_deg=90.0, frame_id="front"))
-    observer.spin_until(lambda: bool(infos))
-    info = infos[0]
-    assert (info.width, info.height, info.header.frame_id) == (128, 72, "front")
-    # At 90 degrees the focal length is half the width.
-    np.testing.assert_allclose(info.k, [64, 0, 63.5, 0, 64, 35.5, 0, 0, 1], rtol=1e-12)
-    np.testing.assert_allclose(np.reshape(info.p, (3, 4))[:, :3].ravel(), info.k)
-    assert (info.distortion_model, list(info.d)) == ("plumb_bob", [0.0] * 5)
+def test_the_street_s_camera_and_depth_are_known(spawn: Any, observer: Any) -> None:
+    images, infos, depths = (
+        observer.subscribe(kind, topic, RELIABLE)
+        for kind, topic in ((Image, "image"), (CameraInfo, "camera_info"), (Image, "depth"))
+    )
+    spawn(CAMERA, *ros_args(width=128, height=72, seed=3, rate_hz=5.0, frame_id="front"))
+    observer.spin_until(lambda: bool(depths))
+    depth = depths[0]
+    observer.spin_until(lambda: any(image.header == depth.header for image in images))
+    number = next(number for number, image in enumerate(images) if image.header == depth.header)
+    scene = StreetScene(3, 128, 72)
+    # The camera may have begun before it was heard.
+    first = next(n for n in range(50) if np.array_equal(pixels(images[0]), scene.render(n / 5.0)[0]))
+    time_s = (first + number) / 5.0
+    assert (depth.encoding, depth.step, depth.header.frame_id) == ("32FC1", 4 * 128, "front")
+    np.testing.assert_array_equal(
+        np.frombuffer(depth.data, np.float32).reshape(72, 128), scene.render_depth(time_s)
+    )
+    info = next(info for info in infos if info.header == depth.header)
+    focal, cx, cy = scene.pinhole(time_s)
+    np.testing.assert_allclose(info.k, [focal, 0, cx, 0, focal, cy, 0, 0, 1], rtol=1e-12)
+
+
+def test_the_street_s_camera_is_over_the_robot(spawn: Any, observer: Any) -> None:
+    messages = pytest.importorskip("tf2_msgs.msg", reason="tf2_msgs is not installed")
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    told = observer.subscribe(messages.TFMessage, "/tf_static", latched)
+    spawn(CAMERA, *ros_args(width=128, height=72, frame_id="front"))
+    observer.spin_until(lambda: bool(told))
+    (transform,) = told[0].transforms
+    assert (transform.header.frame_id, transform.child_frame_id) == ("base_link", "front")
+    assert transform.transform.translation.z == CAMERA_HEIGHT_M
+    turn = transform.transform.rotation
+    # The camera's z is the robot's x, its x is the robot's -y.
+    rotation = rotation_matrix((turn.x, turn.y, turn.z, turn.w))
+    np.testing.assert_allclose(rotation @ np.eye(3)[2], [1, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(rotation @ np.eye(3)[0], [0, -1, 0], atol=1e-12)
 
 
 @pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "mono8"])
@@ -156,6 +184,21 @@ def test_a_path_that_ros_cannot_carry_is_one_sentence(spawn: Any, tmp_path: Path
     camera = spawn(CAMERA, "--ros-args", "-p", os.fsdecode(source))
     assert camera.finish() == 2
     assert r"\xb3' is not UTF-8" in camera.output and "Traceback" not in camera.output
+
+
+def test_camera_info_states_the_field_of_view(spawn: Any, observer: Any, folder: Path) -> None:
+    infos = observer.subscribe(CameraInfo, "camera_info", RELIABLE)
+    spawn(
+        CAMERA,
+        *ros_args(source=folder / "images", width=128, height=72, horizontal_fov_deg=90.0, frame_id="front"),
+    )
+    observer.spin_until(lambda: bool(infos))
+    info = infos[0]
+    assert (info.width, info.height, info.header.frame_id) == (128, 72, "front")
+    # At 90 degrees the focal length is half the width.
+    np.testing.assert_allclose(info.k, [64, 0, 63.5, 0, 64, 35.5, 0, 0, 1], rtol=1e-12)
+    np.testing.assert_allclose(np.reshape(info.p, (3, 4))[:, :3].ravel(), info.k)
+    assert (info.distortion_model, list(info.d)) == ("plumb_bob", [0.0] * 5)
 
 
 def test_folder_skips_a_corrupt_file_and_says_so(spawn: Any, observer: Any, folder: Path) -> None:

@@ -57,6 +57,9 @@ def test_arguments_are_listed_with_choices() -> None:
         "engine",
         "precision",
         "image",
+        "cloud",
+        "depth",
+        "points",
         "namespace",
         "params_file",
         "use_sim_time",
@@ -66,6 +69,7 @@ def test_arguments_are_listed_with_choices() -> None:
         assert f"'{name}':" in shown
     choices = next(p.choices for p in PARAMETERS if p.name == "precision")
     assert str(["", *choices]) in shown
+    assert str(["", "depth", "points"]) in shown
 
 
 def test_a_params_file_is_used_and_an_argument_beats_it(tmp_path: Path) -> None:
@@ -151,3 +155,9 @@ def generate_launch_description():
     sentence = "unknown model 'nothing'"
     output = run_launch(["models:=3"], sentence, launch_file=str(above))
     assert sentence in output
+
+
+def test_a_cloud_is_made_of_a_masks_depth() -> None:
+    sentence = "semantic_cloud_node/points from /here/segmentation_node/label and /camera/depth while"
+    arguments = ["cloud:=depth", "depth:=/camera/depth", "namespace:=here", "engine:=torch"]
+    assert sentence in run_launch(arguments, sentence)

@@ -133,7 +133,7 @@ def test_data_is_found_from_any_working_directory(installed: Path) -> None:
 
 
 def test_pip_puts_commands_where_a_shell_looks_for_them(installed: Path) -> None:
-    for name in ("rt_seg", "segmentation_node", "camera_node"):
+    for name in ("rt_seg", "segmentation_node", "camera_node", "semantic_cloud_node"):
         assert (installed / "bin" / name).stat().st_mode & stat.S_IXUSR
     done = run(sys.executable, str(installed / "bin" / "rt_seg"), "--help", PYTHONPATH=str(installed))
     assert done.returncode == 0, done.stderr
@@ -157,7 +157,9 @@ def test_rviz_shows_the_topics_of_the_nodes() -> None:
         "/segmentation_node/label",
         "/segmentation_node/color",
         "/segmentation_node/overlay",
+        "/semantic_cloud_node/points",
     }
+    assert displays.pop("Cloud")["Class"] == "rviz_default_plugins/PointCloud2"
     for name, display in displays.items():
         assert display["Class"] == "rviz_default_plugins/Image"
         assert display["Topic"]["Reliability Policy"] == "Best Effort"

@@ -1,0 +1,336 @@
+"""Labels in three dimensions: the points of a depth image, a camera or a lidar, each with its class."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from rt_segmentation.imaging.camera import Camera
+from rt_segmentation.imaging.cloud_fields import POINT_STEP
+from rt_segmentation.imaging.errors import ImageError
+
+Labels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+UNLABELLED = 255
+"""The label of a point that no pixel saw."""
+
+WORDS = POINT_STEP // 4
+
+# The planes of so many pixels stay in a core's cache.
+_BAND_PX = 1 << 15
+_FARTHEST = float(np.finfo(np.float32).max)
+_CONFIDENCES = (np.arange(256) / 255).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which points a cloud has.
+
+    Attributes:
+        min_range_m: Nearest distance from the sensor [m].
+        max_range_m: Farthest distance from the sensor [m]; 0 is without a limit.
+        keep: Class ids to keep; empty keeps all.
+        drop: Class ids to leave out.
+    """
+
+    min_range_m: float = 0.0
+    max_range_m: float = 0.0
+    keep: frozenset[int] = frozenset()
+    drop: frozenset[int] = frozenset()
+
+    @property
+    def by_range(self) -> bool:
+        """Whether distances matter."""
+        return self.min_range_m > 0 or self.max_range_m > 0
+
+    @property
+    def limits_m(self) -> tuple[float, float]:
+        """Nearest and farthest distance [m]."""
+        return self.min_range_m, self.max_range_m or _FARTHEST
+
+    @functools.cached_property
+    def classes(self) -> Labels | None:
+        """For each id 255 where its points stay and 0 where not, uint8 (256,); None where all stay."""
+        if not self.keep and not self.drop:
+            return None
+        stays = np.full(256, 0 if self.keep else 255, np.uint8)
+        stays[list(self.keep)] = 255
+        stays[list(self.drop)] = 0
+        return stays
+
+
+def empty_cloud(height: int, width: int) -> Floats:
+    """A cloud to write into, with the padding of its points at 0: float32 (height, width, 8)."""
+    return np.zeros((height, width, WORDS), np.float32)
+
+
+def cloud_of_depth(
+    depth: npt.NDArray[np.uint16] | Floats,
+    labels: Labels,
+    camera: Camera,
+    *,
+    confidence: Labels | None = None,
+    rgb: Labels | None = None,
+    selection: Selection = Selection(),
+    out: Floats | None = None,
+) -> Floats:
+    """The cloud of a depth image that is registered to the mask: one point a pixel, in the camera's frame.
+
+    A pixel without a depth, out of range or of a class left out has NaN coordinates and keeps its label.
+
+    Args:
+        depth: uint16 (H, W) in mm with 0 for none, or float32 (H, W) in m with 0, NaN or infinity for none:
+            along the optical axis.
+        labels: uint8 (H, W).
+        camera: The calibration of both.
+        confidence: uint8 (H, W), 255 for certain; without it the field is 1.
+        rgb: uint8 (H, W, 3); without it the field is 0.
+        selection: Which points.
+        out: float32 (H, W, 8) from `empty_cloud`, written in place.
+
+    Returns:
+        float32 (H, W, 8), the bytes of FIELDS.
+
+    Raises:
+        ImageError: ``bad_size``: the sizes differ.
+    """
+    same_size("depth image", depth, labels)
+    if (camera.width, camera.height) != labels.shape[::-1]:
+        raise _info_differs(camera, labels)
+    height, width = labels.shape
+    out = empty_cloud(height, width) if out is None else out
+    ray_x, ray_y = camera.rays
+    near, far = selection.limits_m
+    rows = _rows_of_a_band(width)
+    for top in range(0, height, rows):
+        band = slice(top, min(top + rows, height))
+        z: Any = depth[band]
+        if z.dtype == np.uint16:
+            z = z * np.float32(0.001)
+        distance = z * camera.ray_lengths[band] if selection.by_range else z
+        # Neither NaN nor what is 0 or less is in the range.
+        seen: Any = cv2.inRange(distance, max(near, 1e-6), far)
+        if selection.classes is not None:
+            seen &= cv2.LUT(labels[band], selection.classes)
+        z = cv2.copyTo(z, seen, np.full(z.shape, np.nan, np.float32))
+        _fill(
+            out[band],
+            (z * ray_x[band], z * ray_y[band], z),
+            labels[band],
+            None if confidence is None else confidence[band],
+            None if rgb is None else packed(rgb[band]),
+        )
+    return out
+
+
+def cloud_of_camera_points(
+    points: Floats,
+    labels: Labels,
+    *,
+    confidence: Labels | None = None,
+    rgb: Labels | None = None,
+    selection: Selection = Selection(),
+    out: Floats | None = None,
+) -> Floats:
+    """Adds labels to an organised cloud that has one point for each pixel of the mask.
+
+    Args:
+        points: float32 (H, W, 3), in any frame; NaN for none.
+        labels: uint8 (H, W).
+        confidence: As for `cloud_of_depth`, as are the rest and what is returned.
+        rgb: uint8 (H, W, 3)
+        selection: Which points; distances are from the origin of their frame.
+        out: float32 (H, W, 8)
+
+    Raises:
+        ImageError: ``bad_size``: the sizes differ.
+    """
+    same_size("cloud", points, labels)
+    height, width = labels.shape
+    out = empty_cloud(height, width) if out is None else out
+    rows = _rows_of_a_band(width)
+    for top in range(0, height, rows):
+        band = slice(top, min(top + rows, height))
+        xyz: Any = points[band]
+        seen = _selected(xyz, labels[band], selection)
+        if seen is not None:
+            xyz = cv2.copyTo(xyz, seen, np.full(xyz.shape, np.nan, np.float32))
+        _fill(
+            out[band],
+            xyz,
+            labels[band],
+            None if confidence is None else confidence[band],
+            None if rgb is None else packed(rgb[band]),
+        )
+    return out
+
+
+def cloud_of_points(
+    points: Floats,
+    labels: Labels,
+    camera: Camera,
+    rotation: npt.NDArray[np.float64],
+    translation: npt.NDArray[np.float64],
+    *,
+    confidence: Labels | None = None,
+    rgb: Labels | None = None,
+    selection: Selection = Selection(),
+    nearest_wins: bool = False,
+) -> Floats:
+    """Labels the points of any sensor by projecting them into the mask.
+
+    A point outside the image or behind the camera, and one with NaN coordinates, has the label 255,
+    confidence 0 and rgb 0. A lens's distortion is not applied: the mask should be rectified, or the
+    distortion small.
+
+    Args:
+        points: float32 (H, W, 3), in the sensor's frame.
+        labels: uint8 (H, W) of the mask.
+        camera: The mask's calibration.
+        rotation: From the sensor's frame to the camera's optical frame (z forward, x right), (3, 3).
+        translation: Likewise, (3,) [m].
+        confidence: As for `cloud_of_depth`.
+        rgb: uint8 (H, W, 3) of the mask's size.
+        selection: Which points; distances are from the sensor.
+        nearest_wins: Whether of several points in one pixel the nearest to the camera alone is labelled.
+
+    Returns:
+        float32 (H, W, 8) of the points' own rows and columns, or (1, N, 8) where the selection leaves points
+        out: they are gone, and so are NaN points.
+
+    Raises:
+        ImageError: ``bad_size``: the camera_info is not of the mask's size.
+    """
+    height, width = labels.shape
+    if (camera.width, camera.height) != (width, height):
+        raise _info_differs(camera, labels)
+    flat = points.reshape(-1, 1, 3)
+    if not len(flat):
+        return empty_cloud(1, 0)
+    place, pixel, depth = _pixels(flat, camera, rotation, translation)
+    if nearest_wins:
+        front = _nearest(pixel, depth, height * width)
+        place, pixel = place[front], pixel[front]
+    ids = np.full(len(flat), UNLABELLED, np.uint8)
+    ids[place] = labels.reshape(-1)[pixel]
+    certain = np.zeros(len(flat), np.uint8)
+    certain[place] = 255 if confidence is None else confidence.reshape(-1)[pixel]
+    colour = np.zeros(len(flat), np.float32)
+    if rgb is not None and len(pixel):
+        colour[place] = packed(rgb.reshape(-1, 3).take(pixel, axis=0)[None])[0]
+    rows = points.shape[:2]
+    seen = _selected(points, ids.reshape(rows), selection)
+    if seen is not None:
+        stays = np.flatnonzero(seen)
+        points = points.reshape(-1, 3).take(stays, axis=0)[None]
+        ids, certain, colour = ids.take(stays), certain.take(stays), colour.take(stays)
+        rows = points.shape[:2]
+    out = empty_cloud(*rows)
+    if out.size:
+        _fill(out, points, ids.reshape(rows), certain.reshape(rows), colour.reshape(rows))
+    return out
+
+
+def without_gaps(cloud: Floats) -> Floats:
+    """The points of a cloud that have coordinates: (H, W, 8) to (1, N, 8)."""
+    flat = cloud.reshape(-1, WORDS)
+    return np.ascontiguousarray(flat[np.isfinite(flat[:, :3]).all(axis=1)])[None]
+
+
+def packed(rgb: Labels) -> Floats:
+    """Colours (H, W, 3) as PCL has them, float32 (H, W): the bits of 0x00RRGGBB.
+
+    With 255 for the first byte, as an alpha, a float would be NaN.
+    """
+    bgra = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA)
+    bgra.view(np.uint32)[...] &= 0x00FFFFFF
+    return bgra.view(np.float32)[..., 0]
+
+
+def same_size(what: str, image: npt.NDArray[Any], labels: Labels) -> None:
+    """Refuses an image, named by `what`, whose rows and columns are not the mask's.
+
+    Raises:
+        ImageError: ``bad_size``.
+    """
+    if image.shape[:2] != labels.shape:
+        raise ImageError(
+            "bad_size",
+            f"The {what} is {image.shape[1]}x{image.shape[0]} and the mask "
+            f"{labels.shape[1]}x{labels.shape[0]} px; both must be of one size and registered to each other.",
+        )
+
+
+def _rows_of_a_band(width: int) -> int:
+    return max(1, _BAND_PX // width)
+
+
+def _info_differs(camera: Camera, labels: Labels) -> ImageError:
+    return ImageError(
+        "bad_size",
+        f"The camera_info is of {camera.width}x{camera.height} px and the mask of "
+        f"{labels.shape[1]}x{labels.shape[0]} px; give the node the mask's own camera_info.",
+    )
+
+
+def _selected(points: Floats, labels: Labels, selection: Selection) -> Labels | None:
+    """255 where a point stays and 0 where not, uint8 (H, W); None where all stay."""
+    if selection.classes is None and not selection.by_range:
+        return None
+    near, far = selection.limits_m
+    # cv2.transform adds a point's three squares faster than NumPy; NaN is in no range.
+    squares = cv2.transform(points * points, np.ones((1, 3), np.float32))
+    seen: Any = cv2.inRange(squares, near * near, min(far * far, _FARTHEST))
+    if selection.classes is not None:
+        seen &= cv2.LUT(labels, selection.classes)
+    return np.asarray(seen)
+
+
+def _pixels(
+    flat: Floats, camera: Camera, rotation: npt.NDArray[np.float64], translation: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
+    """The points (N, 1, 3) that fall into the image: their places, their pixels' places, their depths [m]."""
+    projection = camera.matrix @ np.column_stack([rotation, translation])
+    planes: Any = cv2.split(cv2.transform(flat, projection.astype(np.float32)))
+    u, v, depth = (plane.reshape(-1) for plane in planes)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        u, v = u / depth, v / depth
+        # NaN is in no interval.
+        inside = (depth > 0) & (u > -0.5) & (u < camera.width - 0.5)
+        inside &= (v > -0.5) & (v < camera.height - 0.5)
+    place = np.flatnonzero(inside)
+    column, row = np.rint(u[place]).astype(np.intp), np.rint(v[place]).astype(np.intp)
+    return place, row * camera.width + column, depth[place]
+
+
+def _nearest(pixel: npt.NDArray[np.intp], depth: Floats, pixels: int) -> npt.NDArray[np.bool_]:
+    """Which points are the nearest of their pixel: bool (N,)."""
+    front = np.full(pixels, np.inf, np.float32)
+    rest = np.arange(len(pixel))
+    # Of those that compete for a pixel the last one written holds it; nearer ones try again.
+    while len(rest):
+        front[pixel[rest]] = depth[rest]
+        rest = rest[depth[rest] < front[pixel[rest]]]
+    return np.asarray(depth <= front[pixel])
+
+
+def _fill(
+    out: Floats,
+    xyz: Floats | tuple[Floats, ...],
+    labels: Labels,
+    confidence: Labels | None,
+    colour: Floats | None,
+) -> None:
+    """Writes the fields of points (H, W) next to each other; the colours are `packed`."""
+    blank = np.zeros(labels.shape, np.float32)
+    x, y, z = xyz if isinstance(xyz, tuple) else cv2.split(xyz)
+    # Bits are moved, not numbers: an id is four bytes of an unsigned integer.
+    ids = labels.astype(np.uint32).view(np.float32)
+    certain = np.ones(labels.shape, np.float32) if confidence is None else cv2.LUT(confidence, _CONFIDENCES)
+    cv2.merge([x, y, z, blank, blank if colour is None else colour, ids, certain, blank], out)

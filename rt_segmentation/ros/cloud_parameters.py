@@ -1,0 +1,135 @@
+"""The semantic cloud node's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rt_segmentation.labels import IGNORE_ID, LabelSetError, load_label_set
+from rt_segmentation.ros.parameters import Parameter, ParameterError
+from rt_segmentation.ros.segmentation_parameters import PARAMETERS as SEGMENTATION
+
+FROM_TF = [0.0]
+DEPTH, POINTS = "depth", "points"
+
+
+def _pose_complaint(value: Sequence[float]) -> str | None:
+    if [*value] == FROM_TF:
+        return None
+    if len(value) != 7:
+        return "give x, y, z [m] and a quaternion x, y, z, w, or [0.0] to take it from /tf"
+    return None if any(value[3:]) else "its quaternion is all zero"
+
+
+def class_ids(entries: Sequence[str], label_set: str, parameter: str) -> frozenset[int]:
+    """The ids of classes given by id or, where a label set is named, by name; in capitals or not.
+
+    Raises:
+        ParameterError: an entry is no id and no class's name, or there is no such label set.
+    """
+    names: dict[str, int] = {}
+    if label_set:
+        try:
+            names = {entry.name.casefold(): entry.id for entry in load_label_set(label_set).classes}
+        except LabelSetError as error:
+            raise ParameterError(f"parameter 'label_set': {error}") from error
+    ids = set()
+    for entry in entries:
+        number = int(entry) if entry.isascii() and entry.isdigit() else names.get(entry.casefold(), -1)
+        if not 0 <= number <= IGNORE_ID:
+            known = f"label set '{label_set}' has {', '.join(names)}" if names else "set label_set for names"
+            raise ParameterError(
+                f"parameter '{parameter}' holds '{entry}', it must be an id from 0 to {IGNORE_ID} "
+                f"or a class's name; {known}"
+            )
+        ids.add(number)
+    return frozenset(ids)
+
+
+PARAMETERS = (
+    Parameter(
+        "geometry",
+        DEPTH,
+        "Where the points come from: a depth image that is registered to the camera, or a point cloud.",
+        choices=(DEPTH, POINTS),
+        read_only=True,
+    ),
+    Parameter(
+        "sync_tolerance_s",
+        0.02,
+        "The largest difference between the stamps of a mask and its depth image or cloud; 0 is exact.",
+        "s",
+        minimum=0.0,
+        maximum=10.0,
+        read_only=True,
+    ),
+    Parameter(
+        "use_confidence",
+        True,
+        "Whether points have the mask's confidence, if somebody publishes it; it is 1 otherwise.",
+        read_only=True,
+    ),
+    Parameter(
+        "use_color",
+        True,
+        "Whether points have the colour that is on `color`, if somebody publishes it; it is black otherwise.",
+        read_only=True,
+    ),
+    Parameter(
+        "rectified",
+        True,
+        "Whether mask and depth image are rectified, so that P of camera_info holds; false takes K and D.",
+        read_only=True,
+    ),
+    Parameter(
+        "min_range_m", 0.0, "Points nearer to their sensor are left out.", "m", minimum=0.0, read_only=True
+    ),
+    Parameter(
+        "max_range_m",
+        0.0,
+        "Points farther from their sensor are left out; 0 is without a limit.",
+        "m",
+        minimum=0.0,
+        read_only=True,
+    ),
+    Parameter(
+        "label_set",
+        "",
+        "Label set, or the path of its YAML file, by whose names keep_classes and drop_classes may go.",
+        read_only=True,
+    ),
+    Parameter("keep_classes", [""], "Classes to keep, by id or name; empty keeps all.", read_only=True),
+    Parameter("drop_classes", [""], "Classes to leave out, by id or name.", read_only=True),
+    Parameter(
+        "voxel_size_m",
+        0.0,
+        "Side of the voxels of which each becomes one point; 0 is without.",
+        "m",
+        minimum=0.0,
+        maximum=100.0,
+        read_only=True,
+    ),
+    Parameter(
+        "nearest_wins",
+        False,
+        "Whether of several points of a cloud that fall into one pixel the nearest alone gets its label.",
+        read_only=True,
+    ),
+    Parameter(
+        "sensor_to_camera",
+        FROM_TF,
+        "How a cloud's sensor lies in the camera's optical frame: x, y, z in m and a quaternion x, y, z, w;"
+        " [0.0] takes it from /tf.",
+        read_only=True,
+        check=_pose_complaint,
+    ),
+    Parameter(
+        "tf_tolerance_s",
+        0.1,
+        "How much newer or older than a moving frame's transforms a cloud may be.",
+        "s",
+        minimum=0.0,
+        maximum=10.0,
+        read_only=True,
+    ),
+    next(p for p in SEGMENTATION if p.name == "diagnostics.stale_after_s"),
+)

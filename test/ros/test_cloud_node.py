@@ -1,0 +1,348 @@
+"""The semantic cloud node as a process of its own, over DDS."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import struct
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from support.node_under_test import CAMERA, RELIABLE, ros_args
+
+from rt_segmentation.data.synthetic import CAMERA_HEIGHT_M
+from rt_segmentation.ros.messages import image_message
+
+MODULE = "rt_segmentation.ros.cloud_node"
+HEIGHT, WIDTH = 40, 48
+FX, FY, CX, CY = 50.0, 52.0, 22.5, 18.0
+PATIENCE_S = 90.0
+# As Nav2's semantic layer subscribes.
+SENSOR_DATA = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+RNG = np.random.default_rng(7)
+LABELS = RNG.integers(0, 12, (HEIGHT, WIDTH)).astype(np.uint8)
+CERTAIN = RNG.integers(0, 256, (HEIGHT, WIDTH)).astype(np.uint8)
+COLOUR = RNG.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+METRES = RNG.uniform(0.5, 9.0, (HEIGHT, WIDTH)).astype(np.float32)
+METRES[3, 5] = math.nan
+
+
+class Cloud:
+    """The node, what feeds it, and what it says."""
+
+    def __init__(self, stage: Any, namespace: str, **parameters: Any) -> None:
+        self._observer, self._namespace = stage.observer, namespace
+        node = stage.observer.node
+        geometry = PointCloud2 if parameters.get("geometry") == "points" else Image
+        self._types = {
+            "label": Image,
+            "confidence": Image,
+            "color": Image,
+            parameters.get("geometry", "depth"): geometry,
+            "camera_info": CameraInfo,
+        }
+        self._publishers = {
+            name: node.create_publisher(message_type, f"{namespace}/{name}", RELIABLE)
+            for name, message_type in self._types.items()
+        }
+        self._reports = stage.observer.subscribe(DiagnosticArray, "/diagnostics", RELIABLE)
+        self.process = stage.spawn(MODULE, *ros_args(namespace, **parameters))
+        self.clouds: list[PointCloud2] = stage.observer.subscribe(
+            PointCloud2, f"{namespace}/semantic_cloud_node/points", SENSOR_DATA
+        )
+        self._second = 0
+        self.spin_until(lambda: all(p.get_subscription_count() for p in self._publishers.values()))
+        # A match is known here before it is there.
+        self.spin_for(0.5)
+
+    def spin_until(self, reached: Any) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not reached():
+            if time.monotonic() > deadline or not self.process.is_running():
+                raise AssertionError(f"not reached; last values {self.values()}\n{self.process.output}")
+            self._observer.executor.spin_once(timeout_sec=0.05)
+
+    def spin_for(self, duration_s: float) -> None:
+        over = time.monotonic() + duration_s
+        while time.monotonic() < over:
+            self._observer.executor.spin_once(timeout_sec=0.05)
+
+    def send(self, frame_id: str = "lens", late: dict[str, float] | None = None, **messages: Any) -> None:
+        """Publish messages with a stamp of their own, some of them `late` [s]; the info first."""
+        self._second += 10
+        for name in sorted(messages, key=lambda name: name != "camera_info"):
+            message = messages[name]
+            stamp_ns = round((1000 + self._second + (late or {}).get(name, 0.0)) * 1e9)
+            message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10**9)
+            message.header.frame_id = message.header.frame_id or frame_id
+            self._publishers[name].publish(message)
+
+    def made_of(self, **messages: Any) -> PointCloud2:
+        """The cloud that the messages make."""
+        before = len(self.clouds)
+        self.send(**messages)
+        self.spin_until(lambda: len(self.clouds) > before)
+        return self.clouds[-1]
+
+    def values(self) -> dict[str, str]:
+        """The numbers of the last status."""
+        statuses = self._statuses()
+        return {pair.key: pair.value for pair in statuses[-1].values} if statuses else {}
+
+    def _statuses(self) -> list[Any]:
+        name = f"{self._namespace}/semantic_cloud_node: cloud"
+        return [status for report in self._reports for status in report.status if status.name == name]
+
+    def says(self, sentence: str) -> None:
+        """Wait until the sentence is in the log and in the diagnostics, as a warning."""
+        self.process.wait_for(sentence)
+        self.spin_until(lambda: any(sentence in s.message and s.level == b"\x01" for s in self._statuses()))
+
+
+def of(pixels: np.ndarray, encoding: str) -> Image:
+    message = image_message(Image().header, pixels.view(np.uint8), encoding)
+    message.height, message.width = pixels.shape[:2]
+    message.step = pixels.nbytes // message.height
+    return message
+
+
+def calibration(width: int = WIDTH, height: int = HEIGHT, focal: float = FX) -> CameraInfo:
+    k = [focal, 0.0, CX, 0.0, FY if focal else 0.0, CY, 0.0, 0.0, 1.0]
+    return CameraInfo(width=width, height=height, k=k, p=[*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0])
+
+
+def frame(**changes: Any) -> dict[str, Any]:
+    messages = {
+        "label": of(LABELS, "mono8"),
+        "confidence": of(CERTAIN, "mono8"),
+        "color": of(COLOUR, "rgb8"),
+        "depth": of(METRES, "32FC1"),
+        "camera_info": calibration(),
+    }
+    return {name: message for name, message in {**messages, **changes}.items() if message is not None}
+
+
+def read(cloud: PointCloud2, number: int) -> tuple[float, float, float, int, int, float]:
+    """x, y, z, 0xRRGGBB, label and confidence by the message's own fields."""
+    offsets = {field.name: (field.offset, field.datatype) for field in cloud.fields}
+    assert {name: kind for name, (_, kind) in offsets.items()} == {
+        "x": PointField.FLOAT32,
+        "y": PointField.FLOAT32,
+        "z": PointField.FLOAT32,
+        "rgb": PointField.FLOAT32,
+        "label": PointField.UINT32,
+        "confidence": PointField.FLOAT32,
+    }
+    start = number * cloud.point_step
+    data = bytes(cloud.data[start : start + cloud.point_step])
+    kinds = {"rgb": "<I", "label": "<I"}
+    values = [
+        struct.unpack_from(kinds.get(name, "<f"), data, offsets[name][0])[0]
+        for name in ("x", "y", "z", "rgb", "label", "confidence")
+    ]
+    return tuple(values)  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def depth_node(stage: Any) -> Iterator[Cloud]:
+    yield Cloud(stage, "/from_depth", sync_tolerance_s=0.05)
+
+
+@pytest.fixture(scope="module")
+def lidar_node(stage: Any) -> Iterator[Cloud]:
+    # The lidar looks along its x, the camera along its z: a turn that takes x to z, y to -x and z to -y.
+    yield Cloud(
+        stage,
+        "/from_lidar",
+        geometry="points",
+        sensor_to_camera="[0.0, 0.5, 0.0, 0.5, -0.5, 0.5, 0.5]",
+        drop_classes="[tree]",
+        label_set="camvid11",
+        sync_tolerance_s=0.05,
+    )
+
+
+def test_label_depth_and_camera_info_become_a_cloud(depth_node: Cloud) -> None:
+    messages = frame()
+    cloud = depth_node.made_of(**messages)
+    assert cloud.header == messages["depth"].header
+    assert (cloud.width, cloud.height, cloud.point_step) == (WIDTH, HEIGHT, 32)
+    assert cloud.row_step == 32 * WIDTH and len(cloud.data) == 32 * WIDTH * HEIGHT
+    assert not cloud.is_dense and not cloud.is_bigendian
+    for row in range(0, HEIGHT, 3):
+        for column in range(WIDTH):
+            x, y, z, rgb, label, confidence = read(cloud, row * WIDTH + column)
+            metres = float(METRES[row, column])
+            if math.isnan(metres):
+                assert math.isnan(x) and math.isnan(y) and math.isnan(z)
+            else:
+                assert z == pytest.approx(metres)
+                assert x == pytest.approx((column - CX) / FX * metres, abs=1e-5)
+                assert y == pytest.approx((row - CY) / FY * metres, abs=1e-5)
+            red, green, blue = (int(value) for value in COLOUR[row, column])
+            assert (rgb, label) == (red << 16 | green << 8 | blue, LABELS[row, column])
+            assert confidence == pytest.approx(CERTAIN[row, column] / 255, abs=1e-6)
+
+
+def test_millimetres_are_metres(depth_node: Cloud) -> None:
+    millimetres = np.full((HEIGHT, WIDTH), 2500, np.uint16)
+    millimetres[0, 0] = 0
+    cloud = depth_node.made_of(**frame(depth=of(millimetres, "16UC1")))
+    assert read(cloud, 1)[2] == pytest.approx(2.5)
+    assert math.isnan(read(cloud, 0)[2])
+
+
+def test_stamps_within_the_tolerance_go_together_and_others_are_named(depth_node: Cloud) -> None:
+    messages = frame()
+    cloud = depth_node.made_of(late={"depth": 0.04}, **messages)
+    assert cloud.header.stamp == messages["depth"].header.stamp != messages["label"].header.stamp
+    # Until no cloud has come for long enough that the rate is 0.
+    before = len(depth_node.clouds)
+    deadline = time.monotonic() + PATIENCE_S
+    while "3.000 s ahead of those on /from_depth/label" not in depth_node.process.output:
+        assert time.monotonic() < deadline, depth_node.process.output
+        depth_node.send(late={"depth": 3.0}, **frame())
+        depth_node.spin_for(0.3)
+    depth_node.says("the stamps on /from_depth/depth are 3.000 s ahead of those on /from_depth/label")
+    assert len(depth_node.clouds) == before
+
+
+@pytest.mark.parametrize(
+    ("reason", "changes", "sentence"),
+    [
+        (
+            "bad_size",
+            {"depth": of(METRES[:-4], "32FC1")},
+            "The depth image is 48x36 and the mask 48x40 px; both must be of one size and registered",
+        ),
+        (
+            "unknown_encoding",
+            {"depth": of(COLOUR, "rgb8")},
+            "The depth image's encoding is 'rgb8'; it must be 16UC1 (mm) or 32FC1 (m).",
+        ),
+        (
+            "unknown_encoding",
+            {"label": of(COLOUR, "rgb8")},
+            "The mask's encoding is 'rgb8'; it must be mono8.",
+        ),
+        ("bad_calibration", {"camera_info": calibration(focal=0.0)}, "the camera must be calibrated"),
+        (
+            "bad_size",
+            {"camera_info": calibration(width=2 * WIDTH)},
+            "The camera_info is of 96x40 px and the mask of 48x40 px; give the node the mask's own",
+        ),
+    ],
+)
+def test_what_cannot_be_used_has_its_sentence_and_the_node_goes_on(
+    depth_node: Cloud, reason: str, changes: dict[str, Any], sentence: str
+) -> None:
+    key = f"sets dropped: {reason}"
+    before = int(depth_node.values().get(key, 0))
+    depth_node.send(**frame(**changes))
+    depth_node.says(sentence)
+    depth_node.spin_until(lambda: int(depth_node.values().get(key, 0)) > before)
+    assert depth_node.made_of(**frame()).width == WIDTH
+
+
+def test_depth_of_another_camera_is_not_registered(depth_node: Cloud) -> None:
+    messages = frame()
+    messages["depth"].header.frame_id = "infrared"
+    depth_node.send(**messages)
+    depth_node.says("The depth image is in frame 'infrared' and the mask in 'lens'")
+
+
+def test_a_topic_that_stops_is_named(depth_node: Cloud) -> None:
+    depth_node.says("nothing on /from_depth/depth for")
+
+
+def lidar(points: np.ndarray, names: str = "xyz") -> PointCloud2:
+    fields = [PointField(name=n, offset=4 * i, datatype=7, count=1) for i, n in enumerate(names)]
+    message = PointCloud2(
+        height=1, width=len(points), fields=fields, point_step=16, row_step=16 * len(points)
+    )
+    message.data.frombytes(np.pad(points.astype(np.float32), ((0, 0), (0, 1))).tobytes())
+    message.header.frame_id = "lidar"
+    return message
+
+
+def test_a_lidar_cloud_gets_labels_and_loses_a_class_by_name(lidar_node: Cloud) -> None:
+    labels = np.full((HEIGHT, WIDTH), 3, np.uint8)
+    labels[:, 24:] = 5  # trees on the right
+    points = np.array([[4.0, 0.4, 0.5], [4.0, -0.4, 0.5], [-4.0, 0.0, 0.0], [math.nan, 0.0, 0.0]])
+    messages = frame(depth=None, label=of(labels, "mono8"), points=lidar(points))
+    cloud = lidar_node.made_of(**messages)
+    assert cloud.header == messages["points"].header
+    assert (cloud.height, cloud.width) == (1, 2)
+    x, y, z, rgb, label, confidence = read(cloud, 0)
+    assert (x, y, z, label) == pytest.approx((4.0, 0.4, 0.5, 3))
+    # It lies 0.4 m to the left and, as the lidar is 0.5 m below the camera, at the camera's height.
+    row, column = round(CY), round(CX - 0.4 / 4 * FX)
+    red, green, blue = (int(value) for value in COLOUR[row, column])
+    assert rgb == red << 16 | green << 8 | blue
+    assert confidence == pytest.approx(CERTAIN[row, column] / 255, abs=1e-6)
+    assert read(cloud, 1)[3:5] == (0, 255)
+
+
+def test_a_camera_s_own_cloud_keeps_its_rows_and_columns(lidar_node: Cloud) -> None:
+    points = RNG.normal(size=(HEIGHT * WIDTH, 3))
+    message = lidar(points)
+    message.header.frame_id = ""
+    message.height, message.width, message.row_step = HEIGHT, WIDTH, 16 * WIDTH
+    cloud = lidar_node.made_of(**frame(depth=None, points=message))
+    assert (cloud.height, cloud.width) == (HEIGHT, WIDTH)
+    trees = [number for number in range(0, HEIGHT * WIDTH, 7) if LABELS.reshape(-1)[number] == 5]
+    assert trees and all(math.isnan(read(cloud, number)[0]) for number in trees)
+    assert read(cloud, 9)[:3] == pytest.approx(points[9].tolist(), abs=1e-6)
+
+
+def test_a_cloud_without_z_has_its_sentence(lidar_node: Cloud) -> None:
+    lidar_node.send(**frame(depth=None, points=lidar(np.zeros((5, 3)), "xyi")))
+    lidar_node.says("The cloud has no field z; it has x, y, i, and must have x, y and z.")
+
+
+def test_the_street_s_labels_are_where_they_belong_in_space(stage: Any) -> None:
+    size = {"width": 128, "height": 72}
+    stage.spawn(CAMERA, *ros_args("/street", **size, rate_hz=5.0))
+    # The street's own labels stand for a segmentation's.
+    moved = [f"/street/{name}" for name in ("label", "depth", "camera_info")]
+    remaps = [part for topic in moved for part in ("-r", f"{topic.split('/')[-1]}:={topic}")]
+    stage.spawn(MODULE, *ros_args("/street_cloud", max_range_m=40.0), *remaps)
+    topic = "/street_cloud/semantic_cloud_node/points"
+    clouds = stage.observer.subscribe(PointCloud2, topic, SENSOR_DATA)
+    checked = 0
+
+    def lies_on_the_ground() -> bool:
+        nonlocal checked
+        for cloud in clouds[checked:]:
+            checked += 1
+            words = np.frombuffer(cloud.data, np.float32).reshape(-1, 8)
+            road = words[(words.view(np.uint32)[:, 5] == 3) & np.isfinite(words[:, 2])]
+            assert (cloud.width, cloud.height, cloud.header.frame_id) == (128, 72, "camera")
+            # A camera_info that comes after its mask is a frame late, and the horizon nods.
+            if len(road) > 500 and np.abs(road[:, 1] - CAMERA_HEIGHT_M).max() < 0.001:
+                return True
+        return False
+
+    stage.observer.spin_until(lies_on_the_ground)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tf2_msgs") is not None, reason="tf2_msgs is installed")
+def test_without_tf2_msgs_a_lidar_says_what_to_install(stage: Any) -> None:
+    node = Cloud(stage, "/without_tf", geometry="points")
+    node.send(**frame(depth=None, points=lidar(np.ones((5, 3)))))
+    node.says("/tf cannot be read, as tf2_msgs is not installed: sudo apt install")
+
+
+def test_a_bad_parameter_stops_the_start(stage: Any) -> None:
+    process = stage.spawn(MODULE, *ros_args("/refused", drop_classes="[tree]"))
+    assert process.finish() == 2
+    sentence = "parameter 'drop_classes' holds 'tree', it must be an id from 0 to 255 or a class's name"
+    assert sentence in process.output
+    assert "Traceback" not in process.output
