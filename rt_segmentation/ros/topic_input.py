@@ -10,7 +10,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from rt_segmentation.ros.graph import qos_for, why_silent
-from rt_segmentation.ros.image_input import FIRST_QOS, QUEUE_DEPTH
+from rt_segmentation.ros.image_input import FIRST_QOS
+from rt_segmentation.ros.topics import INPUT_DEPTH
 
 
 class TopicInput:
@@ -54,7 +55,7 @@ class TopicInput:
         else:
             self._node.destroy_subscription(self._subscription)
         self._qos = qos
-        profile = QoSProfile(depth=QUEUE_DEPTH, reliability=qos[0], durability=qos[1])
+        profile = QoSProfile(depth=INPUT_DEPTH, reliability=qos[0], durability=qos[1])
         self._subscription = self._node.create_subscription(self._type, self.name, self._receive, profile)
 
     def trouble(self, stale_after_s: float) -> str:

@@ -93,7 +93,7 @@ def test_a_killed_writer_loses_its_open_split_and_can_be_gone_on_with(tmp_path: 
     bag = tmp_path / "bag"
     script = f"""
 import os, signal, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
 from pathlib import Path
 from test_bags_writing import BagWriter, write
 write(BagWriter(Path({str(bag)!r}), split_s=1.0), list(range(25)))

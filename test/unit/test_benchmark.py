@@ -44,7 +44,7 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         # A few frames each are enough to see what is made of them.
         patched.setattr("rt_segmentation.benchmark.engines.ROUND_S", 0.05)
-        patched.setattr("rt_segmentation.commands.benchmark_engines.PEAK_S", 0.0)
+        patched.setattr("tools.benchmarks.engines.PEAK_S", 0.0)
         yield
 
 

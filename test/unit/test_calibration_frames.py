@@ -31,7 +31,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         numbers.append((message.recorded_ns - BEGIN_NS) // PERIOD_NS)
         return to_frame(message)
 
-    monkeypatch.setattr(command, "to_frame", note)
+    monkeypatch.setattr("rt_segmentation.bags.frames.to_frame", note)
     return numbers
 
 

@@ -59,7 +59,7 @@ def test_the_images_period_is_theirs_whatever_else_the_bag_holds(
     assert result["models"][0]["accuracy"] is None
     video = cv2.VideoCapture(str(tmp_path / "out" / "videos" / "0000_bag_small.mp4"))
     assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(10, abs=0.2)
-    assert recorded_fps(result["bags"]) == pytest.approx(10)
+    assert recorded_fps(from_plain(result).bags) == pytest.approx(10)
 
 
 def test_what_was_damaged_before_an_interruption_is_told_after_it(

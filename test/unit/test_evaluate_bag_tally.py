@@ -125,9 +125,9 @@ def test_pairs_are_compared_on_the_same_blocks() -> None:
     assert draws is not None and np.array_equal(draws[0], draws[1])
     scores = [line.total().matrix().mean_iou() for line in (good, twin, bad)]
     same, better, _ = compare(["good", "twin", "bad"], scores, draws)
-    assert (same["a"], same["b"], same["difference"], same["interval"]) == ("good", "twin", 0.0, [0.0, 0.0])
-    assert not same["significant"] and better["significant"]
-    assert better["interval"][0] < better["difference"] < better["interval"][1]
+    assert (same.a, same.b, same.difference, same.interval) == ("good", "twin", 0.0, (0.0, 0.0))
+    assert not same.significant and better.significant
+    assert better.interval[0] < better.difference < better.interval[1]
     # Paired: the difference is known better than either score.
     width: Any = [np.ptp(interval(sample)) for sample in (draws[0] - draws[2], draws[0])]
     assert width[0] < 1.5 * width[1]
