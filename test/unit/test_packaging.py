@@ -84,7 +84,7 @@ def test_package_xml_names_what_is_used_and_nothing_else() -> None:
     ros = {name for name in declared if not name.startswith("python3-")}
     patterns = (
         r"^ *(?:import|from) (\w+_msgs|rcl\w+|launch\w*|ament_\w+)\b",
-        r'import_module\("(cv_bridge|vision_msgs)\b',
+        r'import_module\("(cv_bridge|tf2_msgs|vision_msgs)\b',
         r'Node\(package="(?!rt_segmentation)(\w+)"',
     )
     assert {name for pattern in patterns for name in re.findall(pattern, code, re.M)} == ros
@@ -146,7 +146,8 @@ def test_colcon_puts_commands_where_ros2_run_looks_for_them() -> None:
     assert (
         parser["install"]["install_scripts"] == parser["develop"]["script_dir"] == "$base/lib/rt_segmentation"
     )
-    assert "`ros2 run rt_segmentation rt_seg`" in (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "installation.md").read_text(encoding="utf-8")
+    assert "`ros2 run rt_segmentation rt_seg`" in page
 
 
 def test_rviz_shows_the_topics_of_the_nodes() -> None:
