@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -62,9 +61,9 @@ def test_where_nothing_can_be_written_there_is_nothing_to_remember(
 
 
 def gated_node(spawn: Any, observer: Any, model: ModelManifest, folder: Path) -> NodeUnderTest:
-    path = os.pathsep.join((str(Path(__file__).parent), os.environ["PYTHONPATH"]))
-    environment = {"PYTHONPATH": path, "GATES": str(folder), "XDG_CACHE_HOME": str(folder)}
-    return NodeUnderTest(spawn, observer, "/sized", model, environment, "gated_engine_node", engine="gated")
+    environment = {"GATES": str(folder), "XDG_CACHE_HOME": str(folder)}
+    module = "support.gated_engine_node"
+    return NodeUnderTest(spawn, observer, "/sized", model, environment, module, engine="gated")
 
 
 def test_the_engine_is_built_while_it_is_configured_for_the_size_of_the_last_run(

@@ -1,0 +1,53 @@
+"""Average the weights of a model with those of the model that its training started from.
+
+`python tools/average_models.py lednet_town runs/NAME/NAME.yaml --weight 0.7 --out models` writes a model of
+the second one's name. Between the two, a model often keeps what each of them knows (Wortsman et al., 2022,
+Robust Fine-Tuning of Zero-Shot Models). Scores are left out: they have to be measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from rt_segmentation.models import ModelManifest, compare_shapes, find_model, load_weights, save_model
+
+
+def average(start: ModelManifest, end: ModelManifest, weight: float) -> dict[str, np.ndarray]:
+    """Average the weights, `weight` of the end's and the rest of the start's.
+
+    Raises:
+        SystemExit: the two are not of one network.
+    """
+    first, second = load_weights(start), load_weights(end)
+    shapes = ({key: array.shape for key, array in weights.items()} for weights in (second, first))
+    problem = compare_shapes(*shapes, f"weights of {start.name}")
+    if problem:
+        raise SystemExit(problem)
+    return {key: (1 - weight) * first[key] + weight * second[key] for key in second}
+
+
+def main() -> None:
+    """Average, write, say where."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("start", help="a model, or the path of a manifest")
+    parser.add_argument("end", help="the same of the one that was trained from it")
+    parser.add_argument("--weight", type=float, default=0.5, help="of the end, 0 to 1 (default 0.5)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the new model")
+    arguments = parser.parse_args()
+    if not 0 <= arguments.weight <= 1:
+        parser.error(f"--weight is {arguments.weight:g}; it must be from 0 to 1")
+    start, end = find_model(arguments.start), find_model(arguments.end)
+    weights = average(start, end, arguments.weight)
+    training = {**end.training, "averaged_with": start.name, "weight": arguments.weight}
+    made = replace(end, path=arguments.out / end.path.name, training=training, scores=())
+    print(save_model(made, weights).path)
+
+
+if __name__ == "__main__":
+    main()
