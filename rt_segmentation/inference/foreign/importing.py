@@ -365,7 +365,7 @@ class _Choosing:
                 how = f"{candidates[best].describe()}, the best of {len(candidates)} ways to normalise, gives"
             raise ModelError(
                 f"{how} {shares[best]:.2%} of the pixels of {self._where} the label that they have there,"
-                f" and {Gate().fp32:.1%} is needed: mean, std, scale, order, classes or --align-corners differ"
+                f" and {Gate().fp32:.1%} is needed: mean, std, scale, order or --align-corners differ"
             )
         found = (
             "" if len(candidates) == 1 else f", found among {len(candidates)}: {candidates[best].describe()}"

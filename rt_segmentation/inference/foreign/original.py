@@ -1,4 +1,4 @@
-"""A graph of somebody else's as it came, in fp32, and all around it in NumPy: engines are compared with it."""
+"""A graph of somebody else's as it came, in fp32, all around it in NumPy: engines are compared with it."""
 
 from __future__ import annotations
 
