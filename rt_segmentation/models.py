@@ -221,15 +221,16 @@ def read_weights(manifest: ModelManifest) -> bytes:
 
 
 def check_weights(manifest: ModelManifest) -> None:
-    """Check that the file of the weights is what the manifest says; an ONNX graph is not looked into.
+    """Check that the model's files are what the manifest says; an ONNX graph is not looked into.
 
     Raises:
-        ModelError: it is missing or damaged.
+        ModelError: one is missing or damaged.
     """
     if manifest.onnx is None:
         load_weights(manifest)
     else:
         read_weights(manifest)
+        read_golden(manifest)
 
 
 def read_golden(manifest: ModelManifest) -> bytes | None:

@@ -15,7 +15,7 @@ import rt_segmentation as rt
 from rt_segmentation.cli import main
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable, build_engine
-from rt_segmentation.models import ModelManifest, find_model
+from rt_segmentation.models import ModelError, ModelManifest, find_model
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
@@ -234,8 +234,8 @@ def test_an_engine_must_reproduce_the_golden_labels(
         build_engine(find_model(manifest.path), "onnxruntime").infer(frames, False)
     # And a file of golden labels that is another one is not believed.
     np.savez(net.parent / "strict.golden.npz", images=frames, labels=np.zeros(frames.shape[:3], np.uint8))
-    with pytest.raises(EngineError, match=r"golden labels .* have sha256"):
-        build_engine(find_model(manifest.path), "openvino").infer(frames, False)
+    with pytest.raises(ModelError, match=r"golden labels .* have sha256"):
+        build_engine(find_model(manifest.path), "onnxruntime")
 
 
 def test_golden_labels_that_are_others_refuse_the_import(
@@ -286,7 +286,9 @@ def test_golden_images_of_several_sizes_are_refused(
 
 
 def _add_output(model: Any) -> None:
-    model.graph.output.append(onnx.helper.make_tensor_value_info("again", 1, None))
+    again = model.graph.output.add()
+    again.CopyFrom(model.graph.output[0])
+    again.name = "again"
     model.graph.node.append(onnx.helper.make_node("Identity", [model.graph.output[0].name], ["again"]))
 
 

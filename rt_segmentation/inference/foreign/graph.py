@@ -71,7 +71,7 @@ def wrap(
     del graph.value_info[:], graph.output[:], graph.input[:]
     graph.input.append(fixed)
     graph.output.append(helper.make_tensor_value_info(output.name, output_type, None))
-    inferred = shape_inference.infer_shapes(model).graph.output[0].type.tensor_type
+    inferred = shape_inference.infer_shapes(model, data_prop=True).graph.output[0].type.tensor_type
     dims = tuple(d.dim_value for d in inferred.shape.dim) if inferred.HasField("shape") else ()
     del graph.input[:], graph.output[:]
     graph.input.append(frames)

@@ -152,10 +152,10 @@ def _layout(foreign: Foreign, wish: str | None) -> str:
     dims = foreign.dims
     axes = {"nchw": dims[1], "nhwc": dims[3]}
     if wish is not None:
-        if axes[wish] not in (None, 3):
+        if axes[wish] != 3 and (axes[wish] is not None or 3 in axes.values()):
             raise ModelError(
-                f"--layout is {wish}, but input '{foreign.input}' is {_shape(dims)}: that has {axes[wish]}"
-                " channels, and images have 3"
+                f"--layout is {wish}, but input '{foreign.input}' is {_shape(dims)}, where the 3 channels of"
+                " images are not in that place"
             )
         return wish
     found = [layout for layout, channels in axes.items() if channels == 3]

@@ -234,7 +234,7 @@ def count_gmacs(data: bytes, name: str, dims: tuple[int, ...]) -> float:
     del model.graph.value_info[:]
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
-    graph = shape_inference.infer_shapes(model).graph
+    graph = shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = {t.name: tuple(t.dims) for t in graph.initializer}
     for value in (*graph.input, *graph.output, *graph.value_info):
         shapes[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
