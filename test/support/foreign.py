@@ -32,7 +32,7 @@ class LRASPP(nn.Module):
         self.scale = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(16, 16, 1), nn.Sigmoid())
         self.low_head, self.high_head = nn.Conv2d(12, CLASSES, 1), nn.Conv2d(16, CLASSES, 1)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> Any:
         low = self.low(images)
         high = self.high(low)
         high = F.interpolate(high * self.scale(high), low.shape[2:], mode="bilinear", align_corners=False)
@@ -72,7 +72,7 @@ class SegFormer(nn.Module):
         self.mix, self.head = nn.Linear(16, 16), nn.Conv2d(16, CLASSES, 1)
         self.nhwc = nhwc
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> Any:
         x = self.patches(images.permute(0, 3, 1, 2) if self.nhwc else images)
         n, c, h, w = x.shape
         tokens = self.norm(x.flatten(2).transpose(1, 2))
@@ -110,7 +110,7 @@ def export(
     width, height = size
     example = torch.zeros(1, height, width, 3) if nhwc else torch.zeros(1, 3, height, width)
     axes = {0: "n", 1: "h", 2: "w"} if nhwc else {0: "n", 2: "h", 3: "w"}
-    content = io.BytesIO()
+    content: Any = io.BytesIO()
     with warnings.catch_warnings():
         # The tracer is on its way out, and sizes become constants.
         warnings.simplefilter("ignore")
