@@ -466,3 +466,37 @@ def test_it_is_shown_as_other_models(fixed: ModelManifest, capsys: pytest.Captur
     fixed_copy.write_text(fixed.path.read_text().replace(fixed.sha256, "0" * 64))
     with pytest.raises(ValueError, match="sha256"):
         build_engine(find_model(fixed_copy), "onnxruntime")
+
+
+def test_commands_take_it_as_any_model(
+    fixed: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = ["--engine", "onnxruntime"]
+    assert main(["export", "--model", str(fixed.path), *engine, "--out", str(tmp_path / "graph")]) == 0
+    assert "engine onnxruntime in fp32" in capsys.readouterr().out
+    exported = onnx.load(str(tmp_path / "graph" / "network.onnx"))
+    assert [value.name for value in exported.graph.output] == ["labels", "confidence"]
+    street = ["--dataset", "street", "--option", "scenes=1", "--option", "frames_per_scene=1"]
+    assert main(["evaluate", "--model", str(fixed.path), *engine, *street]) == 0
+    assert "fixed on street" in capsys.readouterr().out
+    assert main(["export", "--model", str(fixed.path), "--engine", "torch"]) == 2
+    assert "engine 'torch' cannot run model 'fixed'" in capsys.readouterr().err
+    assert main(["export", "--model", str(fixed.path), *engine, "--width", "128"]) == 2
+    assert "takes images of 96x64 alone, not of 128x64" in capsys.readouterr().err
+
+
+def test_int8_leaves_depthwise_convolutions_as_they_are(
+    folder: Path, frames: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openvino")
+    pytest.importorskip("nncf")
+    network = foreign.seeded(foreign.BiSeNetV2("probabilities"))
+    foreign.export(network, folder / "eight.onnx", SIZE, free=False)
+    manifest = imported(folder / "eight.onnx", "eight", *NORMALISED)
+    for number, frame in enumerate(frames):
+        write(tmp_path / f"{number}.png", frame)
+    options = ["--engine", "openvino", "--precision", "int8", "--calibrate-images", str(tmp_path)]
+    assert main(["export", "--model", str(manifest.path), *options]) == 0
+    assert "engine openvino in int8" in capsys.readouterr().out
+    labels = build_engine(manifest, "openvino", "int8").infer(frames, False)[0]
+    assert np.mean(labels == foreign.expected(network, frames)) >= 0.97

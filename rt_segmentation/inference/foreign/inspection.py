@@ -70,13 +70,12 @@ def read_onnx(path: Path) -> Foreign:
         raise ModelError(
             f"to import an ONNX file needs the Python package '{error.name or 'onnx'}': pip install onnx"
         ) from error
-    from google.protobuf.message import DecodeError
-
     try:
         model = onnx.load(str(path), load_external_data=False)
     except OSError as error:
         raise ModelError(f"ONNX file {path} cannot be read: {error.strerror}") from error
-    except DecodeError as error:
+    except Exception as error:
+        # protobuf's parsers have exceptions of their own.
         raise ModelError(f"{path} is no ONNX file, or is truncated") from error
     if not model.graph.node or not model.graph.output:
         raise ModelError(
