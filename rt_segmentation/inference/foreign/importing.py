@@ -10,21 +10,18 @@ from typing import Any, cast
 import numpy as np
 
 from rt_segmentation.files import write_atomically
-from rt_segmentation.inference.engines.failures import reason
 from rt_segmentation.inference.foreign import golden
 from rt_segmentation.inference.foreign.golden import Pairs
 from rt_segmentation.inference.foreign.inspection import Foreign, Meaning, count_gmacs
 from rt_segmentation.inference.foreign.original import Original, Run, load
 from rt_segmentation.inference.foreign.plausible import Preprocessing, plausible
+from rt_segmentation.inference.foreign.probing import Prober, shape_text
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.models import ModelError, ModelManifest, ONNXInterface, save_onnx_model
 
 DEFAULT_SIZE = (640, 480)
 """Of what takes any size and has no golden images [px]."""
-
-_MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
-_SMALLEST_PX = 64
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def import_onnx(
     notes: list[str] = []
     wanted = golden.one_size(pairs, where) if pairs else None
     size, fixed_size = _size(foreign, layout, wishes.size, wanted, notes)
-    prober = _Prober(foreign, run, dtype, layout)
+    prober = Prober(foreign, run, dtype, layout)
     outputs = prober(size)
     output, gives, output_layout = _output(foreign, outputs, labels, wishes, layout)
     multiple = 1
@@ -154,18 +151,18 @@ def _layout(foreign: Foreign, wish: str | None) -> str:
     if wish is not None:
         if axes[wish] != 3 and (axes[wish] is not None or 3 in axes.values()):
             raise ModelError(
-                f"--layout is {wish}, but input '{foreign.input}' is {_shape(dims)}, where the 3 channels of"
-                " images are not in that place"
+                f"--layout is {wish}, but input '{foreign.input}' is {shape_text(dims)}, where the 3 channels"
+                " of images are not in that place"
             )
         return wish
     found = [layout for layout, channels in axes.items() if channels == 3]
     if len(found) == 1:
         return found[0]
     if None not in axes.values() and not found:
-        raise ModelError(f"input '{foreign.input}' is {_shape(dims)}; images have 3 channels")
+        raise ModelError(f"input '{foreign.input}' is {shape_text(dims)}; images have 3 channels")
     raise ModelError(
-        f"input '{foreign.input}' is {_shape(dims)}, which does not say where its channels are: give --layout"
-        " nchw or --layout nhwc"
+        f"input '{foreign.input}' is {shape_text(dims)}, which does not say where its channels are: give"
+        " --layout nchw or --layout nhwc"
     )
 
 
@@ -188,7 +185,9 @@ def _size(
     if width is None or height is None:
         known = wish or wanted
         if known is None:
-            raise ModelError(f"input '{foreign.input}' is {_shape(foreign.dims)}: give --width and --height")
+            raise ModelError(
+                f"input '{foreign.input}' is {shape_text(foreign.dims)}: give --width and --height"
+            )
         width, height = width or known[0], height or known[1]
     size = (width, height)
     for other, what in ((wish, "--width and --height say"), (wanted, "the golden images are")):
@@ -201,64 +200,6 @@ def _size(
     return size, True
 
 
-class _Prober:
-    """Runs a graph on noise, to see what it gives."""
-
-    def __init__(self, foreign: Foreign, run: Run, dtype: np.dtype[Any], layout: str) -> None:
-        self._foreign, self._run, self._dtype, self._layout = foreign, run, dtype, layout
-        # A batch that is fixed is known; one that is declared free is tried.
-        declared = foreign.dims[0]
-        if declared not in (None, 1):
-            raise ModelError(
-                f"input '{foreign.input}' is {_shape(foreign.dims)}: {declared} images at once; export it"
-                " for one"
-            )
-
-    def __call__(self, size: tuple[int, int]) -> Mapping[str, np.ndarray]:
-        try:
-            return self._outputs(size, 1)
-        except Exception as error:
-            # What native code raises is of many types.
-            raise ModelError(
-                f"{self._foreign.path} fails for an image of {size[0]}x{size[1]}: {reason(error)}; give"
-                " --width and --height of the size that it was exported for"
-            ) from error
-
-    def _outputs(self, size: tuple[int, int], batch: int) -> Mapping[str, np.ndarray]:
-        width, height = size
-        shape = (batch, 3, height, width) if self._layout == "nchw" else (batch, height, width, 3)
-        noise = np.random.default_rng(0).random(shape, np.float32)
-        return self._run((noise * 255 if self._dtype == np.uint8 else noise).astype(self._dtype))
-
-    def multiple(self, output: str) -> int:
-        """Of what the sides must be multiples of; 0 if there is no such number."""
-        for multiple in _MULTIPLES:
-            odd = _SMALLEST_PX // multiple | 1
-            try:
-                shapes = [
-                    self._outputs((multiple * (odd + 2 * more), multiple * odd), 1)[output].shape
-                    for more in (1, 2)
-                ]
-            except Exception:
-                # What native code raises is of many types.
-                continue
-            # One that ends in a size of its own takes no other.
-            if shapes[0] != shapes[1]:
-                return multiple
-        return 0
-
-    def fixed_batch(self, size: tuple[int, int]) -> bool:
-        """Whether it takes one image at once."""
-        if self._foreign.dims[0] == 1:
-            return True
-        try:
-            outputs = self._outputs(size, 2)
-        except Exception:
-            # What native code raises is of many types.
-            return True
-        return not any(len(array) == 2 for array in outputs.values())
-
-
 def _output(
     foreign: Foreign, outputs: Mapping[str, np.ndarray], labels: LabelSet, wishes: Wishes, layout: str
 ) -> tuple[str, Meaning, str]:
@@ -267,7 +208,7 @@ def _output(
     if wishes.output is not None and wishes.output not in outputs:
         raise ModelError(f"{foreign.path} has no output '{wishes.output}'; there are {', '.join(outputs)}")
     names = list(outputs) if wishes.output is None else [wishes.output]
-    shown = ", ".join(f"'{name}' {_shape(outputs[name].shape)}" for name in names)
+    shown = ", ".join(f"'{name}' {shape_text(outputs[name].shape)}" for name in names)
     found = []
     for name in names:
         gives = cast(Meaning, wishes.gives or foreign.meanings[name])
@@ -276,7 +217,7 @@ def _output(
             found.append((name, gives, place))
     if len(found) > 1:
         candidates = ", ".join(
-            f"'{name}' {_shape(outputs[name].shape)} ({gives})" for name, gives, _ in found
+            f"'{name}' {shape_text(outputs[name].shape)} ({gives})" for name, gives, _ in found
         )
         raise ModelError(
             f"{foreign.path} has {len(found)} outputs that may be the labels: {candidates}; name one with"
@@ -409,7 +350,3 @@ class _Choosing:
         interface = replace(self._interface, order=cast(Any, candidate.order))
         original = Original(self._run, self._dtype, interface, candidate.mean, candidate.std)
         return float(np.mean([np.mean(original(image).labels == ids) for image, ids in self._pairs]))
-
-
-def _shape(dims: Sequence[int | None]) -> str:
-    return "(" + ", ".join("?" if d is None else str(d) for d in dims) + ")"
