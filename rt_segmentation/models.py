@@ -6,9 +6,9 @@ Reading one needs no torch: weights come as NumPy arrays.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -19,7 +19,7 @@ from rt_segmentation.labels import LabelSet, LabelSetError, load_label_set
 from rt_segmentation.networks import is_network, network_names
 from rt_segmentation.resources import share_dir
 from rt_segmentation.safetensors_reader import SafetensorsError, read_safetensors
-from rt_segmentation.settings import read_file
+from rt_segmentation.settings import SettingsError, read_mapping, read_settings
 
 
 class ModelError(RtSegmentationError, ValueError):
@@ -39,24 +39,59 @@ class Score:
 
 
 @dataclass(frozen=True)
+class ONNXInterface:
+    """How images get into an ONNX graph of somebody else's, and what comes out of it.
+
+    Attributes:
+        input: name of the graph's input for images, of three channels.
+        output: name of the output that is used.
+        gives: what that has: 'logits' or 'probabilities' of the classes, or 'labels'.
+        layout: order of the input's axes.
+        output_layout: of the output's; 'nhw' for labels without an axis of channels.
+        order: of the input's channels. The manifest's mean and std are in the order R, G, B all the same.
+        fixed_size: whether the manifest's width x height is the only size that the graph takes.
+        fixed_batch: whether it takes one frame at once.
+        multiple: of what the sides must be multiples of [px]; images are padded with zeros.
+        align_corners: how an output that is smaller than the image is enlarged: between the centres of the
+            corner pixels, or, as is usual, between their outer edges.
+        golden: file of images and of the labels that they must get, beside the manifest; '' without one.
+        golden_sha256: of that file.
+    """
+
+    input: str
+    output: str
+    gives: Literal["logits", "probabilities", "labels"]
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    output_layout: Literal["nchw", "nhwc", "nhw"] = "nchw"
+    order: Literal["rgb", "bgr"] = "rgb"
+    fixed_size: bool = False
+    fixed_batch: bool = False
+    multiple: int = 1
+    align_corners: bool = False
+    golden: str = ""
+    golden_sha256: str = ""
+
+
+@dataclass(frozen=True)
 class ModelManifest:
     """A model, as its YAML file describes it.
 
     Attributes:
         path: the manifest's file; the weights lie beside it.
         name: equals the file's stem.
-        network, options: what `build_network` takes.
+        network, options: what `build_network` takes; '' where the weights are an ONNX graph.
         label_set: name of a label set, or the path of one below the manifest's folder.
         width, height: input size the model was made for [px].
         mean, std: normalisation of images in [0, 1], by channel (R, G, B).
-        weights: file name of the safetensors.
+        weights: file name of the safetensors, or of the ONNX graph.
         sha256: of that file.
         aliases: short names, as `lednet` for `lednet_camvid`.
         training: where the weights come from: recipe, data, commit, epochs, hours, machine.
         scores: of the stored weights.
         parameters: how many the network has.
-        gmacs: 1e9 multiply-accumulates for one frame of width x height.
+        gmacs: 1e9 multiply-accumulates for one frame of width x height; 0 where they could not be counted.
         license: of the training data.
+        onnx: what an ONNX graph takes and gives; None for the networks of this package and of its users.
     """
 
     path: Path
@@ -76,6 +111,7 @@ class ModelManifest:
     aliases: tuple[str, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
     scores: tuple[Score, ...] = ()
+    onnx: ONNXInterface | None = None
 
     def labels(self) -> LabelSet:
         """The label set.
@@ -91,8 +127,23 @@ class ModelManifest:
 
     @property
     def weights_path(self) -> Path:
-        """The safetensors file."""
+        """The file of the weights."""
         return self.path.parent / self.weights
+
+    @property
+    def architecture(self) -> str:
+        """The network's name, or 'ONNX', for people."""
+        return self.network or "ONNX"
+
+    @property
+    def has_confidence(self) -> bool:
+        """Whether its graph can tell how sure it is; one that gives labels alone cannot."""
+        return self.onnx is None or self.onnx.gives != "labels"
+
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """(width, height) of the only input that its graph takes [px]; None where it takes others too."""
+        return (self.width, self.height) if self.onnx is not None and self.onnx.fixed_size else None
 
 
 def list_models(folder: Path | None = None) -> list[ModelManifest]:
@@ -124,7 +175,15 @@ def read_manifest(path: Path) -> ModelManifest:
     Raises:
         ModelError: the file is missing or not YAML, or a key is missing, unknown or has a wrong value.
     """
-    manifest = read_file(ModelManifest, path, "model manifest", ModelError, {"path": path, "name": path.stem})
+    content = read_mapping(path, "model manifest", ModelError)
+    given: dict[str, object] = {"path": path, "name": path.stem}
+    if content.get("onnx") is not None:
+        # The graph is the network.
+        given["network"] = ""
+    try:
+        manifest = read_settings(ModelManifest, content, given=given)
+    except SettingsError as error:
+        raise ModelError(f"model manifest {path}: {error}") from error
     problem = _problem(manifest)
     if problem:
         raise ModelError(f"model manifest {path}: {problem}")
@@ -132,18 +191,74 @@ def read_manifest(path: Path) -> ModelManifest:
 
 
 def _problem(manifest: ModelManifest) -> str | None:
-    if not is_network(manifest.network):
+    suffix = ".safetensors" if manifest.onnx is None else ".onnx"
+    if manifest.onnx is None and not is_network(manifest.network):
         return f"network is '{manifest.network}', it must be one of {', '.join(network_names())}"
     if min(manifest.width, manifest.height) < 32:
         return f"width x height is {manifest.width} x {manifest.height}, both must be 32 or more"
     if len(manifest.mean) != 3 or len(manifest.std) != 3 or min(manifest.std) <= 0:
         return "mean and std must have three numbers each, std above 0"
-    if Path(manifest.weights).name != manifest.weights or not manifest.weights.endswith(".safetensors"):
-        return f"weights is '{manifest.weights}', it must name a .safetensors file beside the manifest"
+    if Path(manifest.weights).name != manifest.weights or not manifest.weights.endswith(suffix):
+        return f"weights is '{manifest.weights}', it must name a {suffix} file beside the manifest"
+    if manifest.onnx is not None:
+        if manifest.onnx.multiple < 1:
+            return f"onnx.multiple is {manifest.onnx.multiple}, it must be 1 or more"
+        if Path(manifest.onnx.golden).name != manifest.onnx.golden:
+            return f"onnx.golden is '{manifest.onnx.golden}', it must name a file beside the manifest"
     label_path = Path(manifest.label_set)
     if label_path.is_absolute() or ".." in label_path.parts:
         return f"label_set is '{manifest.label_set}', it must be a name or a file below the manifest's folder"
     return None
+
+
+def read_weights(manifest: ModelManifest) -> bytes:
+    """Read the file of the weights.
+
+    Raises:
+        ModelError: it is missing, or its sha256 is not the manifest's.
+    """
+    return _read_checked(manifest, manifest.weights_path, manifest.sha256, "weights")
+
+
+def check_weights(manifest: ModelManifest) -> None:
+    """Check that the model's files are what the manifest says; an ONNX graph is not looked into.
+
+    Raises:
+        ModelError: one is missing or damaged.
+    """
+    if manifest.onnx is None:
+        load_weights(manifest)
+    else:
+        read_weights(manifest)
+        read_golden(manifest)
+
+
+def read_golden(manifest: ModelManifest) -> bytes | None:
+    """Read the images and labels that an ONNX graph must reproduce, an .npz; None where there are none.
+
+    Raises:
+        ModelError: the file is missing, or its sha256 is not the manifest's.
+    """
+    if manifest.onnx is None or not manifest.onnx.golden:
+        return None
+    path = manifest.path.parent / manifest.onnx.golden
+    return _read_checked(manifest, path, manifest.onnx.golden_sha256, "golden labels")
+
+
+def _read_checked(manifest: ModelManifest, path: Path, sha256: str, what: str) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{what} {path} of model '{manifest.name}' cannot be read: {error.strerror}"
+        ) from error
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != sha256:
+        raise ModelError(
+            f"{what} {path} have sha256 {digest[:12]}…, manifest {manifest.path} says"
+            f" {sha256[:12]}…; the file is damaged or another one"
+        )
+    return data
 
 
 def load_weights(manifest: ModelManifest) -> dict[str, np.ndarray]:
@@ -153,17 +268,10 @@ def load_weights(manifest: ModelManifest) -> dict[str, np.ndarray]:
         ModelError: the file is missing, its sha256 is not the manifest's, or it is not safetensors.
     """
     path = manifest.weights_path
-    try:
-        data = path.read_bytes()
-    except OSError as error:
+    data = read_weights(manifest)
+    if manifest.onnx is not None:
         raise ModelError(
-            f"weights {path} of model '{manifest.name}' cannot be read: {error.strerror}"
-        ) from error
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != manifest.sha256:
-        raise ModelError(
-            f"weights {path} have sha256 {digest[:12]}…, manifest {manifest.path} says"
-            f" {manifest.sha256[:12]}…; the file is damaged or another one"
+            f"model '{manifest.name}' is an ONNX graph: its weights belong to no network of PyTorch's"
         )
     try:
         arrays = read_safetensors(data)
@@ -209,10 +317,35 @@ def save_model(manifest: ModelManifest, arrays: dict[str, np.ndarray]) -> ModelM
     problem = _problem(manifest)
     if problem:
         raise ModelError(f"model manifest {manifest.path}: {problem}")
-    data = save({key: np.ascontiguousarray(array) for key, array in arrays.items()})
+    return _write(manifest, save({key: np.ascontiguousarray(array) for key, array in arrays.items()}))
+
+
+def save_onnx_model(manifest: ModelManifest, graph: bytes, golden: bytes | None = None) -> ModelManifest:
+    """Write a graph, the labels that it must reproduce, and then the manifest; see `save_model`.
+
+    Args:
+        manifest: `path` says where, and `onnx` how the graph is used; the files' sha256 are filled in.
+        graph: an ONNX file with all its weights.
+        golden: an .npz; see `read_golden`.
+    """
+    interface = manifest.onnx
+    if interface is not None and golden is not None:
+        digest = hashlib.sha256(golden).hexdigest()
+        interface = replace(interface, golden=f"{manifest.path.stem}.golden.npz", golden_sha256=digest)
+        manifest = replace(manifest, onnx=interface)
+    problem = _problem(manifest)
+    if problem:
+        raise ModelError(f"model manifest {manifest.path}: {problem}")
+    if interface is not None and golden is not None:
+        manifest.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(manifest.path.parent / interface.golden, golden)
+    return _write(manifest, graph)
+
+
+def _write(manifest: ModelManifest, data: bytes) -> ModelManifest:
     content = asdict(manifest)
     content["sha256"] = hashlib.sha256(data).hexdigest()
-    del content["path"], content["name"]
+    del content["path"], content["name"], content["network" if manifest.onnx is not None else "onnx"]
     for key in ("mean", "std", "aliases", "scores"):
         content[key] = list(content[key])
     manifest.path.parent.mkdir(parents=True, exist_ok=True)

@@ -83,7 +83,7 @@ def groups(
             eager = [(EAGER, "fp32"), (EAGER, "fp16")] if has_cuda() else [(EAGER, "fp32")]
             candidates = [*eager, *candidates]
         found += [
-            Group(manifest.network, str(manifest.path), *size, tuple(candidates), batch=batch)
+            Group(manifest.architecture, str(manifest.path), *size, tuple(candidates), batch=batch)
             for size in sizes(manifest.network)
             for batch in arguments.batches
         ]

@@ -113,7 +113,7 @@ def _described(
         "model": model,
         "parallel_frames": chosen["parallel_frames"],
         "camera": size,
-        "network": (width_for(size, manifest.height), manifest.height),
+        "network": manifest.fixed_size or (width_for(size, manifest.height), manifest.height),
     }
 
 
@@ -160,7 +160,7 @@ def _engine_hz(
     from rt_segmentation.benchmark.engines import Group, time_group
 
     candidate = ((chosen["engine"], chosen["precision"]),)
-    (row,) = time_group(Group(manifest.network, model, *network, candidate, parallel), ENGINE_S)
+    (row,) = time_group(Group(manifest.architecture, model, *network, candidate, parallel), ENGINE_S)
     if row.fps is None:
         raise BenchmarkError(f"the engine by itself: {row.problem}")
     return row.fps

@@ -74,7 +74,8 @@ def main(arguments: argparse.Namespace) -> None:
         # The graph names its weights by their file's name: both keep theirs.
         for name in (WITH_CONFIDENCE, LABELS_ONLY, WEIGHTS):
             (arguments.out / name).write_bytes(entry.read(name))
-        print(f"{arguments.out / WITH_CONFIDENCE}: uint8 images (N, H, W, 3) RGB to labels and confidence")
+        gives = "labels and confidence" if manifest.has_confidence else "labels"
+        print(f"{arguments.out / WITH_CONFIDENCE}: uint8 images (N, H, W, 3) RGB to {gives}")
     require_kept("what was built")
 
 

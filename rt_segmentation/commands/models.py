@@ -1,4 +1,4 @@
-"""`rt_seg models`: list, show and import models."""
+"""`rt_seg models`: list, show, import and check models."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rt_segmentation.commands import onnx_models
 from rt_segmentation.networks import network_names
 from rt_segmentation.networks.published import CONVENTION, published
 
@@ -31,13 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--height", type=int, help="of its input [px] (default 360)")
     show.add_argument("--json", action="store_true", help="print JSON")
 
-    importing = actions.add_parser("import", help="make a model of a foreign checkpoint")
+    importing = actions.add_parser("import", help="make a model of a foreign checkpoint or ONNX file")
     importing.add_argument(
-        "checkpoint", type=Path, help="state dict (.pth), .safetensors, .npz or Torch7 (.t7)"
+        "checkpoint", type=Path, help="state dict (.pth), .safetensors, .npz, Torch7 (.t7), or any .onnx"
     )
     importing.add_argument("--name", required=True, help="of the model, as enet_cityscapes")
     importing.add_argument("--out", type=Path, required=True, help="folder for manifest and weights")
-    importing.add_argument("--labels", help="label set, by name or as a YAML file (default: its authors')")
+    importing.add_argument(
+        "--labels", "--label-set", help="label set, by name or as a YAML file (default: its authors')"
+    )
     importing.add_argument("--width", type=int, help="of the input [px] (default: its authors')")
     importing.add_argument("--height", type=int, help="of the input [px] (default: its authors')")
     for statistic in ("mean", "std"):
@@ -46,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
     importing.add_argument("--license", help="of the training data, for the manifest")
     importing.add_argument("--json", action="store_true", help="print JSON")
+    onnx_models.add_import_options(importing)
+
+    check = actions.add_parser("check", help="an ONNX model's labels with each usual way to normalise images")
+    onnx_models.add_check_arguments(check)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -57,6 +64,8 @@ def main(arguments: argparse.Namespace) -> None:
         _print({"models": [describe(m) for m in manifests]} if arguments.json else _table(manifests))
     elif arguments.action == "show":
         _show(arguments)
+    elif arguments.action == "check":
+        onnx_models.check(arguments)
     else:
         manifest = _import(arguments)
         _print(describe(manifest) if arguments.json else _lines(describe(manifest)))
@@ -68,11 +77,11 @@ def describe(manifest: ModelManifest) -> dict[str, Any]:
     The keys are always the same: `kind` ('model'), the manifest's, `classes`, `weights_ok`, `weights_problem`
     (None or a sentence), `published` (the papers' rows) and `convention`.
     """
-    from rt_segmentation.models import ModelError, load_weights
+    from rt_segmentation.models import ModelError, check_weights
 
     problem = None
     try:
-        load_weights(manifest)
+        check_weights(manifest)
     except ModelError as error:
         problem = str(error)
     content = asdict(manifest)
@@ -83,7 +92,7 @@ def describe(manifest: ModelManifest) -> dict[str, Any]:
         "classes": list(manifest.labels().names),
         "weights_ok": problem is None,
         "weights_problem": problem,
-        **_papers(manifest.network),
+        **(_papers(manifest.network) if manifest.network else {"published": [], "convention": ""}),
     }
 
 
@@ -155,6 +164,9 @@ def _is_model(name: str) -> bool:
 
 
 def _import(arguments: argparse.Namespace) -> ModelManifest:
+    if arguments.checkpoint.suffix.lower() == ".onnx":
+        return onnx_models.import_model(arguments)
+    onnx_models.refuse_options(arguments)
     from rt_segmentation.training.importers import import_checkpoint, write_model
 
     return write_model(
@@ -185,7 +197,7 @@ def _table(manifests: list[ModelManifest]) -> list[str]:
         aliases = ", ".join(m.aliases) or "-"
         size = f"{m.width}x{m.height}"
         rows.append(
-            (m.name, aliases, m.network, m.label_set, size, f"{m.parameters:,}", f"{m.gmacs:.3f}", score)
+            (m.name, aliases, m.architecture, m.label_set, size, f"{m.parameters:,}", f"{m.gmacs:.3f}", score)
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
@@ -202,7 +214,12 @@ def _lines(content: dict[str, Any]) -> list[str]:
                 content["name"] + (f" ({', '.join(content['aliases'])})" if content["aliases"] else ""),
             ),
             ("manifest", content["path"]),
-            ("network", content["network"] + (f" ({options})" if options else "")),
+            (
+                "network",
+                _graph(content)
+                if content["onnx"]
+                else content["network"] + (f" ({options})" if options else ""),
+            ),
             ("labels", f"{content['label_set']}: {', '.join(content['classes'])}"),
             (
                 "input",
@@ -227,8 +244,22 @@ def _lines(content: dict[str, Any]) -> list[str]:
         entries.append(("parameters", f"{content['parameters']:,}"))
         entries.append(("GMACs", f"{content['gmacs']:.3f}"))
     entries += [("paper", _row(row)) for row in content["published"]]
-    entries.append(("", content["convention"]))
+    if content["convention"]:
+        entries.append(("", content["convention"]))
     return [f"{name:<11} {value}" for name, value in entries]
+
+
+def _graph(content: dict[str, Any]) -> str:
+    """What an ONNX graph takes and gives."""
+    onnx = content["onnx"]
+    size = (
+        "of this size alone" if onnx["fixed_size"] else f"of sides that are multiples of {onnx['multiple']}"
+    )
+    golden = f", must reproduce {onnx['golden']}" if onnx["golden"] else ""
+    return (
+        f"ONNX graph: {onnx['order']} {onnx['layout']} images {size} in '{onnx['input']}', {onnx['gives']} in"
+        f" '{onnx['output']}'{golden}"
+    )
 
 
 def _row(row: dict[str, Any]) -> str:

@@ -76,6 +76,11 @@ def main(arguments: argparse.Namespace) -> None:
     files = _Files(arguments.out, kinds, arguments.overwrite, getattr(source, "rate_hz", 0.0), names)
     files.check(names[: arguments.frames])
     segmenter = Segmenter(arguments.model, arguments.engine, arguments.precision)
+    manifest = segmenter.config.manifest
+    if "confidence" in kinds and not manifest.has_confidence:
+        raise SegmentError(
+            f"model '{manifest.name}' has no confidence to save: its ONNX graph gives labels alone"
+        )
     images = itertools.islice(source, arguments.frames)
     count, busy_s, interrupted = 0, 0.0, False
     try:

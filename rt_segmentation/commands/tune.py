@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> None:
     sizes = [parse_size(text) for text in arguments.size] or [(manifest.width, manifest.height)]
     found = []
     for width, height in sizes:
-        group = Group(manifest.network, str(manifest.path), width, height, installed())
+        group = Group(manifest.architecture, str(manifest.path), width, height, installed())
         rows = time_group(group, arguments.seconds, say)
         timings = [Timing(r.engine, r.precision, r.median_ms) for r in rows if r.median_ms is not None]
         if not timings:

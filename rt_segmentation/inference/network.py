@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.models import ModelError, ModelManifest, compare_shapes, load_weights
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 def model_identity(manifest: ModelManifest) -> dict[str, Any]:
     """What of a model decides what its graphs compute, as JSON's types; it costs no torch."""
-    own_code = code_digest(manifest.network)
+    own_code = code_digest(manifest.network) if manifest.network else ""
     return {
         "model": manifest.name,
         "network": manifest.network,
@@ -23,6 +24,7 @@ def model_identity(manifest: ModelManifest) -> dict[str, Any]:
         "weights": manifest.sha256,
         "mean": list(manifest.mean),
         "std": list(manifest.std),
+        **({} if manifest.onnx is None else {"onnx": asdict(manifest.onnx)}),
     }
 
 
@@ -30,8 +32,11 @@ def load_network(manifest: ModelManifest) -> nn.Module:
     """Build a manifest's network in eval mode, float32, with its weights.
 
     Raises:
-        ModelError: the weights are missing or damaged, or do not fit; the message says what differs.
+        ModelError: the weights are missing or damaged, or do not fit; the message says what differs. Or the
+            model is an ONNX graph.
     """
+    if manifest.onnx is not None:
+        raise ModelError(f"model '{manifest.name}' is an ONNX graph, and PyTorch runs none")
     import torch
 
     network = build_network(manifest.network, len(manifest.labels().classes), **manifest.options)

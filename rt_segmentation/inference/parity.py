@@ -65,15 +65,24 @@ class Gate:
         content = b"".join(path.read_bytes() for path in (*_streets(), *self.files()))
         return hashlib.sha256(content).hexdigest()[:16]
 
-    def refusal(self, engine: str, precision: str, share: float) -> str | None:
-        """Say in one sentence why an engine with this agreement is not used; None if it may be."""
+    def refusal(
+        self, engine: str, precision: str, share: float, reference: str = "torch in fp32"
+    ) -> str | None:
+        """Say in one sentence why an engine with this agreement is not used; None if it may be.
+
+        Args:
+            engine: by name.
+            precision: its.
+            share: of the pixels, with the reference's label.
+            reference: what the engine is compared with, in words.
+        """
         threshold = self.threshold(precision)
         if share >= threshold:
             return None
         own = f" and {len(self.files())} of {self.frames}" if self.frames else ""
         return (
             f"engine '{engine}' in {precision} gives {share:.2%} of the pixels of two street frames{own} the"
-            f" label that torch in fp32 gives them, and {threshold:.1%} is needed"
+            f" label that {reference} gives them, and {threshold:.1%} is needed"
         )
 
 

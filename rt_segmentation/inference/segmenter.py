@@ -82,7 +82,7 @@ class SegmenterConfig:
     Attributes:
         manifest, label_set, engine: the model and what runs it.
         input_size: (width, height) of the network's input [px]; a height of 0 is the manifest's, a width of 0
-            keeps each camera's aspect ratio.
+            keeps each camera's aspect ratio. (0, 0) is the only size of a model that has but one.
         output_resolution: 'input', the camera's, 'network', or a size as '320x240'; see `place`.
         sizes: what says at which size a frame is seen while the engine for its own is being built; without
             it frames wait for that. Batches are of one frame then.
@@ -126,7 +126,7 @@ class SegmenterConfig:
             ImageError: `roi` is not within such an image.
             EngineError: the engine cannot run the model at this size.
         """
-        width, height = self.input_size
+        width, height = self._asked_size()
         if camera is not None:
             width, height = self._place(camera, None).network
         elif width:
@@ -157,8 +157,12 @@ class SegmenterConfig:
             placement = self._placements[key] = self._place((frame.width, frame.height), network)
         return placement
 
+    def _asked_size(self) -> tuple[int, int]:
+        """`input_size`, or the only size that the model takes."""
+        return self.input_size if self.input_size != (0, 0) else self.manifest.fixed_size or (0, 0)
+
     def _place(self, image: tuple[int, int], network: tuple[int, int] | None) -> Placement:
-        width, height = self.input_size
+        width, height = self._asked_size()
         height = height or self.manifest.height
         upright = turn(region_of(image, self.roi).size, self.rotation)
         own = width or width_for(upright, height), height

@@ -15,7 +15,15 @@ REFERENCE = 1
 NETWORKS = {"linknet": 1, "enet": 1, "enet_encoder": 1, "lednet": 1, "segnet": 1}
 """Of each network of the package with its deploy graph."""
 
+FOREIGN = 1
+"""Of what is around an ONNX graph of somebody else's, and of what it is compared with: `foreign`."""
+
 
 def graph_version(network: str) -> str:
-    """For keys of the cache: of the graph of a network, by its name. A user's own are known by their code."""
+    """For keys of the cache: of the graph of a network, by its name; '' is an ONNX graph.
+
+    A user's own networks are known by their code.
+    """
+    if not network:
+        return f"foreign.{FOREIGN}"
     return f"{GRAPH}.{NETWORKS.get(network, 0)}"

@@ -153,7 +153,7 @@ class SegmentationNode(LifecycleNode):
             return self._refuse(f"the model could not be set up: {type(error).__name__}: {error}")
         self._current = Current(config)
         self.get_logger().info(
-            f"model {manifest.name} ({manifest.network}, {len(labels.classes)} classes) on engine"
+            f"model {manifest.name} ({manifest.architecture}, {len(labels.classes)} classes) on engine"
             f" {config.engine.name}, {config.engine.precision}, {config.engine.device}"
         )
         return super().on_configure(state)

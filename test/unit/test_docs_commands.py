@@ -43,6 +43,7 @@ PARSED_ALONE = {
     "evaluate": "needs a data set",
     "evaluate-bag": "needs bags",
     "export": "builds an engine, which test_engines.py does",
+    "models check": "needs an ONNX graph and images",
     "models import": "needs a foreign checkpoint",
     "train": "trains for hours",
     "tune": "measures for half a minute",

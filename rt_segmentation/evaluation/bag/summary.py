@@ -110,7 +110,7 @@ def _model(
     histogram = total.latency.histogram()
     return ModelResult(
         name=manifest.name,
-        network=manifest.network,
+        network=manifest.architecture,
         engine=engine["engine"],
         precision=engine["precision"],
         device=engine["device"],

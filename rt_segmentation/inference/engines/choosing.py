@@ -33,6 +33,12 @@ GPU_ORDER = ("torch2trt", "torch", "onnxruntime", "openvino")
 # What finds int8's ranges where no engine is named: its ranges lie with the model and serve every size.
 _CALIBRATED = "openvino"
 
+# Why these run no ONNX graph.
+_OF_PYTORCH = {
+    "torch": "it executes modules of PyTorch",
+    "torch2trt": "it converts modules of PyTorch while they are called",
+}
+
 # Only names that PyPI has: what it lacks, anybody could put there.
 _INSTALL = {"torch2trt": "see docs/torch2trt.md"}
 
@@ -67,6 +73,7 @@ def build_engine(
         ModelError: the weights are missing, damaged or do not fit the network.
     """
     _check_name(engine)
+    _check_can_run(manifest, engine)
     gate = gate or Gate()
 
     def build(name: str, chosen: str) -> Engine:
@@ -76,6 +83,7 @@ def build_engine(
         return build(engine, precision)
 
     names = auto_order() if engine == "auto" else (engine,)
+    names = tuple(name for name in names if manifest.onnx is None or name not in _OF_PYTORCH)
     if len(names) == 1 and len(choices := _engine_class(engine).precisions()) == 1:
         return build(engine, choices[0])
 
@@ -100,6 +108,7 @@ def calibrate(
 ) -> str:
     """Find int8's ranges for an engine of `ENGINES`, or 'auto'; see `EngineClass.calibrate` for the rest."""
     _check_name(engine)
+    _check_can_run(manifest, engine)
     found = _engine_class(_CALIBRATED if engine == "auto" else engine)
     return found.calibrate(manifest, frames, batch, height, width)
 
@@ -127,6 +136,14 @@ def installed() -> list[tuple[str, str]]:
 def _check_name(engine: str) -> None:
     if engine != "auto" and engine not in ENGINES:
         raise EngineError(f"unknown engine '{engine}'; there are auto, {', '.join(ENGINES)}")
+
+
+def _check_can_run(manifest: ModelManifest, engine: str) -> None:
+    if manifest.onnx is not None and engine in _OF_PYTORCH:
+        raise EngineUnavailable(
+            f"engine '{engine}' cannot run model '{manifest.name}': {_OF_PYTORCH[engine]}, and this model is"
+            " an ONNX graph; onnxruntime and openvino run it"
+        )
 
 
 def _torch_has_cuda() -> bool:

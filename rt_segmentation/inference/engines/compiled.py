@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from rt_segmentation.inference.cache import CacheKey
-from rt_segmentation.inference.engines.export import reference
+from rt_segmentation.inference.engines.export import reference, reference_name
 from rt_segmentation.inference.engines.failures import reason
 from rt_segmentation.inference.engines.gate import pass_gate
 from rt_segmentation.inference.engines.interface import (
@@ -171,7 +171,8 @@ class CompiledEngine(ABC, Generic[Source]):
 
         if self._judged():
             key = self._verdict_key(source, shape)
-            pass_gate(key, self.precision, self._gate, lambda: self._agreement(tried, shape))
+            of = reference_name(self._manifest)
+            pass_gate(key, self.precision, self._gate, lambda: self._agreement(tried, shape), of)
         return tried(shape.confidence)
 
     def _tried(self, source: Source, shape: Shape) -> Runner:
@@ -187,7 +188,8 @@ class CompiledEngine(ABC, Generic[Source]):
         def share(runner: Runner) -> float:
             return agreement(lambda images: self._run(runner, images)[0], frames, labels, shape.batch)
 
-        return min(share(tried(confidence)) for confidence in (False, True))
+        kinds = (False, True) if self._manifest.has_confidence else (False,)
+        return min(share(tried(confidence)) for confidence in kinds)
 
     def _verdict_key(self, source: Source, shape: Shape) -> CacheKey:
         """Of what the gate judges."""

@@ -17,10 +17,10 @@ from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheEntry, CacheKey
 from rt_segmentation.inference.engines.interface import EngineError, EngineUnavailable
 from rt_segmentation.inference.network import load_network, model_identity
-from rt_segmentation.inference.parity import Gate, parity_frames
+from rt_segmentation.inference.parity import Gate, parity_frames, resize_frame
 from rt_segmentation.inference.versions import REFERENCE as REFERENCE_VERSION
 from rt_segmentation.inference.versions import graph_version
-from rt_segmentation.models import ModelError, ModelManifest
+from rt_segmentation.models import ModelError, ModelManifest, read_weights
 from rt_segmentation.networks import NetworkError
 
 logger = logging.getLogger(__name__)
@@ -58,8 +58,12 @@ def check_exportable(manifest: ModelManifest) -> None:
         EngineUnavailable: there is no graph of this model in the cache, and torch or onnx is missing.
         ModelError: the weights do not fit the network.
     """
-    if not cache.holds(KIND, model_identity(manifest), _made_with(manifest)):
+    if cache.holds(KIND, model_identity(manifest), _made_with(manifest)):
+        return
+    if manifest.onnx is None:
         _load_network(manifest, "onnx")
+    else:
+        _need(manifest, "onnx")
 
 
 def graph_entry(manifest: ModelManifest, batch: int, height: int, width: int) -> CacheEntry:
@@ -72,20 +76,40 @@ def graph_entry(manifest: ModelManifest, batch: int, height: int, width: int) ->
     Raises:
         EngineError: it cannot be made here; the message says why.
     """
+    if manifest.fixed_size not in (None, (width, height)):
+        raise EngineError(
+            f"model '{manifest.name}' takes images of {manifest.width}x{manifest.height} alone, not of"
+            f" {width}x{height}: leave the input's size out"
+        )
+    batch = graph_batch(manifest, batch)
     return _find_or_make(
         graph_key(manifest, batch, height, width),
         manifest,
         f"{width}x{height}",
         "graph",
-        lambda: _export(manifest, batch, height, width),
+        lambda: (_export if manifest.onnx is None else _wrap)(manifest, batch, height, width),
     )
+
+
+def graph_batch(manifest: ModelManifest, batch: int) -> int:
+    """Frames at once in the graph that runs a batch: 1 where an ONNX graph takes no more."""
+    return 1 if manifest.onnx is not None and manifest.onnx.fixed_batch else batch
+
+
+def reference_name(manifest: ModelManifest) -> str:
+    """What engines are compared with, in words."""
+    if manifest.onnx is None:
+        return "torch in fp32"
+    golden = f" (for the images of {manifest.onnx.golden}, what that says)" if manifest.onnx.golden else ""
+    return f"the model's own ONNX graph in fp32{golden}"
 
 
 def reference(manifest: ModelManifest, height: int, width: int, gate: Gate) -> tuple[np.ndarray, np.ndarray]:
     """What engines are compared with: the gate's frames, and the network's labels for them.
 
     Returns:
-        uint8 (M, height, width, 3) RGB, and uint8 (M, height, width): the network as it was trained, float32.
+        uint8 (M, height, width, 3) RGB, and uint8 (M, height, width): the network as it was trained, float32,
+        or an ONNX graph as it was imported, and what its golden labels are.
 
     Raises:
         EngineError: they are not in the cache and cannot be made here; the message says why.
@@ -105,7 +129,7 @@ def reference(manifest: ModelManifest, height: int, width: int, gate: Gate) -> t
         manifest,
         f"{width}x{height}",
         "reference labels",
-        lambda: _refer(manifest, height, width, gate),
+        lambda: (_refer if manifest.onnx is None else _refer_to_original)(manifest, height, width, gate),
     )
     with np.load(io.BytesIO(entry.read(REFERENCE_FILE))) as arrays:
         return arrays["frames"], arrays["labels"]
@@ -133,19 +157,23 @@ def _find_or_make(
 
 
 def _load_network(manifest: ModelManifest, *also: str) -> Any:
+    # torch is the one to be named where several are missing.
+    _need(manifest, "torch", *also)
+    return load_network(manifest)
+
+
+def _need(manifest: ModelManifest, *packages: str) -> None:
     try:
-        # torch is the one to be named where several are missing.
-        for package in ("torch", *also):
+        for package in packages:
             importlib.import_module(package)
     except ImportError as error:
         if error.name is None:
             raise EngineUnavailable(f"model '{manifest.name}' cannot be made ready here: {error}") from error
         raise EngineUnavailable(
             f"model '{manifest.name}' is not ready for this size in {cache.cache_root()}; making it so needs"
-            f" the Python package '{error.name}': pip install onnx torch, or run"
+            f" the Python package '{error.name}': pip install {' '.join(sorted(packages))}, or run"
             " `rt_seg export` on another computer and copy that folder"
         ) from error
-    return load_network(manifest)
 
 
 def _export(
@@ -198,6 +226,38 @@ def _refer(
     content = io.BytesIO()
     np.savez_compressed(content, frames=frames, labels=np.stack(labels))
     return {REFERENCE_FILE: content.getvalue()}, {"torch": torch.__version__}
+
+
+def _wrap(
+    manifest: ModelManifest, batch: int, height: int, width: int
+) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
+    _need(manifest, "onnx")
+    import onnx
+
+    from rt_segmentation.inference.foreign.graph import wrap
+
+    graph = wrap(read_weights(manifest), manifest, (batch, height, width), INPUT_NAME, OUTPUT_NAMES)
+    return _share_weights(graph), {"onnx": onnx.__version__}
+
+
+def _refer_to_original(
+    manifest: ModelManifest, height: int, width: int, gate: Gate
+) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
+    from rt_segmentation.inference.foreign.golden import golden_of
+    from rt_segmentation.inference.foreign.original import original_of
+
+    original, golden = original_of(manifest), golden_of(manifest)
+    frames = list(parity_frames(height, width, gate))
+    labels = [original(frame).labels for frame in frames]
+    for image, wanted in golden:
+        # At other sizes the images still show what the model will see.
+        same = image.shape[:2] == (height, width)
+        frame = image if same else resize_frame(image, height, width)
+        frames.append(frame)
+        labels.append(wanted if same else original(frame).labels)
+    content = io.BytesIO()
+    np.savez_compressed(content, frames=np.stack(frames), labels=np.stack(labels))
+    return {REFERENCE_FILE: content.getvalue()}, {"onnx": original.library}
 
 
 def _share_weights(content: bytes) -> dict[str, bytes]:

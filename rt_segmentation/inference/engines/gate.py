@@ -10,7 +10,9 @@ from rt_segmentation.inference.engines.interface import EngineError
 from rt_segmentation.inference.parity import Gate
 
 
-def pass_gate(key: CacheKey, precision: str, gate: Gate, measure: Callable[[], float]) -> None:
+def pass_gate(
+    key: CacheKey, precision: str, gate: Gate, measure: Callable[[], float], reference: str = "torch in fp32"
+) -> None:
     """Let an engine through, or refuse it.
 
     The agreement is measured once for each engine and set of frames. Where only the threshold is another one,
@@ -21,6 +23,7 @@ def pass_gate(key: CacheKey, precision: str, gate: Gate, measure: Callable[[], f
         precision: the engine's.
         gate: what is asked.
         measure: the share of pixels with the reference's label.
+        reference: in words.
 
     Raises:
         EngineError: the agreement is too low, or what `measure` raises.
@@ -32,7 +35,7 @@ def pass_gate(key: CacheKey, precision: str, gate: Gate, measure: Callable[[], f
             verdict = cache.find_quietly(key)
             agreement = measure() if verdict is None else float(verdict.data["agreement"])
             verdict = _store(key, agreement, gate.threshold(precision))
-    refusal = gate.refusal(key.kind, precision, float(verdict.data["agreement"]))
+    refusal = gate.refusal(key.kind, precision, float(verdict.data["agreement"]), reference)
     if refusal:
         raise EngineError(refusal)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
+from functools import cache
 from pathlib import Path
+
+import numpy as np
 
 from rt_segmentation.inference.cache import CacheEntry
 from rt_segmentation.inference.engines.compiled import CompiledEngine
@@ -11,12 +15,15 @@ from rt_segmentation.inference.engines.export import (
     LABELS_ONLY,
     WITH_CONFIDENCE,
     check_exportable,
+    graph_batch,
     graph_entry,
     onnx_model,
 )
 from rt_segmentation.inference.engines.interface import Runner, Shape
 from rt_segmentation.inference.parity import Gate
-from rt_segmentation.models import ModelManifest, load_weights
+from rt_segmentation.models import ModelManifest, check_weights
+
+logger = logging.getLogger(__name__)
 
 
 class ONNXEngine(CompiledEngine[CacheEntry]):
@@ -26,8 +33,14 @@ class ONNXEngine(CompiledEngine[CacheEntry]):
         self, manifest: ModelManifest, precision: str, gate: Gate | None = None, parallel: int = 1
     ) -> None:
         super().__init__(manifest, precision, gate, parallel)
-        load_weights(manifest)
+        check_weights(manifest)
         check_exportable(manifest)
+
+    def _runner(self, shape: Shape) -> Runner:
+        if shape.confidence and not self._manifest.has_confidence:
+            _say_once(self._manifest.name)
+            shape = shape._replace(confidence=False)
+        return super()._runner(shape)
 
     def source(self, batch: int, height: int, width: int) -> CacheEntry:
         """See `CompiledEngine.source`."""
@@ -35,8 +48,25 @@ class ONNXEngine(CompiledEngine[CacheEntry]):
 
     def compile(self, source: CacheEntry, shape: Shape) -> Runner:
         """See `CompiledEngine.compile`."""
-        return self.compile_graph(onnx_model(source, WITH_CONFIDENCE if shape.confidence else LABELS_ONLY))
+        run = self.compile_graph(onnx_model(source, WITH_CONFIDENCE if shape.confidence else LABELS_ONLY))
+        return run if shape.batch == graph_batch(self._manifest, shape.batch) else _one_by_one(run)
 
     @abstractmethod
     def compile_graph(self, graph: Path | bytes) -> Runner:
         """Make an ONNX file, or a model in memory, executable; it may raise whatever its library raises."""
+
+
+@cache
+def _say_once(model: str) -> None:
+    logger.warning("model '%s' has no confidence: its ONNX graph gives labels alone", model)
+
+
+def _one_by_one(run: Runner) -> Runner:
+    """Run the frames of a batch one after the other, in a graph that takes one."""
+
+    def run_all(images: np.ndarray) -> list[np.ndarray]:
+        # A runner's arrays may be overwritten by its next run.
+        results = [[array.copy() for array in run(images[i : i + 1])] for i in range(len(images))]
+        return [np.concatenate(arrays) for arrays in zip(*results)]
+
+    return run_all

@@ -22,8 +22,9 @@ from rt_segmentation.inference.engines.openvino_int8.ranges import (
 from rt_segmentation.models import ModelManifest
 
 # Pooling with indices and its inverse compute nothing that int8 makes faster. And the sums of LEDNet's units:
-# their maps are rearranged as they are; to convert them costs more than it spares.
-_KEPT_TYPES = ["Maximum", "Subtract", "Multiply", "Ceiling", "Clamp"]
+# their maps are rearranged as they are; to convert them costs more than it spares. What depthwise
+# convolutions read has a range for each channel, and the file of ranges has one for each tensor.
+_KEPT_TYPES = ["Maximum", "Subtract", "Multiply", "Ceiling", "Clamp", "GroupConvolution"]
 _KEPT_NAMES = [".*/unpool/.*", r".*/encoder\.[0-9]+/Add.*"]
 
 
@@ -70,9 +71,15 @@ def find_ranges(manifest: ModelManifest, frames: Sequence[np.ndarray], source: s
     except Exception as error:
         raise EngineError(f"NNCF cannot quantise model '{manifest.name}': {error}") from error
     found = {"frames": len(frames), "of": source, "nncf": nncf.__version__}
-    ranges = replace(
-        _read_ranges(model, quantized, manifest.sha256, found), top_logit=_top_logit(model, frames)
-    )
+    try:
+        ranges = _read_ranges(model, quantized, manifest.sha256, found)
+    except (KeyError, ValueError) as error:
+        # Graphs of others have operations that NNCF quantises in other ways than those of ours.
+        raise EngineError(
+            f"model '{manifest.name}' cannot be computed in int8: a range that NNCF found has no place in its"
+            f" graph ({error})"
+        ) from error
+    ranges = replace(ranges, top_logit=_top_logit(model, frames))
     path = ranges_path(manifest)
     write_atomically(path, ranges.to_json())
     return path
