@@ -1,4 +1,4 @@
-"""`rt_seg models`: list, show and import models."""
+"""`rt_seg models`: list, show, import and profile models."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rt_segmentation.commands import models_profile
 from rt_segmentation.networks import network_names
 from rt_segmentation.networks.published import CONVENTION, published
 
@@ -47,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     importing.add_argument("--license", help="of the training data, for the manifest")
     importing.add_argument("--json", action="store_true", help="print JSON")
 
+    models_profile.add_arguments(
+        actions.add_parser("profile", help="what its answers usually look like, to notice when they do not")
+    )
+
 
 def main(arguments: argparse.Namespace) -> None:
     """Run an action of `models` and print its result."""
@@ -57,6 +62,8 @@ def main(arguments: argparse.Namespace) -> None:
         _print({"models": [describe(m) for m in manifests]} if arguments.json else _table(manifests))
     elif arguments.action == "show":
         _show(arguments)
+    elif arguments.action == "profile":
+        models_profile.main(arguments)
     else:
         manifest = _import(arguments)
         _print(describe(manifest) if arguments.json else _lines(describe(manifest)))
@@ -217,6 +224,10 @@ def _lines(content: dict[str, Any]) -> list[str]:
             ("score", "{metric} {value:.4f} on {dataset} {split}, {width}x{height}".format(**score))
             for score in content["scores"]
         ]
+        if content["temperature"] != 1:
+            entries.append(("temperature", f"{content['temperature']} for the confidence"))
+        if content["profile"] is not None:
+            entries.append(("profile", "{data}, {frames} frames".format(**content["profile"])))
         entries.append(("licence", content["license"]))
     else:
         entries.append(("network", f"{content['network']}, {content['num_classes']} classes"))

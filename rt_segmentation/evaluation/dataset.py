@@ -43,7 +43,7 @@ def predict(segmenter: Segmenter, dataset: SegmentationDataset) -> Iterator[tupl
     Raises:
         EvaluationError: model and data set have different classes.
     """
-    _check_labels(segmenter.config.label_set, dataset.label_set)
+    check_labels(segmenter.config.output_label_set, dataset.label_set)
     for index in range(len(dataset)):
         sample = dataset[index]
         yield sample, segment_image(segmenter, sample.image)
@@ -55,7 +55,12 @@ def segment_image(segmenter: Segmenter, image: np.ndarray) -> np.ndarray:
     return result.labels
 
 
-def _check_labels(model: LabelSet, dataset: LabelSet) -> None:
+def check_labels(model: LabelSet, dataset: LabelSet) -> None:
+    """Refuse data of other classes than a model's.
+
+    Raises:
+        EvaluationError: they differ; the message says in what.
+    """
     if model.names != dataset.names:
         differing = next(
             (

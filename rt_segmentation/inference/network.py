@@ -23,6 +23,8 @@ def model_identity(manifest: ModelManifest) -> dict[str, Any]:
         "weights": manifest.sha256,
         "mean": list(manifest.mean),
         "std": list(manifest.std),
+        # Graphs of models without one are what they were before there were any.
+        **({"temperature": manifest.temperature} if manifest.temperature != 1 else {}),
     }
 
 

@@ -62,6 +62,7 @@ def arguments(model: ModelManifest, root: Path, **changes: Any) -> argparse.Name
         "option": [],
         "engine": "torch",
         "precision": "fp32",
+        "groups": "",
         "json": None,
         "pictures": None,
     }
