@@ -21,7 +21,7 @@ BAR_WIDTH = 30
 NAME_WIDTH = 22
 PICTURES_OF_EACH = 3
 MEANS = ("mean_iou", "iiou", "mean_category_iou", "mean_category_iiou")
-AVERAGES = ("class_average", "global_average", "image_dice")
+AVERAGES = ("class_average", "global_average", "image_dice", "calibration_error")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def main(arguments: argparse.Namespace) -> None:
     """
     from rt_segmentation.data.grouped import Grouped
     from rt_segmentation.data.registry import open_dataset, options_for
-    from rt_segmentation.evaluation.dataset import EvaluationError, predict
+    from rt_segmentation.evaluation.dataset import EvaluationError, segment_all
     from rt_segmentation.evaluation.report import Report
     from rt_segmentation.groups import grouping
     from rt_segmentation.inference.segmenter import Segmenter
@@ -66,8 +66,9 @@ def main(arguments: argparse.Namespace) -> None:
     segmenter = Segmenter.build(manifest, arguments.engine, arguments.precision)
     segmenter.config = replace(segmenter.config, groups=groups)
     report = Report(dataset)
-    for sample, predicted in progress(predict(segmenter, dataset), len(dataset)):
-        report.add(sample, predicted)
+    # The confidence is a class's: it says nothing about groups.
+    for sample, found in progress(segment_all(segmenter, dataset, groups is None), len(dataset)):
+        report.add(sample, found.labels, found.confidence)
     engine = segmenter.config.engine
     result = {
         "model": manifest.name,

@@ -16,6 +16,7 @@ from rt_segmentation.evaluation.bag.state import FRAME, BagState, ModelState
 from rt_segmentation.evaluation.bag.tally import Counts
 from rt_segmentation.evaluation.bag.truth import IdTable
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
+from rt_segmentation.evaluation.reliability import Reliability
 from rt_segmentation.labels import LabelSet
 
 MAX_PROBLEMS = 10
@@ -99,6 +100,12 @@ class Recorder:
             # A mask with a void class where there is another one is wrong, and no class's false positive.
             matrix.update(truth[seen], self._mask_ids(labels))
             counts.confusion, counts.labelled = matrix.counts, 1
+            # A class's confidence says nothing about groups.
+            of_classes = result.answer is None or result.answer.label_set is result.label_set
+            if result.confidence is not None and of_classes:
+                reliability = Reliability()
+                reliability.update(result.confidence[seen], labels, truth[seen])
+                counts.calibration = reliability.sums()
         self._galleries[outcome.model].offer(
             (self._number, outcome.source.index, time_ns / 1e9),
             (counts.mean_iou(), counts.confidence(), counts.consistency()),
