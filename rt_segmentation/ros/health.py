@@ -20,14 +20,9 @@ class Health:
     """Looks at what one camera sends and at what the model makes of it; what it costs is in docs/health.md.
 
     `arrived` may be called by one thread, `look` by another one, and `statuses` by a third.
-
-    Attributes:
-        drift: of the last frames' masks from the model's profile [standard deviations]; None without a
-            profile, and while too few frames have come.
     """
 
     def __init__(self) -> None:
-        self.drift: float | None = None
         self._images = InputHealth()
         self._model: _Model | None = None
 
@@ -44,7 +39,13 @@ class Health:
             return
         if self._model is None or self._model.is_other(answer):
             self._model = _Model(answer)
-        self.drift = self._model.look(result)
+        self._model.look(result)
+
+    @property
+    def drift(self) -> float | None:
+        """Of the last masks from the model's profile [standard deviations]; None without one, or of few."""
+        model = self._model
+        return None if model is None or model.drift is None else model.drift.value
 
     def statuses(
         self, name: str, parameter: Callable[[str], Any]
@@ -88,14 +89,13 @@ class _Model:
         """Whether an answer is another model's."""
         return answer.manifest is not self._manifest
 
-    def look(self, result: Segmentation) -> float | None:
-        """Count an answer; returns the drift."""
+    def look(self, result: Segmentation) -> None:
+        """Count an answer."""
         if self.drift is None or result.answer is None:
-            return None
+            return
         content = result.placement.content.slices
         confidence = None if result.confidence is None else result.confidence[content]
         self.drift.add(self._answers.read(result.answer.labels[content], confidence))
-        return self.drift.value
 
 
 def _status(name: str, trouble: Sequence[str], usual: str, values: dict[str, str]) -> DiagnosticStatus:

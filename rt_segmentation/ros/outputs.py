@@ -121,8 +121,7 @@ class Outputs:
         info = self._infos.get(stamp_ns(header), self._latest_info)
         if info is not None and self.listened("camera_info"):
             self._send("camera_info", mask_camera_info(info, header, segmentation.placement))
-        drift = self.health.drift
-        if drift is not None and self.listened("drift"):
+        if self.listened("drift") and (drift := self.health.drift) is not None:
             self._send("drift", Float64(data=drift))
         clock = self._node.get_clock()
         now_ns = clock.now().nanoseconds

@@ -116,20 +116,3 @@ def test_groups_that_do_not_fit_are_one_sentence(
     node.process.wait_for(f"groups {path}: 'ground' has no class of label set 'camvid11'")
     assert node.process.finish() == 1
     assert "Traceback" not in node.process.output
-
-
-def test_a_model_without_a_profile_says_how_to_get_one() -> None:
-    from rt_segmentation.ros.health import NO_PROFILE, Health
-
-    parameters = {
-        **{f"input.{name}": 0.5 for name in ("frozen_s", "black_share", "white_share")},
-        "input.sharpness_share": 0.4,
-        "input.rate_share": 0.6,
-        "drift.limit": 6.0,
-    }
-    found, trouble = Health().statuses("/node", parameters.__getitem__)
-    assert [(status.name, status.message) for status in found] == [
-        ("/node: camera", "the images are as usual"),
-        ("/node: model", NO_PROFILE),
-    ]
-    assert trouble == []
