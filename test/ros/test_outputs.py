@@ -27,7 +27,7 @@ from rt_segmentation.profiles import Profile
 from rt_segmentation.ros.health import NO_PROFILE
 from rt_segmentation.ros.health_parameters import HEALTH
 from rt_segmentation.ros.outputs import Outputs
-from rt_segmentation.ros.topics import LATCHED
+from rt_segmentation.ros.topics import LABEL_INFO, LATCHED
 
 CAMVID, CITYSCAPES = load_label_set("camvid11"), load_label_set("cityscapes19")
 LABELS = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64) % 11
@@ -48,6 +48,8 @@ def test_a_frame_is_painted_by_what_segmented_it_and_label_info_follows(
     context: Context, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rt_segmentation.ros.outputs.label_info_message", names)
+    as_text = replace(LABEL_INFO, type="std_msgs/msg/String")
+    monkeypatch.setattr("rt_segmentation.ros.outputs.LABEL_INFO", as_text)
     node = Node("segmentation_node", context=context)
     outputs = Outputs(node, CAMVID)
     colors = observer.subscribe(Image, "/segmentation_node/color", RELIABLE)
@@ -106,8 +108,9 @@ def test_drift_and_health_are_of_the_model_that_answered(context: Context, obser
         "the images are black: 100% of their pixels are",
         "the answers are like those on the street",
     ]
-    show(usual, np.zeros_like(LABELS), 20)
-    observer.spin_until(lambda: len(drifts) == 23)
+    for count in range(4, 24):
+        show(usual, np.zeros_like(LABELS), 1)
+        observer.spin_until(lambda: len(drifts) == count)  # noqa: B023
     assert drifts[-1].data > parameters["drift.limit"]
     assert messages()[1].startswith("the answers are unlike those on the street: ")
     assert "of the pixels are Sky, usual are 9%" in messages()[1]
