@@ -84,11 +84,13 @@ def _open(arguments: argparse.Namespace, manifest: ModelManifest) -> Segmentatio
 
 def _calibrated(manifest: ModelManifest, dataset: SegmentationDataset, lines: list[str]) -> ModelManifest:
     """The model with a temperature fitted on the data; says what that gives."""
-    from rt_segmentation.evaluation.profiling import Calibrator
+    from rt_segmentation.evaluation.profiling import CALIBRATION_FRAMES, Calibrator
+    from rt_segmentation.files import spread
 
     calibrator = Calibrator(manifest, dataset)
-    for sample in progress((dataset[i] for i in range(len(dataset))), len(dataset)):
-        calibrator.add(sample)
+    chosen = spread(range(len(dataset)), CALIBRATION_FRAMES)
+    for index in progress(chosen, len(chosen)):
+        calibrator.add(dataset[index])
     found = calibrator.fit()
     lines += [
         f"temperature {found.temperature:.4f}: expected calibration error {found.error_after:.4f},"

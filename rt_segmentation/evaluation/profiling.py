@@ -17,8 +17,10 @@ from rt_segmentation.labels import IGNORE_ID
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.profiles import Answer, Answers, Profile
 
-PIXELS = 200_000
-"""Number of labelled pixels that a temperature is fitted on, over all frames."""
+CALIBRATION_FRAMES = 50
+"""Number of frames, spread over all, whose logits a temperature is fitted on."""
+PIXELS = 4_000
+"""Number of labelled pixels that are taken of each."""
 SEED = 0
 
 
@@ -103,8 +105,7 @@ class Calibrator:
         truth = cv2.resize(sample.labels, (width, height), interpolation=cv2.INTER_NEAREST).ravel()
         labelled = ~np.isin(truth, [IGNORE_ID, *self._dataset.ignored_ids])
         places = np.flatnonzero(labelled)
-        count = min(len(places), -(-PIXELS // len(self._dataset)))
-        chosen = self._random.choice(places, count, replace=False)
+        chosen = self._random.choice(places, min(len(places), PIXELS), replace=False)
         self._logits.append(logits.flatten(1)[:, torch.from_numpy(chosen)].T.numpy())
         self._truth.append(truth[chosen])
 

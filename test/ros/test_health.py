@@ -114,5 +114,5 @@ def test_groups_that_do_not_fit_are_one_sentence(
     path.write_text("groups: {ground: [road]}")
     node = NodeUnderTest(stage.spawn, stage.observer, "/wrong", small_model, groups=path)
     node.process.wait_for(f"groups {path}: 'ground' has no class of label set 'camvid11'")
-    assert node.process.finish() == 1
+    assert node.process.finish() == 2
     assert "Traceback" not in node.process.output
