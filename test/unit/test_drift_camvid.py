@@ -30,7 +30,8 @@ LIMIT = next(parameter.default for parameter in HEALTH if parameter.name == DRIF
 def drifts(images: Iterable[np.ndarray]) -> list[float]:
     """The measure after each frame, one per second, once there is one."""
     manifest = find_model(MODEL)
-    assert manifest.profile is not None
+    if manifest.profile is None:
+        pytest.skip(f"{MODEL} has no profile; `rt_seg models profile {MODEL} --write` makes one")
     now = [0.0]
     drift = Drift(manifest.profile, manifest.labels().names, lambda: now[0])
     found = []
