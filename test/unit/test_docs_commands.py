@@ -44,6 +44,7 @@ PARSED_ALONE = {
     "evaluate-bag": "needs bags",
     "export": "builds an engine, which test_engines.py does",
     "models import": "needs a foreign checkpoint",
+    "models profile": "needs a data set; test_profiling.py runs it",
     "train": "trains for hours",
     "tune": "measures for half a minute",
 }
