@@ -9,6 +9,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from rt_segmentation.groups import grouping
 from rt_segmentation.imaging.codec import MAX_SIDE_PX, MIN_SIDE_PX
 from rt_segmentation.imaging.errors import PlacementError
 from rt_segmentation.imaging.frame import Frame, Region
@@ -38,9 +39,12 @@ class Segmenter(FrameSegmenter):
         roi: (x, y, width, height) of the part of an image that the network sees [px]; labels are 255 outside.
         rotation: degrees clockwise by which the images are turned upright for the network: 0, 90, 180 or 270.
         letterbox: pad the images, and keep their aspect ratio, where `input_size` has a width.
+        groups: of the model's classes, which labels become: a name as ``driving``, or the path of a file
+            (.yaml); empty for the classes themselves.
 
     Raises:
         ModelError: there is no such model, or its files are damaged.
+        GroupsError: there are no such groups, or they are not of the model's classes.
         PlacementError: `roi` or `rotation` is none.
         EngineError: the engine is unknown or cannot run here, or `input_size` is no size of an input.
     """
@@ -55,6 +59,7 @@ class Segmenter(FrameSegmenter):
         roi: tuple[int, int, int, int] | None = None,
         rotation: int = 0,
         letterbox: bool = False,
+        groups: str | Path = "",
     ) -> None:
         _check_size(input_size)
         for name, value, why in (
@@ -65,6 +70,8 @@ class Segmenter(FrameSegmenter):
                 raise PlacementError(f"{name} is {value!r}: {why}")
         manifest = model if isinstance(model, ModelManifest) else find_model(model)
         labels = manifest.labels()
+        # Before the engine, which takes longer.
+        grouped = grouping(groups, labels)
         super().__init__(
             SegmenterConfig(
                 manifest,
@@ -74,13 +81,14 @@ class Segmenter(FrameSegmenter):
                 roi=None if roi is None else Region(*roi),
                 rotation=rotation,
                 letterbox=letterbox,
+                groups=grouped,
             )
         )
 
     @property
     def label_set(self) -> LabelSet:
-        """The model's classes."""
-        return self.config.label_set
+        """What the ids of the labels mean: the model's classes, or the groups of them."""
+        return self.config.output_label_set
 
     @overload
     def __call__(self, images: Image, confidence: bool = False) -> Segmentation: ...

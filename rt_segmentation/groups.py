@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import yaml
 
@@ -42,9 +43,8 @@ class Grouping:
     lookup: np.ndarray
 
     def apply(self, labels: np.ndarray) -> np.ndarray:
-        """Group ids of a label image, uint8 of the same shape."""
-        grouped: np.ndarray = self.lookup[labels]
-        return grouped
+        """Group ids of a label image, uint8 (H, W), as a new one."""
+        return np.asarray(cv2.LUT(labels, self.lookup))
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,15 @@ def load_groups(name_or_path: str | Path) -> Groups:
                     " one group"
                 )
     return Groups(str(content.get("name", path.stem)), groups, path)
+
+
+def grouping(name_or_path: str | Path, label_set: LabelSet) -> Grouping | None:
+    """Groups of a label set's classes as settings name them; None for '', the classes themselves.
+
+    Raises:
+        GroupsError: see `load_groups` and `Groups.of`.
+    """
+    return load_groups(name_or_path).of(label_set) if str(name_or_path) else None
 
 
 def _group(name: str, entry: Any, path: Path) -> Group:

@@ -6,7 +6,8 @@ Reading one needs no torch: weights come as NumPy arrays.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field, replace
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +18,10 @@ from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.files import write_atomically
 from rt_segmentation.labels import LabelSet, LabelSetError, load_label_set
 from rt_segmentation.networks import is_network, network_names
+from rt_segmentation.profiles import Profile
 from rt_segmentation.resources import share_dir
 from rt_segmentation.safetensors_reader import SafetensorsError, read_safetensors
-from rt_segmentation.settings import SettingsError, read_mapping, read_settings
+from rt_segmentation.settings import SettingsError, read_mapping, read_settings, to_plain
 
 
 class ModelError(RtSegmentationError, ValueError):
@@ -92,6 +94,8 @@ class ModelManifest:
         gmacs: 1e9 multiply-accumulates for one frame of width x height; 0 where they could not be counted.
         license: of the training data.
         onnx: what an ONNX graph takes and gives; None for the networks of this package and of its users.
+        temperature: what logits are divided by for confidences that are as often right as they say.
+        profile: what the answers usually look like.
     """
 
     path: Path
@@ -112,6 +116,8 @@ class ModelManifest:
     training: dict[str, Any] = field(default_factory=dict)
     scores: tuple[Score, ...] = ()
     onnx: ONNXInterface | None = None
+    temperature: float = 1.0
+    profile: Profile | None = None
 
     def labels(self) -> LabelSet:
         """The label set.
@@ -208,6 +214,15 @@ def _problem(manifest: ModelManifest) -> str | None:
     label_path = Path(manifest.label_set)
     if label_path.is_absolute() or ".." in label_path.parts:
         return f"label_set is '{manifest.label_set}', it must be a name or a file below the manifest's folder"
+    if not 0 < manifest.temperature < math.inf:
+        return f"temperature is {manifest.temperature}, it must be above 0"
+    if manifest.onnx is not None and manifest.temperature != 1:
+        return f"temperature is {manifest.temperature}, an ONNX graph has none: leave it out"
+    if manifest.profile is not None:
+        try:
+            Profile.read(to_plain(manifest.profile), len(manifest.labels().classes))
+        except ValueError as error:
+            return str(error)
     return None
 
 
@@ -343,13 +358,31 @@ def save_onnx_model(manifest: ModelManifest, graph: bytes, golden: bytes | None 
 
 
 def _write(manifest: ModelManifest, data: bytes) -> ModelManifest:
-    content = asdict(manifest)
-    content["sha256"] = hashlib.sha256(data).hexdigest()
-    del content["path"], content["name"], content["network" if manifest.onnx is not None else "onnx"]
-    for key in ("mean", "std", "aliases", "scores"):
-        content[key] = list(content[key])
     manifest.path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(manifest.weights_path, data)
+    return write_manifest(replace(manifest, sha256=hashlib.sha256(data).hexdigest()))
+
+
+def write_manifest(manifest: ModelManifest) -> ModelManifest:
+    """Write the manifest alone, replaced whole or not at all.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        ModelError: `read_manifest` would refuse it; nothing is written then.
+        OSError: it cannot be written.
+    """
+    problem = _problem(manifest)
+    if problem:
+        raise ModelError(f"model manifest {manifest.path}: {problem}")
+    content = to_plain(manifest)
+    del content["path"], content["name"], content["network" if manifest.onnx is not None else "onnx"]
+    # What says nothing is left out.
+    if manifest.temperature == 1:
+        del content["temperature"]
+    if manifest.profile is None:
+        del content["profile"]
     text = yaml.safe_dump(content, sort_keys=False, width=110, allow_unicode=True)
     write_atomically(manifest.path, text.encode())
     return read_manifest(manifest.path)

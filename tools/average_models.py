@@ -23,8 +23,8 @@ def average(start: ModelManifest, end: ModelManifest, weight: float) -> dict[str
         SystemExit: the two are not of one network.
     """
     first, second = load_weights(start), load_weights(end)
-    shapes = ({key: array.shape for key, array in weights.items()} for weights in (second, first))
-    problem = compare_shapes(*shapes, f"weights of {start.name}")
+    expected, found = ({key: array.shape for key, array in weights.items()} for weights in (second, first))
+    problem = compare_shapes(expected, found, f"weights of {start.name}")
     if problem:
         raise SystemExit(problem)
     return {key: (1 - weight) * first[key] + weight * second[key] for key in second}

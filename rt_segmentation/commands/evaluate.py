@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rt_segmentation.commands.options import add_data, add_engine, parse_options, to_json
+from rt_segmentation.commands.options import add_data, add_engine, add_groups, parse_options, to_json
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.files import write_atomically
 
@@ -20,7 +21,7 @@ BAR_WIDTH = 30
 NAME_WIDTH = 22
 PICTURES_OF_EACH = 3
 MEANS = ("mean_iou", "iiou", "mean_category_iou", "mean_category_iiou")
-AVERAGES = ("class_average", "global_average", "image_dice")
+AVERAGES = ("class_average", "global_average", "image_dice", "calibration_error")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="a model, or the path of a manifest")
     add_data(parser)
     add_engine(parser)
+    add_groups(parser)
     parser.add_argument("--json", type=Path, help="write the result into this file as well")
     parser.add_argument("--pictures", type=Path, help="folder for the best, median and worst frames")
 
@@ -38,26 +40,35 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         ModelError, EngineError: the model cannot be run.
         DatasetError: the data are not as they should be.
+        GroupsError: the groups are not of the model's classes, or of the data's.
         EvaluationError: they have no labels, or other classes than the model.
     """
+    from rt_segmentation.data.grouped import Grouped
     from rt_segmentation.data.registry import open_dataset, options_for
-    from rt_segmentation.evaluation.dataset import EvaluationError, predict
+    from rt_segmentation.evaluation.dataset import EvaluationError, segment_all
     from rt_segmentation.evaluation.report import Report
+    from rt_segmentation.groups import grouping
     from rt_segmentation.inference.segmenter import Segmenter
     from rt_segmentation.models import find_model
 
     manifest = find_model(arguments.model)
     labels = manifest.labels()
+    groups = grouping(arguments.groups, labels)
     options = {**options_for(arguments.dataset, labels), **parse_options(arguments.option)}
     dataset = open_dataset(arguments.dataset, arguments.data_root, arguments.split, options)
     if not getattr(dataset, "has_labels", True):
         raise EvaluationError(
             f"split '{arguments.split}' of {arguments.dataset} has no labels to compare with"
         )
+    of_data = grouping(arguments.groups, dataset.label_set)
+    if of_data is not None:
+        dataset = Grouped(dataset, of_data)
     segmenter = Segmenter.build(manifest, arguments.engine, arguments.precision)
+    segmenter.config = replace(segmenter.config, groups=groups)
     report = Report(dataset)
-    for sample, predicted in progress(predict(segmenter, dataset), len(dataset)):
-        report.add(sample, predicted)
+    # The confidence is a class's: it says nothing about groups.
+    for sample, found in progress(segment_all(segmenter, dataset, groups is None), len(dataset)):
+        report.add(sample, found.labels, found.confidence)
     engine = segmenter.config.engine
     result = {
         "model": manifest.name,
@@ -65,6 +76,7 @@ def main(arguments: argparse.Namespace) -> None:
         "precision": engine.precision,
         "dataset": arguments.dataset,
         "split": arguments.split,
+        "groups": arguments.groups or None,
         **report.result(),
     }
     print_table(result)
@@ -76,8 +88,9 @@ def main(arguments: argparse.Namespace) -> None:
 
 def print_table(result: dict[str, Any]) -> None:
     """The classes with bars, then the categories, then the means."""
+    groups = f" in groups {result['groups']}" if result.get("groups") else ""
     print(
-        f"{result['model']} on {result['dataset']} {result['split']}, {result['frames']} frames,"
+        f"{result['model']} on {result['dataset']} {result['split']}{groups}, {result['frames']} frames,"
         f" engine {result['engine']} {result['precision']}"
     )
     for kind in ("class", "category"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from rt_segmentation.commands.options import add_engine, add_image_bits, add_thresholds, to_json
+from rt_segmentation.commands.options import add_engine, add_groups, add_image_bits, add_thresholds, to_json
 from rt_segmentation.files import write_atomically
 
 if TYPE_CHECKING:
@@ -82,6 +82,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         choices=(0, 90, 180, 270),
         help="degrees clockwise by which the images are turned upright for the models (default 0)",
+    )
+    add_groups(parser)
+    parser.add_argument(
+        "--truth-classes",
+        default="",
+        metavar="SET",
+        help="label set of the ground truth's ids, by name or as YAML (default: the first model's)",
     )
     add_image_bits(parser)
     add_thresholds(parser)
@@ -166,6 +173,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         image_bits=arguments.image_bits,
         roi=None if arguments.roi is None else Region(*arguments.roi),
         rotation=arguments.rotation,
+        groups=arguments.groups,
+        truth_classes=arguments.truth_classes,
     )
 
 

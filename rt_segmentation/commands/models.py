@@ -1,4 +1,4 @@
-"""`rt_seg models`: list, show, import and check models."""
+"""`rt_seg models`: list, show, import, check and profile models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rt_segmentation.commands import onnx_models
+from rt_segmentation.commands import models_profile, onnx_models
 from rt_segmentation.networks import network_names
 from rt_segmentation.networks.published import CONVENTION, published
 
@@ -54,6 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("check", help="an ONNX model's labels with each usual way to normalise images")
     onnx_models.add_check_arguments(check)
 
+    models_profile.add_arguments(
+        actions.add_parser("profile", help="what its answers usually look like, to notice when they do not")
+    )
+
 
 def main(arguments: argparse.Namespace) -> None:
     """Run an action of `models` and print its result."""
@@ -66,6 +70,8 @@ def main(arguments: argparse.Namespace) -> None:
         _show(arguments)
     elif arguments.action == "check":
         onnx_models.check(arguments)
+    elif arguments.action == "profile":
+        models_profile.main(arguments)
     else:
         manifest = _import(arguments)
         _print(describe(manifest) if arguments.json else _lines(describe(manifest)))
@@ -234,6 +240,10 @@ def _lines(content: dict[str, Any]) -> list[str]:
             ("score", "{metric} {value:.4f} on {dataset} {split}, {width}x{height}".format(**score))
             for score in content["scores"]
         ]
+        if content["temperature"] != 1:
+            entries.append(("temperature", f"{content['temperature']} for the confidence"))
+        if content["profile"] is not None:
+            entries.append(("profile", "{data}, {frames} frames".format(**content["profile"])))
         entries.append(("licence", content["license"]))
     else:
         entries.append(("network", f"{content['network']}, {content['num_classes']} classes"))

@@ -26,6 +26,16 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="auto", help="arithmetic of the engine (default auto)")
 
 
+def add_groups(parser: argparse.ArgumentParser) -> None:
+    """Add the groups that classes become."""
+    parser.add_argument(
+        "--groups",
+        default="",
+        metavar="G",
+        help="of classes: categories, driving, or a YAML file (default: the model's classes)",
+    )
+
+
 def add_image_bits(parser: argparse.ArgumentParser) -> None:
     """Add how many bits 16-bit images use."""
     parser.add_argument(

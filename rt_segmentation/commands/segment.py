@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rt_segmentation.commands.options import add_engine, add_image_bits
+from rt_segmentation.commands.options import add_engine, add_groups, add_image_bits
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.text import printable
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, help="stop after this many")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     add_engine(parser)
+    add_groups(parser)
     add_image_bits(parser)
 
 
@@ -57,7 +58,7 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         SourceError: there are no images.
         SegmentError: unknown kinds of files, or files that are there and may not be replaced.
-        ModelError, EngineError: the model cannot be run.
+        ModelError, EngineError, GroupsError: the model cannot be run, or not with these groups.
         OSError: a file cannot be written.
         KeyboardInterrupt: Ctrl-C, when what there is has been finished.
     """
@@ -75,7 +76,7 @@ def main(arguments: argparse.Namespace) -> None:
     names = source.names if isinstance(source, FolderSource) else []
     files = _Files(arguments.out, kinds, arguments.overwrite, getattr(source, "rate_hz", 0.0), names)
     files.check(names[: arguments.frames])
-    segmenter = Segmenter(arguments.model, arguments.engine, arguments.precision)
+    segmenter = Segmenter(arguments.model, arguments.engine, arguments.precision, groups=arguments.groups)
     manifest = segmenter.config.manifest
     if "confidence" in kinds and not manifest.has_confidence:
         raise SegmentError(

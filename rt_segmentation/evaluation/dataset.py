@@ -10,7 +10,7 @@ from rt_segmentation.data.dataset import Sample, SegmentationDataset
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.imaging.frame import Frame
-from rt_segmentation.inference.segmenter import Segmenter
+from rt_segmentation.inference.segmenter import Segmentation, Segmenter
 from rt_segmentation.labels import LabelSet
 
 
@@ -43,10 +43,19 @@ def predict(segmenter: Segmenter, dataset: SegmentationDataset) -> Iterator[tupl
     Raises:
         EvaluationError: model and data set have different classes.
     """
-    _check_labels(segmenter.config.label_set, dataset.label_set)
+    for sample, result in segment_all(segmenter, dataset):
+        yield sample, result.labels
+
+
+def segment_all(
+    segmenter: Segmenter, dataset: SegmentationDataset, confidence: bool = False
+) -> Iterator[tuple[Sample, Segmentation]]:
+    """As `predict`, with all that the segmenter gives, and the confidence if it is asked for."""
+    check_labels(segmenter.config.output_label_set, dataset.label_set)
     for index in range(len(dataset)):
         sample = dataset[index]
-        yield sample, segment_image(segmenter, sample.image)
+        (result,) = segmenter.segment([Frame.from_rgb(sample.image)], confidence)
+        yield sample, result
 
 
 def segment_image(segmenter: Segmenter, image: np.ndarray) -> np.ndarray:
@@ -55,7 +64,12 @@ def segment_image(segmenter: Segmenter, image: np.ndarray) -> np.ndarray:
     return result.labels
 
 
-def _check_labels(model: LabelSet, dataset: LabelSet) -> None:
+def check_labels(model: LabelSet, dataset: LabelSet) -> None:
+    """Refuse data of other classes than a model's.
+
+    Raises:
+        EvaluationError: they differ; the message says in what.
+    """
     if model.names != dataset.names:
         differing = next(
             (

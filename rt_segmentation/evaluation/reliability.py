@@ -42,17 +42,25 @@ class Reliability:
         self._total += np.bincount(confidence[counted], minlength=256)
         self._right += np.bincount(confidence[counted & (predicted == truth)], minlength=256)
 
+    def sums(self) -> np.ndarray:
+        """Pixels, confidences x 255 and right pixels, summed by bin: int64 (3, BINS), to be added up."""
+        values = np.arange(256)
+        # Bins are open below and closed above, as Guo et al. have them; 0 belongs to the first.
+        bins = np.clip(np.ceil(values / 255 * BINS).astype(int) - 1, 0, BINS - 1)
+        sums = np.zeros((3, BINS), np.int64)
+        for row, counts in zip(sums, (self._total, self._total * values, self._right)):
+            np.add.at(row, bins, counts)
+        return sums
+
     def error(self) -> float:
         """The expected calibration error, 0 to 1; NaN before a labelled pixel."""
-        if not self._total.sum():
-            return float("nan")
-        probability = np.arange(256) / 255
-        # Bins are open below and closed above, as Guo et al. have them; 0 belongs to the first.
-        bins = np.clip(np.ceil(probability * BINS).astype(int) - 1, 0, BINS - 1)
-        total = np.bincount(bins, self._total, BINS)
-        claimed = np.bincount(bins, self._total * probability, BINS)
-        right = np.bincount(bins, self._right, BINS)
-        return float(np.abs(right - claimed).sum() / total.sum())
+        return calibration_error(self.sums())
+
+
+def calibration_error(sums: np.ndarray) -> float:
+    """The expected calibration error of `Reliability.sums`, 0 to 1; NaN before a labelled pixel."""
+    total, claimed, right = sums
+    return float(np.abs(right - claimed / 255).sum() / total.sum()) if total.sum() else float("nan")
 
 
 def lowest(function: Callable[[float], float], low: float, high: float, steps: int = 40) -> float:

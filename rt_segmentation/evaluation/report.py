@@ -10,6 +10,8 @@ from rt_segmentation.data.cityscapes import Cityscapes, label_ids_by_class
 from rt_segmentation.data.dataset import Sample, SegmentationDataset
 from rt_segmentation.evaluation.cityscapes import CityscapesScores
 from rt_segmentation.evaluation.metrics import ConfusionMatrix, ImageDice, categories, nan_mean
+from rt_segmentation.evaluation.reliability import Reliability
+from rt_segmentation.labels import IGNORE_ID
 
 
 class Report:
@@ -26,6 +28,8 @@ class Report:
         self._ignored = dataset.ignored_ids
         self.confusion = ConfusionMatrix(len(self._labels.classes), self._ignored)
         self._dice = ImageDice(len(self._labels.classes))
+        self._reliability = Reliability()
+        self._has_confidence = False
         self.frame_scores: list[float] = []
         # Categories are no labels that could be converted to ids.
         self._official: CityscapesScores | None = None
@@ -34,12 +38,16 @@ class Report:
             self._label_ids = label_ids_by_class(self._labels)
             self._has_instances = dataset.has_instances
 
-    def add(self, sample: Sample, predicted: np.ndarray) -> None:
-        """Add the data set's next frame with the prediction for it, uint8 (H, W)."""
+    def add(self, sample: Sample, predicted: np.ndarray, confidence: np.ndarray | None = None) -> None:
+        """Add the data set's next frame with the prediction for it, and its confidence, uint8 (H, W)."""
         frame = ConfusionMatrix(self.confusion.num_classes, self._ignored)
         frame.update(sample.labels, predicted)
         self.confusion.add(frame)
         self._dice.update(sample.labels, predicted)
+        if confidence is not None:
+            self._has_confidence = True
+            truth = np.where(np.isin(sample.labels, list(self._ignored)), IGNORE_ID, sample.labels)
+            self._reliability.update(confidence, predicted, truth.astype(np.uint8))
         if self._official is not None and isinstance(self._dataset, Cityscapes):
             instances = self._dataset.instances(len(self.frame_scores)) if self._has_instances else None
             self._official.update(self._label_ids[sample.labels], self._label_ids[predicted], instances)
@@ -69,6 +77,8 @@ class Report:
             result["class_iiou"] = self._official.class_iiou()
             result["category_iiou"] = self._official.category_iiou()
             result["mean_category_iiou"] = nan_mean(np.array(list(result["category_iiou"].values())))
+        if self._has_confidence:
+            result["calibration_error"] = self._reliability.error()
         result["confusion_matrix"] = confusion.counts.tolist()
         return result
 

@@ -45,6 +45,25 @@ def legend(labels: LabelSet, width: int) -> np.ndarray:
     return strip
 
 
+def legend_table(labels: LabelSet) -> np.ndarray:
+    """Colour, id and name of each class, a row each; uint8 (h, w, 3) RGB."""
+    names = [(str(c.id), printable(c.name), c.color) for c in labels.classes]
+
+    def widest(texts: list[str]) -> int:
+        return max(cv2.getTextSize(text, FONT, FONT_SCALE, 1)[0][0] for text in texts)
+
+    ids_right = 8 + 2 * SWATCH_PX + 8 + widest([number for number, _, _ in names])
+    width = ids_right + 10 + widest([name for _, name, _ in names]) + 8
+    table = np.full((CAPTION_PX * len(names), width, 3), PAPER, np.uint8)
+    for row, (number, name, color) in enumerate(names):
+        top = row * CAPTION_PX + 6
+        cv2.rectangle(table, (8, top), (8 + 2 * SWATCH_PX, top + SWATCH_PX), color, -1)
+        left = ids_right - widest([number])
+        for x, text in ((left, number), (ids_right + 10, name)):
+            cv2.putText(table, text, (x, top + 12), FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
+    return table
+
+
 def sheet(rows: list[list[tuple[str, np.ndarray]]], labels: LabelSet, columns_width: int = 480) -> np.ndarray:
     """Rows of captioned pictures of equal width, then the legend.
 

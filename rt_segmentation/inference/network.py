@@ -25,6 +25,8 @@ def model_identity(manifest: ModelManifest) -> dict[str, Any]:
         "mean": list(manifest.mean),
         "std": list(manifest.std),
         **({} if manifest.onnx is None else {"onnx": asdict(manifest.onnx)}),
+        # Graphs of models without one are what they were before there were any.
+        **({"temperature": manifest.temperature} if manifest.temperature != 1 else {}),
     }
 
 

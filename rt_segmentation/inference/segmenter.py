@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from rt_segmentation.groups import Grouping
 from rt_segmentation.imaging.frame import Frame, Region
 from rt_segmentation.imaging.placement import INPUT, Placement, place, region_of, turn, width_for
 from rt_segmentation.imaging.render import OPACITY, colorize, overlay
@@ -21,19 +22,35 @@ KEPT_PLACEMENTS = 64
 
 
 @dataclass(frozen=True, eq=False)
+class ModelAnswer:
+    """A model's labels of a frame, whatever groups are made of them.
+
+    Attributes:
+        manifest: the model.
+        label_set: its classes.
+        labels: class ids, uint8 (h, w), of the network's size.
+    """
+
+    manifest: ModelManifest
+    label_set: LabelSet
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Segmentation:
     """What a frame shows, and what said so. Compares by identity, as arrays have no single truth value.
 
     Attributes:
         frame: the camera's image.
-        label_set: what the ids of `labels` mean.
-        labels: uint8 (H, W), a class id a pixel; 255 where the network saw nothing.
+        label_set: what the ids of `labels` mean: the model's classes, or groups of them.
+        labels: uint8 (H, W), an id a pixel; 255 where the network saw nothing, and for classes of no group.
         confidence: top-1 probability x 255, uint8 (H, W), or None if it was not asked for, or the engine that
             computes it is not ready yet.
         rgb: the network's input, uint8 (h, w, 3), valid until the call after the next of the segmenter.
         placement: where the mask's pixels lie in the camera's image, and its size.
         preprocess_ms: demosaicing, resizing and conversion of this frame.
         inference_ms: the engine's time for the whole batch.
+        answer: what the model itself said; None where it was not asked.
     """
 
     frame: Frame
@@ -44,6 +61,7 @@ class Segmentation:
     placement: Placement
     preprocess_ms: float
     inference_ms: float
+    answer: ModelAnswer | None = None
 
     def resized(
         self, out: np.ndarray | None = None, confidence_out: np.ndarray | None = None
@@ -89,6 +107,7 @@ class SegmenterConfig:
         roi: the part of the camera's images that the network sees; None for all of it.
         rotation: degrees clockwise by which they are turned upright: 0, 90, 180 or 270.
         letterbox: whether an image is padded to its aspect ratio where `input_size` has a width.
+        groups: of the model's classes, which labels become; None for the classes themselves.
     """
 
     manifest: ModelManifest
@@ -100,9 +119,15 @@ class SegmenterConfig:
     roi: Region | None = None
     rotation: int = 0
     letterbox: bool = False
+    groups: Grouping | None = None
     _placements: dict[tuple[int, int, tuple[int, int] | None], Placement] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    @property
+    def output_label_set(self) -> LabelSet:
+        """What the ids of the labels that are handed out mean."""
+        return self.label_set if self.groups is None else self.groups.label_set
 
     def network_size(self, frame: Frame) -> tuple[int, int]:
         """(width, height) at which the network sees the frame [px].
@@ -272,13 +297,14 @@ class Segmenter:
         return [
             Segmentation(
                 frame,
-                config.label_set,
-                labels[i],
+                config.output_label_set,
+                labels[i] if config.groups is None else config.groups.apply(labels[i]),
                 confidences[i] if confidence and confidences is not None else None,
                 inputs[i],
                 placements[i],
                 preprocess_ms[i],
                 inference_ms,
+                ModelAnswer(config.manifest, config.label_set, labels[i]),
             )
             for i, frame in enumerate(frames)
         ]

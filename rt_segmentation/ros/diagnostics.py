@@ -151,6 +151,6 @@ def status_message(
     )
 
 
-def array_message(header: Header, status: DiagnosticStatus) -> DiagnosticArray:
-    """The status as it goes to /diagnostics."""
-    return DiagnosticArray(header=header, status=[status])
+def array_message(header: Header, *statuses: DiagnosticStatus) -> DiagnosticArray:
+    """The statuses as they go to /diagnostics."""
+    return DiagnosticArray(header=header, status=list(statuses))

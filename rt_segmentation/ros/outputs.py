@@ -13,18 +13,21 @@ from std_msgs.msg import Float64, Header
 
 from rt_segmentation.imaging.codec import encode_jpeg, encode_png
 from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.pictures import legend_table
 from rt_segmentation.imaging.render import colorize, overlay
 from rt_segmentation.inference.segmenter import Segmentation
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.ros.diagnostics import stamp_problem
+from rt_segmentation.ros.health import Health
 from rt_segmentation.ros.messages import (
     ReusedImage,
     compressed_message,
+    image_message,
     label_info_message,
     mask_camera_info,
     stamp_ns,
 )
-from rt_segmentation.ros.topics import FRAME_OUTPUTS, IMAGE, LABEL_INFO, publisher
+from rt_segmentation.ros.topics import FRAME_OUTPUTS, IMAGE, LABEL_INFO, LEGEND, publisher
 
 REMEMBERED_INFOS = 30
 
@@ -32,7 +35,7 @@ REMEMBERED_INFOS = 30
 class Outputs:
     """The topics of one camera's masks; frames are rendered and published by one thread.
 
-    A frame is painted by the classes that it was segmented with, and `label_info` follows them.
+    A frame is painted by the classes that it was segmented with, and `label_info` and `legend` follow them.
 
     Args:
         node: the publishers' owner.
@@ -40,16 +43,19 @@ class Outputs:
 
     Attributes:
         stamp_problem: why the last frame's stamp told no latency, in a sentence; empty where it did.
+        health: of the camera's images and of their masks.
     """
 
     def __init__(self, node: Node, labels: LabelSet) -> None:
         self.stamp_problem = ""
+        self.health = Health()
         self._node = node
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
         self._latest_info: CameraInfo | None = None
         self._publishers = {topic.key: publisher(node, topic) for topic in FRAME_OUTPUTS}
         self._images = {t.key: ReusedImage(t.encoding) for t in FRAME_OUTPUTS if t.type == IMAGE}
         self._label_info: Any = None
+        self._legend = publisher(node, LEGEND)
         self._use(labels)
 
     def listened(self, *names: str) -> bool:
@@ -68,7 +74,8 @@ class Outputs:
             self._infos.popitem(last=False)
 
     def resize(self, segmentation: Segmentation) -> Segmentation:
-        """Bring a frame's results to their output size, in the messages that they will be published with."""
+        """Look at a frame's results, and bring them to their size in the messages that they go out in."""
+        self.health.look(segmentation)
         width, height = segmentation.placement.mask
         return segmentation.resized(
             self._images["label"].pixels(height, width),
@@ -114,6 +121,8 @@ class Outputs:
         info = self._infos.get(stamp_ns(header), self._latest_info)
         if info is not None and self.listened("camera_info"):
             self._send("camera_info", mask_camera_info(info, header, segmentation.placement))
+        if self.listened("drift") and (drift := self.health.drift) is not None:
+            self._send("drift", Float64(data=drift))
         clock = self._node.get_clock()
         now_ns = clock.now().nanoseconds
         sim_time = isinstance(clock, ROSClock) and clock.ros_time_is_active
@@ -127,15 +136,17 @@ class Outputs:
 
     def close(self) -> None:
         """Take the topics away."""
-        for made in (*self._publishers.values(), self._label_info):
+        for made in (*self._publishers.values(), self._label_info, self._legend):
             if made is not None:
                 self._node.destroy_publisher(made)
         self._publishers.clear()
 
     def _use(self, labels: LabelSet) -> None:
-        """Paint by these classes from now on, and tell their names."""
+        """Paint by these classes from now on, and tell their names and colours."""
         self._label_set, self._palette = labels, labels.palette()
-        info = label_info_message(labels, Header(stamp=self._node.get_clock().now().to_msg()))
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        self._legend.publish(image_message(header, legend_table(labels), "rgb8"))
+        info = label_info_message(labels, header)
         if info is None:
             return
         if self._label_info is None:

@@ -22,6 +22,7 @@ from rclpy.parameter import Parameter as RosParameter
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
+from rt_segmentation.groups import Grouping, GroupsError, grouping
 from rt_segmentation.inference.engines import EngineError, build_engine, describe
 from rt_segmentation.inference.parity import Gate, ParityError
 from rt_segmentation.inference.segmenter import Current, Segmenter, SegmenterConfig
@@ -132,19 +133,19 @@ class SegmentationNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, make the topics, and have the engine ready for the camera's images."""
         try:
-            manifest, labels = self._process.run_interruptibly(self._find_model)
+            manifest, labels, groups = self._process.run_interruptibly(self._find_model)
             # First, so that subscribers find them while the engine is built.
-            self._outputs = Outputs(self, labels)
+            self._outputs = Outputs(self, labels if groups is None else groups.label_set)
             self._remembered = RememberedSize(
                 self.get_fully_qualified_name(), self.resolve_topic_name("image")
             )
             self._camera_size = self._remembered.size
             config = self._process.run_interruptibly(
-                partial(self._make_config, manifest, labels), self._while_building
+                partial(self._make_config, manifest, labels, groups), self._while_building
             )
         except EngineError as error:
             return self._refuse(engine_problem(error, self._value("engine"), self._value("precision")))
-        except (ModelError, ParityError) as error:
+        except (ModelError, GroupsError, ParityError) as error:
             return self._refuse(str(error))
         except Interrupted:
             return self._refuse("interrupted while the model was set up")
@@ -209,11 +210,14 @@ class SegmentationNode(LifecycleNode):
                 break
         self._starting = False
 
-    def _find_model(self) -> tuple[ModelManifest, LabelSet]:
+    def _find_model(self) -> tuple[ModelManifest, LabelSet, Grouping | None]:
         manifest = find_model(self._value("model"))
-        return manifest, manifest.labels()
+        labels = manifest.labels()
+        return manifest, labels, grouping(self._value("groups"), labels)
 
-    def _make_config(self, manifest: ModelManifest, labels: LabelSet) -> SegmenterConfig:
+    def _make_config(
+        self, manifest: ModelManifest, labels: LabelSet, groups: Grouping | None
+    ) -> SegmenterConfig:
         """As the parameters say, ready for frames: its engine is built, which may take minutes once."""
         frames = self._value("parity.frames")
         gate = Gate(
@@ -234,6 +238,7 @@ class SegmentationNode(LifecycleNode):
             engine,
             (self._value("input_width"), self._value("input_height")),
             sizes=self._sizes[-1],
+            groups=groups,
             **geometry(self._value),
         )
         camera = self._camera_size
@@ -277,7 +282,8 @@ class SegmentationNode(LifecycleNode):
         return self.get_parameter(name).value
 
     def _receive(self, message: ImageMessage) -> None:
-        if self._worker is not None:
+        if self._worker is not None and self._outputs is not None:
+            self._outputs.health.arrived()
             self._worker.hand_over(message)
 
     def _remember(self, info: CameraInfo) -> None:
@@ -343,12 +349,15 @@ class SegmentationNode(LifecycleNode):
         if building:
             facts["state"] = building[-1]
             trouble = [*building, *trouble]
+        name = self.get_fully_qualified_name()
+        statuses = [status_message(f"{name}: segmentation", hardware_id, now, facts, trouble)]
+        if self._outputs is not None:
+            of_health, unhealthy = self._outputs.health.statuses(name, self._value)
+            statuses += of_health
+            trouble = [*trouble, *unhealthy]
         self._troubles.update(trouble, listened)
-        status = status_message(
-            f"{self.get_fully_qualified_name()}: segmentation", hardware_id, now, facts, trouble
-        )
         header = Header(stamp=self.get_clock().now().to_msg())
-        self._diagnostics.publish(array_message(header, status))
+        self._diagnostics.publish(array_message(header, *statuses))
 
     def _stop_working(self) -> None:
         """Wait for the frame at hand, which uses segmenter and outputs; but not if the process is to end."""

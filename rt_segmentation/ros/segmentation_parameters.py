@@ -10,6 +10,7 @@ from rt_segmentation.imaging.levels import AUTO, IMAGE_BITS
 from rt_segmentation.imaging.placement import INPUT, check_resolution, check_roi, check_rotation
 from rt_segmentation.inference.engines import ENGINES
 from rt_segmentation.inference.parity import MAX_FRAMES, Gate
+from rt_segmentation.ros.health_parameters import HEALTH
 from rt_segmentation.ros.parameters import Parameter
 
 WHOLE = [0, 0, 0, 0]
@@ -48,6 +49,13 @@ PARAMETERS = (
         "model",
         "lednet",
         "Model to run: a name that `rt_seg models list` shows, or the path of a manifest (.yaml).",
+        read_only=True,
+    ),
+    Parameter(
+        "groups",
+        "",
+        "Groups of classes that the labels become: categories, driving, or the path of a YAML file; empty for"
+        " the model's classes.",
         read_only=True,
     ),
     Parameter(
@@ -211,4 +219,5 @@ PARAMETERS = (
         unit="s",
         minimum=0.1,
     ),
+    *HEALTH,
 )

@@ -97,6 +97,13 @@ FRAME_OUTPUTS = (
     Topic("~/color/compressed", COMPRESSED, EACH_FRAME, _LISTENED, "The colours.", "jpeg"),
     Topic("~/overlay/compressed", COMPRESSED, EACH_FRAME, _LISTENED, "The overlay.", "jpeg"),
     Topic(
+        "~/drift",
+        "std_msgs/msg/Float64",
+        EACH_FRAME,
+        "each frame, while somebody subscribes and the model has a profile",
+        "How far the masks are from what the model gives on its validation frames, in standard deviations.",
+    ),
+    Topic(
         "~/camera_info",
         CAMERA_INFO,
         EACH_FRAME,
@@ -118,12 +125,20 @@ LABEL_INFO = Topic(
     "once the model is loaded, where vision_msgs is installed",
     "The names of the classes.",
 )
+LEGEND = Topic(
+    "~/legend",
+    IMAGE,
+    LATCHED,
+    "once the model is loaded, and when its classes change",
+    "A picture of the classes: colour, id and name.",
+    "rgb8",
+)
 DIAGNOSTICS = Topic(
     "/diagnostics",
     "diagnostic_msgs/msg/DiagnosticArray",
     EACH_FRAME,
     "once per second",
-    "Rates, latencies by stage, every drop by reason, the engine in use.",
+    "Rates, latencies by stage, every drop by reason, the engine in use; health of images and masks.",
 )
 SEGMENTATION = (
     Topic(
@@ -152,6 +167,7 @@ SEGMENTATION = (
     ),
     *FRAME_OUTPUTS,
     LABEL_INFO,
+    LEGEND,
     DIAGNOSTICS,
 )
 _SET = "by `reliability` and `queue_depth`"

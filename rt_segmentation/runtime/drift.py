@@ -37,6 +37,10 @@ class Drift:
         self._profile, self._names, self._clock = profile, tuple(names), clock
         self._lock = threading.Lock()
         self._answers: deque[tuple[float, Answer]] = deque()
+        # Of their shares, confidences and changed pixels, the last two with their number: a judgement costs
+        # the same whatever the rate.
+        self._shares = np.zeros(len(profile.shares))
+        self._confidence, self._changed = np.zeros(2), np.zeros(2)
         self._usual = np.array(profile.shares)
         self._deviation = np.maximum(np.array(profile.shares_std), MIN_DEVIATION)
 
@@ -45,8 +49,8 @@ class Drift:
         with self._lock:
             now = self._clock()
             self._answers.append((now, answer))
-            while self._answers[0][0] < now - WINDOW_S:
-                self._answers.popleft()
+            self._count(answer, 1)
+            self._forget(now)
 
     @property
     def value(self) -> float | None:
@@ -74,12 +78,13 @@ class Drift:
 
     def _judged(self) -> tuple[float, str, float | None] | None:
         with self._lock:
-            now = self._clock()
-            answers = [answer for at, answer in self._answers if at >= now - WINDOW_S]
-        if len(answers) < MIN_FRAMES:
+            self._forget(self._clock())
+            count = len(self._answers)
+            shares = self._shares / max(count, 1)
+            confidence, changed = _mean(self._confidence), _mean(self._changed)
+        if count < MIN_FRAMES:
             return None
         profile = self._profile
-        shares = np.mean([answer.shares for answer in answers], axis=0)
         distances = np.abs(shares - self._usual) / self._deviation
         index = int(distances.argmax())
         worst = float(distances[index])
@@ -87,16 +92,32 @@ class Drift:
             f"the answers are unlike those on {profile.data}: {shares[index]:.0%} of the pixels are"
             f" {self._names[index]}, usual are {self._usual[index]:.0%}"
         )
-        confidences = [answer.confidence for answer in answers if answer.confidence is not None]
-        if confidences:
-            mean = float(np.mean(confidences))
+        if confidence is not None:
             # More confidence than usual is no reason to doubt.
-            distance = (profile.confidence - mean) / max(profile.confidence_std, MIN_DEVIATION)
+            distance = (profile.confidence - confidence) / max(profile.confidence_std, MIN_DEVIATION)
             if distance > worst:
                 worst = distance
                 sentence = (
-                    f"the answers are unlike those on {profile.data}: the mean confidence is {mean:.0%},"
-                    f" usual is {profile.confidence:.0%}"
+                    f"the answers are unlike those on {profile.data}: the mean confidence is"
+                    f" {confidence:.0%}, usual is {profile.confidence:.0%}"
                 )
-        changes = [answer.changed for answer in answers if answer.changed is not None]
-        return worst, sentence, float(np.mean(changes)) if changes else None
+        return worst, sentence, changed
+
+    def _forget(self, now: float) -> None:
+        while self._answers and self._answers[0][0] < now - WINDOW_S:
+            self._count(self._answers.popleft()[1], -1)
+
+    def _count(self, answer: Answer, sign: int) -> None:
+        self._shares += sign * answer.shares
+        for total, value in ((self._confidence, answer.confidence), (self._changed, answer.changed)):
+            if value is not None:
+                total += np.array([sign * value, sign])
+        if not self._answers:
+            # What rounding left over does not add up over days.
+            for total in (self._shares, self._confidence, self._changed):
+                total[:] = 0
+
+
+def _mean(total: np.ndarray) -> float | None:
+    """Of a sum and its number; None of none."""
+    return float(total[0] / total[1]) if total[1] > 0.5 else None

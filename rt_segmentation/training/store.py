@@ -14,9 +14,10 @@ import yaml
 from torch import nn
 
 from rt_segmentation.data.dataset import SegmentationDataset
-from rt_segmentation.evaluation.dataset import evaluate
+from rt_segmentation.evaluation.dataset import check_labels
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.files import write_atomically
+from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.models import (
     ModelManifest,
@@ -26,6 +27,7 @@ from rt_segmentation.models import (
     save_model,
 )
 from rt_segmentation.networks.complexity import count_gmacs, count_parameters
+from rt_segmentation.profiles import Answer, Answers, Profile
 from rt_segmentation.training.recipe import Recipe
 
 FLOAT16_ABOVE_BYTES = 25_000_000
@@ -146,15 +148,21 @@ class ModelStore:
         self._save(manifest, arrays)
 
     def finish(self, validation: SegmentationDataset, hours: float) -> ModelManifest:
-        """Measure the stored model as `rt_seg evaluate` does, and put the score into its manifest.
+        """Measure the stored model as `rt_seg evaluate` does, and put score and profile into its manifest.
 
         The IoU by class goes into `SCORE_FILE`, which is there when all else is.
         """
         recipe = self._recipe
         stored = read_manifest(self._folder / f"{recipe.name}.yaml")
         confusion = ConfusionMatrix(len(validation.label_set.classes), validation.ignored_ids)
-        for _, frame in evaluate(Segmenter.build(stored, "torch", "fp32"), validation):
-            confusion.add(frame)
+        segmenter = Segmenter.build(stored, "torch", "fp32")
+        check_labels(segmenter.config.label_set, validation.label_set)
+        reader, answers = Answers(confusion.num_classes), list[Answer]()
+        for index in range(len(validation)):
+            sample = validation[index]
+            (result,) = segmenter.infer([Frame.from_rgb(sample.image)], confidence=True)
+            answers.append(reader.read(result.labels, result.confidence))
+            confusion.update(sample.labels, result.resized().labels)
         fold = recipe.folds.leave_out if recipe.folds is not None else ""
         score = Score(
             "mean_iou",
@@ -168,6 +176,9 @@ class ModelStore:
             stored,
             weights=f"{recipe.name}.safetensors",
             scores=(score,),
+            profile=Profile.of(answers, f"{score.dataset} {score.split}".strip())
+            if len(answers) > 1
+            else None,
             training={**stored.training, "hours": round(hours, 2)},
         )
         saved = self._save(final, load_weights(stored))

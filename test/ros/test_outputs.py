@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,18 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 from rclpy.context import Context
 from rclpy.node import Node
 from sensor_msgs.msg import Image
-from std_msgs.msg import Header, String
+from std_msgs.msg import Float64, Header, String
 from support.node_under_test import RELIABLE, pixels
 
 from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.pictures import legend_table
 from rt_segmentation.imaging.placement import place
-from rt_segmentation.inference.segmenter import Segmentation
+from rt_segmentation.inference.segmenter import ModelAnswer, Segmentation
 from rt_segmentation.labels import LabelSet, load_label_set
+from rt_segmentation.models import ModelManifest
+from rt_segmentation.profiles import Profile
+from rt_segmentation.ros.health import NO_PROFILE
+from rt_segmentation.ros.health_parameters import HEALTH
 from rt_segmentation.ros.outputs import Outputs
 from rt_segmentation.ros.topics import LABEL_INFO, LATCHED
 
@@ -42,11 +48,12 @@ def test_a_frame_is_painted_by_what_segmented_it_and_label_info_follows(
     context: Context, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rt_segmentation.ros.outputs.label_info_message", names)
-    topic = replace(LABEL_INFO, type="std_msgs/msg/String")
-    monkeypatch.setattr("rt_segmentation.ros.outputs.LABEL_INFO", topic)
+    as_text = replace(LABEL_INFO, type="std_msgs/msg/String")
+    monkeypatch.setattr("rt_segmentation.ros.outputs.LABEL_INFO", as_text)
     node = Node("segmentation_node", context=context)
     outputs = Outputs(node, CAMVID)
     colors = observer.subscribe(Image, "/segmentation_node/color", RELIABLE)
+    legends = observer.subscribe(Image, "/segmentation_node/legend", LATCHED.profile())
     infos = observer.subscribe(String, "/segmentation_node/label_info", LATCHED.profile())
     observer.spin_until(lambda: outputs.listened("color") and bool(infos))
 
@@ -59,6 +66,56 @@ def test_a_frame_is_painted_by_what_segmented_it_and_label_info_follows(
         np.testing.assert_array_equal(pixels(colors[0]), labels.palette()[LABELS])
         told = names(labels, Header())
         observer.spin_until(lambda: infos[-1] == told)  # noqa: B023
+    observer.spin_until(lambda: len(legends) == 3)
+    for legend, labels in zip(legends, (CAMVID, CITYSCAPES, CAMVID)):
+        np.testing.assert_array_equal(pixels(legend), legend_table(labels))
     assert len(infos) == 3
+    outputs.close()
+    node.destroy_node()
+
+
+def manifest(profile: Profile | None) -> ModelManifest:
+    path = Path("m.yaml")
+    return ModelManifest(path, "m", "enet", "camvid11", 64, 48, "m", "", 1, 0.1, "none", profile=profile)
+
+
+def test_drift_and_health_are_of_the_model_that_answered(context: Context, observer: Any) -> None:
+    parameters = {parameter.name: parameter.default for parameter in HEALTH}
+    node = Node("segmentation_node", context=context)
+    outputs = Outputs(node, CAMVID)
+    drifts: list[Float64] = observer.subscribe(Float64, "/segmentation_node/drift", RELIABLE)
+    observer.spin_until(lambda: outputs.listened("drift"))
+
+    def messages() -> list[str]:
+        statuses, _ = outputs.health.statuses("/front", parameters.__getitem__)
+        assert [status.name for status in statuses] == ["/front: camera", "/front: model"]
+        return [status.message for status in statuses]
+
+    def show(model: ModelManifest, labels: np.ndarray, count: int) -> None:
+        result = segmented_with(CAMVID)
+        for _ in range(count):
+            answered = replace(result, answer=ModelAnswer(model, CAMVID, labels))
+            outputs.publish(Header(), result.frame, outputs.resize(answered), 0.5, 90)
+
+    assert messages() == ["the images are as usual", NO_PROFILE]
+    shares = tuple(np.bincount(LABELS.ravel(), minlength=11) / LABELS.size)
+    usual = manifest(Profile("the street", 100, shares, (0.0,) * 11, 0.9, 0.1, 0.2))
+    show(usual, LABELS, 7)
+    # Five frames are compared at least; there is none of a second model without a profile.
+    observer.spin_until(lambda: len(drifts) == 3)
+    assert drifts[-1].data < 0.1
+    assert messages() == [
+        "the images are black: 100% of their pixels are",
+        "the answers are like those on the street",
+    ]
+    for count in range(4, 24):
+        show(usual, np.zeros_like(LABELS), 1)
+        observer.spin_until(lambda: len(drifts) == count)  # noqa: B023
+    assert drifts[-1].data > parameters["drift.limit"]
+    assert messages()[1].startswith("the answers are unlike those on the street: ")
+    assert "of the pixels are Sky, usual are 9%" in messages()[1]
+    show(manifest(None), LABELS, 7)
+    assert messages()[1] == NO_PROFILE
+    assert outputs.health.drift is None
     outputs.close()
     node.destroy_node()

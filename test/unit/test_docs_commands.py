@@ -45,6 +45,7 @@ PARSED_ALONE = {
     "export": "builds an engine, which test_engines.py does",
     "models check": "needs an ONNX graph and images",
     "models import": "needs a foreign checkpoint",
+    "models profile": "needs a data set; test_profiling.py runs it",
     "train": "trains for hours",
     "tune": "measures for half a minute",
 }

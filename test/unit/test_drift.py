@@ -50,7 +50,7 @@ def test_answers_count_pixels_and_what_changed() -> None:
 def test_labels_of_no_class_have_no_share() -> None:
     labels = np.full((8, 8), 255, np.uint8)
     labels[0, 0] = 1
-    assert Answers(3).read(labels, None).shares.tolist() == [0, 0.25, 0]
+    assert Answers(3).read(labels, None).shares.tolist() == [0, 1 / 64, 0]
 
 
 def test_a_profile_is_mean_and_deviation_of_answers() -> None:

@@ -62,6 +62,7 @@ def arguments(model: ModelManifest, root: Path, **changes: Any) -> argparse.Name
         "option": [],
         "engine": "torch",
         "precision": "fp32",
+        "groups": "",
         "json": None,
         "pictures": None,
     }
@@ -80,6 +81,7 @@ def test_json_holds_the_scores_of_the_predictions(
     make_camvid(tmp_path, 3)
     evaluate.main(arguments(small_model, tmp_path, json=tmp_path / "e.json"))
     content = json.loads((tmp_path / "e.json").read_text())
+    assert 0 < content["calibration_error"] < 1
     assert {key: content[key] for key in ("model", "engine", "precision", "dataset", "split", "frames")} == {
         "model": "small",
         "engine": "torch",

@@ -12,6 +12,7 @@ from rt_segmentation.evaluation.bag.compare import DRAWS, compare, draw_mean_iou
 from rt_segmentation.evaluation.bag.durations import Durations, covered_s
 from rt_segmentation.evaluation.bag.tally import BIN_NS, Counts, Timeline
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
+from rt_segmentation.evaluation.reliability import Reliability
 
 CLASSES = 3
 
@@ -141,3 +142,21 @@ def test_no_interval_is_made_of_nearly_nothing() -> None:
 def test_time_is_counted_once_where_bags_are_worked_on_at_once() -> None:
     assert covered_s([[5.0, 6.0], [0.0, 2.0], [1.0, 3.0], [1.5, 1.6]]) == 4.0
     assert covered_s([]) == 0.0
+
+
+def test_calibration_adds_up_to_that_of_all_pixels_and_survives_json() -> None:
+    rng = np.random.default_rng(1)
+    whole, counts = Reliability(), Counts(CLASSES)
+    assert counts.calibration_error() is None
+    for _ in range(3):
+        confidence, predicted, truth = (
+            rng.integers(0, high, (8, 8)).astype(np.uint8) for high in (256, CLASSES, CLASSES)
+        )
+        whole.update(confidence, predicted, truth)
+        frame, one = Reliability(), Counts(CLASSES)
+        frame.update(confidence, predicted, truth)
+        one.calibration = frame.sums()
+        counts.add(one)
+    assert counts.calibration_error() == pytest.approx(whole.error())
+    read = Counts.from_plain(json.loads(json.dumps(counts.to_plain())))
+    assert read.calibration_error() == counts.calibration_error()

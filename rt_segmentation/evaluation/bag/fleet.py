@@ -63,6 +63,8 @@ class Worker:
             parallel,
             settings.roi,
             settings.rotation,
+            settings.groups,
+            settings.truth_classes,
         )
         self._stop = stopped or threading.Event()
 

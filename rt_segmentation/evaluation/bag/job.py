@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rt_segmentation.evaluation.bag.state import BagState
 from rt_segmentation.evaluation.bag.throughput import engine_rate
-from rt_segmentation.evaluation.dataset import EvaluationError
+from rt_segmentation.evaluation.bag.truth import IdTable
+from rt_segmentation.evaluation.dataset import EvaluationError, check_labels
+from rt_segmentation.groups import Grouping, grouping
 from rt_segmentation.imaging.frame import Frame, Region
 from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.inference.segmenter import Segmenter
-from rt_segmentation.labels import LabelSet
+from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.models import ModelManifest, find_model
 from rt_segmentation.text import printable
 
@@ -40,6 +42,8 @@ class Settings:
         image_bits: how many bits 16-bit images use, or 'auto': then each bag's first images decide.
         roi: the part of the images that the models see, and are measured on; None for all.
         rotation: degrees clockwise by which the images are turned upright for the models.
+        groups: of the models' classes, in which they are measured; '' for the classes themselves.
+        truth_classes: name or path of the ground truth's label set; '' for the first model's.
     """
 
     models: tuple[str, ...]
@@ -59,6 +63,8 @@ class Settings:
     image_bits: str = AUTO
     roi: Region | None = None
     rotation: int = 0
+    groups: str = ""
+    truth_classes: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,12 +100,13 @@ class Job:
         return {"path": str(self.path), **asked}
 
 
-def find_models(names: Sequence[str]) -> list[ModelManifest]:
+def find_models(names: Sequence[str], groups: str = "") -> list[ModelManifest]:
     """Models that can be evaluated together, by names or paths of manifests.
 
     Raises:
         ModelError: there is no such model.
-        EvaluationError: two have the same name, or different classes.
+        GroupsError: the groups are not of a model's classes.
+        EvaluationError: two have the same name, or different classes, or groups, if these are given.
     """
     manifests = [find_model(name) for name in names]
     found = [manifest.name for manifest in manifests]
@@ -107,12 +114,43 @@ def find_models(names: Sequence[str]) -> list[ModelManifest]:
     if twice is not None:
         raise EvaluationError(f"model '{twice}' is given twice; each model can be given once")
     for manifest in manifests[1:]:
-        if manifest.labels().names != manifests[0].labels().names:
+        if output_labels(manifest, groups).names != output_labels(manifests[0], groups).names:
             raise EvaluationError(
                 f"models {found[0]} ({manifests[0].label_set}) and {manifest.name}"
                 f" ({manifest.label_set}) have different classes; evaluate them one by one"
             )
     return manifests
+
+
+def output_labels(manifest: ModelManifest, groups: str) -> LabelSet:
+    """What the ids of a model's masks mean: its classes, or groups of them.
+
+    Raises:
+        GroupsError: the groups are not of its classes.
+    """
+    labels = manifest.labels()
+    grouped = grouping(groups, labels)
+    return labels if grouped is None else grouped.label_set
+
+
+def truth_labels(first: ModelManifest, groups: str, truth_classes: str) -> tuple[LabelSet, Grouping | None]:
+    """What the ids of the ground truth mean, and the groups that they become.
+
+    Args:
+        first: of the models.
+        groups: as in `Settings`.
+        truth_classes: as in `Settings`.
+
+    Raises:
+        LabelSetError: there is no such label set.
+        GroupsError: the groups are not of its classes.
+        EvaluationError: its classes are not the model's, and nothing groups them.
+    """
+    truth = load_label_set(truth_classes) if truth_classes else first.labels()
+    grouped = grouping(groups, truth)
+    if grouped is None:
+        check_labels(first.labels(), truth)
+    return truth, grouped
 
 
 class Models:
@@ -123,13 +161,16 @@ class Models:
         engine, precision: as for `build_engine`.
         parallel: frames that are segmented concurrently.
         roi, rotation: as in `SegmenterConfig`.
+        groups, truth_classes: as in `Settings`.
 
     Attributes:
         lanes: the segmenters of all models, once for each of these frames.
-        labels: the label set of them all.
+        labels: what the ids of all masks mean: classes, or groups of them.
 
     Raises:
         ModelError, EngineError: a model cannot be run.
+        LabelSetError: there is no such label set of the ground truth.
+        GroupsError: the groups are not of the classes of a model, or of the ground truth.
         EvaluationError: as `find_models`.
     """
 
@@ -141,15 +182,31 @@ class Models:
         parallel: int = 1,
         roi: Region | None = None,
         rotation: int = 0,
+        groups: str = "",
+        truth_classes: str = "",
     ) -> None:
-        manifests = find_models(names)
+        manifests = find_models(names, groups)
         self.names = [manifest.name for manifest in manifests]
-        self.labels: LabelSet = manifests[0].labels()
+        self.labels: LabelSet = output_labels(manifests[0], groups)
+        self._truth, self._truth_groups = truth_labels(manifests[0], groups, truth_classes)
         built = [Segmenter.build(manifest, engine, precision, parallel=parallel) for manifest in manifests]
         for segmenter in built:
-            segmenter.config = replace(segmenter.config, roi=roi, rotation=rotation)
+            config = segmenter.config
+            grouped = grouping(groups, config.label_set)
+            segmenter.config = replace(config, roi=roi, rotation=rotation, groups=grouped)
         self.lanes = [built, *([s.sharing() for s in built] for _ in range(1, parallel))]
         self._engines: dict[tuple[int, tuple[int, int], bool], dict[str, Any]] = {}
+
+    def id_tables(self, void_ids: Collection[int]) -> tuple[IdTable, IdTable]:
+        """What ids of the ground truth, and of masks, are in the evaluation.
+
+        Args:
+            void_ids: of the ground truth that are unlabelled, besides the label set's own.
+        """
+        truth = IdTable(len(self._truth.classes), self._truth.void_ids.union(void_ids), self._truth_groups)
+        # Masks have the ground truth's ids only where both are the models' classes.
+        own = self.labels.void_ids.union(void_ids if self._truth_groups is None else ())
+        return truth, IdTable(len(self.labels.classes), own)
 
     def prepare(self, model: int, frame: Frame, confidence: bool) -> dict[str, Any]:
         """Compile a model's engine for frames of this size and time it, once.

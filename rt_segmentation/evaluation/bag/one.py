@@ -134,7 +134,7 @@ class _Evaluation:
                 self._state,
                 self._models.names,
                 self._models.labels,
-                self._settings.void_ids,
+                *self._models.id_tables(self._settings.void_ids),
                 self._job.index,
                 self._settings.out,
                 self._moment,

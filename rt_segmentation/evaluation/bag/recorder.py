@@ -16,6 +16,7 @@ from rt_segmentation.evaluation.bag.state import FRAME, BagState, ModelState
 from rt_segmentation.evaluation.bag.tally import Counts
 from rt_segmentation.evaluation.bag.truth import IdTable
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
+from rt_segmentation.evaluation.reliability import Reliability
 from rt_segmentation.labels import LabelSet
 
 MAX_PROBLEMS = 10
@@ -30,8 +31,8 @@ class Recorder:
     Args:
         state: of the bag.
         names: of the models.
-        labels: their label set.
-        void_ids: as in `Settings`, beside the label set's own.
+        labels: what the ids of their masks mean.
+        truth_ids, mask_ids: make these ids of the ground truth's, and of the masks, without void ones.
         number: of the bag.
         out: the output folder.
         moment: what images and labels are paired by.
@@ -42,14 +43,15 @@ class Recorder:
         state: BagState,
         names: Sequence[str],
         labels: LabelSet,
-        void_ids: Sequence[int],
+        truth_ids: IdTable,
+        mask_ids: IdTable,
         number: int,
         out: Path,
         moment: Moment,
     ) -> None:
         self._state, self._number, self._moment = state, number, moment
         self._num_classes = len(labels.classes)
-        self._ids = IdTable(self._num_classes, labels.void_ids.union(void_ids))
+        self._truth_ids, self._mask_ids = truth_ids, mask_ids
         self._galleries = [
             Gallery(out, f"frames/{name}", labels.palette(), model.shown)
             for name, model in zip(names, state.models)
@@ -96,8 +98,14 @@ class Recorder:
         if truth is not None:
             matrix = ConfusionMatrix(self._num_classes)
             # A mask with a void class where there is another one is wrong, and no class's false positive.
-            matrix.update(truth[seen], self._ids(labels))
+            matrix.update(truth[seen], self._mask_ids(labels))
             counts.confusion, counts.labelled = matrix.counts, 1
+            # A class's confidence says nothing about groups.
+            of_classes = result.answer is None or result.answer.label_set is result.label_set
+            if result.confidence is not None and of_classes:
+                reliability = Reliability()
+                reliability.update(result.confidence[seen], labels, truth[seen])
+                counts.calibration = reliability.sums()
         self._galleries[outcome.model].offer(
             (self._number, outcome.source.index, time_ns / 1e9),
             (counts.mean_iou(), counts.confidence(), counts.consistency()),
@@ -115,7 +123,7 @@ class Recorder:
             wrong, right = (f"{width}x{height}" for height, width in (source.truth.shape, shape))
             self._tell(source.index, f"labels of {FRAME} are {wrong} px, the image is {right} px")
             return None
-        return self._ids(source.truth)
+        return self._truth_ids(source.truth)
 
     def _count_pair(self, source: BagFrame) -> None:
         """Count whether a frame has labels; `BagState` says what for."""

@@ -82,6 +82,7 @@ class Accuracy:
         class_iou: by the class's name.
         class_average, global_average: accuracy of the pixels, by class and of all.
         confusion: pixels by true class (rows) and predicted one; the last column is of no class.
+        calibration_error: expected, of the confidence, 0 to 1; None where that was not computed.
     """
 
     frames: int
@@ -91,6 +92,7 @@ class Accuracy:
     class_average: float | None
     global_average: float | None
     confusion: tuple[tuple[int, ...], ...]
+    calibration_error: float | None = None
 
 
 @dataclass(frozen=True)

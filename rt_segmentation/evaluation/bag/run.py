@@ -9,7 +9,14 @@ from contextlib import closing
 from pathlib import Path
 
 from rt_segmentation.evaluation.bag.fleet import Crew, FleetProgress, Worker, evaluate_fleet
-from rt_segmentation.evaluation.bag.job import REALTIME, Job, Settings, find_models
+from rt_segmentation.evaluation.bag.job import (
+    REALTIME,
+    Job,
+    Settings,
+    find_models,
+    output_labels,
+    truth_labels,
+)
 from rt_segmentation.evaluation.bag.one import empty_state
 from rt_segmentation.evaluation.bag.result import Evaluation
 from rt_segmentation.evaluation.bag.shown import remove_pictures
@@ -130,7 +137,9 @@ def _check(settings: Settings, jobs: int | None, ray: str | None, resume: bool) 
         raise EvaluationError("ground truth comes from --label-topic or from --labels, not from both")
     if settings.labels is not None:
         label_files(settings.labels)
-    return find_models(settings.models)[0].labels()
+    first = find_models(settings.models, settings.groups)[0]
+    truth_labels(first, settings.groups, settings.truth_classes)
+    return output_labels(first, settings.groups)
 
 
 def _alone(

@@ -156,6 +156,7 @@ def _accuracy(total: Counts, labels: LabelSet, bounds: tuple[float, float] | Non
         class_average=matrix.class_average(),
         global_average=matrix.global_average(),
         confusion=tuple(map(tuple, matrix.counts.tolist())),
+        calibration_error=total.calibration_error(),
     )
 
 

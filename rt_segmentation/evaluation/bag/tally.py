@@ -10,11 +10,12 @@ import numpy as np
 
 from rt_segmentation.evaluation.bag.durations import Durations
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
+from rt_segmentation.evaluation.reliability import BINS, calibration_error
 
 BIN_NS = 50_000_000
 """The width of the first bins of time, before any doubling [ns]."""
 DURATIONS = ("latency", "inference", "age")
-ARRAYS = ("confusion", "pixels")
+ARRAYS = ("confusion", "pixels", "calibration")
 
 
 class Counts:
@@ -30,6 +31,7 @@ class Counts:
         confusion: int64 (n, n + 1), as in `ConfusionMatrix.counts`.
         pixels: predicted pixels by class, int64 (n + 1,); the last are of no class.
         confidence_sum, confidence_pixels: of the confidences x 255, where they were computed.
+        calibration: of the labelled pixels, as in `Reliability.sums`.
         same_pixels, compared_pixels: pixels with the label of the mask before, out of those compared.
     """
 
@@ -41,6 +43,7 @@ class Counts:
         self.latency, self.inference, self.age = Durations(), Durations(), Durations()
         self.confusion = np.zeros((num_classes, num_classes + 1), np.int64)
         self.pixels = np.zeros(num_classes + 1, np.int64)
+        self.calibration = np.zeros((3, BINS), np.int64)
 
     def add(self, other: Counts) -> None:
         """Add another's counts, exactly."""
@@ -69,6 +72,10 @@ class Counts:
     def confidence(self) -> float | None:
         """Mean confidence of the pixels, 0 to 1; None where it was not computed."""
         return self.confidence_sum / self.confidence_pixels / 255 if self.confidence_pixels else None
+
+    def calibration_error(self) -> float | None:
+        """The expected calibration error; None without confidence or ground truth."""
+        return calibration_error(self.calibration) if self.calibration.any() else None
 
     def consistency(self) -> float | None:
         """Share of the pixels with the same label as in the mask before; None without a mask before."""

@@ -17,6 +17,7 @@ from rt_segmentation.data.dataset import read_labels
 from rt_segmentation.evaluation.bag.clock import Moment, stamp_of
 from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.files import files_in
+from rt_segmentation.groups import Grouping
 from rt_segmentation.labels import IGNORE_ID
 
 KEPT_LABELS = 64
@@ -176,11 +177,15 @@ class IdTable:
     Args:
         num_classes: ids below it are classes.
         void_ids: ids that are unlabelled all the same.
+        groups: what the classes become.
     """
 
-    def __init__(self, num_classes: int, void_ids: Collection[int] = ()) -> None:
+    def __init__(
+        self, num_classes: int, void_ids: Collection[int] = (), groups: Grouping | None = None
+    ) -> None:
         self._table = np.full(256, IGNORE_ID, np.uint8)
-        self._table[:num_classes] = np.arange(num_classes)
+        ids = np.arange(256, dtype=np.uint8) if groups is None else groups.lookup
+        self._table[:num_classes] = ids[:num_classes]
         self._table[list(void_ids)] = IGNORE_ID
 
     def __call__(self, ids: np.ndarray) -> np.ndarray:

@@ -186,7 +186,9 @@ def _export(
     from rt_segmentation.inference.deploy import deploy
     from rt_segmentation.inference.engines.graph import EngineGraph
 
-    graph = EngineGraph(deploy(network, height, width), manifest.mean, manifest.std).eval()
+    graph = EngineGraph(
+        deploy(network, height, width), manifest.mean, manifest.std, manifest.temperature
+    ).eval()
     arguments: dict[str, Any] = {"opset_version": OPSET, "do_constant_folding": True}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         # The graph has no control flow: tracing is exact, ten times as fast and needs no onnxscript.

@@ -17,13 +17,21 @@ class EngineGraph(nn.Module):
     Args:
         network: the deployed one.
         mean, std: normalisation of images in [0, 1], by channel (R, G, B).
+        temperature: what logits are divided by for the confidence; it changes no label.
     """
 
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(self, network: DeployedNetwork, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(
+        self,
+        network: DeployedNetwork,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        temperature: float = 1.0,
+    ) -> None:
         super().__init__()
+        self.sharpness = 1 / temperature
         self.network = network
         centre, spread = (torch.tensor(v, dtype=torch.float32).view(1, 3, 1, 1) for v in (mean, std))
         self.register_buffer("scale", 1 / (255 * spread))
@@ -52,11 +60,13 @@ class EngineGraph(nn.Module):
         phases = self.network.body.phases
         return coarse.reshape(n * phases, channels // phases, height, width)
 
-    @staticmethod
-    def confidence(logits: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
+    def confidence(self, logits: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
         """Logits (M, classes, h, w) and their maximum (M, h, w) to the top class's probability x 255."""
         # The top class's softmax: exp(top - top) / sum(exp(logits - top)).
-        probability = 1 / torch.exp(logits - top.unsqueeze(1)).sum(1)
+        below_top = logits - top.unsqueeze(1)
+        if self.sharpness != 1:
+            below_top = below_top * self.sharpness
+        probability = 1 / torch.exp(below_top).sum(1)
         return torch.round(probability * 255)
 
     def image(self, values: torch.Tensor) -> torch.Tensor:

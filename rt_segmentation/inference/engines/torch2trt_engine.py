@@ -143,7 +143,9 @@ class Torch2TRTEngine(PyTorchEngine):
     def compile(self, source: DeployedNetwork, shape: Shape) -> Runner:
         """See `CompiledEngine.compile`."""
         manifest = self._manifest
-        graph = TorchGraph(source, manifest.mean, manifest.std, torch.float32, torch.contiguous_format)
+        graph = TorchGraph(
+            source, manifest.mean, manifest.std, torch.float32, torch.contiguous_format, manifest.temperature
+        )
         # What runs on a DLA cannot be recorded.
         recorded = self._dla_core is None
         return CudaRunner(graph.eval().cuda(), (*shape[:3], 3), shape.confidence, recorded)
@@ -222,7 +224,13 @@ class Torch2TRTEngine(PyTorchEngine):
                 f" {_model_argument(self._manifest)} --engine torch2trt --precision int8 --width {width}"
                 f" --height {height} --batch {batch} --calibrate-images FOLDER`"
             )
-        graph = TorchGraph(network, self._manifest.mean, self._manifest.std, torch.float32)
+        graph = TorchGraph(
+            network,
+            self._manifest.mean,
+            self._manifest.std,
+            torch.float32,
+            temperature=self._manifest.temperature,
+        )
         return CalibrationBatches(frames, lambda images: network.pad(graph.normalise(images)), batch)
 
 

@@ -50,7 +50,13 @@ class TorchEngine(PyTorchEngine):
 
     def compile(self, source: DeployedNetwork, shape: Shape) -> Runner:
         """See `CompiledEngine.compile`."""
-        graph = TorchGraph(source, self._manifest.mean, self._manifest.std, DTYPES[self.precision]).eval()
+        graph = TorchGraph(
+            source,
+            self._manifest.mean,
+            self._manifest.std,
+            DTYPES[self.precision],
+            temperature=self._manifest.temperature,
+        ).eval()
         if not torch.cuda.is_available():
             return cpu_runner(graph, shape.confidence)
         return CudaRunner(graph.cuda(), (*shape[:3], 3), shape.confidence)

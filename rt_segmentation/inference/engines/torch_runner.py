@@ -26,6 +26,7 @@ class TorchGraph(EngineGraph):
         mean, std: normalisation of images in [0, 1], by channel (R, G, B).
         dtype: what the network takes.
         memory_format: what the network takes.
+        temperature: as in `EngineGraph`.
     """
 
     def __init__(
@@ -35,8 +36,9 @@ class TorchGraph(EngineGraph):
         std: tuple[float, ...],
         dtype: torch.dtype,
         memory_format: torch.memory_format = torch.channels_last,
+        temperature: float = 1.0,
     ) -> None:
-        super().__init__(network, mean, std)
+        super().__init__(network, mean, std, temperature)
         self._dtype = dtype
         self._memory_format = memory_format
 

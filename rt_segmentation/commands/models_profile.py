@@ -1,0 +1,99 @@
+"""`rt_seg models profile`: what a model's answers usually look like, and a temperature for its confidence."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rt_segmentation.commands.options import add_data, add_engine, parse_options, say
+from rt_segmentation.commands.progress import progress
+
+if TYPE_CHECKING:
+    from rt_segmentation.data.dataset import SegmentationDataset
+    from rt_segmentation.models import ModelManifest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("name", metavar="MODEL", help="a model, or the path of a manifest")
+    add_data(parser)
+    parser.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="frames without labels, instead of a data set"
+    )
+    add_engine(parser)
+    parser.add_argument(
+        "--write", action="store_true", help="put profile and temperature into the model's manifest"
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Measure, print, and write if that is asked for.
+
+    Raises:
+        ModelError, EngineError: the model cannot be run, or its manifest cannot be written.
+        DatasetError, SourceError: the data are not as they should be.
+        EvaluationError: they have other classes than the model, or fewer than two frames.
+    """
+    from rt_segmentation.data.sources import FolderSource
+    from rt_segmentation.evaluation.profiling import profile_of, read_answers
+    from rt_segmentation.inference.segmenter import Segmenter
+    from rt_segmentation.models import find_model, write_manifest
+
+    manifest = find_model(arguments.name)
+    lines: list[str] = []
+    if arguments.images is not None:
+        source = FolderSource(arguments.images)
+        images, count = (image.rgb for image in source), len(source.names)
+        data = arguments.images.resolve().name
+    else:
+        dataset = _open(arguments, manifest)
+        if getattr(dataset, "has_labels", True):
+            manifest = _calibrated(manifest, dataset, lines)
+        images, count = (dataset[i].image for i in range(len(dataset))), len(dataset)
+        data = " ".join(filter(None, (arguments.dataset, arguments.split)))
+    segmenter = Segmenter.build(manifest, arguments.engine, arguments.precision)
+    profile = profile_of(list(progress(read_answers(segmenter, images), count)), data)
+    engine = segmenter.config.engine
+    print(f"{manifest.name} on {data}, {profile.frames} frames, engine {engine.name} {engine.precision}")
+    for name, share, deviation in zip(manifest.labels().names, profile.shares, profile.shares_std):
+        print(f"  {name:20} {share:7.2%} of the pixels, standard deviation {deviation:.2%}")
+    print(f"  {'confidence':20} {profile.confidence:7.2%} in the mean, standard deviation", end=" ")
+    print(f"{profile.confidence_std:.2%}")
+    print(f"  {'changed pixels':20} {profile.changed:7.2%} from frame to frame at most (99 of 100)")
+    print("\n".join(lines), end="\n" if lines else "")
+    if arguments.write:
+        write_manifest(replace(manifest, profile=profile))
+        say(f"written into {manifest.path}")
+
+
+def _open(arguments: argparse.Namespace, manifest: ModelManifest) -> SegmentationDataset:
+    from rt_segmentation.data.registry import open_dataset, options_for
+    from rt_segmentation.evaluation.dataset import check_labels
+
+    labels = manifest.labels()
+    options: dict[str, Any] = {
+        **options_for(arguments.dataset, labels),
+        **parse_options(arguments.option),
+    }
+    dataset = open_dataset(arguments.dataset, arguments.data_root, arguments.split, options)
+    check_labels(labels, dataset.label_set)
+    return dataset
+
+
+def _calibrated(manifest: ModelManifest, dataset: SegmentationDataset, lines: list[str]) -> ModelManifest:
+    """The model with a temperature fitted on the data; says what that gives."""
+    from rt_segmentation.evaluation.profiling import CALIBRATION_FRAMES, Calibrator
+    from rt_segmentation.files import spread
+
+    calibrator = Calibrator(manifest, dataset)
+    chosen = spread(range(len(dataset)), CALIBRATION_FRAMES)
+    for index in progress(chosen, len(chosen)):
+        calibrator.add(dataset[index])
+    found = calibrator.fit()
+    lines += [
+        f"temperature {found.temperature:.4f}: expected calibration error {found.error_after:.4f},"
+        f" without it {found.error_before:.4f}"
+    ]
+    return replace(manifest, temperature=found.temperature)
