@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from rt_segmentation.imaging.placement import place
 from rt_segmentation.inference.segmenter import Segmentation
 from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.ros.outputs import Outputs
-from rt_segmentation.ros.topics import LATCHED
+from rt_segmentation.ros.topics import LABEL_INFO, LATCHED
 
 CAMVID, CITYSCAPES = load_label_set("camvid11"), load_label_set("cityscapes19")
 LABELS = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64) % 11
@@ -41,6 +42,9 @@ def test_a_frame_is_painted_by_what_segmented_it_and_label_info_follows(
     context: Context, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rt_segmentation.ros.outputs.label_info_message", names)
+    monkeypatch.setattr(
+        "rt_segmentation.ros.outputs.LABEL_INFO", replace(LABEL_INFO, type="std_msgs/msg/String")
+    )
     node = Node("segmentation_node", context=context)
     outputs = Outputs(node, CAMVID)
     colors = observer.subscribe(Image, "/segmentation_node/color", RELIABLE)
