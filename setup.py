@@ -68,6 +68,7 @@ setup(
                 "ros-rclpy[fastrtps]",
                 "ros-sensor-msgs",
                 "ros-std-msgs",
+                "ros-std-srvs",
             )
         ],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.30", "ruff>=0.9"],

@@ -31,6 +31,13 @@ ARGUMENTS = (
     ("engine", NOT_GIVEN, f"Engine that executes the model. {KEPT}", ("auto", *ENGINES)),
     ("precision", NOT_GIVEN, f"Precision of the engine's arithmetic. {KEPT}", CHOICES["precision"]),
     ("image", "image", "Image topic of the camera; camera_info is expected in the same namespace.", None),
+    (
+        "cameras",
+        NOT_GIVEN,
+        "Names of several cameras, as [front,rear]: images on front/image and rear/image, labels on"
+        f" segmentation_node/front/label and so on, with one network. {KEPT}",
+        None,
+    ),
     ("image_transport", NOT_GIVEN, f"Transport of the camera's images. {KEPT}", CHOICES["image_transport"]),
     (
         "camera",
@@ -74,6 +81,8 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         for name in ("model", "engine", "precision", "image_transport")
         if given[name] != NOT_GIVEN
     }
+    if given["cameras"] != NOT_GIVEN:
+        overrides["cameras"] = camera_names(given["cameras"])
     if given["use_sim_time"] != NOT_GIVEN:
         overrides["use_sim_time"] = given["use_sim_time"] == "true"
     files = [os.path.join(SHARE, "config", "seg.yaml")]
@@ -130,6 +139,14 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if given["rviz"] == "true":
         nodes.append(rviz(image, given["namespace"]))
     return nodes
+
+
+def camera_names(text: str) -> list[str]:
+    """The names in a list such as [front,rear]."""
+    inside = text.strip().removeprefix("[").removesuffix("]")
+    names = [name.strip(" '\"") for name in inside.split(",")]
+    # ROS has no type for an empty list: this is the list of no names.
+    return [name for name in names if name] or [""]
 
 
 def refuse_unknown(arguments: Iterable[str]) -> None:

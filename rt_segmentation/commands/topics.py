@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("format", choices=("markdown", "sros2"), help="tables, or a security policy")
+    parser.add_argument(
+        "--cameras",
+        nargs="+",
+        metavar="NAME",
+        default=[""],
+        help="names of several cameras, as in the parameter of the same name",
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Print one of the two."""
     from rt_segmentation.ros.security_policy import policy
 
-    print(policy() if arguments.format == "sros2" else documentation(), end="")
+    cameras = arguments.cameras
+    print(policy(cameras) if arguments.format == "sros2" else documentation(cameras), end="")
 
 
-def documentation() -> str:
+def documentation(cameras: Sequence[str] = ("",)) -> str:
     """The content of `docs/topics.md`."""
-    from rt_segmentation.ros.topics import TOPICS, to_markdown
+    from rt_segmentation.ros.topics import to_markdown, topics_of
 
     parts = [
         "# Topics\n\nMade by `rt_seg topics markdown`. A name with `~` is under the node's"
-        " (`/segmentation_node/label`); all can be remapped.\n"
+        " (`/segmentation_node/label`); all can be remapped.\n\nWith the parameter `cameras: [front, rear]`"
+        " each camera has its own: `front/image` for `image`, `~/front/label` for `~/label`, and so on."
+        " `rt_seg topics markdown --cameras front rear` lists them.\n"
     ]
-    parts += [f"## {node}\n\n{to_markdown(topics)}" for node, topics in TOPICS.items()]
+    parts += [f"## {node}\n\n{to_markdown(topics)}" for node, topics in topics_of(cameras).items()]
     return "\n".join(parts)

@@ -140,12 +140,13 @@ class SegmenterConfig:
         """
         return self.placement(frame).network
 
-    def prepare(self, camera: tuple[int, int] | None = None) -> None:
+    def prepare(self, camera: tuple[int, int] | None = None, confidence: bool = False) -> None:
         """Have the engine ready for the first frame: built, judged, and run once.
 
         Args:
             camera: (width, height) of the camera's images [px]; without it nothing happens unless
                 `input_size` has a width, as the network's size depends on it.
+            confidence: whether it will be asked for.
 
         Raises:
             ImageError: `roi` is not within such an image.
@@ -159,9 +160,9 @@ class SegmenterConfig:
         else:
             return
         if self.sizes is not None:
-            self.sizes.prepare((width, height))
+            self.sizes.prepare((width, height), confidence)
         else:
-            self.engine.prepare(1, height, width)
+            self.engine.prepare(1, height, width, confidence)
 
     def placement(self, frame: Frame, network: tuple[int, int] | None = None) -> Placement:
         """Where the frame's pixels go and where the mask's come from; made once for all frames of a size.

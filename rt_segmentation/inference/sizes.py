@@ -98,18 +98,18 @@ class Sizes:
         """Whether a thread is building still."""
         return self._thread is not None and self._thread.is_alive()
 
-    def prepare(self, size: Size) -> None:
+    def prepare(self, size: Size, confidence: bool = False) -> None:
         """Build the engine for a size now, in this thread.
 
         Raises:
             EngineError: it cannot run the model at this size.
         """
-        wanted = Seen(size, False)
+        wanted = Seen(size, confidence)
         with self._changed:
             self._building = wanted
         try:
             with self._around():
-                self._engine.prepare(1, size[1], size[0])
+                self._engine.prepare(1, size[1], size[0], confidence)
         except BaseException as error:
             self._finish(wanted, str(error))
             raise
@@ -211,7 +211,7 @@ class Sizes:
         for width, height in released:
             logger.info("the engine for %dx%d is let go: %d other sizes came since", width, height, KEPT)
             self._engine.release(height, width)
-        _give_memory_back()
+        give_memory_back()
 
     def _let_go_all(self) -> None:
         for width, height in self._ready:
@@ -232,7 +232,7 @@ def _squeeze(size: Size, into: Size) -> float:
     return max(ratio, 1 / ratio)
 
 
-def _give_memory_back() -> None:
+def give_memory_back() -> None:
     """What a build used, to the system: the C library keeps it, above all with the launch file's settings."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):

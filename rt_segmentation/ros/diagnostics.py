@@ -47,10 +47,18 @@ def stamp_problem(stamp_ns: int, now_ns: int, sim_time: bool) -> str:
     return f"the latency is unknown: the camera's stamps are {behind} {clock}; both must be of one clock"
 
 
+# As always where frames come faster than masks, and as the parameter `max_rate_hz` wants it.
+EXPECTED_DROPS = ("replaced", "throttled")
+
+
 def drop_ratio(now: Snapshot, before: Snapshot) -> float:
-    """Share of the frames since `before` that were dropped or lost; 0 without frames."""
-    sent = now.received + now.lost - before.received - before.lost
-    dropped = sum(now.dropped.values()) + now.lost - sum(before.dropped.values()) - before.lost
+    """Share of the frames since `before` that were dropped or lost; 0 without frames.
+
+    Those that `max_rate_hz` leaves out are none.
+    """
+    throttled = now.dropped.get("throttled", 0) - before.dropped.get("throttled", 0)
+    sent = now.received + now.lost - before.received - before.lost - throttled
+    dropped = sum(now.dropped.values()) + now.lost - sum(before.dropped.values()) - before.lost - throttled
     return dropped / sent if sent > 0 else 0.0
 
 
@@ -97,7 +105,7 @@ def problems(now: Snapshot, before: Snapshot, images: Subscribed, limits: Limits
         found.append(f"{ratio:.0%} of the images were dropped, above {limits.max_drop_ratio:.0%}")
     for reason, count in now.dropped.items():
         new = count - before.dropped.get(reason, 0)
-        if new and reason != "replaced":
+        if new and reason not in EXPECTED_DROPS:
             found.append(f"{new} images dropped: {reason}")
     return found
 
@@ -116,32 +124,23 @@ def engine_problem(error: EngineError, engine: str, precision: str) -> str:
 
 
 def status_message(
-    name: str, hardware_id: str, now: Snapshot, facts: dict[str, str], trouble: list[str]
+    name: str, hardware_id: str, now: Snapshot | None, facts: dict[str, str], trouble: list[str]
 ) -> DiagnosticStatus:
     """A status: WARN with the trouble in its message, else OK.
 
     Args:
         name: "node: part", as diagnostic_aggregator expects.
         hardware_id: the device that runs the network.
-        now: all its numbers become values.
+        now: all its numbers become values; None for what is of no single stream.
         facts: further values, such as the engine in use; a `state` other than 'active' is the message.
         trouble: sentences of `problems`.
     """
-    state = facts.get("state", "active")
-    doing = f"segmenting at {now.output_hz:.1f} Hz" if state == "active" else state
+    doing = facts.get("state", "active")
     values = dict(facts)
-    values["frames received"] = str(now.received)
-    values["masks published"] = str(now.published)
-    values["messages lost by the middleware"] = str(now.lost)
-    values["frames dropped"] = str(sum(now.dropped.values()))
-    for reason, count in sorted(now.dropped.items()):
-        values[f"frames dropped: {reason}"] = str(count)
-    values["input rate [Hz]"] = f"{now.input_hz:.2f}"
-    values["output rate [Hz]"] = f"{now.output_hz:.2f}"
-    for stage, times in now.stages.items():
-        values[f"{stage} p50 [ms]"] = f"{times.p50_ms:.2f}"
-        values[f"{stage} p95 [ms]"] = f"{times.p95_ms:.2f}"
-        values[f"{stage} max [ms]"] = f"{times.max_ms:.2f}"
+    if now is not None:
+        if doing == "active":
+            doing = f"segmenting at {now.output_hz:.1f} Hz"
+        values.update(_numbers(now))
     return DiagnosticStatus(
         level=DiagnosticStatus.WARN if trouble else DiagnosticStatus.OK,
         name=name,
@@ -154,3 +153,20 @@ def status_message(
 def array_message(header: Header, *statuses: DiagnosticStatus) -> DiagnosticArray:
     """The statuses as they go to /diagnostics."""
     return DiagnosticArray(header=header, status=list(statuses))
+
+
+def _numbers(now: Snapshot) -> dict[str, str]:
+    values = {}
+    values["frames received"] = str(now.received)
+    values["masks published"] = str(now.published)
+    values["messages lost by the middleware"] = str(now.lost)
+    values["frames dropped"] = str(sum(now.dropped.values()))
+    for reason, count in sorted(now.dropped.items()):
+        values[f"frames dropped: {reason}"] = str(count)
+    values["input rate [Hz]"] = f"{now.input_hz:.2f}"
+    values["output rate [Hz]"] = f"{now.output_hz:.2f}"
+    for stage, times in now.stages.items():
+        values[f"{stage} p50 [ms]"] = f"{times.p50_ms:.2f}"
+        values[f"{stage} p95 [ms]"] = f"{times.p95_ms:.2f}"
+        values[f"{stage} max [ms]"] = f"{times.max_ms:.2f}"
+    return values

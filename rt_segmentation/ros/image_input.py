@@ -33,12 +33,18 @@ class ImageInput:
         on_image: called with each message.
         on_lost: called with the number of messages that the camera sent and that never came: gaps in the
             middleware's sequence numbers, or, before the first number and on Humble, its own count.
+        name: of the topic, before a remap.
     """
 
     def __init__(
-        self, node: Node, on_image: Callable[[ImageMessage], None], on_lost: Callable[[int], None]
+        self,
+        node: Node,
+        on_image: Callable[[ImageMessage], None],
+        on_lost: Callable[[int], None],
+        name: str = "image",
     ) -> None:
         self._node, self._on_image, self._on_lost = node, on_image, on_lost
+        self._name = name
         self._subscription: Any = None
         self._message_type: type[ImageMessage] = Image
         self._state: tuple[str, ReliabilityPolicy, DurabilityPolicy] | None = None
@@ -72,7 +78,7 @@ class ImageInput:
             self.close()
             return
         # The compressed name is made from the resolved one, so that one remap moves both.
-        topic = self._node.resolve_topic_name("image")
+        topic = self._node.resolve_topic_name(self._name)
         if transport == "compressed":
             topic += "/compressed"
         state = (topic, *self._qos(topic))
@@ -130,10 +136,12 @@ class InfoInput:
     Args:
         node: the subscription's owner.
         on_info: called with each message.
+        name: of the topic, before a remap.
     """
 
-    def __init__(self, node: Node, on_info: Callable[[CameraInfo], None]) -> None:
+    def __init__(self, node: Node, on_info: Callable[[CameraInfo], None], name: str = "camera_info") -> None:
         self._node, self._on_info = node, on_info
+        self._name = name
         self._subscription: Any = None
         self._qos = FIRST_QOS
         self._subscribed_at = 0.0
@@ -152,7 +160,7 @@ class InfoInput:
         self.close()
         self._qos = qos
         profile = QoSProfile(depth=INPUT_DEPTH, reliability=qos[0], durability=qos[1])
-        self._subscription = self._node.create_subscription(CameraInfo, "camera_info", self._on_info, profile)
+        self._subscription = self._node.create_subscription(CameraInfo, self._name, self._on_info, profile)
 
     def take(self) -> None:
         """Hand over what has come, inside a callback that keeps the executor from doing so."""
@@ -167,7 +175,7 @@ class InfoInput:
     @property
     def topic(self) -> str:
         """Its full name."""
-        return self._node.resolve_topic_name("camera_info")
+        return self._node.resolve_topic_name(self._name)
 
     @property
     def subscribed_s(self) -> float:

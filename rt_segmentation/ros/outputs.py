@@ -40,22 +40,23 @@ class Outputs:
     Args:
         node: the publishers' owner.
         labels: names and colours of the classes, for subscribers of `label_info` before the first frame.
+        camera: stands in the topics' names before their own; empty for the only one.
 
     Attributes:
         stamp_problem: why the last frame's stamp told no latency, in a sentence; empty where it did.
         health: of the camera's images and of their masks.
     """
 
-    def __init__(self, node: Node, labels: LabelSet) -> None:
+    def __init__(self, node: Node, labels: LabelSet, camera: str = "") -> None:
         self.stamp_problem = ""
         self.health = Health()
-        self._node = node
+        self._node, self._camera = node, camera
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
         self._latest_info: CameraInfo | None = None
-        self._publishers = {topic.key: publisher(node, topic) for topic in FRAME_OUTPUTS}
+        self._publishers = {topic.key: publisher(node, topic.of(camera)) for topic in FRAME_OUTPUTS}
         self._images = {t.key: ReusedImage(t.encoding) for t in FRAME_OUTPUTS if t.type == IMAGE}
         self._label_info: Any = None
-        self._legend = publisher(node, LEGEND)
+        self._legend = publisher(node, LEGEND.of(camera))
         self._use(labels)
 
     def listened(self, *names: str) -> bool:
@@ -150,7 +151,7 @@ class Outputs:
         if info is None:
             return
         if self._label_info is None:
-            self._label_info = publisher(self._node, LABEL_INFO)
+            self._label_info = publisher(self._node, LABEL_INFO.of(self._camera))
         self._label_info.publish(info)
 
     def _picture(self, name: str, header: Header, rgb: np.ndarray, jpeg_quality: int) -> None:

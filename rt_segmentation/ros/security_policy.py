@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from rt_segmentation.ros.topics import TOPICS, Topic
+from rt_segmentation.ros.topics import Topic, topics_of
 
 ENCLAVE = "/rt_segmentation"
 # What rclpy gives every node; services that a distribution lacks do no harm.
@@ -25,18 +26,22 @@ _LIFECYCLE_SERVICES = (
     "~/get_transition_graph",
 )
 _LIFECYCLE_NODES = ("segmentation_node",)
+_OWN_SERVICES = {"segmentation_node": ("~/enable", "~/reload")}
 _COMMON_OUTPUTS = ("/parameter_events", "/rosout")
 _COMMON_INPUTS = ("/clock", "/parameter_events")
 
 
-def policy() -> str:
+def policy(cameras: Sequence[str] = ("",)) -> str:
     """The content of `config/sros2/rt_segmentation.policy.xml`: SROS2's policy, version 0.2.0.
 
     An enclave a node, named as the node is, in namespace ``/``. Names are those before a remap.
+
+    Args:
+        cameras: the segmentation node's, if it has several.
     """
     root = ElementTree.Element("policy", version="0.2.0")
     enclaves = ElementTree.SubElement(root, "enclaves")
-    for node, topics in TOPICS.items():
+    for node, topics in topics_of(cameras).items():
         enclave = ElementTree.SubElement(enclaves, "enclave", path=f"{ENCLAVE}/{node}")
         profiles = ElementTree.SubElement(enclave, "profiles")
         profile = ElementTree.SubElement(profiles, "profile", ns="/", node=node)
@@ -45,6 +50,7 @@ def policy() -> str:
         _rules(profile, "publish", "topic", _names(topics, False) + outputs)
         _rules(profile, "subscribe", "topic", _names(topics, True) + _COMMON_INPUTS)
         services = _PARAMETER_SERVICES + (_LIFECYCLE_SERVICES if lifecycle else ())
+        services += _OWN_SERVICES.get(node, ())
         _rules(profile, "reply", "service", services)
     ElementTree.indent(root)
     head = (

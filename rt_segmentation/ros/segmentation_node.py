@@ -10,40 +10,34 @@ if __name__ == "__main__":
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter as RosParameter
-from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
+from std_srvs.srv import SetBool, Trigger
 
 from rt_segmentation.groups import Grouping, GroupsError, grouping
-from rt_segmentation.inference.engines import EngineError, build_engine, describe
-from rt_segmentation.inference.parity import Gate, ParityError
-from rt_segmentation.inference.segmenter import Current, Segmenter, SegmenterConfig
-from rt_segmentation.inference.sizes import Sizes
+from rt_segmentation.inference.engines import EngineError
+from rt_segmentation.inference.parity import ParityError
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import ModelError, ModelManifest, find_model
-from rt_segmentation.ros.camera_size import RememberedSize, Size, size_by_info
-from rt_segmentation.ros.diagnostics import Limits, array_message, engine_problem, problems, status_message
-from rt_segmentation.ros.image_input import ImageInput, ImageMessage, InfoInput
+from rt_segmentation.ros.camera import Camera
+from rt_segmentation.ros.diagnostics import Limits, array_message, engine_problem, status_message
 from rt_segmentation.ros.logging_bridge import log_through
-from rt_segmentation.ros.outputs import Outputs
 from rt_segmentation.ros.parameters import declare, refuse_unknown
 from rt_segmentation.ros.process import Interrupted, Process, run_node
-from rt_segmentation.ros.segmentation_parameters import PARAMETERS, geometry
+from rt_segmentation.ros.running_model import RunningModel
+from rt_segmentation.ros.segmentation_parameters import PARAMETERS
 from rt_segmentation.ros.services import answer_always
 from rt_segmentation.ros.tables import NAMES
-from rt_segmentation.ros.topics import DIAGNOSTICS, publisher
+from rt_segmentation.ros.topics import DIAGNOSTICS, LABEL, publisher
 from rt_segmentation.ros.trouble_log import TroubleLog
 from rt_segmentation.ros.usage import answered
 from rt_segmentation.ros.worker import Worker
-from rt_segmentation.runtime.statistics import StreamStatistics
 from rt_segmentation.text import printable
 
 NODE_NAME = "segmentation_node"
@@ -54,10 +48,10 @@ STOP_TIMEOUT_S = 1.2
 
 
 class SegmentationNode(LifecycleNode):
-    """Segments one camera's images.
+    """Segments the images of a camera, or of several in turn.
 
     Configuring loads the model and makes the topics; activating starts the worker, and from then on the node
-    subscribes to the camera whenever somebody listens to one of its outputs. It goes through both by itself,
+    subscribes to a camera whenever somebody listens to one of its outputs. It goes through both by itself,
     as soon as an executor spins it, unless the parameter `autostart` is false.
 
     Args:
@@ -68,7 +62,7 @@ class SegmentationNode(LifecycleNode):
     Attributes:
         finished: whether it was shut down.
         failed: whether it could not start by itself; the log says why.
-        statistics: what became of the camera's images.
+        cameras: with what became of their images.
 
     Raises:
         ParameterError: a parameter is unknown or has a bad value.
@@ -84,17 +78,15 @@ class SegmentationNode(LifecycleNode):
         self._closed = False
         self._starting = False
         self._failure = ""
-        self._current: Current | None = None
-        self._outputs: Outputs | None = None
-        self._sizes: list[Sizes] = []
         self._worker: Worker | None = None
-        self.statistics = StreamStatistics()
-        self._reported = self.statistics.snapshot()
+        names = [name for name in self._value("cameras") if name]
+        self.cameras = tuple(
+            Camera(self, name, partial(self._value, "max_rate_hz")) for name in names or [""]
+        )
+        self._model = RunningModel(
+            self._value, self._set_back, self.cameras, self._process, self.get_logger()
+        )
         self._reported_at = time.monotonic()
-        self._camera_size: Size | None = None
-        self._remembered: RememberedSize | None = None
-        self._input = ImageInput(self, self._receive, self.statistics.messages_lost)
-        self._info_input = InfoInput(self, self._remember)
         self._troubles = TroubleLog(self.get_logger())
         self._diagnostics = publisher(self, DIAGNOSTICS)
         self.add_on_set_parameters_callback(self._follow_parameters)
@@ -102,6 +94,8 @@ class SegmentationNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(WATCH_INTERVAL_S, self._watch, clock=steady)
         self.create_timer(DIAGNOSTICS_INTERVAL_S, self._report, clock=steady)
+        self.create_service(SetBool, "~/enable", self._enable)
+        self.create_service(Trigger, "~/reload", self._reload)
         answer_always(self)
         if self._value("autostart"):
             self._autostart = self.create_timer(0.0, self._start_by_itself, clock=steady)
@@ -124,8 +118,7 @@ class SegmentationNode(LifecycleNode):
         if self._closed:
             return not self._is_busy()
         self._closed = True
-        self._input.close()
-        self._let_waiting_frames_go()
+        self._receive_nothing()
         if self._worker is not None:
             self._worker.stop(STOP_TIMEOUT_S)
         return not self._is_busy()
@@ -133,15 +126,14 @@ class SegmentationNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, make the topics, and have the engine ready for the camera's images."""
         try:
-            manifest, labels, groups = self._process.run_interruptibly(self._find_model)
-            # First, so that subscribers find them while the engine is built.
-            self._outputs = Outputs(self, labels if groups is None else groups.label_set)
-            self._remembered = RememberedSize(
-                self.get_fully_qualified_name(), self.resolve_topic_name("image")
+            manifest, labels, groups = self._process.run_interruptibly(
+                partial(_find_model, self._value("model"), self._value("groups"))
             )
-            self._camera_size = self._remembered.size
+            # First, so that subscribers find them while the engine is built.
+            for camera in self.cameras:
+                camera.configure(labels if groups is None else groups.label_set)
             config = self._process.run_interruptibly(
-                partial(self._make_config, manifest, labels, groups), self._while_building
+                partial(self._model.first, manifest, labels), self._while_building
             )
         except EngineError as error:
             return self._refuse(engine_problem(error, self._value("engine"), self._value("precision")))
@@ -152,7 +144,7 @@ class SegmentationNode(LifecycleNode):
         # An engine can fail in ways of its own, and rclpy swallows what a transition raises.
         except Exception as error:
             return self._refuse(f"the model could not be set up: {type(error).__name__}: {error}")
-        self._current = Current(config)
+        self._model.start(config)
         self.get_logger().info(
             f"model {manifest.name} ({manifest.architecture}, {len(labels.classes)} classes) on engine"
             f" {config.engine.name}, {config.engine.precision}, {config.engine.device}"
@@ -161,19 +153,14 @@ class SegmentationNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker; the next look at the graph subscribes to the camera."""
-        assert self._current is not None and self._outputs is not None
-        if self._current.config.sizes is not None:
-            self._current.config.sizes.open()
-        self._worker = Worker(
-            [Segmenter(self._current) for _ in range(self._value("parallel_frames"))],
-            self._outputs,
-            self.statistics,
-            self.get_logger(),
-            self._value,
-        )
+        self._model.open()
+        self._worker = Worker(self._model.segmenters(), self.get_logger(), self._value)
+        for camera in self.cameras:
+            camera.hand_over = self._worker.hand_over
         self._watch()
-        image = self.resolve_topic_name("image")
-        self.get_logger().info(f"active: {image} to {self.resolve_topic_name('~/label')} and its siblings")
+        for camera in self.cameras:
+            label = self.resolve_topic_name(LABEL.of(camera.name).name)
+            self.get_logger().info(f"active: {camera.topic} to {label} and its siblings")
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -210,56 +197,12 @@ class SegmentationNode(LifecycleNode):
                 break
         self._starting = False
 
-    def _find_model(self) -> tuple[ModelManifest, LabelSet, Grouping | None]:
-        manifest = find_model(self._value("model"))
-        labels = manifest.labels()
-        return manifest, labels, grouping(self._value("groups"), labels)
-
-    def _make_config(
-        self, manifest: ModelManifest, labels: LabelSet, groups: Grouping | None
-    ) -> SegmenterConfig:
-        """As the parameters say, ready for frames: its engine is built, which may take minutes once."""
-        frames = self._value("parity.frames")
-        gate = Gate(
-            self._value("parity.fp32"),
-            self._value("parity.half"),
-            self._value("parity.int8"),
-            Path(frames).expanduser() if frames else None,
-        )
-        engine = build_engine(
-            manifest, self._value("engine"), self._value("precision"), gate, self._value("parallel_frames")
-        )
-        # Those that are still busy are remembered, as threads at work decide how the process ends.
-        self._sizes = [sizes for sizes in self._sizes if sizes.is_busy]
-        self._sizes.append(Sizes(engine, self._process.long_work))
-        config = SegmenterConfig(
-            manifest,
-            labels,
-            engine,
-            (self._value("input_width"), self._value("input_height")),
-            sizes=self._sizes[-1],
-            groups=groups,
-            **geometry(self._value),
-        )
-        camera = self._camera_size
-        if config.input_size[0]:
-            config.prepare()
-        elif camera is not None:
-            try:
-                config.prepare(camera)
-            # The camera's next images may have another size: they will tell.
-            except Exception as error:
-                self.get_logger().warning(
-                    f"no engine is ready for the camera's images of {camera[0]}x{camera[1]}: {error}"
-                )
-        return config
-
     def _while_building(self) -> None:
         """As the executor would, which a transition that builds an engine keeps from it."""
-        self._info_input.update(self._camera_size is None)
-        self._info_input.take()
+        for camera in self.cameras:
+            camera.ask_size()
         due = time.monotonic() - self._reported_at >= DIAGNOSTICS_INTERVAL_S
-        if due and any(sizes.building for sizes in self._sizes):
+        if due and self._model.building:
             self._report()
 
     def _refuse(self, why: str) -> TransitionCallbackReturn:
@@ -272,97 +215,75 @@ class SegmentationNode(LifecycleNode):
 
     def _follow_parameters(self, changed: list[RosParameter[Any]]) -> SetParametersResult:
         """Before they are set; their values are checked by then."""
-        if self._current is not None:
-            new = {parameter.name: parameter.value for parameter in changed}
-            wanted = geometry(lambda name: new.get(name, self._value(name)))
-            self._current.config = replace(self._current.config, **wanted)
-        return SetParametersResult(successful=True)
+        why = self._model.follow({parameter.name: parameter.value for parameter in changed})
+        return SetParametersResult(successful=not why, reason=why)
+
+    def _set_back(self, values: dict[str, Any]) -> None:
+        self.set_parameters_atomically([RosParameter(name, value=value) for name, value in values.items()])
 
     def _value(self, name: str) -> Any:
         return self.get_parameter(name).value
 
-    def _receive(self, message: ImageMessage) -> None:
-        if self._worker is not None and self._outputs is not None:
-            self._outputs.health.arrived()
-            self._worker.hand_over(message)
+    def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        result = self.set_parameters_atomically([RosParameter("enabled", value=request.data)])
+        response.success, response.message = result.successful, result.reason
+        self._watch()
+        return response
 
-    def _remember(self, info: CameraInfo) -> None:
-        if self._camera_size is None:
-            self._camera_size = size_by_info(info)
-        if self._outputs is not None:
-            self._outputs.remember(info)
+    def _reload(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Load what the parameters say once more, as it is on the disk now."""
+        response.success, response.message = self._model.reload()
+        return response
 
     def _watch(self) -> None:
-        """Follow the graph: listeners come and go, and cameras with their QoS."""
-        wanted = self._worker is not None and self._outputs is not None and self._outputs.listened()
-        self._input.update(wanted, self._value("image_transport"))
-        self._info_input.update(
-            wanted and self._outputs is not None and self._outputs.listened("camera_info")
-        )
+        """Follow the graph: listeners come and go, and cameras with their QoS; and take what was loaded."""
+        if self._model.update() and self._worker is not None:
+            self._worker.resize(self._model.segmenters())
+        for camera in self.cameras:
+            camera.watch(self._wants(camera), self._value("image_transport"))
+
+    def _wants(self, camera: Camera) -> bool:
+        """Whether anybody wants masks of the camera's images."""
+        return self._worker is not None and self._value("enabled") and camera.listened()
 
     def _report(self) -> None:
-        """Publish the diagnostics."""
-        now, before = self.statistics.snapshot(), self._reported
-        self._reported, self._reported_at = now, time.monotonic()
-        facts = {"model": self._value("model"), "state": "unconfigured"}
-        hardware_id = ""
-        trouble: list[str] = []
-        if self._current is not None:
-            config = self._current.config
-            engine = describe(config.engine)
-            hardware_id = engine.device
-            facts.update(
-                model=config.manifest.name,
-                state="inactive",
-                engine=engine.name,
-                precision=engine.precision,
+        """Publish the diagnostics: one status, or with several cameras another one for each."""
+        self._reported_at = time.monotonic()
+        facts, trouble, hardware_id = self._model.state("inactive" if self._worker is None else "active")
+        limits = Limits(
+            *(
+                self._value(f"diagnostics.{name}")
+                for name in ("max_latency_ms", "min_output_hz", "max_drop_ratio", "stale_after_s")
             )
-            trouble += engine.warnings
-        listened = self._worker is not None and self._outputs is not None and self._outputs.listened()
-        if self._worker is not None:
-            if self._worker.camera_size is not None and self._remembered is not None:
-                self._remembered.remember(self._worker.camera_size)
-            facts["state"] = "active"
-            if self._outputs is not None and listened:
-                limits = Limits(
-                    *(
-                        self._value(f"diagnostics.{name}")
-                        for name in ("max_latency_ms", "min_output_hz", "max_drop_ratio", "stale_after_s")
-                    )
-                )
-                trouble += problems(now, before, self._input, limits)
-                if not self._outputs.has_info and self._info_input.subscribed_s > limits.stale_after_s:
-                    trouble.append(
-                        f"~/camera_info is listened to, and nothing has come on {self._info_input.topic}:"
-                        f" {self._info_input.why_silent()}"
-                    )
-                stamp_problem = self._outputs.stamp_problem
-                if stamp_problem:
-                    facts["latency"] = stamp_problem
-                    if limits.max_latency_ms > 0 and now.published > before.published:
-                        trouble.append(stamp_problem)
-                if now.dropped.get("failed", 0) > before.dropped.get("failed", 0):
-                    trouble.append(self._worker.failure)
-            else:
-                facts["state"] = "active, nobody listens"
-        building = [words for sizes in self._sizes if (words := sizes.building)]
-        if building:
-            facts["state"] = building[-1]
-            trouble = [*building, *trouble]
-        name = self.get_fully_qualified_name()
-        statuses = [status_message(f"{name}: segmentation", hardware_id, now, facts, trouble)]
-        if self._outputs is not None:
-            of_health, unhealthy = self._outputs.health.statuses(name, self._value)
-            statuses += of_health
-            trouble = [*trouble, *unhealthy]
-        self._troubles.update(trouble, listened)
+        )
+        name, statuses = self.get_fully_qualified_name(), []
+        alone = len(self.cameras) == 1
+        if not alone:
+            listened = any(self._wants(camera) for camera in self.cameras)
+            self._troubles.update(trouble, listened)
+            statuses.append(status_message(f"{name}: segmentation", hardware_id, None, facts, trouble))
+        for camera in self.cameras:
+            wanted = self._wants(camera)
+            report = camera.report(limits, wanted)
+            state = facts["state"]
+            if state == "active" and not wanted:
+                state += f", {'nobody listens' if self._value('enabled') else 'disabled'}"
+            values = {**(facts if alone else {}), "state": state, **report.facts}
+            sentences = [*(trouble if alone else []), *report.trouble]
+            part = "segmentation" if alone else f"camera {camera.name}"
+            statuses.append(status_message(f"{name}: {part}", hardware_id, report.now, values, sentences))
+            if camera.outputs is not None:
+                whose = name if alone else f"{name}/{camera.name}"
+                of_health, unhealthy = camera.outputs.health.statuses(whose, self._value)
+                statuses += of_health
+                sentences = [*sentences, *unhealthy]
+            camera.troubles.update(sentences, wanted)
         header = Header(stamp=self.get_clock().now().to_msg())
         self._diagnostics.publish(array_message(header, *statuses))
 
     def _stop_working(self) -> None:
         """Wait for the frame at hand, which uses segmenter and outputs; but not if the process is to end."""
-        self._input.close()
-        self._let_waiting_frames_go()
+        self._receive_nothing()
         if self._worker is None:
             return
         if self._worker.stop(None, self._process.interrupted):
@@ -373,17 +294,24 @@ class SegmentationNode(LifecycleNode):
 
     def _is_busy(self) -> bool:
         working = self._worker is not None and self._worker.is_busy
-        return working or any(sizes.is_busy for sizes in self._sizes)
+        return working or self._model.is_busy
 
-    def _let_waiting_frames_go(self) -> None:
-        for sizes in self._sizes:
-            sizes.close()
+    def _receive_nothing(self) -> None:
+        """No more images, nor those that wait for an engine."""
+        for camera in self.cameras:
+            camera.stop()
+        self._model.let_go()
 
     def _release(self) -> None:
-        self._info_input.close()
-        if self._outputs is not None:
-            self._outputs.close()
-        self._outputs = self._current = None
+        self._model.release()
+        for camera in self.cameras:
+            camera.release()
+
+
+def _find_model(name: str, groups: str) -> tuple[ModelManifest, LabelSet, Grouping | None]:
+    manifest = find_model(name)
+    labels = manifest.labels()
+    return manifest, labels, grouping(groups, labels)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -40,6 +41,13 @@ def _roi(value: Sequence[int]) -> str | None:
     return check_roi(value) if any(value) or len(value) != len(WHOLE) else None
 
 
+def _cameras(names: Sequence[str]) -> str | None:
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+            return f"'{name}' is no name: it must begin with a letter, and have letters, digits and _ alone"
+    return None if len(set(names)) == len(names) else "each camera must have a name of its own"
+
+
 def _watchdog(value: float) -> str | None:
     return "it must be 0 for never, or 5 or more" if 0 < value < 5 else None
 
@@ -49,7 +57,6 @@ PARAMETERS = (
         "model",
         "lednet",
         "Model to run: a name that `rt_seg models list` shows, or the path of a manifest (.yaml).",
-        read_only=True,
     ),
     Parameter(
         "groups",
@@ -64,14 +71,12 @@ PARAMETERS = (
         "Engine that executes the model; auto takes the fastest that `rt_seg tune` measured on this machine,"
         " or else the first that works and passes the parity gate.",
         choices=("auto", *ENGINES),
-        read_only=True,
     ),
     Parameter(
         "precision",
         "auto",
         "Precision of the engine's arithmetic; auto takes the fastest measured, or the engine's default.",
         choices=("auto", "fp32", "fp16", "bf16", "int8"),
-        read_only=True,
     ),
     Parameter(
         "parallel_frames",
@@ -80,7 +85,6 @@ PARAMETERS = (
         " masks per second, each of them later (engines openvino and onnxruntime).",
         minimum=1,
         maximum=64,
-        read_only=True,
     ),
     Parameter(
         "input_width",
@@ -89,7 +93,6 @@ PARAMETERS = (
         unit="px",
         minimum=0,
         maximum=7680,
-        read_only=True,
         check=_input_side,
     ),
     Parameter(
@@ -99,7 +102,6 @@ PARAMETERS = (
         unit="px",
         minimum=0,
         maximum=7680,
-        read_only=True,
         check=_input_side,
     ),
     *(
@@ -127,6 +129,28 @@ PARAMETERS = (
         True,
         "Configure and activate the node at the start; false leaves that to a lifecycle manager.",
         read_only=True,
+    ),
+    Parameter(
+        "cameras",
+        [""],
+        "Names of several cameras that one network segments in turn: each has its images on NAME/image and"
+        " its masks on ~/NAME/label and its siblings. Empty: one camera, on image and ~/label.",
+        read_only=True,
+        check=_cameras,
+    ),
+    Parameter(
+        "enabled",
+        True,
+        "Segment the camera's images; false leaves the camera alone and computes nothing, and the model stays"
+        " in memory. The service ~/enable sets it.",
+    ),
+    Parameter(
+        "max_rate_hz",
+        0.0,
+        "Images per second that are segmented at most; those above are dropped and counted as throttled."
+        " 0 is no limit.",
+        unit="Hz",
+        minimum=0.0,
     ),
     Parameter(
         "watchdog_s",

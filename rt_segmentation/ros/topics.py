@@ -6,7 +6,8 @@ rclpy is only touched where a topic is made: the documentation can be made where
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,6 +74,17 @@ class Topic:
         """The name without the node's before it."""
         return self.name.removeprefix("~/")
 
+    def of(self, camera: str) -> Topic:
+        """The same topic of one of several cameras, whose name stands before its own.
+
+        Args:
+            camera: its name; empty for the only one.
+        """
+        if not camera or self.name.startswith("/"):
+            return self
+        name = f"~/{camera}/{self.key}" if self.name.startswith("~/") else f"{camera}/{self.name}"
+        return replace(self, name=name)
+
     def message_type(self) -> Any:
         """The class of its messages.
 
@@ -88,8 +100,9 @@ CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 _AS_CAMERA = f"as the publisher's, depth {INPUT_DEPTH}"
 _LISTENED = "each frame, while somebody subscribes"
 
+LABEL = Topic("~/label", IMAGE, EACH_FRAME, _LISTENED, "A class id a pixel, 255 is unlabelled.", "mono8")
 FRAME_OUTPUTS = (
-    Topic("~/label", IMAGE, EACH_FRAME, _LISTENED, "A class id a pixel, 255 is unlabelled.", "mono8"),
+    LABEL,
     Topic("~/confidence", IMAGE, EACH_FRAME, _LISTENED, "The top class's probability x 255.", "mono8"),
     Topic("~/color", IMAGE, EACH_FRAME, _LISTENED, "The labels in their classes' colours.", "rgb8"),
     Topic("~/overlay", IMAGE, EACH_FRAME, _LISTENED, "The colours over the camera's image.", "rgb8"),
@@ -247,6 +260,17 @@ TOPICS: dict[str, tuple[Topic, ...]] = {
     "semantic_cloud_node": CLOUD,
 }
 """By node."""
+
+
+def topics_of(cameras: Sequence[str]) -> dict[str, tuple[Topic, ...]]:
+    """All topics by node.
+
+    Args:
+        cameras: the segmentation node's; a single empty name where it has one, as in `TOPICS`.
+    """
+    # What is of no camera is there once.
+    several = tuple(dict.fromkeys(topic.of(camera) for camera in cameras for topic in SEGMENTATION))
+    return {**TOPICS, "segmentation_node": several}
 
 
 def publisher(node: Node, topic: Topic) -> Publisher[Any]:

@@ -18,28 +18,29 @@ from rt_segmentation.imaging.levels import EIGHT_BIT_FORMATS, Levels
 from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.inference.segmenter import Segmentation, Segmenter
 from rt_segmentation.inference.sizes import Closed
+from rt_segmentation.ros.camera import Camera
 from rt_segmentation.ros.diagnostics import engine_problem
 from rt_segmentation.ros.image_input import ImageMessage
 from rt_segmentation.ros.messages import to_frame
-from rt_segmentation.ros.outputs import Outputs
 from rt_segmentation.runtime.lanes import OrderedLanes
 from rt_segmentation.runtime.slot import NewestSlot
-from rt_segmentation.runtime.statistics import StreamStatistics
 
 T = TypeVar("T")
 POLL_S = 0.2
 
 
 class _Arrived(NamedTuple):
-    """A message and when it came [s, of perf_counter]."""
+    """A camera's message and when it came [s, of perf_counter]."""
 
+    camera: Camera
     time_s: float
     message: ImageMessage
 
 
 class _Segmented(NamedTuple):
-    """A frame on its way from the engine to its topics."""
+    """A frame on its way from the engine to its camera's topics."""
 
+    camera: Camera
     header: Header
     frame: Frame
     result: Segmentation
@@ -47,50 +48,35 @@ class _Segmented(NamedTuple):
 
 
 class Worker:
-    """Takes the newest camera message, segments it and publishes the results, until it is stopped.
+    """Takes the newest message of each camera in turn, segments and publishes, until it is stopped.
 
     Concurrently the executor receives an image, the engine works at the newest ones before, one for each
     segmenter, and the masks of the one before those are rendered and published, in the order of the images.
 
     Args:
         segmenters: each with a thread of its own.
-        outputs, statistics, logger: what a frame passes through.
+        logger: for frames that fail.
         parameter: gives a parameter's current value by name.
-
-    Attributes:
-        failure: why the last of the frames that failed did, in a sentence.
-        camera_size: (width, height) of the last image whose masks were published [px]; None before the first.
     """
 
     def __init__(
-        self,
-        segmenters: Sequence[Segmenter],
-        outputs: Outputs,
-        statistics: StreamStatistics,
-        logger: RcutilsLogger,
-        parameter: Callable[[str], Any],
+        self, segmenters: Sequence[Segmenter], logger: RcutilsLogger, parameter: Callable[[str], Any]
     ) -> None:
-        self.failure = ""
-        self.camera_size: tuple[int, int] | None = None
-        self._outputs, self._statistics = outputs, statistics
         self._logger, self._parameter = logger, parameter
-        # All lanes have one camera's images.
-        self._levels = Levels()
         self._slot: NewestSlot[_Arrived] = NewestSlot()
         self._abandoned = threading.Event()
-        lanes = OrderedLanes(
-            iter(self._slot), [partial(self._segment, segmenter) for segmenter in segmenters], "segmentation"
-        )
-        self._publishing = threading.Thread(
-            target=self._publish_all, args=(lanes,), name="publishing", daemon=True
-        )
+        self._lanes = OrderedLanes(iter(self._slot), self._works(segmenters), "segmentation")
+        self._publishing = threading.Thread(target=self._publish_all, name="publishing", daemon=True)
         self._publishing.start()
 
-    def hand_over(self, message: ImageMessage) -> None:
-        """Give the worker a message; one that it has not begun is dropped for it."""
-        self._statistics.frame_received()
-        if self._slot.put(_Arrived(time.perf_counter(), message)) is not None:
-            self._statistics.frame_dropped("replaced")
+    def resize(self, segmenters: Sequence[Segmenter]) -> None:
+        """Go on with as many threads as there are segmenters; those that are there keep theirs."""
+        self._lanes.resize(self._works(segmenters))
+
+    def hand_over(self, camera: Camera, message: ImageMessage) -> None:
+        """Give the worker a camera's message, counted before; one that it has not begun is dropped."""
+        if self._slot.put(_Arrived(camera, time.perf_counter(), message), camera) is not None:
+            camera.statistics.frame_dropped("replaced")
 
     def stop(self, timeout_s: float | None, cancelled: Callable[[], bool] = lambda: False) -> bool:
         """Finish the frames at hand and end; may be called again.
@@ -102,8 +88,8 @@ class Worker:
         Returns:
             Whether it has ended; if not, its results may find their topics gone, and that is no error.
         """
-        if self._slot.close() is not None:
-            self._statistics.frame_dropped("deactivated")
+        for left in self._slot.close():
+            left.camera.statistics.frame_dropped("deactivated")
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         while self.is_busy and not cancelled() and (left_s := deadline - time.monotonic()) > 0:
             self._publishing.join(min(left_s, POLL_S))
@@ -116,73 +102,81 @@ class Worker:
         """Whether its threads have not ended."""
         return self._publishing.is_alive()
 
-    def _publish_all(self, lanes: OrderedLanes[_Arrived, _Segmented | None]) -> None:
-        for segmented in lanes:
+    def _works(self, segmenters: Sequence[Segmenter]) -> list[Callable[[_Arrived], _Segmented | None]]:
+        return [partial(self._segment, segmenter) for segmenter in segmenters]
+
+    def _publish_all(self) -> None:
+        for segmented in self._lanes:
             if segmented is not None:
-                self._guarded(self._publish, segmented)
-        lanes.close()
+                self._guarded(segmented.camera, self._publish, segmented)
+        self._lanes.close()
 
     def _segment(self, segmenter: Segmenter, arrived: _Arrived) -> _Segmented | None:
-        return self._guarded(self._infer, segmenter, arrived)
+        return self._guarded(arrived.camera, self._infer, segmenter, arrived)
 
-    def _guarded(self, step: Callable[..., T], *arguments: Any) -> T | None:
-        """Take a step for a frame; one that fails is counted, said, and the next frame has its turn."""
+    def _guarded(self, camera: Camera, step: Callable[..., T], *arguments: Any) -> T | None:
+        """Take a step for a camera's frame; one that fails is counted and said, and the next has its turn."""
         try:
             return step(*arguments)
         except Closed:
-            self._statistics.frame_dropped("deactivated")
+            camera.statistics.frame_dropped("deactivated")
         except ImageError as error:
-            self._statistics.frame_dropped(error.reason)
+            camera.statistics.frame_dropped(error.reason)
             self._logger.error(str(error), throttle_duration_sec=1.0)
         except EngineError as error:
-            self._failed(engine_problem(error, self._parameter("engine"), self._parameter("precision")))
+            self._failed(
+                camera, engine_problem(error, self._parameter("engine"), self._parameter("precision"))
+            )
         # An engine can fail in ways of its own, and the next frame may be fine: the robot needs the node.
         except Exception as error:
-            self._failed(f"{type(error).__name__}: {error}")
+            self._failed(camera, f"{type(error).__name__}: {error}")
         return None
 
-    def _failed(self, why: str) -> None:
-        self.failure = f"a frame could not be segmented: {why}"
-        self._statistics.frame_dropped("failed")
+    def _failed(self, camera: Camera, why: str) -> None:
+        camera.failure = f"a frame could not be segmented: {why}"
+        camera.statistics.frame_dropped("failed")
         if not self._abandoned.is_set():
-            self._logger.error(self.failure, throttle_duration_sec=1.0)
+            self._logger.error(camera.failure, throttle_duration_sec=1.0)
 
     def _infer(self, segmenter: Segmenter, arrived: _Arrived) -> _Segmented:
-        time_s, message = arrived
+        camera, time_s, message = arrived
+        assert camera.outputs is not None
         started = time.perf_counter()
-        frame = self._eight_bit(to_frame(message))
+        frame = self._eight_bit(camera, to_frame(message))
         decoded = time.perf_counter()
-        (result,) = segmenter.infer([frame], self._outputs.listened("confidence"))
+        (result,) = segmenter.infer([frame], camera.outputs.listened("confidence"))
         stages_ms = {
             "waiting": (started - time_s) * 1e3,
             "decoding": (decoded - started) * 1e3,
             "preprocessing": result.preprocess_ms,
             "inference": result.inference_ms,
         }
-        return _Segmented(message.header, frame, result, stages_ms)
+        return _Segmented(camera, message.header, frame, result, stages_ms)
 
-    def _eight_bit(self, frame: Frame) -> Frame:
+    def _eight_bit(self, camera: Camera, frame: Frame) -> Frame:
         if frame.pixel_format not in EIGHT_BIT_FORMATS:
             return frame
-        bits, levels = self._parameter("image_bits"), self._levels
+        bits, levels = self._parameter("image_bits"), camera.levels
         if bits != levels.bits:
             # Two lanes may meet here; what the one forgets that comes first, the next frame says again.
-            levels = self._levels = Levels(bits)
+            levels = camera.levels = Levels(bits)
         return levels(frame)
 
     def _publish(self, segmented: _Segmented) -> None:
+        camera = segmented.camera
+        assert camera.outputs is not None
         started = time.perf_counter()
-        result = self._outputs.resize(segmented.result)
+        result = camera.outputs.resize(segmented.result)
         resized = time.perf_counter()
-        latency_ms = self._outputs.publish(
+        latency_ms = camera.outputs.publish(
             segmented.header,
             segmented.frame,
             result,
             self._parameter("overlay_opacity"),
             self._parameter("jpeg_quality"),
         )
-        self.camera_size = segmented.frame.width, segmented.frame.height
-        self._statistics.frame_published(
+        camera.size = segmented.frame.width, segmented.frame.height
+        camera.statistics.frame_published(
             {
                 **segmented.stages_ms,
                 "postprocessing": (resized - started) * 1e3,

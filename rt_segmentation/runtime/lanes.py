@@ -34,17 +34,32 @@ class OrderedLanes(Generic[T, R]):
     def __init__(self, items: Iterator[T], works: Sequence[Callable[[T], R]], name: str = "lane") -> None:
         self._items = items
         self._closed = threading.Event()
+        self._name = name
         # Whoever holds it takes an item and its place: places are in the order of the items.
         self._taking = threading.Lock()
         # A lane that has ended puts None.
         self._places: SimpleQueue[_Place[R] | None] = SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._run, args=(work,), name=name, daemon=True) for work in works
-        ]
-        # Of the thread that iterates.
-        self._running = len(self._threads)
-        for thread in self._threads:
-            thread.start()
+        # Guards all below: how many lanes there are to be, which were not told to end, and how many have not.
+        self._changing = threading.Lock()
+        self._wanted = 0
+        self._going_on: set[int] = set()
+        self._running = 0
+        self._threads: dict[int, threading.Thread] = {}
+        self.resize(works)
+
+    def resize(self, works: Sequence[Callable[[T], R]]) -> None:
+        """Go on with so many lanes; one too many ends after its next item, the others keep their works."""
+        with self._changing:
+            self._wanted = len(works)
+            for number, work in enumerate(works):
+                if number not in self._going_on:
+                    self._going_on.add(number)
+                    thread = threading.Thread(
+                        target=self._run, args=(number, work), name=self._name, daemon=True
+                    )
+                    self._threads[number] = thread
+                    self._running += 1
+                    thread.start()
 
     def __iter__(self) -> Generator[R, None, None]:
         """Yield the results; only one thread may iterate.
@@ -64,21 +79,29 @@ class OrderedLanes(Generic[T, R]):
         self._closed.set()
         for place in self._order():
             place.taken.set()
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.join()
 
     def _order(self) -> Iterator[_Place[R]]:
         while self._running:
             place = self._places.get()
             if place is None:
-                self._running -= 1
+                with self._changing:
+                    self._running -= 1
                 continue
             # It comes when its result does; an error is a result.
             place.result.exception()
             yield place
 
-    def _run(self, work: Callable[[T], R]) -> None:
-        while not self._closed.is_set():
+    def _ends(self, number: int) -> bool:
+        with self._changing:
+            if not self._closed.is_set() and number < self._wanted:
+                return False
+            self._going_on.remove(number)
+            return True
+
+    def _run(self, number: int, work: Callable[[T], R]) -> None:
+        while not self._ends(number):
             place = _Place[R](Future(), threading.Event())
             try:
                 with self._taking:

@@ -1,9 +1,9 @@
-"""A queue of one: the newest item wins."""
+"""A queue of one for each source: the newest item wins, and sources have their turns."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -12,30 +12,38 @@ T = TypeVar("T")
 class NewestSlot(Generic[T]):
     """Hands items from one thread to another; an item that was not taken in time is replaced.
 
-    Between `put` and `take` no item is ever lost silently: `put` gives back the one it replaces, `close` the
-    one that was left. Iterating over it takes items until it is closed.
+    Between `put` and `take` no item is ever lost silently: `put` gives back the one it replaces, `close` what
+    was left. Of several sources each has a place of its own, and the one whose last turn is the longest ago
+    is next: one that is fast starves none that is slow. Iterating over it takes items until it is closed.
     """
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._item: T | None = None
+        self._items: dict[Hashable, T] = {}
+        self._turns: dict[Hashable, int] = {}
+        self._turn = 0
         self._closed = False
 
-    def put(self, item: T) -> T | None:
-        """Store an item; returns the one it replaced, or the item itself when the slot is closed."""
+    def put(self, item: T, source: Hashable = None) -> T | None:
+        """Store an item; returns what it replaced of its source, or the item itself if it is closed."""
         with self._condition:
             if self._closed:
                 return item
-            replaced, self._item = self._item, item
+            replaced = self._items.pop(source, None)
+            self._items[source] = item
             self._condition.notify()
             return replaced
 
     def take(self, timeout_s: float | None = None) -> T | None:
-        """Take the item out, waiting at most `timeout_s` seconds; None without one, or when closed."""
+        """Take an item out, waiting at most `timeout_s` seconds; None without one, or when closed."""
         with self._condition:
-            self._condition.wait_for(lambda: self._item is not None or self._closed, timeout_s)
-            item, self._item = self._item, None
-            return item
+            self._condition.wait_for(lambda: self._items or self._closed, timeout_s)
+            if not self._items:
+                return None
+            source = min(self._items, key=lambda source: self._turns.get(source, 0))
+            self._turn += 1
+            self._turns[source] = self._turn
+            return self._items.pop(source)
 
     def __iter__(self) -> Iterator[T]:
         """Take items until it is closed."""
@@ -43,14 +51,15 @@ class NewestSlot(Generic[T]):
             yield item
 
     def finish(self) -> None:
-        """Take no more items in; the one that is left can be taken still."""
+        """Take no more items in; those that are left can be taken still."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
 
-    def close(self) -> T | None:
-        """Wake the taker for good; returns the item that nobody took."""
+    def close(self) -> list[T]:
+        """Wake the taker for good; returns the items that nobody took."""
         with self._condition:
             self.finish()
-            left, self._item = self._item, None
+            left = list(self._items.values())
+            self._items.clear()
             return left

@@ -115,7 +115,7 @@ def test_two_nodes_in_an_executor_of_anybody(
         assert nodes[0].finished and not nodes[1].finished
         np.testing.assert_array_equal(cameras[1].mask(), expected)
     for node in nodes:
-        now = node.statistics.snapshot()
+        now = node.cameras[0].statistics.snapshot()
         assert now.received == now.published + sum(now.dropped.values()) > 0
 
 

@@ -60,6 +60,7 @@ def test_arguments_are_listed_with_choices() -> None:
         "cloud",
         "depth",
         "points",
+        "cameras",
         "namespace",
         "params_file",
         "use_sim_time",
@@ -88,6 +89,14 @@ def test_camera_and_node_run_and_end_cleanly() -> None:
     output = run_launch(arguments, "active: /cam/image_raw", "publishing street")
     assert "active: /cam/image_raw to /segmentation_node/label" in output
     assert output.count("process has finished cleanly") == 2
+    assert "Traceback" not in output
+
+
+def test_several_cameras() -> None:
+    arguments = ["cameras:=[front, rear]", "model:=enet"]
+    texts = [f"active: /{name}/image to /segmentation_node/{name}/label" for name in ("front", "rear")]
+    output = run_launch(arguments, *texts)
+    assert all(text in output for text in texts)
     assert "Traceback" not in output
 
 

@@ -83,10 +83,10 @@ def test_damaged_weights_stop_the_start(spawn: Any, small_model: ModelManifest, 
 def test_parameters_answer_at_runtime(stage: Any, small_model: ModelManifest) -> None:
     node = NodeUnderTest(stage.spawn, stage.observer, "/parameters", small_model)
     node.process.wait_for("active:")
-    refused = node.set_parameter("model", "lednet")
+    refused = node.set_parameter("watchdog_s", 60.0)
     assert (refused.successful, refused.reason) == (
         False,
-        "parameter 'model' is read at the start only; start the node again with model:=\"lednet\"",
+        "parameter 'watchdog_s' is read at the start only; start the node again with watchdog_s:=60.0",
     )
     refused = node.set_parameter("overlay_opacity", 1.5)
     assert (refused.successful, refused.reason) == (

@@ -239,6 +239,7 @@ def test_the_graph_is_as_the_table_of_topics_and_the_policy_say(
     listen(CameraInfo, node.topic("camera_info"))
     camera = stage.spawn(CAMERA, *ros_args("/fast", width=320, height=240))
     camera.wait_for("publishing")
+    node.spin_until(lambda: ("camera_node", "/fast") in observer.get_node_names_and_namespaces())
     allowed = ElementTree.fromstring(policy())
     for name, table in (("segmentation_node", SEGMENTATION), ("camera_node", CAMERA_TOPICS)):
 

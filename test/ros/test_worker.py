@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -21,8 +22,8 @@ from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.placement import place
 from rt_segmentation.inference.segmenter import Segmentation, Segmenter
 from rt_segmentation.labels import load_label_set
+from rt_segmentation.ros.camera import Camera
 from rt_segmentation.ros.messages import image_message
-from rt_segmentation.ros.outputs import Outputs
 from rt_segmentation.ros.worker import Worker
 from rt_segmentation.runtime.statistics import StreamStatistics
 
@@ -34,6 +35,16 @@ PLACEMENT = place((64, 48), (64, 48))
 
 def nothing(number: int) -> None:
     pass
+
+
+@dataclass(eq=False)
+class PartOfCamera:
+    """What the worker needs of a camera."""
+
+    outputs: Any
+    statistics: StreamStatistics
+    failure: str = ""
+    size: tuple[int, int] | None = None
 
 
 class Pipeline:
@@ -57,17 +68,15 @@ class Pipeline:
         segmenter = SimpleNamespace(infer=infer_frames)
         outputs = SimpleNamespace(listened=lambda _: False, resize=lambda r: r, publish=publish_frame)
         parameters = {"overlay_opacity": 0.5, "jpeg_quality": 90}
+        self._camera = cast("Camera", PartOfCamera(outputs, self.statistics))
         self.worker = Worker(
-            [cast("Segmenter", segmenter)] * parallel,
-            cast("Outputs", outputs),
-            self.statistics,
-            get_logger("worker"),
-            parameters.__getitem__,
+            [cast("Segmenter", segmenter)] * parallel, get_logger("worker"), parameters.__getitem__
         )
 
     def hand_over(self, number: int) -> None:
         header = Header(stamp=Time(sec=number))
-        self.worker.hand_over(cast("Image", image_message(header, LABELS, "mono8")))
+        self.statistics.frame_received()
+        self.worker.hand_over(self._camera, cast("Image", image_message(header, LABELS, "mono8")))
 
 
 def test_a_frame_is_published_while_the_next_one_is_inferred() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rt_segmentation.models import ModelManifest, save_model
+import numpy as np
+
+from rt_segmentation.models import ModelManifest, load_weights, save_model
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,3 +52,18 @@ def save_untrained(
         options=options or {},
     )
     return save_model(manifest, state)
+
+
+def shuffled(model: ModelManifest, path: Path, by: int = 3) -> ModelManifest:
+    """Write another model of the same network: the one's classes in another order.
+
+    Args:
+        model: an ENet.
+        path: of the other manifest.
+        by: how many places each class moves.
+    """
+    weights = load_weights(model)
+    # A transposed convolution has its outputs second.
+    for name, axis in (("classifier.weight", 1), ("classifier.bias", 0)):
+        weights[name] = np.roll(weights[name], by, axis)
+    return save_model(replace(model, path=path, name=path.stem, weights=f"{path.stem}.safetensors"), weights)

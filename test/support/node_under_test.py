@@ -10,8 +10,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import SetParametersResult
-from rcl_interfaces.srv import SetParameters
-from rclpy.parameter import Parameter
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
@@ -135,6 +135,12 @@ class NodeUnderTest:
         response = self.observer.call(SetParameters, f"{self.name}/set_parameters", request)
         result: SetParametersResult = response.results[0]
         return result
+
+    def get_parameter(self, name: str) -> Any:
+        """A parameter as its service says."""
+        request = GetParameters.Request(names=[name])
+        (value,) = self.observer.call(GetParameters, f"{self.name}/get_parameters", request).values
+        return parameter_value_to_python(value)
 
     def change_state(self, transition: int) -> bool:
         """Ask for a lifecycle transition; returns whether it succeeded."""

@@ -18,6 +18,8 @@ import yaml
 
 from rt_segmentation import cli
 from rt_segmentation.models import find_model
+from rt_segmentation.ros.parameters import accept
+from rt_segmentation.ros.tables import NODES
 
 if TYPE_CHECKING:
     from rt_segmentation.models import ModelManifest
@@ -187,6 +189,10 @@ def test_commands_of_other_programs_name_what_is_there() -> None:
         elif program == "pip":
             for extra in re.findall(r"\[([\w,]+)\]", " ".join(words)):
                 assert set(extra.split(",")) <= extras, words
+        elif words[:3] == ["ros2", "param", "set"]:
+            node, name, value = words[3:]
+            (parameter,) = (p for p in NODES[node.lstrip("/")] if p.name == name)
+            assert accept(parameter, value) == value and not parameter.read_only
         elif program == "ros2":
             assert words[1:4] == ["launch", "rt_segmentation", "seg.launch.py"], words
             for argument in words[4:]:

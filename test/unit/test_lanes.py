@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -87,7 +87,7 @@ def test_a_slot_that_is_closed_ends_the_lanes_that_wait_for_it() -> None:
     lanes = iter(OrderedLanes(iter(slot), [abs, abs]))
     slot.put(-1)
     assert next(lanes) == 1
-    assert slot.close() is None
+    assert slot.close() == []
     assert list(lanes) == []
 
 
@@ -97,3 +97,50 @@ def test_a_slot_that_is_finished_gives_its_last_item_to_the_lanes() -> None:
     slot.finish()
     assert slot.put(-4) == -4
     assert list(OrderedLanes(iter(slot), [abs, abs])) == [3]
+
+
+def test_lanes_become_more_and_fewer_while_they_run() -> None:
+    slot: NewestSlot[int] = NewestSlot()
+    at_work: list[int] = []
+    begun, released = threading.Semaphore(0), threading.Semaphore(0)
+
+    def lane(number: int) -> Callable[[int], int]:
+        def work(item: int) -> int:
+            at_work.append(number)
+            begun.release()
+            assert released.acquire(timeout=PATIENCE_S)
+            return item
+
+        return work
+
+    def fill(items: range) -> None:
+        for item in items:
+            slot.put(item)
+            assert begun.acquire(timeout=PATIENCE_S)
+
+    works = [lane(number) for number in range(3)]
+    lanes = OrderedLanes(iter(slot), works[:1])
+    results = iter(lanes)
+    lanes.resize(works)
+    # Three are at work at once.
+    fill(range(3))
+    assert sorted(at_work) == [0, 1, 2]
+    lanes.resize(works[:1])
+    for _ in range(3):
+        released.release()
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    # One that is too many may take one more item each.
+    for item in range(3, 9):
+        fill(range(item, item + 1))
+        released.release()
+        assert next(results) == item
+    assert at_work[-4:] == [0] * 4
+    # What has ended can begin again.
+    lanes.resize(works[:2])
+    fill(range(9, 11))
+    assert sorted(at_work[-2:]) == [0, 1]
+    slot.finish()
+    released.release()
+    released.release()
+    assert list(results) == [9, 10]
+    lanes.close()

@@ -83,7 +83,7 @@ def test_package_xml_names_what_is_used_and_nothing_else() -> None:
     )
     ros = {name for name in declared if not name.startswith("python3-")}
     patterns = (
-        r"^ *(?:import|from) (\w+_msgs|rcl\w+|launch\w*|ament_\w+)\b",
+        r"^ *(?:import|from) (\w+_(?:msgs|srvs)|rcl\w+|launch\w*|ament_\w+)\b",
         r'import_module\("(cv_bridge|tf2_msgs|vision_msgs)\b',
         r'Node\(package="(?!rt_segmentation)(\w+)"',
     )

@@ -20,8 +20,8 @@ def test_newest_item_wins_and_put_returns_the_one_it_replaced() -> None:
 def test_close_returns_what_nobody_took_and_put_then_returns_its_item() -> None:
     slot: NewestSlot[str] = NewestSlot()
     slot.put("left")
-    assert slot.close() == "left"
-    assert slot.close() is None
+    assert slot.close() == ["left"]
+    assert slot.close() == []
     assert slot.put("late") == "late"
     assert slot.take(60.0) is None
 
@@ -78,6 +78,27 @@ def test_each_of_many_items_comes_out_at_one_place_exactly() -> None:
         thread.join()
     left = slot.close()
 
-    found = [item for part in (*replaced, *taken) for item in part] + ([] if left is None else [left])
+    found = [item for part in (*replaced, *taken, left) for item in part]
     assert sorted(found) == list(range(producers * each))
     assert any(taken)
+
+
+def test_sources_have_their_turns() -> None:
+    slot: NewestSlot[str] = NewestSlot()
+    assert slot.put("f1", "fast") is None
+    assert slot.put("s1", "slow") is None
+    assert slot.put("f2", "fast") == "f1"
+    taken = []
+    # The fast one always has an item, the slow one now and then.
+    for number in range(3, 9):
+        taken.append(slot.take(0.0))
+        slot.put(f"f{number}", "fast")
+        if number == 5:
+            slot.put("s2", "slow")
+    assert taken == ["s1", "f3", "f4", "s2", "f6", "f7"]
+    # One that stops holds nobody up, and none is forgotten.
+    slot.put("new", "third")
+    assert [slot.take(0.0), slot.take(0.0), slot.take(0.0)] == ["new", "f8", None]
+    slot.put("a", "fast")
+    slot.put("b", "slow")
+    assert slot.close() == ["a", "b"]

@@ -9,7 +9,7 @@ import pytest
 from rt_segmentation.commands.topics import documentation
 from rt_segmentation.resources import share_dir
 from rt_segmentation.ros.security_policy import policy
-from rt_segmentation.ros.topics import TOPICS
+from rt_segmentation.ros.topics import TOPICS, topics_of
 
 
 def test_the_documentation_is_up_to_date() -> None:
@@ -23,6 +23,17 @@ def test_each_topic_has_a_row_of_five_cells() -> None:
     rows = [line for line in documentation().splitlines() if line.startswith("| `")]
     assert len(rows) == sum(len(topics) for topics in TOPICS.values())
     assert {row.count(" | ") for row in rows} == {4}
+
+
+def test_several_cameras_have_topics_of_their_own() -> None:
+    several = topics_of(["front", "rear"])["segmentation_node"]
+    names = [topic.name for topic in several]
+    assert len(names) == len(set(names)) == 2 * len(TOPICS["segmentation_node"]) - 1
+    assert {"front/image", "rear/camera_info", "~/front/label/compressed", "/diagnostics"} <= set(names)
+    assert topics_of([""]) == TOPICS
+    shown = documentation(["front", "rear"])
+    assert all(f"| `{name}` (" in shown for name in names)
+    assert all(f"<topic>{name}</topic>" in policy(["front", "rear"]) for name in names)
 
 
 def test_the_security_policy_is_up_to_date() -> None:

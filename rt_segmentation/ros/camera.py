@@ -1,0 +1,158 @@
+"""One camera of the node: its images, what became of them, and the topics of its masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo
+
+from rt_segmentation.imaging.levels import Levels
+from rt_segmentation.labels import LabelSet
+from rt_segmentation.ros.camera_size import RememberedSize, Size, size_by_info
+from rt_segmentation.ros.diagnostics import Limits, problems
+from rt_segmentation.ros.image_input import ImageInput, ImageMessage, InfoInput
+from rt_segmentation.ros.outputs import Outputs
+from rt_segmentation.ros.trouble_log import TroubleLog
+from rt_segmentation.runtime.statistics import Snapshot, StreamStatistics
+from rt_segmentation.runtime.throttle import Throttle
+
+
+class Report(NamedTuple):
+    """What diagnostics say of a camera: numbers, further values, and what is wrong, a sentence each."""
+
+    now: Snapshot
+    facts: dict[str, str]
+    trouble: list[str]
+
+
+class Camera:
+    """Receives a camera's images and counts what becomes of them.
+
+    Args:
+        node: the topics' owner.
+        name: stands before the names of the topics; empty for the only camera of a node.
+        max_rate_hz: gives the limit of the moment.
+
+    Attributes:
+        name: as given.
+        statistics: what became of the images.
+        outputs: the topics of the masks; None while the node is not configured.
+        hand_over: what gets its images, with the camera; None while nothing does.
+        levels: of the images with 16 bits.
+        size: (width, height) of the last image whose masks were published [px]; None before the first.
+        failure: why the last of the frames that failed did, in a sentence.
+        troubles: of its status.
+    """
+
+    def __init__(self, node: Node, name: str, max_rate_hz: Callable[[], float]) -> None:
+        self.name = name
+        self.statistics = StreamStatistics()
+        self.outputs: Outputs | None = None
+        self.hand_over: Callable[[Camera, ImageMessage], None] | None = None
+        self.levels = Levels()
+        self.size: Size | None = None
+        self.failure = ""
+        self.troubles = TroubleLog(node.get_logger())
+        self._node, self._max_rate_hz = node, max_rate_hz
+        self._throttle = Throttle()
+        self._reported = self.statistics.snapshot()
+        self._told_size: Size | None = None
+        self._remembered: RememberedSize | None = None
+        above = f"{name}/" if name else ""
+        self._topic = f"{above}image"
+        self._input = ImageInput(node, self._receive, self.statistics.messages_lost, self._topic)
+        self._info_input = InfoInput(node, self._remember, f"{above}camera_info")
+
+    def __str__(self) -> str:
+        """As a part of a sentence."""
+        return f"the camera '{self.name}'" if self.name else "the camera"
+
+    @property
+    def topic(self) -> str:
+        """The full name of its images."""
+        return self._node.resolve_topic_name(self._topic)
+
+    @property
+    def known_size(self) -> Size | None:
+        """The size of its images [px]: the last one's, or what its calibration or the last run tells."""
+        return self.size or self._told_size
+
+    def configure(self, labels: LabelSet) -> None:
+        """Make its topics."""
+        self.outputs = Outputs(self._node, labels, self.name)
+        self._remembered = RememberedSize(self._node.get_fully_qualified_name(), self.topic)
+        self._told_size = self._remembered.size
+
+    def listened(self) -> bool:
+        """Whether anybody listens to its masks."""
+        return self.outputs is not None and self.outputs.listened()
+
+    def watch(self, wanted: bool, transport: str) -> None:
+        """Follow the graph: subscribe while its masks are wanted."""
+        self._input.update(wanted, transport)
+        self._info_input.update(wanted and self.outputs is not None and self.outputs.listened("camera_info"))
+
+    def ask_size(self) -> None:
+        """Take a calibration where nothing told the size yet, inside a callback of the executor."""
+        self._info_input.update(self._told_size is None)
+        self._info_input.take()
+
+    def report(self, limits: Limits, wanted: bool) -> Report:
+        """What there is to say since the last call.
+
+        Args:
+            limits: beyond these something is wrong.
+            wanted: whether images are expected.
+        """
+        now, before = self.statistics.snapshot(), self._reported
+        self._reported = now
+        facts: dict[str, str] = {}
+        trouble: list[str] = []
+        if self.size is not None and self._remembered is not None:
+            self._remembered.remember(self.size)
+        if self.outputs is not None and wanted:
+            trouble += problems(now, before, self._input, limits)
+            if not self.outputs.has_info and self._info_input.subscribed_s > limits.stale_after_s:
+                trouble.append(
+                    f"~/camera_info is listened to, and nothing has come on {self._info_input.topic}:"
+                    f" {self._info_input.why_silent()}"
+                )
+            stamp_problem = self.outputs.stamp_problem
+            if stamp_problem:
+                facts["latency"] = stamp_problem
+                if limits.max_latency_ms > 0 and now.published > before.published:
+                    trouble.append(stamp_problem)
+            if now.dropped.get("failed", 0) > before.dropped.get("failed", 0):
+                trouble.append(self.failure)
+        return Report(now, facts, trouble)
+
+    def stop(self) -> None:
+        """Receive no more images."""
+        self._input.close()
+        self.hand_over = None
+
+    def release(self) -> None:
+        """Take its topics away."""
+        self._info_input.close()
+        if self.outputs is not None:
+            self.outputs.close()
+        self.outputs = None
+
+    def _receive(self, message: ImageMessage) -> None:
+        if self.hand_over is None:
+            return
+        self.statistics.frame_received()
+        if self.outputs is not None:
+            self.outputs.health.arrived()
+        if self._throttle.passes(self._max_rate_hz()):
+            self.hand_over(self, message)
+        else:
+            self.statistics.frame_dropped("throttled")
+
+    def _remember(self, info: CameraInfo) -> None:
+        if self._told_size is None:
+            self._told_size = size_by_info(info)
+        if self.outputs is not None:
+            self.outputs.remember(info)

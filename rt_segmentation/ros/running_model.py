@@ -1,0 +1,232 @@
+"""The model that a node runs, as its parameters say, and the one that is to take its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rclpy.impl.rcutils_logger import RcutilsLogger
+
+from rt_segmentation.groups import GroupsError, grouping
+from rt_segmentation.inference.engines import build_engine, describe
+from rt_segmentation.inference.parity import Gate
+from rt_segmentation.inference.segmenter import Current, Segmenter, SegmenterConfig
+from rt_segmentation.inference.sizes import Sizes
+from rt_segmentation.labels import LabelSet
+from rt_segmentation.models import ModelError, ModelManifest, find_model
+from rt_segmentation.ros.camera import Camera
+from rt_segmentation.ros.process import Process
+from rt_segmentation.ros.segmentation_parameters import geometry
+from rt_segmentation.ros.switching import Choice, Leaving, Loader
+
+
+class RunningModel:
+    """Owned by the executor's thread, which swaps one configuration for the next between two frames.
+
+    Args:
+        parameter: gives a parameter's current value by name.
+        set_back: sets parameters by name.
+        cameras: whose images the engine is made ready for.
+        process: that it lives in.
+        logger: told of each change.
+    """
+
+    def __init__(
+        self,
+        parameter: Callable[[str], Any],
+        set_back: Callable[[dict[str, Any]], None],
+        cameras: Sequence[Camera],
+        process: Process,
+        logger: RcutilsLogger,
+    ) -> None:
+        self._parameter, self._set_back = parameter, set_back
+        self._cameras, self._process, self._logger = cameras, process, logger
+        self._current: Current | None = None
+        self._choice: Choice | None = None
+        self._refused = ""
+        self._loader = Loader(self._load)
+        self._leaving = Leaving()
+        self._sizes: list[Sizes] = []
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a thread builds an engine."""
+        return self._loader.is_busy or any(sizes.is_busy for sizes in self._sizes)
+
+    @property
+    def building(self) -> list[str]:
+        """Which engines frames wait for, in words."""
+        return [words for sizes in self._sizes if (words := sizes.building)]
+
+    def first(self, manifest: ModelManifest, labels: LabelSet) -> SegmenterConfig:
+        """Ready for frames if their size is known: the engine is built, which may take minutes once.
+
+        Raises:
+            EngineError, ModelError: it cannot run here.
+        """
+        config = self._config(Choice.of(self._parameter), manifest, labels)
+        self._keep_sizes(config)
+        if config.input_size[0]:
+            config.prepare()
+            return config
+        for size, camera in {camera.known_size: camera for camera in self._cameras}.items():
+            if size is None:
+                continue
+            try:
+                config.prepare(size)
+            # The camera's next images may have another size: they will tell.
+            except Exception as error:
+                self._logger.warning(
+                    f"no engine is ready for the images of {camera} of {size[0]}x{size[1]}: {error}"
+                )
+        return config
+
+    def start(self, config: SegmenterConfig) -> None:
+        """Run what `first` made, whose parameters have not changed since."""
+        self._current, self._choice = Current(config), Choice.of(self._parameter)
+
+    def segmenters(self) -> list[Segmenter]:
+        """As many as frames are to be worked at concurrently."""
+        assert self._current is not None and self._choice is not None
+        return [Segmenter(self._current) for _ in range(self._choice.parallel_frames)]
+
+    def follow(self, changed: dict[str, Any]) -> str:
+        """Before parameters are set as one set; returns why they cannot be, in a sentence.
+
+        What loading takes goes on beside the frames; `update` makes the change.
+        """
+        if self._current is None:
+            return ""
+
+        def value(name: str) -> Any:
+            return changed[name] if name in changed else self._parameter(name)
+
+        choice = Choice.of(value)
+        if choice != Choice.of(self._parameter):
+            if choice == self._choice:
+                self._loader.forget()
+                self._refused = ""
+            elif why := self._ask(choice):
+                return why
+        self._current.config = replace(self._current.config, **geometry(value))
+        return ""
+
+    def reload(self) -> tuple[bool, str]:
+        """Load what the parameters say once more, as it is on the disk now; whether it began, and what."""
+        if self._current is None:
+            return False, "there is nothing to load again: the node is not configured"
+        choice = Choice.of(self._parameter)
+        if why := self._ask(choice):
+            return False, why
+        return True, f"loading {choice} beside what runs; /diagnostics say when it is done, or why not"
+
+    def update(self) -> bool:
+        """Swap in what was loaded, or set the parameters back; whether there is a new configuration."""
+        outcome = self._loader.take()
+        if outcome is None or self._current is None or self._choice is None:
+            return False
+        if outcome.config is None:
+            running = self._choice
+            self._set_back(asdict(running))
+            self._refused = f"{outcome.choice} is refused, and {running} runs on: {outcome.why}"
+            return False
+        self._leaving.add(self._current.config.engine)
+        # The geometry may have changed meanwhile.
+        self._current.config = replace(outcome.config, **geometry(self._parameter))
+        self._choice = outcome.choice
+        self._keep_sizes(outcome.config)
+        self._logger.info(f"changed to {outcome.choice}")
+        return True
+
+    def state(self, doing: str) -> tuple[dict[str, str], list[str], str]:
+        """What runs, in values, what is wrong with it, and the device; frees what has been replaced.
+
+        Args:
+            doing: the node's state once there is a model.
+        """
+        self._leaving.update()
+        facts = {"model": self._parameter("model"), "state": "unconfigured"}
+        hardware_id = ""
+        trouble: list[str] = []
+        if self._current is not None:
+            config = self._current.config
+            engine = describe(config.engine)
+            hardware_id = engine.device
+            facts.update(
+                model=config.manifest.name, state=doing, engine=engine.name, precision=engine.precision
+            )
+            trouble += engine.warnings
+        loading = self._loader.loading
+        if loading is not None:
+            facts["loading"] = str(loading)
+        if self._refused:
+            trouble.append(self._refused)
+        if building := self.building:
+            facts["state"] = building[-1]
+            trouble = [*building, *trouble]
+        return facts, trouble, hardware_id
+
+    def open(self) -> None:
+        """Frames may wait for an engine."""
+        if self._current is not None and self._current.config.sizes is not None:
+            self._current.config.sizes.open()
+
+    def let_go(self) -> None:
+        """Frames that wait for an engine are not seen."""
+        for sizes in self._sizes:
+            sizes.close()
+
+    def release(self) -> None:
+        """Run nothing any more."""
+        self._loader.forget()
+        self._current = self._choice = None
+        self._refused = ""
+
+    def _ask(self, choice: Choice) -> str:
+        try:
+            grouping(self._parameter("groups"), find_model(choice.model).labels())
+        except (GroupsError, ModelError) as error:
+            return str(error)
+        self._refused = ""
+        self._loader.ask(choice)
+        return ""
+
+    def _config(self, choice: Choice, manifest: ModelManifest, labels: LabelSet) -> SegmenterConfig:
+        """As the parameters say; its engine is not made ready for any size."""
+        frames = self._parameter("parity.frames")
+        gate = Gate(
+            self._parameter("parity.fp32"),
+            self._parameter("parity.half"),
+            self._parameter("parity.int8"),
+            Path(frames).expanduser() if frames else None,
+        )
+        engine = build_engine(manifest, choice.engine, choice.precision, gate, choice.parallel_frames)
+        return SegmenterConfig(
+            manifest,
+            labels,
+            engine,
+            (choice.input_width, choice.input_height),
+            sizes=Sizes(engine, self._process.long_work),
+            groups=grouping(self._parameter("groups"), labels),
+            **geometry(self._parameter),
+        )
+
+    def _load(self, choice: Choice) -> SegmenterConfig:
+        """What is to run next, ready for the cameras' images as they are; on the loader's thread."""
+        with self._process.long_work():
+            manifest = find_model(choice.model)
+            config = self._config(choice, manifest, manifest.labels())
+            outputs = [camera.outputs for camera in self._cameras if camera.outputs is not None]
+            confidence = any(output.listened("confidence") for output in outputs)
+            sizes = {size for camera in self._cameras if (size := camera.known_size) is not None}
+            # Without a camera the gate judges it all the same.
+            for size in sizes or {(manifest.width, manifest.height)}:
+                config.prepare(size, confidence)
+            return config
+
+    def _keep_sizes(self, config: SegmenterConfig) -> None:
+        # Those that are still busy are kept, as threads at work decide how the process ends.
+        busy = [sizes for sizes in self._sizes if sizes.is_busy]
+        self._sizes = [*busy, *([] if config.sizes is None else [config.sizes])]

@@ -1,0 +1,192 @@
+"""Another model while frames flow: none is lost or mixed, and what cannot run leaves what runs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
+pytest.importorskip("torch", reason="torch is not installed: no network to run")
+
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from support.models import shuffled
+from support.node_under_test import ENGINE, RELIABLE, Feeder, NodeUnderTest, offline, pixels, stamp
+
+from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.inference.segmenter import Segmenter
+from rt_segmentation.models import ModelManifest
+from rt_segmentation.ros.messages import image_message
+
+WIDTH, HEIGHT = 160, 120
+
+
+@pytest.fixture(scope="module")
+def models(small_model: ModelManifest, tmp_path_factory: pytest.TempPathFactory) -> list[ModelManifest]:
+    return [small_model, shuffled(small_model, tmp_path_factory.mktemp("other") / "other.yaml")]
+
+
+@pytest.fixture(scope="module")
+def node(stage: Any, small_model: ModelManifest) -> NodeUnderTest:
+    return NodeUnderTest(stage.spawn, stage.observer, "/switched", small_model)
+
+
+def set_atomically(node: NodeUnderTest, **values: Any) -> SetParametersResult:
+    parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+    request = SetParametersAtomically.Request(parameters=parameters)
+    service = f"{node.name}/set_parameters_atomically"
+    result: SetParametersResult = node.observer.call(SetParametersAtomically, service, request).result
+    return result
+
+
+def street() -> Image:
+    return image_message(Header(), StreetScene(0, WIDTH, HEIGHT).render(1.0)[0], "rgb8")
+
+
+def switched(node: NodeUnderTest, model: ModelManifest) -> Callable[[], bool]:
+    return lambda: node.values().get("model") == model.name and "loading" not in node.values()
+
+
+def test_frames_flow_through_switches_of_the_model(
+    stage: Any, listen: Any, node: NodeUnderTest, models: list[ModelManifest]
+) -> None:
+    switches, scene = 4, StreetScene(0, WIDTH, HEIGHT)
+    labels = listen(Image, node.topic("label"))
+    publisher = stage.observer.node.create_publisher(Image, "/switched/image", RELIABLE)
+    by_stamp: dict[tuple[int, int], Image] = {}
+
+    def publish() -> None:
+        header = Header(stamp=stage.observer.node.get_clock().now().to_msg())
+        image = image_message(header, scene.render(0.1 * len(by_stamp))[0], "rgb8")
+        by_stamp[stamp(image)] = image
+        publisher.publish(image)
+
+    flow = stage.observer.node.create_timer(0.1, publish)
+    node.spin_until(lambda: bool(labels))
+    for number in range(1, switches + 1):
+        # Two frames at once in between, and one again.
+        wanted = {"model": str(models[number % 2].path), "parallel_frames": 1 + number % 3}
+        assert set_atomically(node, **wanted).successful
+        node.spin_until(switched(node, models[number % 2]))
+        before = len(labels)
+        node.spin_until(lambda before=before: len(labels) >= before + 5)
+    flow.cancel()
+    node.fresh_status()
+    received = node.count("frames received")
+    node.spin_until(
+        lambda: node.count("masks published") + node.count("frames dropped: replaced") == received
+    )
+    node.spin_until(lambda: len(labels) == node.count("masks published"))
+    # Nothing but what always happens to a frame that is too much.
+    assert node.count("frames dropped") == node.count("frames dropped: replaced")
+
+    segmenters = [Segmenter.build(model, **ENGINE) for model in models]
+    stamps = [stamp(label) for label in labels]
+    assert stamps == sorted(set(stamps))
+    painters = []
+    for label in labels:
+        expected = [offline(segmenter, by_stamp[stamp(label)]).labels for segmenter in segmenters]
+        matches = [np.array_equal(pixels(label), one) for one in expected]
+        assert sum(matches) == 1
+        painters.append(matches.index(True))
+    # Each model in its turn, and never back for a frame.
+    turns = [painters[0], *(b for a, b in pairwise(painters) if a != b)]
+    assert turns == [number % 2 for number in range(switches + 1)]
+    assert "[ERROR]" not in node.process.output
+
+
+def test_what_cannot_be_is_refused_at_once(node: NodeUnderTest) -> None:
+    node.process.wait_for("active:")
+    for name, value, sentence in (
+        ("model", "unet", "unknown model 'unet'; there are"),
+        ("model", "/no/such.yaml", "model manifest /no/such.yaml does not exist"),
+        ("engine", "tensorflow", "parameter 'engine' is 'tensorflow', it must be one of"),
+        ("input_width", 16, "parameter 'input_width' is 16: it must be 0 for automatic, or 32 or more"),
+    ):
+        refused = node.set_parameter(name, value)
+        assert not refused.successful
+        assert sentence in refused.reason
+    # All or nothing.
+    before = node.fresh_status()
+    refused = set_atomically(node, input_height=96, model="unet")
+    assert not refused.successful and "unknown model 'unet'" in refused.reason
+    assert "loading" not in node.values()
+    assert before.message == node.fresh_status().message
+
+
+def test_a_load_that_fails_leaves_the_old_one_and_its_parameters(
+    stage: Any, listen: Any, models: list[ModelManifest], tmp_path: Path
+) -> None:
+    node = NodeUnderTest(stage.spawn, stage.observer, "/failed", models[0])
+    labels = listen(Image, node.topic("label"))
+    feeder = Feeder(node)
+    mask = feeder.segment(street(), labels)
+    broken = shuffled(models[0], tmp_path / "broken.yaml")
+    broken.weights_path.write_bytes(broken.weights_path.read_bytes()[:-1000])
+    assert set_atomically(node, model=str(broken.path), parallel_frames=2).successful
+    node.spin_until(lambda: bool(node.statuses) and "is refused" in node.statuses[-1].message)
+    status = node.fresh_status()
+    assert status.level == status.WARN
+    assert f"model {broken.path}, engine torch" in status.message
+    assert "the file is damaged or another one" in status.message
+    assert node.get_parameter("model") == str(models[0].path)
+    assert node.get_parameter("parallel_frames") == 1
+    assert node.values()["model"] == models[0].name
+    np.testing.assert_array_equal(feeder.segment(street(), labels), mask)
+    # What is right ends the warning.
+    assert node.set_parameter("model", str(models[1].path)).successful
+    node.spin_until(switched(node, models[1]))
+    assert "is refused" not in node.fresh_status().message
+    assert not np.array_equal(feeder.segment(street(), labels), mask)
+    feeder.close()
+
+
+def test_of_two_changes_the_last_wins(
+    stage: Any, listen: Any, models: list[ModelManifest], tmp_path: Path
+) -> None:
+    loading = tmp_path / "loading"
+    node = NodeUnderTest(
+        stage.spawn,
+        stage.observer,
+        "/last",
+        models[0],
+        {"GATES": str(tmp_path)},
+        module="support.gated_engine_node",
+        engine="gated",
+    )
+    for height in (96, 120, 144):
+        (tmp_path / f"{height * 4 // 3}x{height}").touch()
+    labels = listen(Image, node.topic("label"))
+    feeder = Feeder(node)
+    feeder.segment(street(), labels)
+    loading.touch()
+    for height in (96, 144):
+        assert node.set_parameter("input_height", height).successful
+    node.spin_until(lambda: "input_height 144" in node.values().get("loading", ""))
+    # The old one works meanwhile.
+    seen = node.process.output.count("seen at 160x120")
+    feeder.segment(street(), labels)
+    node.spin_until(lambda: node.process.output.count("seen at 160x120") == seen + 1)
+    loading.unlink()
+    node.spin_until(lambda: "changed to" in node.process.output)
+    feeder.segment(street(), labels)
+    node.process.wait_for("seen at 192x144")
+    assert "seen at 128x96" not in node.process.output
+    # One that is taken back does not come.
+    loading.touch()
+    assert node.set_parameter("input_height", 96).successful
+    assert node.set_parameter("input_height", 144).successful
+    loading.unlink()
+    node.fresh_status()
+    assert "loading" not in node.values()
+    feeder.segment(street(), labels)
+    assert "seen at 128x96" not in node.process.output
+    feeder.close()
