@@ -56,8 +56,8 @@ def statuses(node: NodeUnderTest, reports: list[DiagnosticArray], part: str) -> 
 
 
 def test_a_black_camera_is_a_status_of_its_own_and_said_once(stage: Any, profiled: ModelManifest) -> None:
-    parameters: dict[str, Any] = {"input.frozen_s": 0.0}
-    node = NodeUnderTest(stage.spawn, stage.observer, "/healthy", profiled, **parameters)
+    still: dict[str, Any] = {"input.frozen_s": 0.0}
+    node = NodeUnderTest(stage.spawn, stage.observer, "/healthy", profiled, **still)
     reports: list[DiagnosticArray] = stage.observer.subscribe(DiagnosticArray, "/diagnostics", RELIABLE)
     drifts = stage.observer.subscribe(Float64, node.topic("drift"), RELIABLE)
     feeder = Feeder(node)
