@@ -110,7 +110,7 @@ class Calibrator:
         self._truth.append(truth[chosen])
 
     def fit(self) -> Calibration:
-        """The temperature of the pixels collected.
+        """The temperature of the pixels collected; 1 where none lowers the calibration error.
 
         Raises:
             EvaluationError: none of them is labelled.
@@ -120,7 +120,11 @@ class Calibrator:
             temperature = round(fit_temperature(logits, truth), 4)
         except ValueError as error:
             raise EvaluationError(str(error)) from error
-        return Calibration(temperature, _error(logits, truth, 1.0), _error(logits, truth, temperature))
+        before, after = _error(logits, truth, 1.0), _error(logits, truth, temperature)
+        # The likelihood can gain where the error does not: a model that is calibrated stays as it is.
+        return (
+            Calibration(1.0, before, before) if after >= before else Calibration(temperature, before, after)
+        )
 
 
 def _error(logits: np.ndarray, truth: np.ndarray, temperature: float) -> float:
