@@ -37,6 +37,7 @@ class Segmenter(FrameSegmenter):
         input_size: (width, height) of the network's input [px]; a height of 0 is the manifest's, and a width
             of 0 keeps each image's aspect ratio.
         roi: (x, y, width, height) of the part of an image that the network sees [px]; labels are 255 outside.
+            None, or zeros, is the whole image.
         rotation: degrees clockwise by which the images are turned upright for the network: 0, 90, 180 or 270.
         letterbox: pad the images, and keep their aspect ratio, where `input_size` has a width.
         groups: of the model's classes, which labels become: a name as ``driving``, or the path of a file
@@ -45,7 +46,7 @@ class Segmenter(FrameSegmenter):
     Raises:
         ModelError: there is no such model, or its files are damaged.
         GroupsError: there are no such groups, or they are not of the model's classes.
-        PlacementError: `roi` or `rotation` is none.
+        PlacementError: `roi`, `rotation` or `letterbox` is none.
         EngineError: the engine is unknown or cannot run here, or `input_size` is no size of an input.
     """
 
@@ -62,9 +63,13 @@ class Segmenter(FrameSegmenter):
         groups: str | Path = "",
     ) -> None:
         _check_size(input_size)
+        # As the node has it: no numbers, or zeros, are the whole image.
+        if roi is not None and not any(roi):
+            roi = None
         for name, value, why in (
             ("roi", roi, "" if roi is None else check_roi(roi)),
             ("rotation", rotation, check_rotation(rotation)),
+            ("letterbox", letterbox, "" if isinstance(letterbox, bool) else "it must be True or False"),
         ):
             if why:
                 raise PlacementError(f"{name} is {value!r}: {why}")

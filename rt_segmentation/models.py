@@ -169,6 +169,9 @@ def find_model(name_or_path: str | Path) -> ModelManifest:
     for manifest in manifests:
         if name_or_path == manifest.name or name_or_path in manifest.aliases:
             return manifest
+    path = Path(name_or_path).expanduser()
+    if path.suffix in (".safetensors", ".onnx") or path.is_dir():
+        raise ModelError(f"'{name_or_path}' is no model: give the path of its manifest (.yaml)")
     names = ", ".join(name for m in manifests for name in (*m.aliases, m.name)) or "none"
     raise ModelError(
         f"unknown model '{name_or_path}'; there are {names}, or give the path of a manifest (.yaml)"

@@ -119,14 +119,29 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _open(source: str, image_bits: str) -> ImageSource:
     from rt_segmentation.data.capture import CaptureSource
-    from rt_segmentation.data.sources import IMAGE_SUFFIXES, FolderSource, open_source
+    from rt_segmentation.data.sources import (
+        IMAGE_SUFFIXES,
+        STREET,
+        FolderSource,
+        SourceError,
+        open_source,
+    )
 
     path = Path(source).expanduser()
     if source.isdigit() or source.startswith("/dev/video"):
         return CaptureSource(int(source) if source.isdigit() else source)
     if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
         return FolderSource(path, image_bits=image_bits)
-    return open_source(source, rate_hz=DEFAULT_RATE_HZ)
+    if source != STREET and not path.is_file():
+        raise SegmentError(
+            f"'{printable(source)}' is no image, folder or video that exists, nor a camera's number, nor"
+            f" '{STREET}'"
+        )
+    try:
+        return open_source(source, rate_hz=DEFAULT_RATE_HZ)
+    except SourceError as error:
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise SegmentError(f"{error}, and not an image, whose name ends with {suffixes}") from error
 
 
 def _kinds(text: str) -> tuple[str, ...]:
@@ -163,7 +178,12 @@ class _Files:
         from rt_segmentation.imaging.pictures import write_picture
         from rt_segmentation.imaging.video import VideoWriter
 
-        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SegmentError(
+                f"--out is {printable(self._folder)}, which cannot be made: {error}"
+            ) from error
         for kind, path in self._paths(name).items():
             self._refuse(path)
             write_picture(path, _picture(kind, result))

@@ -283,8 +283,8 @@ def turn(size: Size, rotation: int) -> Size:
 
 def check_roi(roi: Sequence[int]) -> str:
     """Why four numbers are no region, to follow their name and value; empty where they are one."""
-    if len(roi) != 4:
-        return "it must be four numbers: x, y, width and height"
+    if len(roi) != 4 or not all(isinstance(side, (int, np.integer)) for side in roi):
+        return "it must be four numbers: x, y, width and height, whole pixels"
     region = Region(*roi)
     if min(region.x, region.y) < 0 or max(region) > MAX_SIDE_PX or min(region.size) < MIN_SIDE_PX:
         return f"x and y must be 0 or more, width and height from {MIN_SIDE_PX} to {MAX_SIDE_PX} px"

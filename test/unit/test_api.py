@@ -131,6 +131,9 @@ def test_what_is_no_input_size_is_refused(size: Any, small_model: ModelManifest)
     [
         ({"roi": (0, 0, 64)}, r"roi is \(0, 0, 64\): it must be four numbers"),
         ({"roi": (0, 0, 64, 1)}, "width and height from 32 to 7680 px"),
+        ({"roi": ("0", "0", "64", "64")}, "whole pixels"),
+        ({"roi": (0.5, 0, 64, 64)}, "whole pixels"),
+        ({"letterbox": "no"}, "letterbox is 'no': it must be True or False"),
         ({"rotation": 45}, "rotation is 45: it must be 0, 90, 180 or 270"),
     ],
 )

@@ -249,3 +249,23 @@ def test_ctrl_c_leaves_whole_files_and_says_so(
     assert names(tmp_path / "out") == ["0_labels.png", "1_labels.png", "overlay.mp4"]
     capture = cv2.VideoCapture(str(tmp_path / "out" / "overlay.mp4"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("nope.jpg", "no image, folder or video that exists"),
+        ("notes.txt", "is not a video that OpenCV can read, and not an image, whose name ends with"),
+    ],
+)
+def test_what_is_no_source_is_said(
+    source: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    assert main(["segment", str(tmp_path / source), "--model", "enet"]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_weights_are_no_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["segment", "street", "--model", str(tmp_path / "w.safetensors")]) == 2
+    assert "give the path of its manifest (.yaml)" in capsys.readouterr().err
