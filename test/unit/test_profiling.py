@@ -153,5 +153,5 @@ def test_a_folder_of_images_has_a_profile_and_leaves_the_temperature(
     assert written.profile is not None
     assert (written.profile.data, written.profile.frames, written.temperature) == ("frames", 2, 1.0)
     (tmp_path / "frames" / "1.png").unlink()
-    assert main([*command, "--engine", "torch", "--precision", "fp32"]) == 1
+    assert main([*command, "--engine", "torch", "--precision", "fp32"]) == 2
     assert "needs two frames or more, frames has 1" in capsys.readouterr().err
