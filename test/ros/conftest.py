@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import signal
 import subprocess
@@ -29,6 +30,15 @@ DOMAINS = 101
 # Ends what would never end; generous, as a busy machine takes many times as long.
 PATIENCE_S = 90.0
 _taken = 0
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """Give the package's logger back, which a node in this process takes for itself."""
+    package = logging.getLogger("rt_segmentation")
+    before = package.handlers, package.level, package.propagate
+    yield
+    package.handlers, package.level, package.propagate = before
 
 
 @contextlib.contextmanager
