@@ -28,6 +28,7 @@ from rt_segmentation.text import printable
 T = TypeVar("T")
 
 JOB_POLL_S = 0.1
+LAST_ANSWER_S = 0.2
 
 
 class Interrupted(Exception):
@@ -200,6 +201,9 @@ def _run(
             node.start()
         while not (node.finished or node.failed or process.interrupted()):
             executor.spin_once(timeout_sec=0.1)
+        if node.finished:
+            # The answer to whoever asked for the end is on its way: without its writer it is lost.
+            process.stopping.wait(LAST_ANSWER_S)
     finally:
         _on_signals(signal.SIG_IGN)
         # The last sign of life: the watchdog ends an end that hangs.
