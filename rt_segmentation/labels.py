@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.files import write_atomically
 from rt_segmentation.resources import share_dir
 from rt_segmentation.settings import read_file
 
@@ -106,3 +107,18 @@ def _problem(classes: tuple[LabelClass, ...]) -> str | None:
             return f"it names '{c.name}' twice"
         names.add(c.name)
     return None
+
+
+def store_label_set(label_set: str | Path, folder: Path) -> str:
+    """Say what a manifest in the folder calls a label set; a file of the user's is copied beside it.
+
+    Raises:
+        OSError: the file cannot be read, or the copy not be written.
+    """
+    path = Path(label_set)
+    if path.suffix not in (".yaml", ".yml"):
+        return str(label_set)
+    target = folder / "labels" / path.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(target, path.read_bytes())
+    return str(target.relative_to(folder))

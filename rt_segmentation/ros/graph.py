@@ -13,6 +13,8 @@ IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 _COMPRESSED = "/compressed"
 _SHOWN_TOPICS = 3
+# While nobody publishes: who comes, and sends at once, is most likely to be heard like this.
+FIRST_QOS = (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 
 def qos_for(publishers: Iterable[Any]) -> tuple[ReliabilityPolicy, DurabilityPolicy]:

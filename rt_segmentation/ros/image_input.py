@@ -11,7 +11,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from rt_segmentation.ros.graph import COMPRESSED_IMAGE, IMAGE, qos_for, why_silent
+from rt_segmentation.ros.graph import COMPRESSED_IMAGE, FIRST_QOS, IMAGE, qos_for, why_silent
+from rt_segmentation.ros.topic_input import TopicInput
 from rt_segmentation.ros.topics import INPUT_DEPTH
 
 try:
@@ -20,9 +21,6 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 ImageMessage: TypeAlias = "Image | CompressedImage"
-
-# While there is no camera: one that comes, and sends at once, is most likely to be heard like this.
-FIRST_QOS = (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 
 class ImageInput:
@@ -130,7 +128,7 @@ class ImageInput:
         self._on_image(message)
 
 
-class InfoInput:
+class InfoInput(TopicInput):
     """Subscribes to `camera_info`.
 
     Args:
@@ -140,27 +138,7 @@ class InfoInput:
     """
 
     def __init__(self, node: Node, on_info: Callable[[CameraInfo], None], name: str = "camera_info") -> None:
-        self._node, self._on_info = node, on_info
-        self._name = name
-        self._subscription: Any = None
-        self._qos = FIRST_QOS
-        self._subscribed_at = 0.0
-
-    def update(self, wanted: bool) -> None:
-        """Subscribe, subscribe anew, or stop, as is needed now; cheap where nothing changed."""
-        if not wanted:
-            self.close()
-            return
-        publishers = self._node.get_publishers_info_by_topic(self.topic)
-        qos = qos_for(publishers) if publishers else self._qos
-        if self._subscription is not None and qos == self._qos:
-            return
-        if self._subscription is None:
-            self._subscribed_at = time.monotonic()
-        self.close()
-        self._qos = qos
-        profile = QoSProfile(depth=INPUT_DEPTH, reliability=qos[0], durability=qos[1])
-        self._subscription = self._node.create_subscription(CameraInfo, self._name, self._on_info, profile)
+        super().__init__(node, name, CameraInfo, on_info)
 
     def take(self) -> None:
         """Hand over what has come, inside a callback that keeps the executor from doing so."""
@@ -170,24 +148,4 @@ class InfoInput:
         with handle:
             taken = handle.take_message(CameraInfo, False)
         if taken is not None:
-            self._on_info(taken[0])
-
-    @property
-    def topic(self) -> str:
-        """Its full name."""
-        return self._node.resolve_topic_name(self._name)
-
-    @property
-    def subscribed_s(self) -> float:
-        """For how long there has been a subscription [s]; 0 without one."""
-        return 0.0 if self._subscription is None else time.monotonic() - self._subscribed_at
-
-    def why_silent(self) -> str:
-        """What the graph says about a topic on which nothing comes."""
-        return why_silent(self._node, self.topic, "sensor_msgs/msg/CameraInfo")
-
-    def close(self) -> None:
-        """Stop."""
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+            self._receive(taken[0])

@@ -9,8 +9,7 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
-from rt_segmentation.ros.graph import qos_for, why_silent
-from rt_segmentation.ros.image_input import FIRST_QOS
+from rt_segmentation.ros.graph import FIRST_QOS, qos_for, why_silent
 from rt_segmentation.ros.topics import INPUT_DEPTH
 
 
@@ -69,11 +68,20 @@ class TopicInput:
         since_s = time.monotonic() - (self._last_s or self._subscribed_at)
         if since_s <= stale_after_s:
             return ""
-        package, message = self._type.__module__.split(".")[0], self._type.__name__
-        why = why_silent(self._node, self.topic, f"{package}/msg/{message}")
+        why = self.why_silent()
         if self._last_s is None:
             return f"nothing has come on {self.topic} yet: {why}"
         return f"nothing on {self.topic} for {since_s:.1f} s: {why}"
+
+    @property
+    def subscribed_s(self) -> float:
+        """For how long there has been a subscription [s]; 0 without one."""
+        return 0.0 if self._subscription is None else time.monotonic() - self._subscribed_at
+
+    def why_silent(self) -> str:
+        """What the graph says about a topic on which nothing comes."""
+        package, message = self._type.__module__.split(".")[0], self._type.__name__
+        return why_silent(self._node, self.topic, f"{package}/msg/{message}")
 
     def close(self) -> None:
         """Stop."""

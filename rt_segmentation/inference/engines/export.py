@@ -259,7 +259,7 @@ def _refer_to_original(
         labels.append(wanted if same else original(frame).labels)
     content = io.BytesIO()
     np.savez_compressed(content, frames=np.stack(frames), labels=np.stack(labels))
-    return {REFERENCE_FILE: content.getvalue()}, {"onnx": original.library}
+    return {REFERENCE_FILE: content.getvalue()}, {"onnx": original.made_with}
 
 
 def _share_weights(content: bytes) -> dict[str, bytes]:

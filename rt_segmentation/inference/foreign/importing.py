@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from rt_segmentation.files import write_atomically
 from rt_segmentation.inference.foreign import golden
 from rt_segmentation.inference.foreign.golden import Pairs
 from rt_segmentation.inference.foreign.inspection import Foreign, Meaning, count_gmacs
@@ -17,7 +16,7 @@ from rt_segmentation.inference.foreign.original import Original, Run, load
 from rt_segmentation.inference.foreign.plausible import Preprocessing, plausible
 from rt_segmentation.inference.foreign.probing import Prober, shape_text
 from rt_segmentation.inference.parity import Gate
-from rt_segmentation.labels import LabelSet, load_label_set
+from rt_segmentation.labels import LabelSet, load_label_set, store_label_set
 from rt_segmentation.models import ModelError, ModelManifest, ONNXInterface, save_onnx_model
 
 DEFAULT_SIZE = (640, 480)
@@ -129,20 +128,9 @@ def import_onnx(
         training={"imported_from": foreign.path.name, "opset": foreign.opset},
         onnx=replace(interface, order=cast(Any, chosen.order)),
     )
-    manifest = replace(manifest, label_set=_store_labels(wishes.label_set, folder))
+    manifest = replace(manifest, label_set=store_label_set(wishes.label_set, folder))
     saved = save_onnx_model(manifest, foreign.data, golden.kept(pairs) if pairs else None)
     return Imported(saved, tuple(notes))
-
-
-def _store_labels(label_set: str | Path, folder: Path) -> str:
-    """What the manifest calls the label set; a file of the user's is copied beside it."""
-    path = Path(label_set)
-    if path.suffix not in (".yaml", ".yml"):
-        return str(label_set)
-    target = folder / "labels" / path.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, path.read_bytes())
-    return str(target.relative_to(folder))
 
 
 def _layout(foreign: Foreign, wish: str | None) -> str:

@@ -97,7 +97,7 @@ class Original:
         dtype: of its input.
         interface: how it is used.
         mean, std: of images in [0, 1], by channel (R, G, B).
-        library: that runs it, with its version.
+        made_with: that runs it, with its version.
     """
 
     def __init__(
@@ -107,11 +107,11 @@ class Original:
         interface: ONNXInterface,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        library: str = "",
+        made_with: str = "",
     ) -> None:
         self._run, self._dtype, self._interface = run, dtype, interface
         self._mean, self._std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-        self.library = library
+        self.made_with = made_with
 
     def __call__(self, image: np.ndarray) -> Answer:
         """Segment an image.

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rt_segmentation.files import write_atomically
-from rt_segmentation.labels import load_label_set
+from rt_segmentation.labels import load_label_set, store_label_set
 from rt_segmentation.models import ModelManifest, compare_shapes, save_model
 from rt_segmentation.networks import build_network
 from rt_segmentation.training.importers.enet import ENET_AUTHORS
@@ -167,7 +166,7 @@ def write_model(
         path=folder / f"{name}.yaml",
         name=name,
         network=model.network,
-        label_set=_store_labels(wanted, folder),
+        label_set=store_label_set(wanted, folder),
         width=width,
         height=height,
         weights=f"{name}.safetensors",
@@ -206,17 +205,6 @@ def _without_prefix(path: Path, tensors: Tensors) -> Tensors:
         for prefix in fitting:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     return tensors
-
-
-def _store_labels(label_set: str | Path, folder: Path) -> str:
-    """What the manifest calls the label set; a file of the user's is copied beside it."""
-    path = Path(label_set)
-    if path.suffix not in (".yaml", ".yml"):
-        return str(label_set)
-    target = folder / "labels" / path.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, path.read_bytes())
-    return str(target.relative_to(folder))
 
 
 def _shapes(network: str, num_classes: int, options: dict[str, Any]) -> dict[str, tuple[int, ...]]:
