@@ -145,7 +145,11 @@ def test_too_many_frames_are_each_accounted_for_and_the_newest_wins(
     node.spin_until(lambda: len(labels) >= since()["masks"])
 
     now = since()
-    assert now["masks"] + now["dropped"] + now["lost"] == count, now
+    accounted = now["masks"] + now["dropped"] + now["lost"]
+    # A best-effort camera can send its first frames after it has found the node and before the node has found it: no
+    # middleware delivers or counts those.
+    unseen = 0 if reliability == "reliable" else 5
+    assert count - unseen <= accounted <= count, now
     assert len(labels) == now["masks"]
     assert {stamp(info) for info in infos} <= {stamp(label) for label in labels}
     assert infos
