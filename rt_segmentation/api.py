@@ -28,7 +28,7 @@ class Segmenter(FrameSegmenter):
     """Segments images with a model, on the fastest engine there is.
 
     The first image of each size builds the engine for it, or takes it from the cache, which takes seconds.
-    Not to be called by two threads at once.
+    Not to be called by two threads concurrently.
 
     Args:
         model: a name as ``lednet``, the path of a manifest (.yaml), or a manifest.

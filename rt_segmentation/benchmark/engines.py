@@ -31,14 +31,14 @@ class Row:
         width, height: of the frame [px].
         engine, precision: what ran it; engine 'eager' is the yardstick.
         median_ms, p95_ms: of a frame, or of a batch of them.
-        fps: frames a second at the median.
+        fps: frames per second at the median.
         peak_memory_mb: of the candidate's process, resident.
         eager_ratio: eager's median over this one's, from the same rounds; None without eager.
         miou_loss: points of mean IoU below torch fp32 on CamVid val; None without the data.
-        gops: 1e9 operations a second of the network's convolutions, 2 for a multiply-add, at the median.
+        gops: 1e9 operations per second of the network's convolutions, 2 for a multiply-add, at the median.
         peak_share: of what the same engine and precision reached here in plain convolutions; None without it.
         frames: how many were timed, or how many batches.
-        batch: frames that are segmented at once.
+        batch: frames that are segmented as one batch.
         core_round_trip_ns: median over its rounds, each measured just before (`cores`); None on one core.
         problem: why there are no numbers, or empty.
     """
@@ -68,7 +68,7 @@ class Candidate:
 
     Args:
         row: of the result; what goes wrong is said there.
-        parallel: frames that are segmented side by side.
+        parallel: frames that are segmented concurrently.
         module: whose process it is, one that `worker.serve` serves.
     """
 
@@ -132,9 +132,9 @@ class Candidate:
 class Group:
     """The candidates of one network and size; they take turns, so that a noisy machine disturbs all alike.
 
-    With `batch` above 1 every candidate gets so many frames at once, and a duration is that of all of them.
-    With `parallel` above 1 an engine segments so many frames side by side, and a frame's duration is the time
-    by their number: the rate counts, not the latency.
+    With `batch` above 1 every candidate gets that many frames as one batch, and a duration is that of the
+    batch. With `parallel` above 1 an engine segments that many frames concurrently, and a frame's duration is
+    the time by their number: the rate counts, not the latency.
     """
 
     network: str

@@ -22,7 +22,7 @@ PARAMETERS = (
     Parameter("topic", "image", "Where to publish.", read_only=True),
     Parameter("width", 640, "Width of the frames.", "px", minimum=32, maximum=7680, read_only=True),
     Parameter("height", 360, "Height of the frames.", "px", minimum=32, maximum=7680, read_only=True),
-    Parameter("rate_hz", 30.0, "Frames a second.", "Hz", minimum=0.1, maximum=1000.0, read_only=True),
+    Parameter("rate_hz", 30.0, "Frames per second.", "Hz", minimum=0.1, maximum=1000.0, read_only=True),
     Parameter("count", 100, "Frames to publish.", minimum=1, read_only=True),
 )
 

@@ -112,7 +112,7 @@ def to_markdown(content: dict[str, Any], more: Sequence[str] = ()) -> str:
     for row in content["rows"]:
         groups.setdefault((row["model"], row["width"], row["height"], row["batch"]), []).append(row)
     for (model, width, height, batch), rows in groups.items():
-        frames = "" if batch == 1 else f", {batch} frames at once"
+        frames = "" if batch == 1 else f", {batch} frames per batch"
         lines += ["", f"## {model}, {width}x{height}{frames}", "", f"| {' | '.join(heads)} |"]
         lines += ["|" + "---|" * len(heads), *(_row_line(row, columns) for row in rows)]
     return "\n".join(lines) + "\n"

@@ -35,8 +35,8 @@ def make_candidate(
         precision: of the engine.
         width: of the frame [px].
         height: of the frame [px].
-        batch: frames at once.
-        parallel: how many threads will call it at once.
+        batch: batch size.
+        parallel: how many threads will call it concurrently.
 
     Raises:
         EngineError, ModelError: it cannot be built here.
@@ -98,7 +98,7 @@ def serve(make: Callable[..., Callable[[], None]]) -> int:
 
 
 def _time(segment: Callable[[], None], frames: int, parallel: int) -> list[float]:
-    """Duration of each frame [ms]; of frames side by side, the mean time between two that are ready."""
+    """Duration of each frame [ms]; of concurrent frames, the mean time between two that are ready."""
     if parallel > 1:
         with ThreadPoolExecutor(parallel) as pool:
             started = time.perf_counter()

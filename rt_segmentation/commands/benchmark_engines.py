@@ -25,11 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_timing(parser: argparse.ArgumentParser) -> None:
     """Add what is timed, and for how long."""
-    parser.add_argument("--compare", choices=("eager",), help="put each beside plain eager PyTorch, fp32")
     parser.add_argument(
-        "--batches", type=int, nargs="+", default=[1], help="frames that engines get at once (default 1)"
+        "--compare",
+        choices=("eager",),
+        help="also time plain eager PyTorch in fp32 and give each engine's speed relative to it",
     )
-    parser.add_argument("--minutes", type=float, default=10.0, help="of timing in all (default 10)")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1], help="batch sizes to time (default 1)")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="total time for timing [min] (default 10)"
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:

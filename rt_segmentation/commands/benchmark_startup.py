@@ -4,11 +4,37 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rt_segmentation.commands.options import add_benchmark, parse_size, say
 
 ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """How a model and engine start, as written to startup.json.
+
+    Attributes:
+        network: the model's network.
+        model: name or manifest.
+        engine, precision: what runs it.
+        width, height: of the camera's frames [px].
+        first_mask_s: median, from the start of the node's process to its first mask; None with a problem.
+        memory_mb: median, resident; None with a problem.
+        problem: why there are no numbers, or empty.
+    """
+
+    network: str
+    model: str
+    engine: str
+    precision: str
+    width: int
+    height: int
+    first_mask_s: float | None = None
+    memory_mb: float | None = None
+    problem: str = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,29 +70,28 @@ def main(arguments: argparse.Namespace) -> None:
     ]
     if not pairs:
         raise EngineUnavailable(f"no engine of {', '.join(arguments.engines) or 'all'} works here")
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for model in arguments.models:
         network = find_model(model).network
         for width, height in sizes:
             for engine, precision in pairs:
                 parameters = {"model": model, "engine": engine, "precision": precision}
-                row = {"network": network, **parameters, "width": width, "height": height}
                 logs = arguments.out / "logs"
+                row = Row(network, model, engine, precision, width, height)
                 try:
                     # The first one fills the cache.
                     runs = [start_node(parameters, (width, height), logs) for _ in range(ROUNDS + 1)][1:]
                 except RuntimeError as error:
-                    rows.append({**row, "first_mask_s": None, "memory_mb": None, "problem": str(error)})
+                    rows.append(replace(row, problem=str(error)))
                     say(f"{model} {engine} {precision}: {error}")
                     continue
-                row["first_mask_s"] = statistics.median(run.first_mask_s for run in runs)
-                row["memory_mb"] = statistics.median(run.memory_mb for run in runs)
-                rows.append({**row, "problem": ""})
+                first_mask_s = statistics.median(run.first_mask_s for run in runs)
+                memory_mb = statistics.median(run.memory_mb for run in runs)
+                rows.append(replace(row, first_mask_s=first_mask_s, memory_mb=memory_mb))
                 say(
-                    f"{model} {engine} {precision}: first mask after {row['first_mask_s']:.2f} s,"
-                    f" {row['memory_mb']:.0f} MB"
+                    f"{model} {engine} {precision}: first mask after {first_mask_s:.2f} s, {memory_mb:.0f} MB"
                 )
-    write_result(arguments.out, "startup", rows, to_markdown)
+    write_result(arguments.out, "startup", [asdict(row) for row in rows], to_markdown)
 
 
 def to_markdown(content: dict[str, Any]) -> str:

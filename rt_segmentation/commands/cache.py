@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions and their options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("list", help="what there is").add_argument(
+    actions.add_parser("list", help="list the cached engines").add_argument(
         "--json", action="store_true", help="print JSON"
     )
-    actions.add_parser("clear", help="delete all of it")
+    actions.add_parser("clear", help="delete all cached engines")
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -15,13 +15,22 @@ class DemoUnavailableError(RtSegmentationError, RuntimeError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--model", default="enet", help="a model, or the path of a manifest (default enet)")
     parser.add_argument(
-        "--seconds", type=float, default=20.0, help="how long the camera publishes (default 20)"
+        "--model", default="enet", help="model: a name, or the path of a manifest (default enet)"
     )
-    parser.add_argument("--rate", type=float, default=10.0, help="of the camera [Hz] (default 10)")
-    parser.add_argument("--images", type=Path, help="a folder of images, or a video, instead of the street")
-    parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for pictures and logs")
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="how long the camera publishes [s] (default 20)"
+    )
+    parser.add_argument("--rate", type=float, default=10.0, help="camera's frame rate [Hz] (default 10)")
+    parser.add_argument(
+        "--images", type=Path, help="folder of images, or video, to show in place of the street"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("demo_output"),
+        help="folder for pictures and logs (default demo_output)",
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:

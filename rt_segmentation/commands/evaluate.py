@@ -26,12 +26,14 @@ AVERAGES = ("class_average", "global_average", "image_dice", "calibration_error"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--model", required=True, help="a model, or the path of a manifest")
+    parser.add_argument("--model", required=True, help="model: a name, or the path of a manifest")
     add_data(parser)
     add_engine(parser)
     add_groups(parser)
-    parser.add_argument("--json", type=Path, help="write the result into this file as well")
-    parser.add_argument("--pictures", type=Path, help="folder for the best, median and worst frames")
+    parser.add_argument("--json", type=Path, help="also write the result to this file")
+    parser.add_argument(
+        "--pictures", type=Path, help="write pictures of the best, median and worst frames to this folder"
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:

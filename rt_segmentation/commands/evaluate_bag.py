@@ -25,14 +25,18 @@ FAILED, SIGNALLED = 1, 128
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2, or a file of ROS 1")
+    parser.add_argument(
+        "bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder or file, or ROS 1 .bag file"
+    )
     parser.add_argument(
         "--image-topic",
         metavar="T",
-        help="of the images (default: the only one that is not of labels or depth)",
+        help="image topic (default: the only image topic that has neither labels nor depth)",
     )
-    parser.add_argument("--label-topic", metavar="L", help="of label images, the ground truth")
-    parser.add_argument("--labels", type=Path, metavar="DIR", help="label PNGs named by stamp in ns")
+    parser.add_argument("--label-topic", metavar="L", help="topic of the ground truth's label images")
+    parser.add_argument(
+        "--labels", type=Path, metavar="DIR", help="folder of ground-truth label PNGs, named by stamp [ns]"
+    )
     parser.add_argument(
         "--void-id",
         type=int,
@@ -40,55 +44,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         choices=range(256),
         metavar="ID",
-        help="an id that is unlabelled in the ground truth; ids of no class are anyway; may be repeated",
+        help="ground-truth id to treat as unlabelled, beside ids of no class; may be repeated",
     )
     parser.add_argument(
-        "--model", action="append", required=True, help="a model, or the path of a manifest; may be repeated"
+        "--model",
+        action="append",
+        required=True,
+        help="model: a name, or the path of a manifest; may be repeated",
     )
     add_engine(parser)
     parser.add_argument(
         "--mode",
         choices=("throughput", "realtime"),
         default="throughput",
-        help="every frame as fast as it goes (default), or frames as they came, the newest wins",
+        help="throughput (default): every frame, as fast as possible; realtime: at the recorded pace, the"
+        " newest frame first",
     )
-    parser.add_argument("--rate", type=float, default=1.0, help="speed of the bag's clock in real time")
+    parser.add_argument("--rate", type=float, default=1.0, help="playback speed in realtime mode (default 1)")
     parser.add_argument(
         "--parallel-frames",
         type=int,
         default=1,
         choices=range(1, 65),
         metavar="N",
-        help="frames segmented concurrently in real time, as the node's parallel_frames (default 1)",
+        help="frames segmented concurrently in realtime mode, as the node's parallel_frames (default 1)",
     )
-    parser.add_argument("--out", type=Path, default=Path("bag_evaluation"), help="folder for all results")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("bag_evaluation"),
+        help="folder for all results (default bag_evaluation)",
+    )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace the evaluation in --out")
-    existing.add_argument("--resume", action="store_true", help="go on with the evaluation in --out")
+    existing.add_argument("--resume", action="store_true", help="continue the evaluation in --out")
     parser.add_argument("--write-bag", action="store_true", help="write the masks as a bag (mcap)")
-    parser.add_argument("--video", action="store_true", help="write the overlays as mp4")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes, each with a bag at a time")
-    parser.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster; 'local' starts one here")
+    parser.add_argument("--video", action="store_true", help="write the overlays as an MP4 video")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="number of processes; each evaluates one bag at a time"
+    )
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="address of a Ray cluster; 'local' starts one on this machine"
+    )
     parser.add_argument(
         "--roi",
         type=int,
         nargs=4,
         metavar=("X", "Y", "WIDTH", "HEIGHT"),
-        help="part of the images that the models see, and are measured on [px]",
+        help="part of the images to segment and to measure [px]",
     )
     parser.add_argument(
         "--rotation",
         type=int,
         default=0,
         choices=(0, 90, 180, 270),
-        help="degrees clockwise by which the images are turned upright for the models (default 0)",
+        help="rotate the images clockwise by this angle before segmenting [deg] (default 0)",
     )
     add_groups(parser)
     parser.add_argument(
         "--truth-classes",
         default="",
         metavar="SET",
-        help="label set of the ground truth's ids, by name or as YAML (default: the first model's)",
+        help="label set of the ground truth's ids: name or YAML file (default: the first model's)",
     )
     add_image_bits(parser)
     add_thresholds(parser)

@@ -21,28 +21,40 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--model", required=True, help="a model, or the path of a manifest")
-    parser.add_argument("--width", type=int, help="of the network's input [px] (default: the manifest's)")
-    parser.add_argument("--height", type=int, help="of the network's input [px] (default: the manifest's)")
-    parser.add_argument("--batch", type=int, default=1, help="frames at once (default 1)")
+    parser.add_argument("--model", required=True, help="model: a name, or the path of a manifest")
+    parser.add_argument(
+        "--width", type=int, help="width of the network's input [px] (default: the manifest's)"
+    )
+    parser.add_argument(
+        "--height", type=int, help="height of the network's input [px] (default: the manifest's)"
+    )
+    parser.add_argument("--batch", type=int, default=1, help="batch size (default 1)")
     add_engine(parser)
-    parser.add_argument("--out", type=Path, help="a folder for the graph as ONNX and its weights")
+    parser.add_argument("--out", type=Path, help="write the ONNX graph and its weights to this folder")
     calibration = parser.add_mutually_exclusive_group()
     calibration.add_argument(
-        "--calibrate", metavar="DATASET", help="first find int8 ranges on the train split of a data set"
+        "--calibrate", metavar="DATASET", help="measure int8 ranges on a data set's train split first"
     )
-    parser.add_argument("--data-root", type=Path, help="the data set's folder")
+    parser.add_argument("--data-root", type=Path, help="folder of the data set")
     calibration.add_argument(
-        "--calibrate-images", type=Path, metavar="FOLDER", help="first find int8 ranges on a folder of images"
+        "--calibrate-images",
+        type=Path,
+        metavar="FOLDER",
+        help="measure int8 ranges on a folder of images first",
     )
     calibration.add_argument(
-        "--calibrate-bag", type=Path, metavar="BAG", help="first find int8 ranges on a recorded bag's images"
+        "--calibrate-bag", type=Path, metavar="BAG", help="measure int8 ranges on a bag's images first"
     )
     parser.add_argument(
-        "--image-topic", metavar="T", help="of the bag (default: the only one that is not of labels or depth)"
+        "--image-topic",
+        metavar="T",
+        help="image topic of the bag (default: the only image topic that has neither labels nor depth)",
     )
     parser.add_argument(
-        "--calibrate-frames", type=int, default=100, help="so many, evenly spread (default 100)"
+        "--calibrate-frames",
+        type=int,
+        default=100,
+        help="number of frames to measure ranges on, evenly spaced (default 100)",
     )
     add_image_bits(parser)
 

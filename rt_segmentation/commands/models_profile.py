@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("name", metavar="MODEL", help="a model, or the path of a manifest")
+    parser.add_argument("name", metavar="MODEL", help="model: a name, or the path of a manifest")
     add_data(parser)
     parser.add_argument(
-        "--images", type=Path, metavar="FOLDER", help="frames without labels, instead of a data set"
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of unlabelled frames to use in place of a data set",
     )
     add_engine(parser)
     parser.add_argument(
-        "--write", action="store_true", help="put profile and temperature into the model's manifest"
+        "--write", action="store_true", help="store the profile and the temperature in the model's manifest"
     )
 
 

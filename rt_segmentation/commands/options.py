@@ -22,8 +22,10 @@ class OptionError(RtSegmentationError, ValueError):
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add the choice of the engine."""
-    parser.add_argument("--engine", default="auto", help="what executes the model (default auto)")
-    parser.add_argument("--precision", default="auto", help="arithmetic of the engine (default auto)")
+    parser.add_argument(
+        "--engine", default="auto", help="inference engine (default auto: the fastest that works)"
+    )
+    parser.add_argument("--precision", default="auto", help="numeric precision of the engine (default auto)")
 
 
 def add_groups(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +34,7 @@ def add_groups(parser: argparse.ArgumentParser) -> None:
         "--groups",
         default="",
         metavar="G",
-        help="of classes: categories, driving, or a YAML file (default: the model's classes)",
+        help="class groups: categories, driving, or a YAML file (default: the model's classes)",
     )
 
 
@@ -42,29 +44,46 @@ def add_image_bits(parser: argparse.ArgumentParser) -> None:
         "--image-bits",
         default="auto",
         choices=("auto", "8", "10", "12", "14", "16"),
-        help="that 16-bit images use; auto (default) guesses from the images, and says so",
+        help="significant bits of 16-bit images; auto (default) estimates them and prints the result",
     )
 
 
 def add_thresholds(parser: argparse.ArgumentParser) -> None:
     """Add what an evaluation must reach."""
-    parser.add_argument("--fail-under-miou", type=float, metavar="X", help="exit with 1 below this mean IoU")
-    parser.add_argument("--max-p95-ms", type=float, metavar="X", help="exit with 1 above this latency")
-    parser.add_argument("--max-drop-rate", type=float, metavar="X", help="exit with 1 above this share")
-    parser.add_argument("--junit", type=Path, metavar="F", help="write the verdicts as JUnit XML")
+    parser.add_argument(
+        "--fail-under-miou",
+        type=float,
+        metavar="X",
+        help="exit with status 1 if the mean IoU is below X (0 to 1)",
+    )
+    parser.add_argument(
+        "--max-p95-ms",
+        type=float,
+        metavar="X",
+        help="exit with status 1 if the 95th percentile of latency is above X [ms]",
+    )
+    parser.add_argument(
+        "--max-drop-rate",
+        type=float,
+        metavar="X",
+        help="exit with status 1 if the share of dropped frames is above X (0 to 1)",
+    )
+    parser.add_argument("--junit", type=Path, metavar="F", help="write the verdicts to F as JUnit XML")
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the choice of a data set."""
-    parser.add_argument("--dataset", default="camvid", help="camvid, cityscapes, sunrgbd, folder or street")
-    parser.add_argument("--data-root", type=Path, help="the data set's folder; the street has none")
-    parser.add_argument("--split", default="val", help="of the data set (default val)")
+    parser.add_argument(
+        "--dataset", default="camvid", help="camvid (default), cityscapes, sunrgbd, folder or street"
+    )
+    parser.add_argument("--data-root", type=Path, help="folder of the data set; street needs none")
+    parser.add_argument("--split", default="val", help="split of the data set (default val)")
     parser.add_argument(
         "--option",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="of the data set, as label_set=site.yaml or annotation=coarse; may be repeated",
+        help="option of the data set, such as label_set=site.yaml or annotation=coarse; may be repeated",
     )
 
 
@@ -105,8 +124,12 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
     """Add what benchmarks of engines take."""
     add_models(parser)
     add_sizes(parser)
-    parser.add_argument("--engines", nargs="+", default=[], help="engines (default: all that are here)")
-    parser.add_argument("--precisions", nargs="+", default=[], help="precisions (default: all there are)")
+    parser.add_argument(
+        "--engines", nargs="+", default=[], help="engines to time (default: all that are installed)"
+    )
+    parser.add_argument(
+        "--precisions", nargs="+", default=[], help="precisions to time (default: all of each engine)"
+    )
     add_out(parser)
 
 
@@ -120,14 +143,17 @@ def add_models(parser: argparse.ArgumentParser) -> None:
 def add_sizes(parser: argparse.ArgumentParser) -> None:
     """Add the sizes of a benchmark's frames."""
     parser.add_argument(
-        "--sizes", nargs="+", default=["640x360"], help="of frames, WIDTHxHEIGHT [px] (default 640x360)"
+        "--sizes", nargs="+", default=["640x360"], help="frame sizes, WIDTHxHEIGHT [px] (default 640x360)"
     )
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:
     """Add the folder of a benchmark's results."""
     parser.add_argument(
-        "--out", type=Path, default=Path("benchmark"), help="folder for JSON and Markdown (default benchmark)"
+        "--out",
+        type=Path,
+        default=Path("benchmark"),
+        help="folder for the results as JSON and Markdown (default benchmark)",
     )
 
 

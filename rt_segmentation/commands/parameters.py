@@ -7,7 +7,7 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("format", choices=("yaml", "markdown"), help="a params file, or tables")
+    parser.add_argument("format", choices=("yaml", "markdown"), help="yaml: a params file; markdown: tables")
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -12,8 +12,12 @@ FAILED = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("result", type=Path, metavar="RESULT", help="evaluation.json of rt_seg evaluate-bag")
-    parser.add_argument("--out", type=Path, help="folder for index.html and report.md (report beside RESULT)")
+    parser.add_argument(
+        "result", type=Path, metavar="RESULT", help="evaluation.json that rt_seg evaluate-bag wrote"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder for index.html and report.md (default: report beside RESULT)"
+    )
     add_thresholds(parser)
 
 

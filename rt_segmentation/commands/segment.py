@@ -34,19 +34,25 @@ class SegmentError(RtSegmentationError, ValueError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("source", help="an image, a folder, a video, or a camera: its number, or /dev/video0")
-    parser.add_argument("--model", default="enet", help="a model, or the path of a manifest (default enet)")
-    parser.add_argument("--out", type=Path, default=Path("segmented"), help="folder (default segmented)")
+    parser.add_argument(
+        "source", help="image, folder, video or camera (a number, or a device such as /dev/video0)"
+    )
+    parser.add_argument(
+        "--model", default="enet", help="model: a name, or the path of a manifest (default enet)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("segmented"), help="output folder (default segmented)"
+    )
     parser.add_argument(
         "--save",
         default="",
         metavar="WHAT",
-        help="of labels,overlay,color,confidence,video, with commas between"
+        help="comma-separated outputs from labels,overlay,color,confidence,video"
         " (default labels,overlay; of videos and cameras video)",
     )
-    parser.add_argument("--show", action="store_true", help="show the overlay in a window; q ends")
-    parser.add_argument("--frames", type=int, help="stop after this many")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    parser.add_argument("--show", action="store_true", help="show the overlay in a window; press q to stop")
+    parser.add_argument("--frames", type=int, help="stop after this many frames")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     add_engine(parser)
     add_groups(parser)
     add_image_bits(parser)

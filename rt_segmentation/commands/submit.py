@@ -21,9 +21,9 @@ SIZE = (2048, 1024)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("benchmark", choices=("cityscapes",))
-    parser.add_argument("--model", required=True, help="a model, or the path of a manifest")
-    parser.add_argument("--data-root", type=Path, required=True, help="the data set's folder")
-    parser.add_argument("--split", default="test", help="of the data set (default test)")
+    parser.add_argument("--model", required=True, help="model: a name, or the path of a manifest")
+    parser.add_argument("--data-root", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--split", default="test", help="split of the data set (default test)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the label images")
     add_engine(parser)
 

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("format", choices=("markdown", "sros2"), help="tables, or a security policy")
+    parser.add_argument(
+        "format", choices=("markdown", "sros2"), help="markdown: tables; sros2: a security policy"
+    )
     parser.add_argument(
         "--cameras",
         nargs="+",
         metavar="NAME",
         default=[""],
-        help="names of several cameras, as in the parameter of the same name",
+        help="camera names, as in the nodes' parameter `cameras`",
     )
 
 

@@ -20,30 +20,46 @@ NAME_WIDTH = 22
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("recipe", help="name of a recipe in config/recipes, or a file (.yaml)")
-    parser.add_argument("--data-root", type=Path, help="folder of the data set, for recipes that need one")
+    parser.add_argument("recipe", help="recipe: a name from config/recipes, or a YAML file")
+    parser.add_argument("--data-root", type=Path, help="folder of the recipe's data set, if it needs one")
     parser.add_argument(
-        "--out", type=Path, default=Path("runs"), help="OUT/RECIPE holds model, logs and checkpoint (runs)"
+        "--out",
+        type=Path,
+        default=Path("runs"),
+        help="write model, logs and checkpoint to OUT/RECIPE (default runs)",
     )
+    parser.add_argument("--init-from", default="", metavar="MODEL", help="start from this model's weights")
     parser.add_argument(
-        "--init-from", default="", metavar="MODEL", help="a model whose weights are the start"
-    )
-    parser.add_argument(
-        "--from-scratch", action="store_true", help="start at random, not from the recipe's model"
+        "--from-scratch", action="store_true", help="start from random weights, not from the recipe's model"
     )
     parser.add_argument(
         "--folds", action="store_true", help="train and measure a model for each of the recipe's folds"
     )
-    parser.add_argument("--fold", default="", metavar="NAME", help="of these folds train this one alone")
-    parser.add_argument("--max-hours", type=float, help="train fewer epochs, if the recipe's take longer")
+    parser.add_argument("--fold", default="", metavar="NAME", help="train only this fold")
     parser.add_argument(
-        "--dry-run", action="store_true", help="show a batch, weights and time; train nothing"
+        "--max-hours", type=float, help="train fewer epochs if the recipe's would take longer [h]"
     )
-    parser.add_argument("--workers", type=int, help="processes that load and augment (default: by cores)")
-    parser.add_argument("--precision", default="auto", help="auto (default), fp32, bf16; fp16 on GPUs")
-    parser.add_argument("--compile", action="store_true", help="faster steps by torch.compile, after minutes")
     parser.add_argument(
-        "--checkpoint-s", type=float, default=120.0, help="time between checkpoints in an epoch (120) [s]"
+        "--dry-run",
+        action="store_true",
+        help="write a sample batch, class weights and expected time; do not train",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help="processes that load and augment images (default: from the number of cores)",
+    )
+    parser.add_argument("--precision", default="auto", help="auto (default), fp32, bf16, or fp16 on a GPU")
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the network with torch.compile; takes minutes at the start",
+    )
+    parser.add_argument(
+        "--checkpoint-s",
+        type=float,
+        default=120.0,
+        help="time between checkpoints within an epoch [s] (default 120)",
     )
 
 

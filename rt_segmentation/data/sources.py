@@ -214,7 +214,7 @@ class StreetSource:
         seed: Which street.
         width: Of the images in px; 0 with `height` 0 is 640x360, one 0 keeps 16:9.
         height: Likewise.
-        rate_hz: Images a second of the scene's own time.
+        rate_hz: Images per second of the scene's own time.
 
     Raises:
         SourceError: the images would be too small, or the seed is negative.
@@ -260,7 +260,7 @@ def open_source(
         seed: Of the street.
         width: In px; 0 keeps the source's.
         height: In px; 0 keeps the source's.
-        rate_hz: Images a second, for the street's own time.
+        rate_hz: Images per second, for the street's own time.
         image_bits: How many bits the 16-bit images of a folder use, or 'auto'.
         on_warning: Called with one sentence for each file skipped.
 

@@ -146,8 +146,8 @@ def test_too_many_frames_are_each_accounted_for_and_the_newest_wins(
 
     now = since()
     accounted = now["masks"] + now["dropped"] + now["lost"]
-    # A best-effort camera can send its first frames after it has found the node and before the node has found it: no
-    # middleware delivers or counts those.
+    # A best-effort camera may find the node before the node finds it: no middleware delivers or counts what
+    # it sends until then.
     unseen = 0 if reliability == "reliable" else 5
     assert count - unseen <= accounted <= count, now
     assert len(labels) == now["masks"]

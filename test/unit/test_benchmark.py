@@ -87,7 +87,7 @@ def test_a_batch_is_timed_as_one(small_model: ModelManifest) -> None:
         assert timed.batch == 3 and timed.median_ms is not None and timed.eager_ratio is not None
         assert timed.fps == pytest.approx(3e3 / timed.median_ms, rel=0.01)
     page = to_markdown(to_json([timed]))
-    assert "## " in page and "64x48, 3 frames at once" in page
+    assert "## " in page and "64x48, 3 frames per batch" in page
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has no other")

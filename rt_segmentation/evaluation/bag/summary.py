@@ -161,7 +161,7 @@ def _accuracy(total: Counts, labels: LabelSet, bounds: tuple[float, float] | Non
 
 
 def _fps(number: int, settings: Settings, states: Sequence[BagState]) -> float:
-    """Masks a second while any bag was worked on; models that share a pass share its time by their work."""
+    """Masks per second while any bag was worked on; models that share a pass share its time by their work."""
     totals = [[model.timeline.total() for model in state.models] for state in states]
     work = [sum(bag[i].inference.sum_ns for bag in totals) for i in range(len(settings.models))]
     if settings.mode == REALTIME:
