@@ -190,7 +190,9 @@ def _of_bags(arguments: argparse.Namespace, pair: Pair, tally: Tally, notes: lis
             data = BagData(
                 path, arguments.image_topic, arguments.label_topic, arguments.labels, arguments.image_bits
             )
-            yield from frames_of_bag(data, ids, lambda text, path=path: notes.append(f"{path.name}: {text}"))
+            said: list[str] = []
+            yield from frames_of_bag(data, ids, said.append)
+            notes.extend(f"{path.name}: {sentence}" for sentence in said)
 
     for name, frame, truth in progress(frames(), 0):
         yield pair.compare(name, frame, truth)

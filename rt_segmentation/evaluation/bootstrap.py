@@ -7,7 +7,8 @@ Horowitz and Jing, 1995), and each draw takes the same blocks for all models, as
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection
 
 import numpy as np
 
@@ -20,13 +21,7 @@ MIN_BLOCKS = 5
 
 def block_length(count: int) -> int:
     """Length of a block for so many frames or bins."""
-    return max(1, round(count ** (1 / 3)))
-
-
-def sum_blocks(counts: Sequence[np.ndarray]) -> np.ndarray:
-    """Sums of consecutive arrays of one shape, `block_length` of them each; the last block may be shorter."""
-    length = block_length(len(counts))
-    return np.stack([np.sum(counts[i : i + length], 0) for i in range(0, len(counts), length)])
+    return max(1, round(math.pow(count, 1 / 3)))
 
 
 def draw_class_ious(blocks: np.ndarray, ignored: Collection[int] = ()) -> np.ndarray | None:

@@ -93,9 +93,9 @@ def initialise(network: nn.Module, recipe: Recipe, start: ModelManifest | Path) 
     axes = class_axes(recipe.network, len(names), recipe.options)
     common = {key: value for key, value in tensors.items() if key not in axes}
     what = f"{what}, whose classes are others ({start.label_set})"
-    wanted = load_label_set(recipe.label_set)
+    ours = load_label_set(recipe.label_set)
     said = _load(network, common, common, what)
-    copied = _copy_classes(network, tensors, axes, ids_by_name(start.labels(), wanted), wanted)
+    copied = _copy_classes(network, tensors, axes, ids_by_name(start.labels(), ours), ours)
     return f"{said}{copied}"
 
 

@@ -61,6 +61,8 @@ class SegmentationModule(lightning.LightningModule):
         self.register_buffer("std", torch.tensor(recipe.std).view(1, 3, 1, 1))
         self._confusion = ConfusionMatrix(len(class_names), ignored_ids)
         self._frozen = _norms_without_classes(recipe, self.network, len(class_names))
+        # Lightning begins with the modes as they are.
+        self.train()
 
     def train(self, mode: bool = True) -> SegmentationModule:
         """Switch to training or validation; frozen norms stay as in validation."""

@@ -13,7 +13,6 @@ pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
 from rt_segmentation import models
 from rt_segmentation.cli import main
-from rt_segmentation.inference import installing
 from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.inference.installing import InstallError, install_model
 from rt_segmentation.models import (
@@ -151,7 +150,7 @@ def test_a_failed_installation_leaves_everything(
             install(newer, overwrite=True)
     assert files(folder) == before
 
-    moved = []
+    moved: list[object] = []
 
     def full(source: object, target: object) -> None:
         if len(moved) == 2 and ".partial" not in str(target):
@@ -160,7 +159,7 @@ def test_a_failed_installation_leaves_everything(
         os.rename(str(source), str(target))
 
     with monkeypatch.context() as patch:
-        patch.setattr(installing.os, "replace", full)
+        patch.setattr(os, "replace", full)
         with pytest.raises(OSError, match="no space"):
             install(newer, overwrite=True)
     # The old one is whole and is used: its files have names of their own.

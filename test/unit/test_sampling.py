@@ -54,7 +54,7 @@ def test_frames_are_chosen_by_worth_times_distance() -> None:
     here = [candidate(i, (0.001 * i, 0), 0.9 - 0.01 * i) for i in range(10)]
     there = [candidate(20 + i, (1 + 0.001 * i, 0), 0.6 - 0.01 * i) for i in range(10)]
     everyone = [*here, *there]
-    rng.shuffle(everyone)  # type: ignore[arg-type]
+    rng.shuffle(everyone)
     chosen = choose_worth(everyone, Limits(2, 9, 0), ("a", "b"), none())
     assert [c.candidate.moment_ns for c in chosen] == [0, 20 * SECOND]
     assert np.isnan(chosen[0].distance) and chosen[1].distance > 0.9
@@ -103,7 +103,7 @@ def stored(kind: str, content: Any) -> tuple[bytes, str, str]:
 
 
 def decoded(data: bytes) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
 
 
 def test_files_are_copies_or_lossless() -> None:

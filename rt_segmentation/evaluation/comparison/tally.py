@@ -150,7 +150,7 @@ class Tally:
     def flows(self) -> list[dict[str, Any]]:
         """What became of what: the largest shares of a class's pixels that are another class's now."""
         names = [*self.label_set.names, "no class"]
-        found = []
+        found: list[dict[str, Any]] = []
         for i, row in enumerate(self._agreement):
             for j, count in enumerate(row):
                 if i != j and count and count / row.sum() >= MIN_FLOW:
