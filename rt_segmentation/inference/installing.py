@@ -23,7 +23,7 @@ from rt_segmentation.models import (
     read_weights,
     write_manifest,
 )
-from rt_segmentation.resources import installed_models_dir
+from rt_segmentation.resources import MODELS_VARIABLE, installed_models_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,10 +185,19 @@ def _copied(manifest: ModelManifest, path: Path, aliases: tuple[str, ...]) -> Mo
 
 @contextmanager
 def _staged(folder: Path) -> Iterator[Path]:
-    """A hidden folder within a folder, gone at the end."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """A hidden folder within a folder, gone at the end.
+
+    Raises:
+        InstallError: it cannot be made.
+    """
     staging = folder / f".{os.urandom(8).hex()}.partial"
-    staging.mkdir()
+    try:
+        staging.mkdir(parents=True)
+    except OSError as error:
+        raise InstallError(
+            f"folder {folder} of installed models cannot be written: {error.strerror}; the environment"
+            f" variable {MODELS_VARIABLE} names another"
+        ) from error
     try:
         yield staging
     finally:

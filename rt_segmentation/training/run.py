@@ -341,6 +341,7 @@ def quieten_lightning() -> None:
     for message in (
         ".*does not have many workers",
         ".*have no `val_dataloader`",
+        ".*in eval mode at the start of training",
         ".*sync_dist=True.* when logging on epoch level",
         ".*`isinstance\\(treespec, LeafSpec\\)`",
     ):

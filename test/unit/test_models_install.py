@@ -192,6 +192,10 @@ def test_the_command(own: ModelManifest, folder: Path, capsys: pytest.CaptureFix
     assert "is no manifest" in capsys.readouterr().err
     assert main(["models", "install", str(own.path.with_name("gone.yaml"))]) == 2
     assert read_manifest(folder / "site.yaml").name == "site"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RT_SEG_MODELS", str(own.path / "below"))
+        assert main(command) == 2
+    assert "of installed models cannot be written: Not a directory" in capsys.readouterr().err
 
 
 def test_where_models_are_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
