@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "train a network as a recipe says, or go on with a training",
     "models": "list, show and import models",
     "evaluate": "measure a model on a data set",
+    "compare": "an old model and a new one: what got better, what got worse, what is noise",
     "evaluate-bag": "measure models on recorded bags, without ROS",
     "report": "make the report of a bag evaluation again",
     "bag": "make a rosbag of images, or look into rosbags",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -107,6 +108,27 @@ def _problem(classes: tuple[LabelClass, ...]) -> str | None:
             return f"it names '{c.name}' twice"
         names.add(c.name)
     return None
+
+
+def ids_by_name(source: LabelSet, target: LabelSet) -> np.ndarray:
+    """The id of each class of a set in another one, by their names, uint8 (256,); 255 where it has none.
+
+    Names that differ in case, spaces, '-' and '_' alone are one, unless two classes of a set share it.
+    """
+    table = np.full(256, IGNORE_ID, np.uint8)
+    exact = {c.name: c.id for c in target.classes}
+    loose = _loose_names(target)
+    for name, i in _loose_names(source).items():
+        table[i] = loose.get(name, IGNORE_ID)
+    for c in source.classes:
+        table[c.id] = exact.get(c.name, table[c.id])
+    return table
+
+
+def _loose_names(labels: LabelSet) -> dict[str, int]:
+    """Ids by simplified names, without those that two classes share."""
+    names = [re.sub(r"[\s_-]+", "", name.casefold()) for name in labels.names]
+    return {name: i for i, name in enumerate(names) if names.count(name) == 1}
 
 
 def store_label_set(label_set: str | Path, folder: Path) -> str:

@@ -6,6 +6,7 @@ Reading one needs no torch: weights come as NumPy arrays.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,9 +20,11 @@ from rt_segmentation.files import write_atomically
 from rt_segmentation.labels import LabelSet, LabelSetError, load_label_set
 from rt_segmentation.networks import is_network, network_names
 from rt_segmentation.profiles import Profile
-from rt_segmentation.resources import share_dir
+from rt_segmentation.resources import installed_models_dir, share_dir
 from rt_segmentation.safetensors_reader import SafetensorsError, read_safetensors
 from rt_segmentation.settings import SettingsError, read_mapping, read_settings, to_plain
+
+_log = logging.getLogger(__name__)
 
 
 class ModelError(RtSegmentationError, ValueError):
@@ -153,8 +156,21 @@ class ModelManifest:
 
 
 def list_models(folder: Path | None = None) -> list[ModelManifest]:
-    """The manifests in a folder, sorted by name; without a folder those that come with the package."""
-    return [read_manifest(p) for p in sorted((folder or share_dir() / "models").glob("*.yaml"))]
+    """The manifests in a folder, sorted by name; without a folder those that are found by name.
+
+    These are the installed ones (`installed_models_dir`), then those that come with the package. An installed
+    one that cannot be read is left out, and the log says so.
+    """
+    if folder is not None:
+        return [read_manifest(p) for p in sorted(folder.glob("*.yaml"))]
+    found: dict[str, ModelManifest] = {}
+    for path in sorted(installed_models_dir().glob("*.yaml")):
+        try:
+            found[path.stem] = read_manifest(path)
+        except ModelError as error:
+            _log.warning("an installed model is left out: %s", error)
+    shipped = {manifest.name: manifest for manifest in list_models(share_dir() / "models")}
+    return list({**found, **shipped, **found}.values())
 
 
 def find_model(name_or_path: str | Path) -> ModelManifest:
@@ -166,15 +182,17 @@ def find_model(name_or_path: str | Path) -> ModelManifest:
     if str(name_or_path).endswith((".yaml", ".yml")):
         return read_manifest(Path(name_or_path).expanduser())
     manifests = list_models()
-    for manifest in manifests:
-        if name_or_path == manifest.name or name_or_path in manifest.aliases:
-            return manifest
+    # A name goes before another model's short name.
+    for names in ([(m.name,) for m in manifests], [m.aliases for m in manifests]):
+        for manifest, known in zip(manifests, names):
+            if name_or_path in known:
+                return manifest
     path = Path(name_or_path).expanduser()
     if path.suffix in (".safetensors", ".onnx") or path.is_dir():
         raise ModelError(f"'{name_or_path}' is no model: give the path of its manifest (.yaml)")
-    names = ", ".join(name for m in manifests for name in (*m.aliases, m.name)) or "none"
+    listed = ", ".join(name for m in manifests for name in (*m.aliases, m.name)) or "none"
     raise ModelError(
-        f"unknown model '{name_or_path}'; there are {names}, or give the path of a manifest (.yaml)"
+        f"unknown model '{name_or_path}'; there are {listed}, or give the path of a manifest (.yaml)"
     )
 
 

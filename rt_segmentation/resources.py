@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
 from rt_segmentation.errors import RtSegmentationError
 
 PACKAGE = "rt_segmentation"
+
+
+MODELS_VARIABLE = "RT_SEG_MODELS"
+"""Environment variable with the folder of installed models."""
 
 
 class ResourceError(RtSegmentationError, RuntimeError):
@@ -42,3 +47,21 @@ def share_dir() -> Path:
             f"{PACKAGE}'s config and models are missing beside {module.parent}; reinstall the package"
             " with pip or colcon"
         ) from None
+
+
+def installed_models_dir() -> Path:
+    """The folder of the user's installed models, which are found by name; it may not be there.
+
+    It is ``$RT_SEG_MODELS``, or else ``$XDG_DATA_HOME/rt_segmentation/models``, ~/.local/share by default.
+    """
+    given = os.environ.get(MODELS_VARIABLE, "")
+    if given:
+        return Path(given).expanduser().absolute()
+    home = os.environ.get("XDG_DATA_HOME", "")
+    try:
+        # The base directory specification: a relative path is to be ignored.
+        base = Path(home) if os.path.isabs(home) else Path("~/.local/share").expanduser()
+    except RuntimeError:
+        # No HOME, and a user that the system does not know, as in containers: a folder that never is there.
+        base = Path(os.devnull)
+    return base / PACKAGE / "models"

@@ -11,6 +11,8 @@ import pytest
 # Before torch is imported, here and in all processes of the tests: with another number of threads sums take
 # another order, and the last bit of a score may differ; and on a busy machine threads wait for one another.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Models that somebody has installed here are none of the tests'.
+os.environ["RT_SEG_MODELS"] = os.path.join(os.devnull, "models")
 
 from rt_segmentation import telemetry
 

@@ -1,4 +1,4 @@
-"""`rt_seg bag`: make a bag of images, and look into bags."""
+"""`rt_seg bag`: make a bag of images, look into bags, and take frames out of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rt_segmentation.bags.errors import BagError
+from rt_segmentation.commands import bag_sample
 from rt_segmentation.commands.options import add_image_bits
 from rt_segmentation.commands.progress import progress
 
@@ -44,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     info.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap, .db3 or .bag")
     info.add_argument("--json", action="store_true", help="print JSON")
 
+    bag_sample.add_arguments(
+        actions.add_parser("sample", help="the frames that are worth labelling, as image files")
+    )
+
 
 def main(arguments: argparse.Namespace) -> None:
     """Run an action of `bag` and print its result.
@@ -54,6 +59,9 @@ def main(arguments: argparse.Namespace) -> None:
     """
     if arguments.action == "make":
         _make(arguments)
+        return
+    if arguments.action == "sample":
+        bag_sample.main(arguments)
         return
     described, failures = [], []
     for path in arguments.bags:

@@ -1,4 +1,4 @@
-"""`rt_seg models`: list, show, import, check and profile models."""
+"""`rt_seg models`: list, show, import, install, check and profile models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rt_segmentation.commands import models_profile, onnx_models
+from rt_segmentation.commands import models_install, models_profile, onnx_models
 from rt_segmentation.networks import network_names
 from rt_segmentation.networks.published import CONVENTION, published
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions and their options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
-    listing = actions.add_parser("list", help="the models that come with the package")
+    listing = actions.add_parser("list", help="the models that are found by name")
     listing.add_argument("--json", action="store_true", help="print JSON")
 
     show = actions.add_parser(
@@ -51,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     importing.add_argument("--json", action="store_true", help="print JSON")
     onnx_models.add_import_options(importing)
 
+    models_install.add_arguments(
+        actions.add_parser("install", help="put a model where nodes and commands find it by its name")
+    )
+
     check = actions.add_parser("check", help="an ONNX model's labels with each usual way to normalise images")
     onnx_models.add_check_arguments(check)
 
@@ -70,6 +74,8 @@ def main(arguments: argparse.Namespace) -> None:
         _show(arguments)
     elif arguments.action == "check":
         onnx_models.check(arguments)
+    elif arguments.action == "install":
+        models_install.main(arguments)
     elif arguments.action == "profile":
         models_profile.main(arguments)
     else:
@@ -195,9 +201,12 @@ def _print(content: dict[str, Any] | list[str]) -> None:
 
 
 def _table(manifests: list[ModelManifest]) -> list[str]:
+    from rt_segmentation.resources import installed_models_dir
+
     if not manifests:
         return ["no models come with this installation; `rt_seg models import` and `rt_seg train` make some"]
     rows = [("NAME", "ALIASES", "NETWORK", "LABELS", "INPUT", "PARAMETERS", "GMACS", "SCORE")]
+    installed = [m for m in manifests if m.path.parent == installed_models_dir()]
     for m in manifests:
         score = f"{m.scores[0].metric} {m.scores[0].value:.4f} on {m.scores[0].dataset}" if m.scores else "-"
         aliases = ", ".join(m.aliases) or "-"
@@ -206,7 +215,11 @@ def _table(manifests: list[ModelManifest]) -> list[str]:
             (m.name, aliases, m.architecture, m.label_set, size, f"{m.parameters:,}", f"{m.gmacs:.3f}", score)
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    if installed:
+        names = ", ".join(m.name for m in installed)
+        lines.append(f"installed in {installed_models_dir()}: {names}; the others come with the package")
+    return lines
 
 
 def _lines(content: dict[str, Any]) -> list[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from rt_segmentation.inference.network import load_network
-from rt_segmentation.labels import load_label_set
+from rt_segmentation.labels import IGNORE_ID, LabelSet, ids_by_name, load_label_set
 from rt_segmentation.models import ModelError, ModelManifest, compare_shapes, find_model, read_manifest
 from rt_segmentation.networks import build_network
 from rt_segmentation.training.encoders import encoder_tensors, read_encoder
@@ -54,8 +56,9 @@ def find_start(name_or_path: str | Path, trained: Path) -> ModelManifest | Path:
 def initialise(network: nn.Module, recipe: Recipe, start: ModelManifest | Path) -> str:
     """Give the network weights to start with.
 
-    A model of the recipe's network and options gives all its weights, but for the layers that depend on the
-    classes if it has others. An ENet encoder (the first stage of the paper) gives its encoder, and so does a
+    A model of the recipe's network and options gives all its weights. If its classes are others, layers that
+    depend on them get the weights of those of the same name (`ids_by_name`), and keep their random start for
+    all others. An ENet encoder (the first stage of the paper) gives its encoder, and so does a
     file with an encoder alone. All other weights stay as they are.
 
     Args:
@@ -87,11 +90,75 @@ def initialise(network: nn.Module, recipe: Recipe, start: ModelManifest | Path) 
     names = start.labels().names
     if names == load_label_set(recipe.label_set).names:
         return _load(network, tensors, tensors, what)
-    # Layers whose shapes change with the number of classes have a meaning for each class.
+    axes = class_axes(recipe.network, len(names), recipe.options)
+    common = {key: value for key, value in tensors.items() if key not in axes}
+    what = f"{what}, whose classes are others ({start.label_set})"
+    ours = load_label_set(recipe.label_set)
+    said = _load(network, common, common, what)
+    copied = _copy_classes(network, tensors, axes, ids_by_name(start.labels(), ours), ours)
+    return f"{said}{copied}"
+
+
+def class_axes(network: str, num_classes: int, options: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The tensors of a network whose shapes change with the number of classes.
+
+    Returns:
+        Each one's axes that have an index for each class; none where it is not one index a class, as with
+        sub-pixel upsampling.
+    """
     with torch.device("meta"):
-        more = build_network(recipe.network, len(names) + 1, **recipe.options).state_dict()
-    tensors = {key: value for key, value in tensors.items() if value.shape == more[key].shape}
-    return _load(network, tensors, tensors, f"{what}, whose classes are others ({start.label_set})")
+        own = build_network(network, num_classes, **options).state_dict()
+        more = build_network(network, num_classes + 1, **options).state_dict()
+    return {
+        key: tuple(
+            axis
+            for axis, (size, larger) in enumerate(zip(value.shape, more[key].shape))
+            if size == num_classes and larger == size + 1
+        )
+        for key, value in own.items()
+        if value.shape != more[key].shape
+    }
+
+
+def _copy_classes(
+    network: nn.Module,
+    tensors: Tensors,
+    axes: dict[str, tuple[int, ...]],
+    table: np.ndarray,
+    wanted: LabelSet,
+) -> str:
+    """Give the classes the weights of those of the same name, in layers that have some for each class.
+
+    Args:
+        network: with its own classes.
+        tensors: of the model that the weights come from.
+        axes: of the tensors, from `class_axes`.
+        table: for each class of that model its id in the network, 255 for none.
+        wanted: the network's classes.
+
+    Returns:
+        The end of the sentence, which says which classes these are; '' where there are none.
+    """
+    source = [i for i, target in enumerate(table.tolist()) if target != IGNORE_ID]
+    target = [int(table[i]) for i in source]
+    state = _state(network)
+    by_class = {key: places for key, places in axes.items() if places and key in tensors}
+    if not source or not by_class:
+        return ""
+    with torch.no_grad():
+        for key, places in by_class.items():
+            values, own = tensors[key], state[key]
+            for axis in places:
+                values = values.index_select(axis, torch.tensor(source))
+            index = [torch.arange(size) for size in own.shape]
+            for axis in places:
+                index[axis] = torch.tensor(target)
+            own[torch.meshgrid(*index, indexing="ij")] = values.to(own.dtype)
+    kept = [wanted.names[i] for i in sorted(target)]
+    new = [name for i, name in enumerate(wanted.names) if i not in target]
+    return f", but for those of {', '.join(kept)}, which have their names there" + (
+        f"; {', '.join(new)} {'are' if len(new) > 1 else 'is'} new" if new else ""
+    )
 
 
 def _load(network: nn.Module, tensors: Tensors, wanted: Collection[str], what: str) -> str:

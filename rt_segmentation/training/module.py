@@ -17,6 +17,7 @@ from rt_segmentation.networks.outputs import Outputs, auxiliary_logits, logits_f
 from rt_segmentation.training.data import Batch
 from rt_segmentation.training.distillation import Teachers
 from rt_segmentation.training.errors import TrainingError
+from rt_segmentation.training.initialise import class_axes
 from rt_segmentation.training.losses import SegmentationLoss
 from rt_segmentation.training.optimizers import configure
 from rt_segmentation.training.recipe import Recipe
@@ -59,6 +60,16 @@ class SegmentationModule(lightning.LightningModule):
         self.register_buffer("mean", torch.tensor(recipe.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(recipe.std).view(1, 3, 1, 1))
         self._confusion = ConfusionMatrix(len(class_names), ignored_ids)
+        self._frozen = _norms_without_classes(recipe, self.network, len(class_names))
+        # Lightning begins with the modes as they are.
+        self.train()
+
+    def train(self, mode: bool = True) -> SegmentationModule:
+        """Switch to training or validation; frozen norms stay as in validation."""
+        super().train(mode)
+        for norm in self._frozen:
+            norm.eval()
+        return self
 
     def forward(self, images: torch.Tensor) -> Outputs:
         """uint8 images (N, 3, H, W) to logits (N, classes, H, W); in training maybe a dictionary of them."""
@@ -143,6 +154,18 @@ class SegmentationModule(lightning.LightningModule):
         """The recipe's."""
         # Lightning's own count would set up the loader too early for it to resume from a checkpoint.
         return configure(self.recipe, self.network, self.recipe.epochs * self._epoch_steps)
+
+
+def _norms_without_classes(recipe: Recipe, network: nn.Module, num_classes: int) -> list[nn.Module]:
+    """The batch norms that a recipe freezes: those whose statistics are of features, not of classes."""
+    if not recipe.frozen_norms:
+        return []
+    of_classes = class_axes(recipe.network, num_classes, recipe.options)
+    return [
+        module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and f"{name}.running_mean" not in of_classes
+    ]
 
 
 def seed_everything_for_step(seed: int, step: int, rank: int) -> None:

@@ -202,6 +202,8 @@ class Recipe:
             frames that resemble the training's favours what remembers them.
         folds: groups of frames for cross-validation.
         init_from: what the network starts from, as `initialise.find_start` takes it; '' is from scratch.
+        frozen_norms: batch norms keep the means and variances that the network starts from, which of few
+            images in small batches are noise; those of layers that depend on the classes learn.
         mean, std: normalisation of images in [0, 1], by channel (R, G, B).
         aliases: short names of the model.
     """
@@ -229,6 +231,7 @@ class Recipe:
     keep: Literal["best", "last"] = "best"
     folds: Folds | None = None
     init_from: str = ""
+    frozen_norms: bool = False
     seed: int = 1
     options: dict[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
@@ -245,6 +248,8 @@ class Recipe:
                 raise ValueError("'distillation' is of pixels; classification has none")
             if self.folds is not None:
                 raise ValueError("'folds' group the frames of scenes; classification has none")
+            if self.frozen_norms:
+                raise ValueError("'frozen_norms' keeps what a model of scenes has; classification has none")
         for key in ("width", "height", "epochs", "batch_size"):
             if getattr(self, key) < 1:
                 raise ValueError(f"'{key}' is {getattr(self, key)}, it must be 1 or more")

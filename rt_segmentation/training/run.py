@@ -102,6 +102,11 @@ class Training:
         if is_place(recipe.network):
             # Whoever trains a recipe lets it name code; a model's manifest does not have that right.
             allow_network(recipe.network)
+        if recipe.frozen_norms and not recipe.init_from:
+            raise RecipeError(
+                f"recipe '{recipe.name}' has frozen_norms, which keep what a model has learned; give it"
+                " init_from, or --init-from, or leave frozen_norms out"
+            )
         label_set = load_label_set(recipe.label_set)
         refuse_single_frames(recipe, len(label_set.classes), machine)
         unknown = [i for i in recipe.mixing.paste_classes if i >= len(label_set.classes)]
@@ -336,6 +341,7 @@ def quieten_lightning() -> None:
     for message in (
         ".*does not have many workers",
         ".*have no `val_dataloader`",
+        ".*in eval mode at the start of training",
         ".*sync_dist=True.* when logging on epoch level",
         ".*`isinstance\\(treespec, LeafSpec\\)`",
     ):

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rt_segmentation.evaluation.bag.compare import DRAWS, compare, draw_mean_ious, interval
+from rt_segmentation.evaluation.bag.compare import compare, draw_mean_ious
 from rt_segmentation.evaluation.bag.durations import Durations, covered_s
 from rt_segmentation.evaluation.bag.tally import BIN_NS, Counts, Timeline
+from rt_segmentation.evaluation.bootstrap import DRAWS, interval
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.evaluation.reliability import Reliability
 

@@ -19,7 +19,7 @@ FLOORS = (
     ("data", "inference"),
     ("api", "bags"),
     ("evaluation",),
-    ("ros", "training"),
+    ("ros", "sampling", "training"),
     ("benchmark",),
     ("commands",),
     ("cli",),

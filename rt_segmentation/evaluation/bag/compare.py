@@ -1,9 +1,4 @@
-"""Whether a difference between models is more than noise: intervals by the paired block bootstrap.
-
-Neighbouring frames show the same street, so frames are no independent samples. Blocks of consecutive bins
-of time are drawn with replacement instead (Kuensch, 1989), n^(1/3) bins long for n bins (Hall, Horowitz and
-Jing, 1995), and each draw takes the same blocks for all models, as they saw the same frames.
-"""
+"""Whether a difference between models on bags is more than noise: see `evaluation.bootstrap`."""
 
 from __future__ import annotations
 
@@ -14,13 +9,13 @@ import numpy as np
 
 from rt_segmentation.evaluation.bag.result import Comparison
 from rt_segmentation.evaluation.bag.tally import Timeline
-from rt_segmentation.evaluation.metrics import ConfusionMatrix
-
-DRAWS = 1000
-SEED = 0
-LEVEL_PERCENT = (2.5, 97.5)
-MIN_BLOCKS = 5
-"""Of fewer blocks no interval is made: it would only look like one."""
+from rt_segmentation.evaluation.bootstrap import (
+    DRAWS,
+    block_length,
+    draw_class_ious,
+    interval,
+    mean_ious,
+)
 
 
 def draw_mean_ious(timelines: Sequence[Sequence[Timeline]]) -> np.ndarray | None:
@@ -32,35 +27,16 @@ def draw_mean_ious(timelines: Sequence[Sequence[Timeline]]) -> np.ndarray | None
     Returns:
         float64 (models, DRAWS); None where there are too few blocks with ground truth.
     """
-    blocks = _blocks(timelines)
-    if blocks.shape[1] < MIN_BLOCKS or not blocks.any():
-        return None
-    num_classes = blocks.shape[2]
-    count = blocks.shape[1]
-    weights = np.random.default_rng(SEED).multinomial(count, np.full(count, 1 / count), DRAWS)
-    matrix = ConfusionMatrix(num_classes)
-    scores = np.empty((len(blocks), DRAWS))
-    for model, own in enumerate(blocks):
-        # Sums of pixels stay far below 2^53: they are exact as floats, and multiply much faster.
-        rows = own.reshape(count, -1).astype(np.float64)
-        for draw in range(DRAWS):
-            matrix.counts = (weights[draw] @ rows).reshape(num_classes, -1).astype(np.int64)
-            scores[model, draw] = matrix.mean_iou()
-    return scores
+    ious = draw_class_ious(_blocks(timelines))
+    return None if ious is None else mean_ious(ious)
 
 
-def interval(samples: np.ndarray) -> tuple[float, float]:
-    """The interval that holds 95 % of the samples, (low, high)."""
-    low, high = np.nanpercentile(samples, LEVEL_PERCENT)
-    return float(low), float(high)
-
-
-def compare(names: Sequence[str], mean_ious: Sequence[float], draws: np.ndarray) -> list[Comparison]:
+def compare(names: Sequence[str], means: Sequence[float], draws: np.ndarray) -> list[Comparison]:
     """The difference of each pair of models, a minus b, with its interval.
 
     Args:
         names: of the models.
-        mean_ious: theirs, on all frames.
+        means: their mean IoU, on all frames.
         draws: from `draw_mean_ious`.
     """
     comparisons = []
@@ -70,7 +46,7 @@ def compare(names: Sequence[str], mean_ious: Sequence[float], draws: np.ndarray)
             Comparison(
                 names[a],
                 names[b],
-                difference=mean_ious[a] - mean_ious[b],
+                difference=means[a] - means[b],
                 interval=(low, high),
                 significant=low > 0 or high < 0,
                 method=f"paired block bootstrap of mean IoU, {DRAWS} draws",
@@ -83,7 +59,7 @@ def _blocks(timelines: Sequence[Sequence[Timeline]]) -> np.ndarray:
     """Confusion counts of consecutive bins, int64 (models, blocks, n, n + 1); blocks end where a bag ends."""
     bags = list(zip(*timelines))
     occupied = [_bins_with_truth(bag) for bag in bags]
-    length = max(1, round(sum(map(len, occupied)) ** (1 / 3)))
+    length = block_length(sum(map(len, occupied)))
     blocks: list[list[np.ndarray]] = [[] for _ in timelines]
     for bag, numbers in zip(bags, occupied):
         for start in range(0, len(numbers), length):

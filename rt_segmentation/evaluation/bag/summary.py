@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
-from rt_segmentation.evaluation.bag.compare import compare, draw_mean_ious, interval
+from rt_segmentation.evaluation.bag.compare import compare, draw_mean_ious
 from rt_segmentation.evaluation.bag.durations import Durations, covered_s
 from rt_segmentation.evaluation.bag.job import REALTIME, Settings
 from rt_segmentation.evaluation.bag.result import (
@@ -25,6 +25,7 @@ from rt_segmentation.evaluation.bag.result import (
 from rt_segmentation.evaluation.bag.shown import Shown, worst
 from rt_segmentation.evaluation.bag.state import BagState, ModelState
 from rt_segmentation.evaluation.bag.tally import Counts
+from rt_segmentation.evaluation.bootstrap import interval
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import find_model
 from rt_segmentation.provenance import environment

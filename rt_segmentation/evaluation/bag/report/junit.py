@@ -67,18 +67,32 @@ def write_junit(result: Evaluation, thresholds: Thresholds, path: Path) -> bool:
         OSError: the file cannot be written.
     """
     suites = check(result, thresholds)
-    root = ElementTree.Element("testsuites", name="rt_seg evaluate-bag")
-    for model, cases in suites.items():
+    write_suites("rt_seg evaluate-bag", suites, path)
+    return passed(suites)
+
+
+def write_suites(name: str, suites: Mapping[str, list[Case]], path: Path) -> None:
+    """Write test suites of any command.
+
+    Args:
+        name: of the command.
+        suites: cases by a suite's name.
+        path: of the file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    root = ElementTree.Element("testsuites", name=name)
+    for title, cases in suites.items():
         failures = sum(case.failure is not None for case in cases)
         counts = {"tests": str(len(cases)), "failures": str(failures), "errors": "0", "skipped": "0"}
-        suite = ElementTree.SubElement(root, "testsuite", {"name": _text(model), **counts})
+        suite = ElementTree.SubElement(root, "testsuite", {"name": _text(title), **counts})
         for case in cases:
-            element = ElementTree.SubElement(suite, "testcase", classname=_text(model), name=_text(case.name))
+            element = ElementTree.SubElement(suite, "testcase", classname=_text(title), name=_text(case.name))
             if case.failure is not None:
                 ElementTree.SubElement(element, "failure", message=_text(case.failure))
     ElementTree.indent(root)
     write_atomically(path, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
-    return passed(suites)
 
 
 def judge(result: Evaluation, thresholds: Thresholds, path: Path | None) -> bool:

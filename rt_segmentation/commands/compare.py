@@ -1,0 +1,254 @@
+"""`rt_seg compare`: an old model and a new one, class by class, with intervals, and a verdict for CI."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rt_segmentation.commands.options import (
+    add_data,
+    add_engine,
+    add_image_bits,
+    parse_options,
+    say,
+    to_json,
+)
+from rt_segmentation.commands.progress import progress
+from rt_segmentation.files import write_atomically
+
+if TYPE_CHECKING:
+    from rt_segmentation.evaluation.bag.report.junit import Case
+    from rt_segmentation.evaluation.comparison.running import Compared, Pair
+    from rt_segmentation.evaluation.comparison.tally import Change, Tally
+
+NAME_WIDTH = 22
+FAILED = 1
+WORDS = {"better": "better", "worse": "WORSE", "noise": "noise", "unknown": "too few frames to tell"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("old", metavar="OLD", help="a model, or the path of a manifest")
+    parser.add_argument("new", metavar="NEW", help="another one")
+    add_data(parser)
+    parser.add_argument(
+        "--bag", type=Path, action="append", default=[], help="instead of a data set; may be repeated"
+    )
+    parser.add_argument("--image-topic", metavar="T", help="of a bag's images (default: the only camera's)")
+    truth = parser.add_mutually_exclusive_group()
+    truth.add_argument("--label-topic", metavar="L", help="of a bag's label images, the ground truth")
+    truth.add_argument("--labels", type=Path, metavar="DIR", help="label PNGs named by stamp in ns, of a bag")
+    add_image_bits(parser)
+    add_engine(parser)
+    parser.add_argument(
+        "--no-class-worse-than",
+        type=float,
+        metavar="POINTS",
+        help="exit with 1 where a class lost more points (hundredths) of IoU",
+    )
+    parser.add_argument("--junit", type=Path, metavar="F", help="write that verdict as JUnit XML")
+    parser.add_argument("--json", type=Path, metavar="F", help="write all numbers")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="folder for the frames that changed most"
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Compare, print, write what is asked for.
+
+    Raises:
+        ModelError, EngineError: a model cannot be run.
+        DatasetError, BagError, EvaluationError: the data are not as they should be.
+        SystemExit: 1 where a class is worse than it may be.
+    """
+    from rt_segmentation.evaluation.comparison.pictures import MostChanged, comparison_picture
+    from rt_segmentation.evaluation.comparison.running import Pair
+    from rt_segmentation.evaluation.comparison.tally import Tally
+    from rt_segmentation.evaluation.dataset import EvaluationError
+    from rt_segmentation.imaging.pictures import write_picture
+    from rt_segmentation.inference.segmenter import Segmenter
+    from rt_segmentation.models import find_model
+
+    _check(arguments)
+    manifests = [find_model(name) for name in (arguments.old, arguments.new)]
+    old, new = (Segmenter.build(m, arguments.engine, arguments.precision) for m in manifests)
+    pair = Pair(old, new)
+    notes = list(pair.notes)
+    tally = Tally(pair.label_set, pair.label_set.void_ids)
+    most = MostChanged()
+    source = _of_bags(arguments, pair, tally, notes) if arguments.bag else _of_data(arguments, pair, tally)
+    for compared in source:
+        tally.add(compared)
+        most.add(compared)
+    if not tally.frames:
+        raise EvaluationError("there is no frame to compare the models on")
+    mean, classes = tally.changes()
+    result = {
+        "old": _described(old, tally.old_ms),
+        "new": _described(new, tally.new_ms),
+        "data": _data(arguments),
+        "frames": tally.frames,
+        "labelled_frames": tally.labelled,
+        "mean_iou": mean.to_plain() if tally.labelled else None,
+        "classes": [change.to_plain() for change in classes] if tally.labelled else [],
+        "agreement": tally.agreement(),
+        "became": tally.flows(),
+        "most_changed": [{"name": c.name, "share": c.changed} for c in most.frames],
+        "notes": notes,
+    }
+    print_comparison(result, mean, classes)
+    if arguments.json is not None:
+        write_atomically(arguments.json, to_json(result))
+    if arguments.pictures is not None and most.frames:
+        arguments.pictures.mkdir(parents=True, exist_ok=True)
+        path = arguments.pictures / "most_changed.png"
+        write_picture(path, comparison_picture(most.frames, pair.label_set))
+        print(f"the frames that changed most: {path}")
+    _judge(arguments, classes, tally.labelled)
+
+
+def print_comparison(result: dict[str, Any], mean: Change, classes: Sequence[Change]) -> None:
+    """The classes, the mean, the agreement and the speed."""
+    old, new = result["old"], result["new"]
+    print(
+        f"{old['model']} ({old['engine']} {old['precision']}) -> {new['model']}"
+        f" ({new['engine']} {new['precision']}) on {result['data']}, {result['frames']} frames,"
+        f" {result['labelled_frames']} with labels"
+    )
+    if result["labelled_frames"]:
+        print(f"\n{'IoU':{NAME_WIDTH}}{'old':>8}{'new':>8}{'change':>9}   95 % of the draws")
+        for change in (*classes, mean):
+            print(_line(change))
+    print(f"\nthe same label: {result['agreement']:.2%} of the pixels")
+    for flow in result["became"]:
+        print(f"  {flow['share']:6.1%} of the old {flow['old']} is {flow['new']} now")
+    print(
+        f"time for a frame, median: {old['median_ms']:.1f} -> {new['median_ms']:.1f} ms,"
+        f" 95th percentile: {old['p95_ms']:.1f} -> {new['p95_ms']:.1f} ms"
+    )
+    for note in result["notes"]:
+        print(f"note: {note}")
+
+
+def _line(change: Change) -> str:
+    scores = "".join(f"{'-' if math.isnan(v) else format(v, '.4f'):>8}" for v in (change.old, change.new))
+    if math.isnan(change.difference):
+        return f"{change.name:{NAME_WIDTH}}{scores}{'-':>9}   does not occur in both"
+    if change.interval is None:
+        between = ""
+    else:
+        low, high = change.interval
+        between = f"{low:+.4f} to {high:+.4f}  "
+    return f"{change.name:{NAME_WIDTH}}{scores}{change.difference:+9.4f}   {between}{WORDS[change.verdict]}"
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from rt_segmentation.evaluation.dataset import EvaluationError
+
+    points = arguments.no_class_worse_than
+    if points is not None and not 0 <= points <= 100:
+        raise EvaluationError(f"--no-class-worse-than is {points:g}; it must be from 0 to 100 points of IoU")
+    if arguments.junit is not None and points is None:
+        raise EvaluationError("--junit writes the verdict of --no-class-worse-than, which is not given")
+    if arguments.bag and (arguments.data_root is not None or arguments.option):
+        raise EvaluationError("--bag is instead of a data set; leave out --data-root and --option")
+    if not arguments.bag:
+        for name in ("image_topic", "label_topic", "labels"):
+            if getattr(arguments, name) is not None:
+                raise EvaluationError(f"--{name.replace('_', '-')} is of a bag; give --bag as well")
+
+
+def _of_data(arguments: argparse.Namespace, pair: Pair, tally: Tally) -> Iterator[Compared]:
+    from rt_segmentation.data.registry import open_dataset, options_for
+    from rt_segmentation.evaluation.dataset import check_labels
+    from rt_segmentation.imaging.frame import Frame
+
+    options = {**options_for(arguments.dataset, pair.label_set), **parse_options(arguments.option)}
+    dataset = open_dataset(arguments.dataset, arguments.data_root, arguments.split, options)
+    labelled = getattr(dataset, "has_labels", True)
+    if labelled:
+        check_labels(pair.label_set, dataset.label_set)
+        tally.ignored = frozenset(dataset.ignored_ids)
+    for index in progress(range(len(dataset)), len(dataset)):
+        sample = dataset[index]
+        yield pair.compare(sample.name, Frame.from_rgb(sample.image), sample.labels if labelled else None)
+
+
+def _of_bags(arguments: argparse.Namespace, pair: Pair, tally: Tally, notes: list[str]) -> Iterator[Compared]:
+    from rt_segmentation.evaluation.bag.truth import IdTable
+    from rt_segmentation.evaluation.comparison.bags import BagData, frames_of_bag
+
+    ids = IdTable(len(pair.label_set.classes), pair.label_set.void_ids)
+
+    def frames() -> Iterator[Any]:
+        for path in arguments.bag:
+            tally.begin_recording()
+            data = BagData(
+                path, arguments.image_topic, arguments.label_topic, arguments.labels, arguments.image_bits
+            )
+            said: list[str] = []
+            yield from frames_of_bag(data, ids, said.append)
+            notes.extend(f"{path.name}: {sentence}" for sentence in said)
+
+    for name, frame, truth in progress(frames(), 0):
+        yield pair.compare(name, frame, truth)
+    if (arguments.label_topic or arguments.labels) and not tally.labelled:
+        say("no image of the bag has labels: the models are compared with one another alone")
+
+
+def _data(arguments: argparse.Namespace) -> str:
+    if arguments.bag:
+        return ", ".join(path.name for path in arguments.bag)
+    return " ".join(filter(None, (arguments.dataset, arguments.split)))
+
+
+def _described(segmenter: Any, times_ms: list[float]) -> dict[str, Any]:
+    config = segmenter.config
+    ordered = sorted(times_ms)
+    return {
+        "model": config.manifest.name,
+        "sha256": config.manifest.sha256,
+        "engine": config.engine.name,
+        "precision": config.engine.precision,
+        "median_ms": statistics.median(ordered),
+        "p95_ms": ordered[math.ceil(0.95 * len(ordered)) - 1],
+    }
+
+
+def _judge(arguments: argparse.Namespace, classes: Sequence[Change], labelled: int) -> None:
+    from rt_segmentation.evaluation.bag.report.junit import passed, write_suites
+
+    points = arguments.no_class_worse_than
+    if points is None:
+        return
+    suites = {f"{arguments.old} -> {arguments.new}": list(_cases(classes, labelled, points))}
+    for case in next(iter(suites.values())):
+        if case.failure is not None:
+            print(f"failed: {case.failure}")
+    if arguments.junit is not None:
+        write_suites("rt_seg compare", suites, arguments.junit)
+    if not passed(suites):
+        raise SystemExit(FAILED)
+
+
+def _cases(classes: Sequence[Change], labelled: int, points: float) -> Iterator[Case]:
+    """A case for each class; one that occurs nowhere cannot be worse."""
+    from rt_segmentation.evaluation.bag.report.junit import Case
+
+    yield Case("ground truth used", None if labelled else "no frame has labels: nothing was measured")
+    for change in classes:
+        name = f"{change.name} not worse by more than {points:g} points"
+        # A class that is neither true nor predicted by the new model cannot be wrong any more.
+        lost = 0.0 if math.isnan(change.difference) else -100 * change.difference
+        failure = None
+        if lost > points:
+            failure = f"{change.name} lost {lost:.1f} points of IoU; at most {points:g} are allowed"
+            if change.interval is not None:
+                low, high = (100 * bound for bound in change.interval)
+                failure += f" (95 % of the draws: {low:+.1f} to {high:+.1f}"
+                failure += ", which may be noise)" if change.verdict == "noise" else ")"
+        yield Case(name, failure)

@@ -1,0 +1,117 @@
+"""The frames of a bag, with their ground truth where it has some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rt_segmentation.bags.choosing import IMAGE_TYPES, choose_images
+from rt_segmentation.bags.frames import to_frame
+from rt_segmentation.bags.reading import BagReader
+from rt_segmentation.bags.topics import choose_topic
+from rt_segmentation.evaluation.bag.clock import Moment, Times, choose_moment, exactness, period, times_of
+from rt_segmentation.evaluation.bag.frames import with_truth
+from rt_segmentation.evaluation.bag.truth import FolderTruth, IdTable, NoTruth, TopicTruth, Truth
+from rt_segmentation.imaging.errors import ImageError
+from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.levels import AUTO, Levels
+
+FIRST_IMAGES, FIRST_LABELS, FIRST_MESSAGES = 32, 8, 1000
+"""From so many the pairing of images and labels is found, among so many messages."""
+
+
+@dataclass(frozen=True)
+class BagData:
+    """Where the frames of a bag, and their labels, are.
+
+    Attributes:
+        path: of the bag.
+        image_topic: None for the only camera's.
+        label_topic: of label images, or None.
+        labels: folder of PNGs named by stamp, or None.
+        image_bits: see `Levels`.
+    """
+
+    path: Path
+    image_topic: str | None = None
+    label_topic: str | None = None
+    labels: Path | None = None
+    image_bits: str = AUTO
+
+
+def frames_of_bag(
+    data: BagData, ids: IdTable, note: Callable[[str], None]
+) -> Iterator[tuple[str, Frame, np.ndarray | None]]:
+    """Read a bag's frames.
+
+    Args:
+        data: the bag.
+        ids: what stored ids become.
+        note: told in sentences what is odd, and what cannot be read.
+
+    Yields:
+        Name, image with samples of 8 bits, and class ids, uint8 (H, W), or None.
+
+    Raises:
+        BagError: the bag cannot be read, or a topic is not clear.
+        EvaluationError: the folder of labels is not as it should be.
+    """
+    with BagReader(data.path) as reader:
+        labels = None
+        if data.label_topic is not None:
+            labels = choose_topic(reader.topics, data.label_topic, IMAGE_TYPES, "label").name
+        topic, said = choose_images(reader, data.image_topic, () if labels is None else (labels,))
+        topics = {topic.name} | ({labels} if labels is not None else set())
+        moment, half_ns, sentences = _pairing(reader, topic.name, topics)
+        for sentence in (said, *(sentences if labels is not None else ())):
+            if sentence:
+                note(sentence)
+        truth: Truth = NoTruth()
+        if labels is not None:
+            truth = TopicTruth(half_ns, moment)
+        elif data.labels is not None:
+            truth = FolderTruth(data.labels, half_ns)
+        levels, damaged = Levels(data.image_bits, note), 0
+        with closing(reader.messages(topics)) as messages:
+            for source in with_truth(messages, topic.name, truth, moment):
+                try:
+                    frame = levels(to_frame(source.message))
+                except ImageError as error:
+                    damaged += 1
+                    if damaged == 1:
+                        note(f"image {source.index + 1} cannot be decoded: {error}")
+                    continue
+                found = None if source.truth is None else ids(source.truth)
+                if source.problem is not None:
+                    note(f"labels of image {source.index + 1}: {source.problem}")
+                elif found is not None and found.shape != (frame.height, frame.width):
+                    note(
+                        f"labels of image {source.index + 1} are {found.shape[1]}x{found.shape[0]} px, the"
+                        f" image is {frame.width}x{frame.height} px: they are left out"
+                    )
+                    found = None
+                t_s = (source.message.recorded_ns - reader.start_ns) / 1e9
+                yield f"{data.path.name} {t_s:.2f} s", frame, found
+        if damaged > 1:
+            note(f"{damaged} images cannot be decoded")
+        if reader.damage:
+            note(reader.damage)
+
+
+def _pairing(reader: BagReader, topic: str, topics: set[str]) -> tuple[Moment, int, tuple[str, ...]]:
+    """What images and labels are paired by, how far apart they may be [ns], and sentences about that."""
+    images: list[Times] = []
+    labels: list[Times] = []
+    with closing(reader.messages(topics)) as messages:
+        for count, message in enumerate(messages, 1):
+            (images if message.topic == topic else labels).append(times_of(message))
+            enough = len(topics) == 1 or len(labels) >= FIRST_LABELS or count >= FIRST_MESSAGES
+            if len(images) >= FIRST_IMAGES and enough:
+                break
+    moment, problem = choose_moment(images, labels)
+    half_ns = period(images[:FIRST_IMAGES], moment) // 2
+    return moment, half_ns, (problem or exactness(images, labels),)
