@@ -10,7 +10,8 @@ from typing import Any
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from rt_segmentation.groups import GroupsError, grouping
-from rt_segmentation.inference.engines import build_engine, describe
+from rt_segmentation.inference.engines import Engine, build_engine, describe
+from rt_segmentation.inference.engines.planned import Plan, PlannedEngine, plan_engine
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.inference.segmenter import Current, Segmenter, SegmenterConfig
 from rt_segmentation.inference.sizes import Sizes
@@ -49,6 +50,7 @@ class RunningModel:
         self._loader = Loader(self._load)
         self._leaving = Leaving()
         self._sizes: list[Sizes] = []
+        self._lanes = 1
 
     @property
     def is_busy(self) -> bool:
@@ -89,8 +91,9 @@ class RunningModel:
 
     def segmenters(self) -> list[Segmenter]:
         """As many as frames are to be worked at concurrently."""
-        assert self._current is not None and self._choice is not None
-        return [Segmenter(self._current) for _ in range(self._choice.parallel_frames)]
+        assert self._current is not None
+        self._lanes = self._plan().parallel
+        return [Segmenter(self._current) for _ in range(self._lanes)]
 
     def follow(self, changed: dict[str, Any]) -> str:
         """Before parameters are set as one set; returns why they cannot be, in a sentence.
@@ -123,10 +126,13 @@ class RunningModel:
         return True, f"loading {choice} beside what runs; /diagnostics say when it is done, or why not"
 
     def update(self) -> bool:
-        """Swap in what was loaded, or set the parameters back; whether there is a new configuration."""
+        """Swap in what was loaded, or set the parameters back; whether `segmenters` are other ones now."""
         outcome = self._loader.take()
-        if outcome is None or self._current is None or self._choice is None:
+        if self._current is None or self._choice is None:
             return False
+        if outcome is None:
+            # An engine that was built for the first frames may have decided by now.
+            return self._plan().parallel != self._lanes
         if outcome.config is None:
             running = self._choice
             self._set_back(asdict(running))
@@ -157,6 +163,7 @@ class RunningModel:
             facts.update(
                 model=config.manifest.name, state=doing, engine=engine.name, precision=engine.precision
             )
+            facts["frames at once"] = str(self._plan())
             trouble += engine.warnings
         loading = self._loader.loading
         if loading is not None:
@@ -184,6 +191,13 @@ class RunningModel:
         self._current = self._choice = None
         self._refused = ""
 
+    def _plan(self) -> Plan:
+        assert self._current is not None and self._choice is not None
+        engine = self._current.config.engine
+        if isinstance(engine, PlannedEngine):
+            return engine.plan
+        return Plan(self._choice.parallel_frames, 1, "as parallel_frames says")
+
     def _ask(self, choice: Choice) -> str:
         try:
             grouping(self._parameter("groups"), find_model(choice.model).labels())
@@ -202,7 +216,12 @@ class RunningModel:
             self._parameter("parity.int8"),
             Path(frames).expanduser() if frames else None,
         )
-        engine = build_engine(manifest, choice.engine, choice.precision, gate, choice.parallel_frames)
+        what = manifest, choice.engine, choice.precision, gate
+        engine: Engine
+        if choice.parallel_frames:
+            engine = build_engine(*what, choice.parallel_frames)
+        else:
+            engine = plan_engine(*what, len(self._cameras))
         return SegmenterConfig(
             manifest,
             labels,
