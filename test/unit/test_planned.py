@@ -251,6 +251,20 @@ def test_a_choice_needs_the_rate_of_one_frame_at_a_time() -> None:
     assert choose([Throughput("e", "p", 2, 1, 10.0)], 4, "x") is None
 
 
+def test_the_first_frames_at_once_and_a_disturbed_turn_do_not_count() -> None:
+    clock = Clock()
+    engines = {1: Fake(clock, 0.02), 2: Fake(clock, 0.01)}
+    fast = engines[2].infer
+
+    def slow_at_first(images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        clock.pass_by(1.0 if engines[2].frames < 2 else 0.1 if engines[2].frames == 7 else 0.0)
+        return fast(images, confidence)
+
+    engines[2].infer = slow_at_first  # type: ignore[method-assign]
+    image = np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)
+    assert measure(engines, image, False, 0.02, clock) == pytest.approx({1: 50.0, 2: 100.0})
+
+
 def test_turns_are_long_enough_and_few_for_slow_frames() -> None:
     clock = Clock()
     engines = {1: Fake(clock, 0.001), 2: Fake(clock, 0.0005)}
@@ -260,4 +274,4 @@ def test_turns_are_long_enough_and_few_for_slow_frames() -> None:
     clock = Clock()
     engines = {1: Fake(clock, 0.4), 2: Fake(clock, 0.4)}
     assert measure(engines, image, False, 0.4, clock) is not None
-    assert engines[1].frames == engines[2].frames == 2
+    assert (engines[1].frames, engines[2].frames) == (3, 4)

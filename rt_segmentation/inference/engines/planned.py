@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,8 +33,9 @@ TURN_S = 0.08
 SLOWEST_S = 0.4
 """An engine that takes longer for a frame is not measured at the start: that would take seconds."""
 
-LIMIT_S = 5.0
-"""A frame that takes longer during the measurement never comes, as far as the start is concerned."""
+LIMIT_S = 2.0
+"""The measurement ends after this time in any case: where the frames of two at once have not come by then, one
+frame at a time is right for this start."""
 
 Clock = Callable[[], float]
 
@@ -222,15 +222,15 @@ class PlannedEngine:
         if cores() == 1:
             return one("the node has one processor core")
         images = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
-        frame_s = _seconds(self._engine, images, confidence, 1, 1, self._clock)
+        frame_s = _seconds(self._engine, images, confidence, 1, 1, self._clock, time.monotonic() + LIMIT_S)
         if frame_s is None:
-            return one(f"a frame of the measurement at the start took more than {LIMIT_S:g} s")
+            return one(f"a frame of the measurement at this start took more than {LIMIT_S:g} s")
         if frame_s > SLOWEST_S:
             return one(f"not measured, as a frame takes {frame_s:.1f} s; `rt_seg tune` measures it")
         both = {1: self._engine, 2: build(2)}
         rates = measure(both, images, confidence, frame_s, self._clock)
         if rates is None:
-            return one(f"two at once took more than {LIMIT_S:g} s in the measurement at the start")
+            return one(f"two at once took more than {LIMIT_S:g} s in the measurement at this start")
         measured = [Throughput(kind.name, kind.precision, n, 1, round(rates[n], 2)) for n in both]
         tuning.remember_start(self._manifest, height, width, measured)
         plan = choose(measured, self._cameras, "measured at this start")
@@ -271,6 +271,8 @@ def measure(
 ) -> dict[int, float] | None:
     """Time engines in turns, each at its number of frames at once, for about `BUDGET_S` in all.
 
+    Their first frames at that number do not count: libraries make more ready then.
+
     Args:
         engines: by that number, 1 or 2; ready for the images.
         images: one frame, uint8 (1, H, W, 3).
@@ -279,31 +281,42 @@ def measure(
         clock: seconds that only grow.
 
     Returns:
-        Each one's median rate [frames per second]; None where frames did not come within `LIMIT_S`.
+        Each one's rate in its least disturbed turn [frames per second]; None where frames did not come within
+        `LIMIT_S`.
 
     Raises:
         EngineError: one failed.
     """
     # So long a turn that starting the threads does not count.
     frames = 2 * max(1, min(16, round(TURN_S / 2 / max(frame_s, 1e-4))))
-    rates: dict[int, list[float]] = {number: [] for number in engines}
+    rates = dict.fromkeys(engines, 0.0)
+    deadline = time.monotonic() + LIMIT_S
+    for number, engine in engines.items():
+        if _seconds(engine, images, confidence, number, 1, clock, deadline) is None:
+            return None
     began = clock()
     while True:
         round_began = clock()
         for number, engine in engines.items():
-            seconds = _seconds(engine, images, confidence, number, frames // number, clock)
+            seconds = _seconds(engine, images, confidence, number, frames // number, clock, deadline)
             if seconds is None:
                 return None
-            rates[number].append(frames / max(seconds, 1e-9))
+            rates[number] = max(rates[number], frames / max(seconds, 1e-9))
         now = clock()
         if now - began + (now - round_began) > BUDGET_S:
-            return {number: statistics.median(found) for number, found in rates.items()}
+            return rates
 
 
 def _seconds(
-    engine: Engine, images: np.ndarray, confidence: bool, parallel: int, frames: int, clock: Clock
+    engine: Engine,
+    images: np.ndarray,
+    confidence: bool,
+    parallel: int,
+    frames: int,
+    clock: Clock,
+    deadline: float,
 ) -> float | None:
-    """How long so many threads take for so many frames each [s]; None where that is too long."""
+    """How long so many threads take for so many frames each [s]; None beyond the deadline [s, monotonic]."""
     errors: list[Exception] = []
 
     def work() -> None:
@@ -318,7 +331,6 @@ def _seconds(
     began = clock()
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + LIMIT_S
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     took = clock() - began
