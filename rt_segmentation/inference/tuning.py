@@ -36,6 +36,11 @@ class Throughput:
     batch: int
     frames_hz: float
 
+    @property
+    def words(self) -> str:
+        """How many frames at once."""
+        return f"batches of {self.batch}" if self.batch > 1 else f"{self.parallel} at once"
+
 
 @dataclass(frozen=True)
 class Record:

@@ -73,11 +73,12 @@ class RunningModel:
         if config.input_size[0]:
             config.prepare()
             return config
-        for size, camera in {camera.known_size: camera for camera in self._cameras}.items():
+        for camera in self._cameras:
+            size = camera.known_size
             if size is None:
                 continue
             try:
-                config.prepare(size)
+                config.of(camera.name).prepare(size)
             # The camera's next images may have another size: they will tell.
             except Exception as error:
                 self._logger.warning(
@@ -113,7 +114,7 @@ class RunningModel:
                 self._refused = ""
             elif why := self._ask(choice):
                 return why
-        self._current.config = replace(self._current.config, **geometry(value))
+        self._current.config = self._placed(self._current.config, value)
         return ""
 
     def reload(self) -> tuple[bool, str]:
@@ -140,7 +141,7 @@ class RunningModel:
             return False
         self._leaving.add(self._current.config.engine)
         # The geometry may have changed meanwhile.
-        self._current.config = replace(outcome.config, **geometry(self._parameter))
+        self._current.config = self._placed(outcome.config, self._parameter)
         self._choice = outcome.choice
         self._keep_sizes(outcome.config)
         self._logger.info(f"changed to {outcome.choice}")
@@ -222,15 +223,21 @@ class RunningModel:
             engine = build_engine(*what, choice.parallel_frames)
         else:
             engine = plan_engine(*what, len(self._cameras))
-        return SegmenterConfig(
+        config = SegmenterConfig(
             manifest,
             labels,
             engine,
             (choice.input_width, choice.input_height),
             sizes=Sizes(engine, self._process.long_work),
             groups=grouping(self._parameter("groups"), labels),
-            **geometry(self._parameter),
         )
+        return self._placed(config, self._parameter)
+
+    def _placed(self, config: SegmenterConfig, value: Callable[[str], Any]) -> SegmenterConfig:
+        """With the geometry of each camera as parameters are."""
+        config = replace(config, sources={}, **geometry(value))
+        own = {camera.name: replace(config, **geometry(value, camera.name)) for camera in self._cameras}
+        return replace(config, sources=own)
 
     def _load(self, choice: Choice) -> SegmenterConfig:
         """What is to run next, ready for the cameras' images as they are; on the loader's thread."""
@@ -239,10 +246,10 @@ class RunningModel:
             config = self._config(choice, manifest, manifest.labels())
             outputs = [camera.outputs for camera in self._cameras if camera.outputs is not None]
             confidence = any(output.listened("confidence") for output in outputs)
-            sizes = {size for camera in self._cameras if (size := camera.known_size) is not None}
+            known = {camera.name: size for camera in self._cameras if (size := camera.known_size) is not None}
             # Without a camera the gate judges it all the same.
-            for size in sizes or {(manifest.width, manifest.height)}:
-                config.prepare(size, confidence)
+            for name, size in (known or {"": (manifest.width, manifest.height)}).items():
+                config.of(name).prepare(size, confidence)
             return config
 
     def _keep_sizes(self, config: SegmenterConfig) -> None:

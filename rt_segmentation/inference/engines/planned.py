@@ -34,8 +34,8 @@ SLOWEST_S = 0.4
 """An engine that takes longer for a frame is not measured at the start: that would take seconds."""
 
 LIMIT_S = 2.0
-"""The measurement ends after this time in any case: where the frames of two at once have not come by then, one
-frame at a time is right for this start."""
+"""The measurement ends after this time in any case: where the frames of two at once have not come by then,
+one frame at a time is right for this start."""
 
 Clock = Callable[[], float]
 
@@ -76,8 +76,9 @@ def choose(measured: Sequence[Throughput], cameras: int, origin: str) -> Plan | 
     if alone is None or not others:
         return None
     best = max(others, key=lambda t: t.frames_hz)
-    words = f"{best.parallel} at once" if best.batch == 1 else f"batches of {best.batch}"
-    rates = f"{words} {best.frames_hz:.1f} frames per second, one at a time {alone.frames_hz:.1f} ({origin})"
+    rates = (
+        f"{best.words} {best.frames_hz:.1f} frames per second, one at a time {alone.frames_hz:.1f} ({origin})"
+    )
     if best.frames_hz < GAIN * alone.frames_hz:
         return Plan(1, 1, f"{rates}; more than one needs {GAIN:g} times the rate")
     return Plan(best.parallel, best.batch, rates)
