@@ -134,6 +134,8 @@ def test_a_fast_camera_starves_none_that_is_slow_or_stops(
 ) -> None:
     """The front one is too much, the rear one slow, and the left one stops."""
     before = {name: len(cameras.labels[name]) for name in SIZES}
+    # While the first engine was built frames may have been replaced.
+    dropped = cameras.count("rear", "frames dropped")
     rounds, slow = 200, []
     for number in range(rounds):
         for _ in range(3):
@@ -150,7 +152,7 @@ def test_a_fast_camera_starves_none_that_is_slow_or_stops(
     assert got["rear"] == len(slow) == 10
     assert got["left"] > 0
     node.spin_until(lambda: cameras.count("front", "frames dropped: replaced") > 0)
-    assert cameras.count("rear", "frames dropped") == 0
+    assert cameras.count("rear", "frames dropped") == dropped
     # The one that stopped is told of alone, and the others go on.
     node.set_parameter("diagnostics.stale_after_s", 0.5)
     stopped = cameras.labels["left"][-1].header
