@@ -211,10 +211,10 @@ def test_each_camera_has_settings_of_its_own(
 
 
 def test_a_cameras_settings_begin_as_the_general_ones() -> None:
-    general = {"rotation": 90, "roi": [1, 2, 3, 4]}
+    general = {"rotation": 90, "roi": [1, 2, 40, 32]}
     table = camera_parameters(["front", "rear"], lambda p: general.get(p.name, p.default))
     defaults = {parameter.name: parameter.default for parameter in table}
-    assert (defaults["front.rotation"], defaults["rear.roi"]) == (90, [1, 2, 3, 4])
+    assert (defaults["front.rotation"], defaults["rear.roi"]) == (90, [1, 2, 40, 32])
     assert len(table) == 2 * len(PER_CAMERA) and camera_parameters([""], lambda p: p.default) == []
 
 
