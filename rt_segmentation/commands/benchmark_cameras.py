@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.commands.options import parse_size, say
+from rt_segmentation.files import write_atomically
 from rt_segmentation.provenance import environment
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def main(
     """
     from rt_segmentation.benchmark import cameras
     from rt_segmentation.benchmark.node import Bench
-    from rt_segmentation.benchmark.report import command_line, write_json, write_page
+    from rt_segmentation.benchmark.report import command_line, write_json
     from rt_segmentation.imaging.placement import width_for
     from rt_segmentation.models import find_model
 
@@ -89,7 +90,8 @@ def main(
             engine_hz = (engine_hz + _engine_hz(manifest.architecture, model, arguments, network)) / 2
             rows += [row_of(_median(runs), engine_hz) for runs in zip(*rounds)]
             write_json(arguments.out, "cameras", content)
-    write_page(arguments.out, "cameras", to_markdown(content))
+            write_atomically(arguments.out / "cameras.md", to_markdown(content).encode())
+    print(to_markdown(content))
 
 
 def _engine_hz(
