@@ -74,7 +74,7 @@ class Cameras:
 
 @pytest.fixture(scope="module")
 def node(stage: Any, small_model: ModelManifest) -> NodeUnderTest:
-    own = {"left.max_rate_hz": 500.0}
+    own: dict[str, Any] = {"left.max_rate_hz": 500.0}
     return NodeUnderTest(
         stage.spawn,
         stage.observer,
