@@ -199,13 +199,14 @@ def summary(
     arrived = [time_s for camera in masks for time_s, _ in camera]
     latencies = [[latency for _, latency in camera] for camera in masks if camera]
     span = max(arrived) - min(arrived) if len(arrived) > 1 else 0.0
+    masks_hz = (len(arrived) - 1) / span if span else 0.0
     whole = [latency for camera in latencies for latency in camera] or [float("nan")]
     return CamerasRun(
         layout=name,
         cameras=len(masks),
         rate_hz=rate_hz,
-        masks_hz=round((len(arrived) - 1) / span, 2) if span else 0.0,
-        least_hz=round(min(map(len, masks)) / span, 2) if span else 0.0,
+        masks_hz=round(masks_hz, 2),
+        least_hz=round(masks_hz * min(map(len, masks)) / max(len(arrived), 1), 2),
         latency_p50_ms=round(float(np.percentile(whole, 50)), 1),
         latency_p95_ms=round(float(np.percentile(whole, 95)), 1),
         worst_p95_ms=round(max((float(np.percentile(camera, 95)) for camera in latencies), default=0.0), 1),

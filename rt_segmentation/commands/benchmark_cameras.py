@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -113,8 +114,13 @@ def _median(runs: Sequence[CamerasRun]) -> CamerasRun:
 
 def row_of(run: CamerasRun, engine_hz: float) -> dict[str, Any]:
     """A row of the table, as JSON's types; the engine's rate by itself beside the run's."""
+    # JSON has no number for the latency of masks that never came.
+    measured = {
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in asdict(run).items()
+    }
     return {
-        **asdict(run),
+        **measured,
         "engine_hz": round(engine_hz, 2),
         "engine_ratio": round(run.masks_hz / engine_hz, 3),
         "memory_per_camera_mb": round(run.memory_mb / run.cameras, 1),
@@ -144,7 +150,7 @@ def to_markdown(content: dict[str, Any]) -> str:
         cells += [f"{row[key]:.1f}" for key in ("rate_hz", "masks_hz", "least_hz")]
         cells.append(f"{row['engine_ratio']:.2f}")
         keys = ("latency_p50_ms", "latency_p95_ms", "worst_p95_ms", "memory_mb", "memory_per_camera_mb")
-        cells += [f"{row[key]:.0f}" for key in keys]
+        cells += ["" if row[key] is None else f"{row[key]:.0f}" for key in keys]
         lines.append(f"| {' | '.join(cells)} |")
     together = {row["cameras"]: row["memory_mb"] for row in content["rows"] if row["layout"] == "one node"}
     if 1 in together:

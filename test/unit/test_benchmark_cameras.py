@@ -29,7 +29,7 @@ def test_what_came_is_counted_for_all_cameras_and_for_the_worst() -> None:
     fast = [(number / 10, 20.0) for number in range(21)]
     slow = [(0.0, 100.0), (2.0, 300.0)]
     run = summary("one node", 30.0, [fast, slow], 300.0)
-    assert (run.cameras, run.masks_hz, run.least_hz) == (2, 11.0, 1.0)
+    assert (run.cameras, run.masks_hz, run.least_hz) == (2, 11.0, 0.96)
     assert run.latency_p50_ms == 20.0 and run.worst_p95_ms == 290.0
     silent = summary("one node", 30.0, [fast, []], 300.0)
     assert silent.least_hz == 0.0 and silent.masks_hz == 10.0
@@ -43,6 +43,9 @@ def test_the_page_has_a_row_for_each_layout_and_the_memory() -> None:
         row_of(summary("one node", 30.0, [camera] * number, memory), 20.0)
         for number, memory in ((1, 200.0), (4, 250.0))
     ]
+    silent = row_of(summary("separate nodes", 30.0, [[]], 100.0), 20.0)
+    assert silent["latency_p50_ms"] is None
+    rows.append(silent)
     assert rows[0]["engine_ratio"] == 0.5 and rows[1]["memory_per_camera_mb"] == 62.5
     text = to_markdown(
         {
@@ -57,8 +60,8 @@ def test_the_page_has_a_row_for_each_layout_and_the_memory() -> None:
         }
     )
     table = [line for line in text.splitlines() if line.startswith("|")]
-    assert len({line.count("|") for line in table}) == 1 and len(table) == 4
-    assert "| 1 | one node | 30.0 | 10.0 | 10.5 | 0.50 | 20 | 20 | 20 | 200 | 200 |" in text
+    assert len({line.count("|") for line in table}) == 1 and len(table) == 5
+    assert "| 1 | one node | 30.0 | 10.0 | 10.0 | 0.50 | 20 | 20 | 20 | 200 | 200 |" in text
     assert "One node with 4 cameras takes 1.25 of the memory with one." in text
 
 
