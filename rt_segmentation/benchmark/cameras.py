@@ -145,7 +145,7 @@ def play(
     It is over when all frames are sent and no mask has come for `quiet_s` seconds.
 
     Raises:
-        BenchmarkError: a node ended.
+        BenchmarkError: a node ended, or the frames could not be sent.
     """
     node, count = bench.node, max(4, round(rate_hz * seconds))
     # For each camera's masks: when it arrived [s], and its latency [ms].
@@ -175,6 +175,8 @@ def play(
             for process in processes:
                 if process.exit_status is not None:
                     raise BenchmarkError(f"{layout.name} ended: {process.last_words()}")
+        if player.exit_status is None:
+            raise BenchmarkError("the frames could not be sent in time: the machine is too busy")
     for subscription in subscriptions:
         node.destroy_subscription(subscription)
     run = summary(layout.name, rate_hz, masks, sum(process.resident_mb() for process in processes))
