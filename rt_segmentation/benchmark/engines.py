@@ -159,14 +159,48 @@ def time_group(group: Group, seconds: float, report: Callable[[str], None] = lam
         Row(group.network, group.model, group.width, group.height, engine, precision, batch=group.batch)
         for engine, precision in group.candidates
     ]
-    candidates = []
+    _time_in_turns([(row, group.parallel) for row in rows], seconds, report)
+    eager = next((row.median_ms for row in rows if (row.engine, row.precision) == (EAGER, "fp32")), None)
     for row in rows:
+        if eager is not None and row.median_ms is not None:
+            row.eager_ratio = round(eager / row.median_ms, 3)
+    return rows
+
+
+def time_throughputs(
+    row: Row, settings: Sequence[tuple[int, int]], seconds: float, report: Callable[[str], None]
+) -> list[Row]:
+    """Time one engine at several numbers of frames at once, in turns.
+
+    Args:
+        row: the engine's own, at one frame at a time.
+        settings: (batches at once, frames of each batch).
+        seconds: as in `time_group`.
+        report: told what happens.
+
+    Returns:
+        A row for each setting; `fps` counts frames, and a problem says where there are no numbers.
+    """
+    rows = [
+        Row(row.network, row.model, row.width, row.height, row.engine, row.precision, batch=batch)
+        for _, batch in settings
+    ]
+    _time_in_turns([(row, parallel) for row, (parallel, _) in zip(rows, settings)], seconds, report)
+    return rows
+
+
+def _time_in_turns(
+    settings: Sequence[tuple[Row, int]], seconds: float, report: Callable[[str], None]
+) -> None:
+    """Fill in rows, each with its frames side by side."""
+    candidates = []
+    for row, parallel in settings:
         report(f"{row.network} {row.width}x{row.height} {row.engine} {row.precision}: building")
-        candidates.append(Candidate(row, group.parallel))
+        candidates.append(Candidate(row, parallel))
         candidates[-1].run(WARM_UP_FRAMES)
     deadline = time.monotonic() + seconds
     rounds = 0
-    while any(not row.problem for row in rows) and (rounds < 3 or time.monotonic() < deadline):
+    while any(not row.problem for row, _ in settings) and (rounds < 3 or time.monotonic() < deadline):
         for candidate in candidates:
             round_trip_ns = core_round_trip_ns()
             candidate.round_trips_ns += [] if round_trip_ns is None else [round_trip_ns]
@@ -174,18 +208,14 @@ def time_group(group: Group, seconds: float, report: Callable[[str], None] = lam
             frames = max(1, min(200, round(ROUND_S * 1e3 / float(np.median(typical)))))
             candidate.durations_ms += candidate.run(frames)
         rounds += 1
-        report(f"{group.network} {group.width}x{group.height}: round {rounds}")
+        row = settings[0][0]
+        report(f"{row.network} {row.width}x{row.height}: round {rounds}")
     for candidate in candidates:
         candidate.close()
         if candidate.row.problem:
             report(f"{candidate.row.engine} {candidate.row.precision}: {candidate.row.problem}")
         else:
             _summarise(candidate.row, candidate.durations_ms, candidate.round_trips_ns)
-    eager = next((row.median_ms for row in rows if (row.engine, row.precision) == (EAGER, "fp32")), None)
-    for row in rows:
-        if eager is not None and row.median_ms is not None:
-            row.eager_ratio = round(eager / row.median_ms, 3)
-    return rows
 
 
 def _summarise(row: Row, durations_ms: list[float], round_trips_ns: list[float]) -> None:

@@ -97,7 +97,8 @@ class Bench:
     """
 
     def __init__(self, out: Path, report: Callable[[str], None]) -> None:
-        self._out, self._report = out, report
+        self._out, self.report = out, report
+        self._started = 0
 
     def __enter__(self) -> Bench:
         self._out.mkdir(parents=True, exist_ok=True)
@@ -117,6 +118,17 @@ class Bench:
         """Start a node; it ends with the process's `with` block."""
         log = self._out / f"{subject.name}.log"
         return Process(subject.module, parameters, self._environment, log)
+
+    @property
+    def node(self) -> Node:
+        """That receives."""
+        return self._node
+
+    def process(self, module: str, parameters: Mapping[str, object], namespace: str = "/") -> Process:
+        """Start a module as a node, with a log of its own; it ends with the process's `with` block."""
+        self._started += 1
+        log = self._out / f"{module.rpartition('.')[2]}_{self._started}.log"
+        return Process(module, parameters, self._environment, log, namespace)
 
     def warm_up(self, subject: Subject, process: Process, size: tuple[int, int]) -> float:
         """Play slowly until masks come: the first frames build buffers and, with some engines, the network.
@@ -143,7 +155,7 @@ class Bench:
         """
         # So many that the rate is known; a slow node gets the time for them.
         count = max(4, round(rate_hz * seconds))
-        settings = {"topic": subject.image, "rate_hz": rate_hz, "count": count}
+        settings: dict[str, object] = {"topics": f"[{subject.image}]", "rate_hz": rate_hz, "count": count}
         settings.update(width=size[0], height=size[1])
         # For each mask: when it arrived, its latency [ms], and the processor time of the node until then [s].
         masks: list[tuple[float, float, float]] = []
@@ -172,7 +184,7 @@ class Bench:
                     raise BenchmarkError(f"{subject.name} ended: {process.last_words()}")
         self._node.destroy_subscription(subscription)
         run = _summary(rate_hz, count, masks, process.resident_mb(), round_trip_ns)
-        self._report(
+        self.report(
             f"{subject.name}, {rate_hz:.1f} Hz: {run.masks} masks of {count} frames,"
             f" p50 {run.latency_p50_ms:.1f} ms"
         )

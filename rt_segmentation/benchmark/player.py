@@ -19,16 +19,24 @@ NODE_NAME = "benchmark_player"
 RENDERED_FRAMES = 8
 SETTLE_S = 1.0
 PARAMETERS = (
-    Parameter("topic", "image", "Where to publish.", read_only=True),
+    Parameter("topics", ["image"], "Where to publish, in turns: one for each camera.", read_only=True),
     Parameter("width", 640, "Width of the frames.", "px", minimum=32, maximum=7680, read_only=True),
     Parameter("height", 360, "Height of the frames.", "px", minimum=32, maximum=7680, read_only=True),
-    Parameter("rate_hz", 30.0, "Frames per second.", "Hz", minimum=0.1, maximum=1000.0, read_only=True),
-    Parameter("count", 100, "Frames to publish.", minimum=1, read_only=True),
+    Parameter(
+        "rate_hz",
+        30.0,
+        "Frames per second of each camera.",
+        "Hz",
+        minimum=0.1,
+        maximum=1000.0,
+        read_only=True,
+    ),
+    Parameter("count", 100, "Frames to publish for each camera.", minimum=1, read_only=True),
 )
 
 
 class Player(Node):
-    """Publishes images, reliably, as soon as somebody listens; ends after `count` frames."""
+    """Publishes images, reliably, as soon as each topic has a listener; ends after `count` frames of each."""
 
     failed = False
 
@@ -42,12 +50,12 @@ class Player(Node):
             image_message(Header(frame_id="camera"), scene.render(i * 0.5)[0], "rgb8")
             for i in range(RENDERED_FRAMES)
         ]
-        self._count = settings["count"]
+        self._count = settings["count"] * len(settings["topics"])
         self._published = 0
         self._started_ns: int | None = None
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-        self._publisher = self.create_publisher(Image, settings["topic"], qos)
-        self.create_timer(1.0 / settings["rate_hz"], self._publish)
+        self._publishers = [self.create_publisher(Image, topic, qos) for topic in settings["topics"]]
+        self.create_timer(1.0 / settings["rate_hz"] / len(self._publishers), self._publish)
 
     @property
     def finished(self) -> bool:
@@ -63,16 +71,17 @@ class Player(Node):
         return True
 
     def _publish(self) -> None:
-        if self.finished or not self._publisher.get_subscription_count():
+        if self.finished or not all(each.get_subscription_count() for each in self._publishers):
             return
         now = self.get_clock().now()
         if self._started_ns is None:
             self._started_ns = now.nanoseconds
         if now.nanoseconds - self._started_ns < SETTLE_S * 1e9:
             return
-        message = self._messages[self._published % RENDERED_FRAMES]
+        turn, number = divmod(self._published, len(self._publishers))
+        message = self._messages[turn % RENDERED_FRAMES]
         message.header.stamp = now.to_msg()
-        self._publisher.publish(message)
+        self._publishers[number].publish(message)
         self._published += 1
 
 

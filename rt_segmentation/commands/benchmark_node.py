@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.benchmark.errors import BenchmarkError
+from rt_segmentation.commands import benchmark_cameras
 from rt_segmentation.commands.options import add_engine, add_models, add_out, add_sizes, parse_size, say
 from rt_segmentation.files import write_atomically
 from rt_segmentation.provenance import environment
@@ -37,7 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs="+",
         default=[1],
-        help="the node's parallel_frames, one after the other (default 1)",
+        help="the node's parallel_frames, one after the other (default 1; with --cameras the first)",
+    )
+    parser.add_argument(
+        "--cameras",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="so many cameras at once with the first model and size: one node beside a node for each",
     )
     parser.add_argument("--minutes", type=float, default=10.0, help="of timing in all (default 10)")
     add_out(parser)
@@ -61,6 +70,9 @@ def main(arguments: argparse.Namespace) -> None:
         raise BenchmarkError(
             "the node needs ROS 2: source an installation, or pip install '.[ros]' in this package's folder"
         )
+    if arguments.cameras:
+        benchmark_cameras.main(arguments)
+        return
     from rt_segmentation.benchmark.node import Bench
 
     plays = len(arguments.models) * len(arguments.parallel) * PLAYS * len(sizes)

@@ -1,4 +1,4 @@
-"""`rt_seg tune`: all engines timed here, so that `auto` takes the fastest."""
+"""`rt_seg tune`: all engines timed here, so that `auto` takes the fastest; and frames at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import json
 from dataclasses import asdict
 
 from rt_segmentation.commands.options import parse_size, require_kept, say
-from rt_segmentation.provenance import machine
+from rt_segmentation.provenance import cores, machine
+
+AT_ONCE = (2, 4)
+"""Frames at once that are timed beside one: side by side where there are so many cores, and as a batch."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,20 +19,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", nargs="+", default=[], help="of the input, WIDTHxHEIGHT [px] (default: the manifest's)"
     )
-    parser.add_argument("--seconds", type=float, default=30.0, help="of timing for each size (default 30)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=30.0,
+        help="of timing for each size, and half of it more for frames at once (default 30)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Time all engines and precisions that pass the gate in interleaved rounds, and remember the order.
 
+    The fastest is timed at several frames at once, too: side by side and as batches.
+
     Raises:
         EngineError: none works here, or what was measured could not be kept.
         ModelError: there is no such model.
     """
-    from rt_segmentation.benchmark.engines import Group, time_group
+    from rt_segmentation.benchmark.engines import Group, time_group, time_throughputs
     from rt_segmentation.inference.engines import EngineError, installed
-    from rt_segmentation.inference.tuning import Timing, remember
+    from rt_segmentation.inference.engines.choosing import works_concurrently
+    from rt_segmentation.inference.tuning import Throughput, Timing, remember
     from rt_segmentation.models import find_model
 
     manifest = find_model(arguments.model)
@@ -41,7 +52,18 @@ def main(arguments: argparse.Namespace) -> None:
         timings = [Timing(r.engine, r.precision, r.median_ms) for r in rows if r.median_ms is not None]
         if not timings:
             raise EngineError("no engine works here: " + "; ".join(row.problem for row in rows))
-        record = remember(manifest, height, width, timings)
+        best = min((row for row in rows if row.median_ms is not None), key=lambda row: row.median_ms or 0)
+        settings = [(1, 1)]
+        if works_concurrently(best.engine):
+            settings += [(number, 1) for number in AT_ONCE if number <= cores()]
+        settings += [(1, number) for number in AT_ONCE]
+        several = time_throughputs(best, settings, arguments.seconds / 2, say)
+        throughputs = [
+            Throughput(row.engine, row.precision, parallel, batch, row.fps)
+            for row, (parallel, batch) in zip(several, settings)
+            if row.fps is not None
+        ]
+        record = remember(manifest, height, width, timings, throughputs)
         refused = {f"{row.engine} {row.precision}": row.problem for row in rows if row.problem}
         found.append(
             {"model": manifest.name, "width": width, "height": height, **asdict(record), "refused": refused}
@@ -50,6 +72,8 @@ def main(arguments: argparse.Namespace) -> None:
             print(f"{manifest.name} {width}x{height} on {machine()}")
             for timing in record.timings:
                 print(f"  {timing.engine:<12} {timing.precision:<6} {timing.median_ms:8.1f} ms")
+            for t in record.throughputs:
+                print(f"  {t.engine:<12} {t.precision:<6} {t.frames_hz:8.1f} Hz, {t.words}")
             for name, problem in refused.items():
                 print(f"  {name:<19} refused: {problem}")
     if arguments.json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from rt_segmentation.imaging.frame import Frame, Region
 from rt_segmentation.imaging.placement import INPUT, Placement, place, region_of, turn, width_for
 from rt_segmentation.imaging.render import OPACITY, colorize, overlay
 from rt_segmentation.inference.engines import Engine, build_engine
+from rt_segmentation.inference.engines.planned import PlannedEngine
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.inference.sizes import Seen, Sizes
 from rt_segmentation.labels import LabelSet
@@ -108,6 +109,7 @@ class SegmenterConfig:
         rotation: degrees clockwise by which they are turned upright: 0, 90, 180 or 270.
         letterbox: whether an image is padded to its aspect ratio where `input_size` has a width.
         groups: of the model's classes, which labels become; None for the classes themselves.
+        sources: for frames of these sources, the same with a geometry of their own; see `of`.
     """
 
     manifest: ModelManifest
@@ -120,6 +122,7 @@ class SegmenterConfig:
     rotation: int = 0
     letterbox: bool = False
     groups: Grouping | None = None
+    sources: Mapping[str, SegmenterConfig] = field(default_factory=dict)
     _placements: dict[tuple[int, int, tuple[int, int] | None], Placement] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -128,6 +131,10 @@ class SegmenterConfig:
     def output_label_set(self) -> LabelSet:
         """What the ids of the labels that are handed out mean."""
         return self.label_set if self.groups is None else self.groups.label_set
+
+    def of(self, source: str) -> SegmenterConfig:
+        """What frames of a source are segmented by; this one, where it has none of its own."""
+        return self.sources.get(source, self)
 
     def network_size(self, frame: Frame) -> tuple[int, int]:
         """(width, height) at which the network sees the frame [px].
@@ -261,6 +268,18 @@ class Segmenter:
         """Another segmenter of the same stream, for another thread: they share their configuration."""
         return Segmenter(self._current)
 
+    @property
+    def batch(self) -> int:
+        """So many frames are segmented faster as a batch than one after the other; 1 where none are."""
+        engine = self.config.engine
+        return engine.plan.batch if isinstance(engine, PlannedEngine) else 1
+
+    def refuse_batches(self, why: str) -> None:
+        """Give the engine single frames from now on; why, in words."""
+        engine = self.config.engine
+        if isinstance(engine, PlannedEngine):
+            engine.refuse_batches(why)
+
     def segment(self, frames: Sequence[Frame], confidence: bool = False) -> list[Segmentation]:
         """Segment frames as one batch, with labels and confidence at their output size.
 
@@ -272,10 +291,19 @@ class Segmenter:
         """
         return [result.resized() for result in self.infer(frames, confidence)]
 
-    def infer(self, frames: Sequence[Frame], confidence: bool = False) -> list[Segmentation]:
-        """As `segment`, but labels and confidence have the network's size still."""
+    def infer(
+        self, frames: Sequence[Frame], confidence: bool = False, sources: Sequence[str] = ()
+    ) -> list[Segmentation]:
+        """As `segment`, but labels and confidence have the network's size still.
+
+        Args:
+            frames: as there.
+            confidence: as there.
+            sources: of the frames, where they have geometries of their own.
+        """
         config = self.config
-        placements = [config.placement(frame) for frame in frames]
+        views = [config.of(source) for source in sources or [""] * len(frames)]
+        placements = [view.placement(frame) for view, frame in zip(views, frames)]
         sizes = {placement.network for placement in placements}
         if len(sizes) != 1:
             raise ValueError(f"a batch needs frames of one network size, these have {sorted(sizes)}")
@@ -286,7 +314,7 @@ class Segmenter:
         width, height = seen.size
         inputs = self._next_inputs((len(frames), height, width, 3))
         if seen.size != own:
-            placements = [config.placement(frame, seen.size) for frame in frames]
+            placements = [view.placement(frame, seen.size) for view, frame in zip(views, frames)]
         preprocess_ms = []
         for frame, placement, buffer in zip(frames, placements, inputs):
             started = time.perf_counter()

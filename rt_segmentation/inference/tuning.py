@@ -1,4 +1,4 @@
-"""What `rt_seg tune` measured on this machine, remembered beside the engines."""
+"""What was measured on this machine, by `rt_seg tune` or at a node's start, remembered beside the engines."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
 
 KIND = "tuned"
+AT_START = "measured"
 
 
 @dataclass(frozen=True)
@@ -26,53 +27,103 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Throughput:
+    """Frames per second of an engine: `parallel` batches at once, each of `batch` frames."""
+
+    engine: str
+    precision: str
+    parallel: int
+    batch: int
+    frames_hz: float
+
+    @property
+    def words(self) -> str:
+        """How many frames at once."""
+        return f"batches of {self.batch}" if self.batch > 1 else f"{self.parallel} at once"
+
+
+@dataclass(frozen=True)
 class Record:
     """What was measured for a model at a size.
 
     Attributes:
         timings: of the engines that passed the gate, the fastest first; empty where nothing was measured.
         date: of the measurement, as 2026-01-31.
+        throughputs: of the fastest engine, at one and at several frames at once.
     """
 
     timings: tuple[Timing, ...] = ()
     date: str = ""
+    throughputs: tuple[Throughput, ...] = ()
 
     def describe(self, timing: Timing) -> str:
         """Why this engine is chosen."""
         return f"{timing.median_ms:.1f} ms, measured here by `rt_seg tune` on {self.date}"
 
 
-def remember(manifest: ModelManifest, height: int, width: int, timings: Sequence[Timing]) -> Record:
+def remember(
+    manifest: ModelManifest,
+    height: int,
+    width: int,
+    timings: Sequence[Timing],
+    throughputs: Sequence[Throughput] = (),
+) -> Record:
     """Keep measurements for frames of height x width [px], in the place of earlier ones.
 
     Where the cache cannot be written they are kept until the process ends (`cache.keep`).
     """
     ordered = tuple(sorted(timings, key=lambda timing: timing.median_ms))
-    record = Record(ordered, datetime.date.today().isoformat())
-    key = _key(manifest, height, width)
-    data = {"date": record.date, "timings": [asdict(timing) for timing in ordered]}
-    with cache.locked(key):
-        cache.keep(key, {}, data)
+    record = Record(ordered, datetime.date.today().isoformat(), tuple(throughputs))
+    _keep(_key(manifest, height, width), record)
     return record
 
 
 def recall(manifest: ModelManifest, height: int, width: int) -> Record:
     """What was measured here for this model at this size, with the libraries that are installed now."""
+    return _find(_key(manifest, height, width))
+
+
+def remember_start(
+    manifest: ModelManifest, height: int, width: int, throughputs: Sequence[Throughput]
+) -> None:
+    """Keep what a node's start measured of one engine, so that the next start need not."""
+    first = throughputs[0]
+    key = _key(manifest, height, width, AT_START, engine=first.engine, precision=first.precision)
+    _keep(key, Record((), datetime.date.today().isoformat(), tuple(throughputs)))
+
+
+def recall_start(manifest: ModelManifest, height: int, width: int, engine: str, precision: str) -> Record:
+    """What an earlier start measured of an engine."""
+    return _find(_key(manifest, height, width, AT_START, engine=engine, precision=precision))
+
+
+def _keep(key: CacheKey, record: Record) -> None:
+    with cache.locked(key):
+        cache.keep(key, {}, asdict(record))
+
+
+def _find(key: CacheKey) -> Record:
     # Nothing is wrong with a start in the default order: no warning of an entry from other versions.
-    entry = cache.find_quietly(_key(manifest, height, width))
+    entry = cache.find_quietly(key)
     if entry is None:
         return Record()
-    return Record(tuple(Timing(**timing) for timing in entry.data["timings"]), entry.data["date"])
+    return Record(
+        tuple(Timing(**timing) for timing in entry.data["timings"]),
+        entry.data["date"],
+        # Earlier versions measured none.
+        tuple(Throughput(**throughput) for throughput in entry.data.get("throughputs", ())),
+    )
 
 
-def _key(manifest: ModelManifest, height: int, width: int) -> CacheKey:
+def _key(manifest: ModelManifest, height: int, width: int, kind: str = KIND, **more: str) -> CacheKey:
     identity: dict[str, Any] = {
         "model": manifest.name,
         "weights": manifest.sha256,
         "height": height,
         "width": width,
         "device": machine(),
+        **more,
     }
     return CacheKey(
-        KIND, identity, {"graph_version": graph_version(manifest.network), **versions(*ENGINE_LIBRARIES)}
+        kind, identity, {"graph_version": graph_version(manifest.network), **versions(*ENGINE_LIBRARIES)}
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
@@ -33,10 +33,10 @@ class Camera:
     Args:
         node: the topics' owner.
         name: stands before the names of the topics; empty for the only camera of a node.
-        max_rate_hz: gives the limit of the moment.
+        parameter: gives the current value of one of its parameters, by the name without the camera's.
 
     Attributes:
-        name: as given.
+        name, parameter: as given.
         statistics: what became of the images.
         outputs: the topics of the masks; None while the node is not configured.
         hand_over: what gets its images, with the camera; None while nothing does.
@@ -46,8 +46,8 @@ class Camera:
         troubles: of its status.
     """
 
-    def __init__(self, node: Node, name: str, max_rate_hz: Callable[[], float]) -> None:
-        self.name = name
+    def __init__(self, node: Node, name: str, parameter: Callable[[str], Any]) -> None:
+        self.name, self.parameter = name, parameter
         self.statistics = StreamStatistics()
         self.outputs: Outputs | None = None
         self.hand_over: Callable[[Camera, ImageMessage], None] | None = None
@@ -55,7 +55,7 @@ class Camera:
         self.size: Size | None = None
         self.failure = ""
         self.troubles = TroubleLog(node.get_logger())
-        self._node, self._max_rate_hz = node, max_rate_hz
+        self._node = node
         self._throttle = Throttle()
         self._reported = self.statistics.snapshot()
         self._told_size: Size | None = None
@@ -89,9 +89,9 @@ class Camera:
         """Whether anybody listens to its masks."""
         return self.outputs is not None and self.outputs.listened()
 
-    def watch(self, wanted: bool, transport: str) -> None:
+    def watch(self, wanted: bool) -> None:
         """Follow the graph: subscribe while its masks are wanted."""
-        self._input.update(wanted, transport)
+        self._input.update(wanted, self.parameter("image_transport"))
         self._info_input.update(wanted and self.outputs is not None and self.outputs.listened("camera_info"))
 
     def ask_size(self) -> None:
@@ -146,7 +146,7 @@ class Camera:
         self.statistics.frame_received()
         if self.outputs is not None:
             self.outputs.health.arrived()
-        if self._throttle.passes(self._max_rate_hz()):
+        if self._throttle.passes(self.parameter("max_rate_hz")):
             self.hand_over(self, message)
         else:
             self.statistics.frame_dropped("throttled")

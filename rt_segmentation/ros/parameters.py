@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -188,28 +188,40 @@ def refuse_unknown(
         node.get_logger().warning(sentence)
 
 
-def declare(node: Node, parameters: Sequence[Parameter]) -> None:
+def override(node: Node, parameter: Parameter) -> Any:
+    """The value that a parameter will have once it is declared.
+
+    Raises:
+        ParameterError: its override is a bad value.
+    """
+    given = _overrides(node).get(parameter.name)
+    return parameter.default if given is None else accept(parameter, given.value)
+
+
+def declare(
+    node: Node, parameters: Sequence[Parameter], along: Mapping[str, Sequence[str]] | None = None
+) -> None:
     """Declare parameters on a node, with descriptions, and check every value, at the start and later.
 
     rclpy checks the descriptor before any callback and answers in its own words ("Parameter x out of range.
     Min: ..."), so the node's own set methods, which its parameter services call too, are wrapped: one
     sentence for each kind of mistake, an unknown name included, and whole numbers are taken for floats.
 
+    Args:
+        node: that will have them.
+        parameters: not declared yet.
+        along: by a parameter's name, others of its kind that a later change of it changes, too, unless the
+            same set gives them a value.
+
     Raises:
         ParameterError: an override has a bad value.
     """
-    overrides = _overrides(node)
     # All are checked before the first is declared: a refused start leaves nothing half done.
-    accepted = [
-        (parameter, accept(parameter, overrides[parameter.name].value))
-        if parameter.name in overrides
-        else (parameter, parameter.default)
-        for parameter in parameters
-    ]
+    accepted = [(parameter, override(node, parameter)) for parameter in parameters]
     for parameter, value in accepted:
         stored = (value or [""]) if parameter.is_list else value
         node.declare_parameter(parameter.name, stored, _descriptor(parameter), ignore_override=True)
-    _answer_in_sentences(node, parameters)
+    _answer_in_sentences(node, parameters, along or {})
 
 
 def values(node: Node, parameters: Iterable[Parameter]) -> dict[str, Any]:
@@ -292,7 +304,9 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     return f"unknown parameter '{shortened(name)}'{did_you_mean(name, known)}"
 
 
-def _answer_in_sentences(node: Node, parameters: Sequence[Parameter]) -> None:
+def _answer_in_sentences(
+    node: Node, parameters: Sequence[Parameter], along: Mapping[str, Sequence[str]]
+) -> None:
     from rcl_interfaces.msg import SetParametersResult
     from rclpy.parameter import Parameter as RosParameter
 
@@ -324,6 +338,13 @@ def _answer_in_sentences(node: Node, parameters: Sequence[Parameter]) -> None:
     def set_parameters_atomically(parameter_list: list[RosParameter[Any]]) -> SetParametersResult:
         try:
             accepted = [checked(given) for given in parameter_list]
+            named = {given.name for given in accepted}
+            accepted += [
+                RosParameter(name, given.type_, given.value)
+                for given in accepted
+                for name in along.get(given.name, ())
+                if name not in named
+            ]
         except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
         # rclpy refuses what is read-only even if nothing changes, as when a dump is loaded back.

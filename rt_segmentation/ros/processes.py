@@ -38,16 +38,22 @@ class Process:
         parameters: the node's, by name.
         environment: its environment.
         log: its stdout and stderr.
+        namespace: of the node.
     """
 
     def __init__(
-        self, module: str, parameters: Mapping[str, object], environment: dict[str, str], log: Path
+        self,
+        module: str,
+        parameters: Mapping[str, object],
+        environment: dict[str, str],
+        log: Path,
+        namespace: str = "/",
     ) -> None:
         self.log = log
         self._file = log.open("wb")
         overrides = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, "--ros-args", *overrides],
+            [sys.executable, "-m", module, "--ros-args", "-r", f"__ns:={namespace}", *overrides],
             env=environment,
             stdout=self._file,
             stderr=subprocess.STDOUT,

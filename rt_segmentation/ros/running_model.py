@@ -10,7 +10,8 @@ from typing import Any
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from rt_segmentation.groups import GroupsError, grouping
-from rt_segmentation.inference.engines import build_engine, describe
+from rt_segmentation.inference.engines import Engine, build_engine, describe
+from rt_segmentation.inference.engines.planned import Plan, PlannedEngine, plan_engine
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.inference.segmenter import Current, Segmenter, SegmenterConfig
 from rt_segmentation.inference.sizes import Sizes
@@ -49,6 +50,7 @@ class RunningModel:
         self._loader = Loader(self._load)
         self._leaving = Leaving()
         self._sizes: list[Sizes] = []
+        self._lanes = 1
 
     @property
     def is_busy(self) -> bool:
@@ -71,11 +73,12 @@ class RunningModel:
         if config.input_size[0]:
             config.prepare()
             return config
-        for size, camera in {camera.known_size: camera for camera in self._cameras}.items():
+        for camera in self._cameras:
+            size = camera.known_size
             if size is None:
                 continue
             try:
-                config.prepare(size)
+                config.of(camera.name).prepare(size)
             # The camera's next images may have another size: they will tell.
             except Exception as error:
                 self._logger.warning(
@@ -89,8 +92,9 @@ class RunningModel:
 
     def segmenters(self) -> list[Segmenter]:
         """As many as frames are to be worked at concurrently."""
-        assert self._current is not None and self._choice is not None
-        return [Segmenter(self._current) for _ in range(self._choice.parallel_frames)]
+        assert self._current is not None
+        self._lanes = self._plan().parallel
+        return [Segmenter(self._current) for _ in range(self._lanes)]
 
     def follow(self, changed: dict[str, Any]) -> str:
         """Before parameters are set as one set; returns why they cannot be, in a sentence.
@@ -110,7 +114,7 @@ class RunningModel:
                 self._refused = ""
             elif why := self._ask(choice):
                 return why
-        self._current.config = replace(self._current.config, **geometry(value))
+        self._current.config = self._placed(self._current.config, value)
         return ""
 
     def reload(self) -> tuple[bool, str]:
@@ -123,10 +127,13 @@ class RunningModel:
         return True, f"loading {choice} beside what runs; /diagnostics say when it is done, or why not"
 
     def update(self) -> bool:
-        """Swap in what was loaded, or set the parameters back; whether there is a new configuration."""
+        """Swap in what was loaded, or set the parameters back; whether `segmenters` are other ones now."""
         outcome = self._loader.take()
-        if outcome is None or self._current is None or self._choice is None:
+        if self._current is None or self._choice is None:
             return False
+        if outcome is None:
+            # An engine that was built for the first frames may have decided by now.
+            return self._plan().parallel != self._lanes
         if outcome.config is None:
             running = self._choice
             self._set_back(asdict(running))
@@ -134,7 +141,7 @@ class RunningModel:
             return False
         self._leaving.add(self._current.config.engine)
         # The geometry may have changed meanwhile.
-        self._current.config = replace(outcome.config, **geometry(self._parameter))
+        self._current.config = self._placed(outcome.config, self._parameter)
         self._choice = outcome.choice
         self._keep_sizes(outcome.config)
         self._logger.info(f"changed to {outcome.choice}")
@@ -157,6 +164,7 @@ class RunningModel:
             facts.update(
                 model=config.manifest.name, state=doing, engine=engine.name, precision=engine.precision
             )
+            facts["frames at once"] = str(self._plan())
             trouble += engine.warnings
         loading = self._loader.loading
         if loading is not None:
@@ -184,6 +192,13 @@ class RunningModel:
         self._current = self._choice = None
         self._refused = ""
 
+    def _plan(self) -> Plan:
+        assert self._current is not None and self._choice is not None
+        engine = self._current.config.engine
+        if isinstance(engine, PlannedEngine):
+            return engine.plan
+        return Plan(self._choice.parallel_frames, 1, "as parallel_frames says")
+
     def _ask(self, choice: Choice) -> str:
         try:
             grouping(self._parameter("groups"), find_model(choice.model).labels())
@@ -202,16 +217,27 @@ class RunningModel:
             self._parameter("parity.int8"),
             Path(frames).expanduser() if frames else None,
         )
-        engine = build_engine(manifest, choice.engine, choice.precision, gate, choice.parallel_frames)
-        return SegmenterConfig(
+        what = manifest, choice.engine, choice.precision, gate
+        engine: Engine
+        if choice.parallel_frames:
+            engine = build_engine(*what, choice.parallel_frames)
+        else:
+            engine = plan_engine(*what, len(self._cameras))
+        config = SegmenterConfig(
             manifest,
             labels,
             engine,
             (choice.input_width, choice.input_height),
             sizes=Sizes(engine, self._process.long_work),
             groups=grouping(self._parameter("groups"), labels),
-            **geometry(self._parameter),
         )
+        return self._placed(config, self._parameter)
+
+    def _placed(self, config: SegmenterConfig, value: Callable[[str], Any]) -> SegmenterConfig:
+        """With the geometry of each camera as parameters are."""
+        config = replace(config, sources={}, **geometry(value))
+        own = {camera.name: replace(config, **geometry(value, camera.name)) for camera in self._cameras}
+        return replace(config, sources=own)
 
     def _load(self, choice: Choice) -> SegmenterConfig:
         """What is to run next, ready for the cameras' images as they are; on the loader's thread."""
@@ -220,10 +246,10 @@ class RunningModel:
             config = self._config(choice, manifest, manifest.labels())
             outputs = [camera.outputs for camera in self._cameras if camera.outputs is not None]
             confidence = any(output.listened("confidence") for output in outputs)
-            sizes = {size for camera in self._cameras if (size := camera.known_size) is not None}
+            known = {camera.name: size for camera in self._cameras if (size := camera.known_size) is not None}
             # Without a camera the gate judges it all the same.
-            for size in sizes or {(manifest.width, manifest.height)}:
-                config.prepare(size, confidence)
+            for name, size in (known or {"": (manifest.width, manifest.height)}).items():
+                config.of(name).prepare(size, confidence)
             return config
 
     def _keep_sizes(self, config: SegmenterConfig) -> None:

@@ -28,10 +28,16 @@ from rt_segmentation.models import ModelError, ModelManifest, find_model
 from rt_segmentation.ros.camera import Camera
 from rt_segmentation.ros.diagnostics import Limits, array_message, engine_problem, status_message
 from rt_segmentation.ros.logging_bridge import log_through
-from rt_segmentation.ros.parameters import declare, refuse_unknown
+from rt_segmentation.ros.parameters import declare, override, refuse_unknown
 from rt_segmentation.ros.process import Interrupted, Process, run_node
 from rt_segmentation.ros.running_model import RunningModel
-from rt_segmentation.ros.segmentation_parameters import PARAMETERS
+from rt_segmentation.ros.segmentation_parameters import (
+    CAMERAS,
+    PARAMETERS,
+    PER_CAMERA,
+    camera_parameters,
+    own_name,
+)
 from rt_segmentation.ros.services import answer_always
 from rt_segmentation.ros.tables import NAMES
 from rt_segmentation.ros.topics import DIAGNOSTICS, LABEL, publisher
@@ -71,18 +77,17 @@ class SegmentationNode(LifecycleNode):
     def __init__(self, name: str = NODE_NAME, *, process: Process | None = None, **options: Any) -> None:
         super().__init__(name, **options)
         log_through(self.get_logger())
-        refuse_unknown(self, PARAMETERS, NODE_NAME, NAMES)
-        declare(self, PARAMETERS)
+        cameras, general = override(self, CAMERAS) or [""], partial(override, self)
+        table = [*PARAMETERS, *camera_parameters(cameras, general)]
+        refuse_unknown(self, table, NODE_NAME, NAMES)
+        declare(self, table, {p.name: [own_name(c, p.name) for c in cameras if c] for p in PER_CAMERA})
         self._process = Process(self.context) if process is None else process
         self.finished = self.failed = False
         self._closed = False
         self._starting = False
         self._failure = ""
         self._worker: Worker | None = None
-        names = [name for name in self._value("cameras") if name]
-        self.cameras = tuple(
-            Camera(self, name, partial(self._value, "max_rate_hz")) for name in names or [""]
-        )
+        self.cameras = tuple(Camera(self, name, partial(self._value_of_camera, name)) for name in cameras)
         self._model = RunningModel(
             self._value, self._set_back, self.cameras, self._process, self.get_logger()
         )
@@ -224,6 +229,9 @@ class SegmentationNode(LifecycleNode):
     def _value(self, name: str) -> Any:
         return self.get_parameter(name).value
 
+    def _value_of_camera(self, camera: str, name: str) -> Any:
+        return self._value(own_name(camera, name))
+
     def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         result = self.set_parameters_atomically([RosParameter("enabled", value=request.data)])
         response.success, response.message = result.successful, result.reason
@@ -240,7 +248,7 @@ class SegmentationNode(LifecycleNode):
         if self._model.update() and self._worker is not None:
             self._worker.resize(self._model.segmenters())
         for camera in self.cameras:
-            camera.watch(self._wants(camera), self._value("image_transport"))
+            camera.watch(self._wants(camera))
 
     def _wants(self, camera: Camera) -> bool:
         """Whether anybody wants masks of the camera's images."""

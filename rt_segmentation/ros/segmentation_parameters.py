@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rt_segmentation.imaging.frame import Region
@@ -18,18 +19,39 @@ WHOLE = [0, 0, 0, 0]
 """The region of interest that is all of an image, as in sensor_msgs/RegionOfInterest."""
 
 
-def geometry(parameter: Callable[[str], Any]) -> dict[str, Any]:
+def own_name(camera: str, name: str) -> str:
+    """The name of a parameter that each of several cameras has of its own, as 'front.rotation'."""
+    return f"{camera}.{name}" if camera else name
+
+
+def camera_parameters(cameras: Sequence[str], general: Callable[[Parameter], Any]) -> list[Parameter]:
+    """The parameters that each of several cameras has of its own; by default as the general one says.
+
+    Args:
+        cameras: their names; none for the empty name, which is that of the only camera.
+        general: gives the value that a parameter has at the start.
+    """
+    return [
+        replace(parameter, name=own_name(camera, parameter.name), default=general(parameter))
+        for camera in cameras
+        if camera
+        for parameter in PER_CAMERA
+    ]
+
+
+def geometry(parameter: Callable[[str], Any], camera: str = "") -> dict[str, Any]:
     """What of a `SegmenterConfig` says where masks lie.
 
     Args:
         parameter: gives a parameter's current value by name.
+        camera: whose images it is for, where there are several.
     """
-    roi = parameter("roi")
+    roi = parameter(own_name(camera, "roi"))
     return {
-        "output_resolution": parameter("output_resolution"),
+        "output_resolution": parameter(own_name(camera, "output_resolution")),
         "roi": Region(*roi) if any(roi) else None,
-        "rotation": parameter("rotation"),
-        "letterbox": parameter("letterbox"),
+        "rotation": parameter(own_name(camera, "rotation")),
+        "letterbox": parameter(own_name(camera, "letterbox")),
     }
 
 
@@ -80,10 +102,12 @@ PARAMETERS = (
     ),
     Parameter(
         "parallel_frames",
-        1,
-        "Frames processed concurrently. 1 gives the lowest latency; one per core of a busy CPU gives the most"
-        " masks per second, each of them later (engines openvino and onnxruntime).",
-        minimum=1,
+        0,
+        "Frames processed concurrently. 0 decides by what `rt_seg tune` measured here, or else by a"
+        " short measurement at the first start: more than 1 where that gives 1.2 times the masks per second."
+        " 1 gives the lowest latency; one per core of a busy CPU the most masks per second, each of them"
+        " later (engines openvino and onnxruntime).",
+        minimum=0,
         maximum=64,
     ),
     Parameter(
@@ -134,7 +158,9 @@ PARAMETERS = (
         "cameras",
         [""],
         "Names of several cameras that one network segments in turn: each has its images on NAME/image and"
-        " its masks on ~/NAME/label and its siblings. Empty: one camera, on image and ~/label.",
+        " its masks on ~/NAME/label and its siblings, and its own NAME.max_rate_hz, NAME.output_resolution,"
+        " NAME.roi, NAME.rotation, NAME.letterbox, NAME.image_transport and NAME.image_bits, which are by"
+        " default what the parameters without NAME are. Empty: one camera, on image and ~/label.",
         read_only=True,
         check=_cameras,
     ),
@@ -245,3 +271,19 @@ PARAMETERS = (
     ),
     *HEALTH,
 )
+
+_TABLE = {parameter.name: parameter for parameter in PARAMETERS}
+CAMERAS = _TABLE["cameras"]
+PER_CAMERA = tuple(
+    _TABLE[name]
+    for name in (
+        "max_rate_hz",
+        "output_resolution",
+        "roi",
+        "rotation",
+        "letterbox",
+        "image_transport",
+        "image_bits",
+    )
+)
+"""Those that each of several cameras has of its own, too, as `front.rotation`."""

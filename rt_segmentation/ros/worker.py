@@ -37,6 +37,15 @@ class _Arrived(NamedTuple):
     message: ImageMessage
 
 
+class _Decoded(NamedTuple):
+    """A frame on its way to the engine, and what it took so far [ms]."""
+
+    camera: Camera
+    header: Header
+    frame: Frame
+    stages_ms: dict[str, float]
+
+
 class _Segmented(NamedTuple):
     """A frame on its way from the engine to its camera's topics."""
 
@@ -52,6 +61,7 @@ class Worker:
 
     Concurrently the executor receives an image, the engine works at the newest ones before, one for each
     segmenter, and the masks of the one before those are rendered and published, in the order of the images.
+    Where the engine is faster with them, images of several cameras that wait together are one batch.
 
     Args:
         segmenters: each with a thread of its own.
@@ -65,7 +75,8 @@ class Worker:
         self._logger, self._parameter = logger, parameter
         self._slot: NewestSlot[_Arrived] = NewestSlot()
         self._abandoned = threading.Event()
-        self._lanes = OrderedLanes(iter(self._slot), self._works(segmenters), "segmentation")
+        batches = self._slot.batches(lambda: segmenters[0].batch)
+        self._lanes = OrderedLanes(batches, self._works(segmenters), "segmentation")
         self._publishing = threading.Thread(target=self._publish_all, name="publishing", daemon=True)
         self._publishing.start()
 
@@ -102,17 +113,38 @@ class Worker:
         """Whether its threads have not ended."""
         return self._publishing.is_alive()
 
-    def _works(self, segmenters: Sequence[Segmenter]) -> list[Callable[[_Arrived], _Segmented | None]]:
+    def _works(self, segmenters: Sequence[Segmenter]) -> list[Callable[[list[_Arrived]], list[_Segmented]]]:
         return [partial(self._segment, segmenter) for segmenter in segmenters]
 
     def _publish_all(self) -> None:
-        for segmented in self._lanes:
-            if segmented is not None:
+        for batch in self._lanes:
+            for segmented in batch:
                 self._guarded(segmented.camera, self._publish, segmented)
         self._lanes.close()
 
-    def _segment(self, segmenter: Segmenter, arrived: _Arrived) -> _Segmented | None:
-        return self._guarded(arrived.camera, self._infer, segmenter, arrived)
+    def _segment(self, segmenter: Segmenter, batch: list[_Arrived]) -> list[_Segmented]:
+        """Those of a batch that could be segmented, in its order."""
+        decoded = [self._guarded(arrived.camera, self._decode, arrived) for arrived in batch]
+        frames = [frame for frame in decoded if frame is not None]
+        if len(frames) > 1 and len(frames) == len(batch):
+            together = self._infer_together(segmenter, frames)
+            if together is not None:
+                return together
+        found = [self._guarded(frame.camera, self._infer, segmenter, [frame]) for frame in frames]
+        return [segmented for one in found if one is not None for segmented in one]
+
+    def _infer_together(self, segmenter: Segmenter, frames: list[_Decoded]) -> list[_Segmented] | None:
+        """As one batch; None where they make none, and each has its turn, and its own error, alone."""
+        try:
+            return self._infer(segmenter, frames)
+        except ValueError:
+            # Of several network sizes: cameras differ, or change. It costs nothing to find out.
+            return None
+        except Closed:
+            return None
+        except Exception as error:
+            segmenter.refuse_batches(f"{type(error).__name__}: {error}")
+            return None
 
     def _guarded(self, camera: Camera, step: Callable[..., T], *arguments: Any) -> T | None:
         """Take a step for a camera's frame; one that fails is counted and said, and the next has its turn."""
@@ -138,25 +170,32 @@ class Worker:
         if not self._abandoned.is_set():
             self._logger.error(camera.failure, throttle_duration_sec=1.0)
 
-    def _infer(self, segmenter: Segmenter, arrived: _Arrived) -> _Segmented:
+    def _decode(self, arrived: _Arrived) -> _Decoded:
         camera, time_s, message = arrived
-        assert camera.outputs is not None
         started = time.perf_counter()
         frame = self._eight_bit(camera, to_frame(message))
-        decoded = time.perf_counter()
-        (result,) = segmenter.infer([frame], camera.outputs.listened("confidence"))
         stages_ms = {
             "waiting": (started - time_s) * 1e3,
-            "decoding": (decoded - started) * 1e3,
-            "preprocessing": result.preprocess_ms,
-            "inference": result.inference_ms,
+            "decoding": (time.perf_counter() - started) * 1e3,
         }
-        return _Segmented(camera, message.header, frame, result, stages_ms)
+        return _Decoded(camera, message.header, frame, stages_ms)
+
+    def _infer(self, segmenter: Segmenter, frames: list[_Decoded]) -> list[_Segmented]:
+        outputs = [camera.outputs for camera, *_ in frames]
+        confidence = any(o is not None and o.listened("confidence") for o in outputs)
+        results = segmenter.infer(
+            [frame.frame for frame in frames], confidence, [frame.camera.name for frame in frames]
+        )
+        segmented = []
+        for (camera, header, frame, stages_ms), result in zip(frames, results):
+            stages_ms.update(preprocessing=result.preprocess_ms, inference=result.inference_ms)
+            segmented.append(_Segmented(camera, header, frame, result, stages_ms))
+        return segmented
 
     def _eight_bit(self, camera: Camera, frame: Frame) -> Frame:
         if frame.pixel_format not in EIGHT_BIT_FORMATS:
             return frame
-        bits, levels = self._parameter("image_bits"), camera.levels
+        bits, levels = camera.parameter("image_bits"), camera.levels
         if bits != levels.bits:
             # Two lanes may meet here; what the one forgets that comes first, the next frame says again.
             levels = camera.levels = Levels(bits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -14,7 +14,7 @@ class NewestSlot(Generic[T]):
 
     Between `put` and `take` no item is ever lost silently: `put` gives back the one it replaces, `close` what
     was left. Of several sources each has a place of its own, and the one whose last turn is the longest ago
-    is next: one that is fast starves none that is slow. Iterating over it takes items until it is closed.
+    is next: one that is fast starves none that is slow.
     """
 
     def __init__(self) -> None:
@@ -38,17 +38,34 @@ class NewestSlot(Generic[T]):
         """Take an item out, waiting at most `timeout_s` seconds; None without one, or when closed."""
         with self._condition:
             self._condition.wait_for(lambda: self._items or self._closed, timeout_s)
-            if not self._items:
-                return None
-            source = min(self._items, key=lambda source: self._turns.get(source, 0))
-            self._turn += 1
-            self._turns[source] = self._turn
-            return self._items.pop(source)
+            return self._next() if self._items else None
 
     def __iter__(self) -> Iterator[T]:
         """Take items until it is closed."""
         while (item := self.take()) is not None:
             yield item
+
+    def batches(self, size: Callable[[], int]) -> Iterator[list[T]]:
+        """Take items until it is closed: so many of as many sources where they wait together, else one.
+
+        Args:
+            size: asked before each.
+        """
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._items or self._closed)
+                if not self._items:
+                    return
+                wanted = size()
+                batch = [self._next() for _ in range(wanted if len(self._items) >= wanted else 1)]
+            yield batch
+
+    def _next(self) -> T:
+        """Of the source whose last turn is the longest ago."""
+        source = min(self._items, key=lambda source: self._turns.get(source, 0))
+        self._turn += 1
+        self._turns[source] = self._turn
+        return self._items.pop(source)
 
     def finish(self) -> None:
         """Take no more items in; those that are left can be taken still."""

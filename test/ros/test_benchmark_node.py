@@ -97,6 +97,7 @@ def benchmark(out: Path, *models: str) -> None:
             engine="auto",
             precision="auto",
             parallel=[1],
+            cameras=[],
             minutes=1,
             out=out,
         )

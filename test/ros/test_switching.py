@@ -138,7 +138,7 @@ def test_a_load_that_fails_leaves_the_old_one_and_its_parameters(
     assert f"model {broken.path}, engine torch" in status.message
     assert "the file is damaged or another one" in status.message
     assert node.get_parameter("model") == str(models[0].path)
-    assert node.get_parameter("parallel_frames") == 1
+    assert node.get_parameter("parallel_frames") == 0
     assert node.values()["model"] == models[0].name
     np.testing.assert_array_equal(feeder.segment(street(), labels), mask)
     # What is right ends the warning.

@@ -20,6 +20,7 @@ from std_msgs.msg import Header
 
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.placement import place
+from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.inference.segmenter import Segmentation, Segmenter
 from rt_segmentation.labels import load_label_set
 from rt_segmentation.ros.camera import Camera
@@ -43,6 +44,7 @@ class PartOfCamera:
 
     outputs: Any
     statistics: StreamStatistics
+    name: str = ""
     failure: str = ""
     size: tuple[int, int] | None = None
 
@@ -56,7 +58,9 @@ class Pipeline:
         self.statistics = StreamStatistics()
         self.published: list[int] = []
 
-        def infer_frames(frames: Sequence[Frame], confidence: bool) -> list[Segmentation]:
+        def infer_frames(
+            frames: Sequence[Frame], confidence: bool, sources: Sequence[str]
+        ) -> list[Segmentation]:
             infer(frames[0].stamp_ns // 10**9)
             return [Segmentation(frames[0], LABEL_SET, LABELS, None, LABELS, PLACEMENT, 0.0, 0.0)]
 
@@ -65,7 +69,7 @@ class Pipeline:
             self.published.append(header.stamp.sec)
             return 1.0
 
-        segmenter = SimpleNamespace(infer=infer_frames)
+        segmenter = SimpleNamespace(infer=infer_frames, batch=1)
         outputs = SimpleNamespace(listened=lambda _: False, resize=lambda r: r, publish=publish_frame)
         parameters = {"overlay_opacity": 0.5, "jpeg_quality": 90}
         self._camera = cast("Camera", PartOfCamera(outputs, self.statistics))
@@ -218,3 +222,96 @@ def test_every_frame_that_came_is_published_or_dropped_by_its_reason(parallel: i
     assert now.received == 2001 == now.published + sum(now.dropped.values())
     assert now.published == len(pipeline.published) > 0
     assert pipeline.published == sorted(pipeline.published)
+
+
+class Batches:
+    """A worker of three cameras whose segmenter takes batches of two, and notes what it gets."""
+
+    def __init__(self, refuses: Exception | None = None, bad: str = "") -> None:
+        self.calls: list[list[str]] = []
+        self.published: list[tuple[str, int]] = []
+        self.refused: list[str] = []
+        self.held, self.begun = threading.Event(), threading.Event()
+        self._refuses, self._bad = refuses, bad
+        self._segmenter = SimpleNamespace(infer=self._infer, batch=2, refuse_batches=self._refuse)
+        self.cameras = {name: self._camera(name) for name in ("a", "b", "c")}
+        self.worker = Worker([cast("Segmenter", self._segmenter)], get_logger("worker"), lambda _: "auto")
+
+    def _camera(self, name: str) -> Camera:
+        def publish(header: Header, *_: Any) -> float:
+            self.published.append((name, header.stamp.sec))
+            return 1.0
+
+        outputs = SimpleNamespace(listened=lambda _: False, resize=lambda r: r, publish=publish)
+        return cast("Camera", PartOfCamera(outputs, StreamStatistics(), name))
+
+    def _refuse(self, why: str) -> None:
+        self.refused.append(why)
+        self._segmenter.batch = 1
+
+    def _infer(self, frames: Sequence[Frame], _: bool, sources: Sequence[str]) -> list[Segmentation]:
+        self.calls.append(list(sources))
+        self.begun.set()
+        assert self.held.wait(PATIENCE_S)
+        if len(frames) > 1 and self._refuses is not None:
+            raise self._refuses
+        if self._bad in sources:
+            raise RuntimeError("out of luck")
+        return [Segmentation(f, LABEL_SET, LABELS, None, LABELS, PLACEMENT, 0.0, 0.0) for f in frames]
+
+    def hand_over(self, name: str, number: int) -> None:
+        header = Header(stamp=Time(sec=number))
+        self.cameras[name].statistics.frame_received()
+        self.worker.hand_over(self.cameras[name], cast("Image", image_message(header, LABELS, "mono8")))
+
+    def play(self) -> None:
+        """The first frame is at work while one of each camera comes; then the same once more."""
+        for number in (1, 2):
+            self.begun.clear()
+            self.held.clear()
+            self.hand_over("a", 10 * number)
+            assert self.begun.wait(PATIENCE_S)
+            for name in self.cameras:
+                self.hand_over(name, 10 * number + 1)
+            self.held.set()
+            while sum(self._settled().values()) < 4 * number:
+                threading.Event().wait(0.001)
+        assert self.worker.stop(None)
+
+    def _settled(self) -> dict[str, int]:
+        now = {name: camera.statistics.snapshot() for name, camera in self.cameras.items()}
+        return {name: s.published + sum(s.dropped.values()) for name, s in now.items()}
+
+
+def test_frames_of_several_cameras_that_wait_together_are_one_batch() -> None:
+    batches = Batches()
+    batches.play()
+    assert batches.calls == [["a"], ["b", "c"], ["a"]] * 2
+    assert batches.published == [
+        *(("a", 10), ("b", 11), ("c", 11), ("a", 11)),
+        *(("a", 20), ("b", 21), ("c", 21), ("a", 21)),
+    ]
+
+
+def test_an_engine_that_refuses_a_batch_gets_single_frames() -> None:
+    batches = Batches(refuses=EngineError("no batches here"))
+    batches.play()
+    assert batches.calls == [["a"], ["b", "c"], ["b"], ["c"], ["a"], ["a"], ["b"], ["c"], ["a"]]
+    assert batches.refused == ["EngineError: no batches here"]
+    assert len(batches.published) == 8
+
+
+def test_frames_of_other_sizes_are_no_batch_and_no_fault() -> None:
+    batches = Batches(refuses=ValueError("a batch needs frames of one network size"))
+    batches.play()
+    assert batches.refused == [] and len(batches.published) == 8
+
+
+def test_of_a_batch_the_frame_that_fails_is_the_only_one_lost() -> None:
+    batches = Batches(bad="b")
+    batches.play()
+    assert {name: c.statistics.snapshot().dropped for name, c in batches.cameras.items()} == {
+        "a": {},
+        "b": {"failed": 2},
+        "c": {},
+    }

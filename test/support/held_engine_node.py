@@ -16,8 +16,10 @@ from rt_segmentation.ros.segmentation_node import main
 infer = Segmenter.infer
 
 
-def held(segmenter: Segmenter, frames: Sequence[Frame], confidence: bool = False) -> list[Segmentation]:
-    results = infer(segmenter, frames, confidence)
+def held(
+    segmenter: Segmenter, frames: Sequence[Frame], confidence: bool = False, sources: Sequence[str] = ()
+) -> list[Segmentation]:
+    results = infer(segmenter, frames, confidence, sources)
     print("held", flush=True)
     while not Path(os.environ["RELEASE"]).exists():
         time.sleep(0.01)

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("torch")
 
 from rt_segmentation.benchmark import cores
-from rt_segmentation.benchmark.engines import Group, Row, time_group
+from rt_segmentation.benchmark.engines import Group, Row, time_group, time_throughputs
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.report import to_json, to_markdown
 from rt_segmentation.cli import build_parser
@@ -88,6 +88,18 @@ def test_a_batch_is_timed_as_one(small_model: ModelManifest) -> None:
         assert timed.fps == pytest.approx(3e3 / timed.median_ms, rel=0.01)
     page = to_markdown(to_json([timed]))
     assert "## " in page and "64x48, 3 frames per batch" in page
+
+
+def test_frames_at_once_are_timed_in_turns(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rt_segmentation.benchmark.engines.ROUND_S", 0.02)
+    row = Row("enet", str(small_model.path), 64, 48, "torch", "fp32")
+    said: list[str] = []
+    alone, batch = time_throughputs(row, [(1, 1), (1, 2)], 0.1, said.append)
+    assert (alone.batch, batch.batch) == (1, 2) and alone.fps is not None and batch.fps is not None
+    assert batch.median_ms is not None and batch.fps == pytest.approx(2e3 / batch.median_ms, rel=0.01)
+    assert said[-1].endswith("round 3")
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has no other")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from rt_segmentation.runtime.slot import NewestSlot
 
 
@@ -102,3 +104,78 @@ def test_sources_have_their_turns() -> None:
     slot.put("a", "fast")
     slot.put("b", "slow")
     assert slot.close() == ["a", "b"]
+
+
+def test_items_that_wait_together_are_a_batch() -> None:
+    slot: NewestSlot[str] = NewestSlot()
+    size = 2
+    batches = slot.batches(lambda: size)
+    for item in ("a1", "b1", "c1"):
+        slot.put(item, item[0])
+    assert next(batches) == ["a1", "b1"]
+    # Too few for a batch: one at a time, without waiting for more.
+    assert next(batches) == ["c1"]
+    for item in ("a2", "b2", "c2"):
+        slot.put(item, item[0])
+    size = 3
+    assert next(batches) == ["a2", "b2", "c2"]
+    # Of one source there is one item at most.
+    slot.put("a3", "a")
+    slot.put("a4", "a")
+    assert next(batches) == ["a4"]
+    slot.put("a5", "a")
+    size = 1
+    slot.finish()
+    assert list(batches) == [["a5"]]
+
+
+@pytest.mark.parametrize(("lanes", "batch"), [(1, 1), (2, 1), (1, 2)])
+def test_each_camera_gets_its_share(lanes: int, batch: int) -> None:
+    """A minute of cameras at 60 Hz, 25 Hz and 5 Hz, and one that stops; the engine gives 30 frames a second.
+
+    The clock is the test's: what is said is exact.
+    """
+    slot: NewestSlot[tuple[str, float]] = NewestSlot()
+    rates = {"fast": 60.0, "middle": 25.0, "slow": 5.0, "stops": 30.0}
+    capacity_hz, seconds, stopped_at = 30.0, 60.0, 10.0
+    arrivals = sorted(
+        (number / rate, name)
+        for name, rate in rates.items()
+        for number in range(int(rate * (stopped_at if name == "stops" else seconds)))
+    )
+    taken: dict[str, list[float]] = {name: [] for name in rates}
+    waited: dict[str, list[float]] = {name: [] for name in rates}
+    free_at, waiting = [0.0] * lanes, set[str]()
+    batches = slot.batches(lambda: batch)
+
+    def work_until(now: float) -> None:
+        while waiting and (begin := max(min(free_at), latest)) < now:
+            items = next(batches)
+            free_at[free_at.index(min(free_at))] = begin + len(items) * lanes / capacity_hz
+            for name, came in items:
+                waiting.remove(name)
+                taken[name].append(begin)
+                waited[name].append(begin - came)
+
+    latest = 0.0
+    for came, name in arrivals:
+        work_until(came)
+        latest = came
+        slot.put((name, came), name)
+        waiting.add(name)
+    latest = seconds
+    work_until(seconds + 1.0)
+
+    def rate(name: str, since: float, until: float) -> float:
+        return sum(since <= time < until for time in taken[name]) / (until - since)
+
+    # Four want an equal share, 7.5 Hz: the slow one needs less and gets all, the others share what is left.
+    for name in ("fast", "middle", "stops"):
+        assert rate(name, 1.0, stopped_at) >= 0.97 * capacity_hz / 4
+    assert rate("slow", 1.0, stopped_at) == pytest.approx(5.0, rel=0.03)
+    # The one that stopped leaves its share to the others.
+    for name in ("fast", "middle"):
+        assert rate(name, stopped_at + 1, seconds) >= 0.97 * (capacity_hz - 5.0) / 2
+    assert rate("slow", stopped_at + 1, seconds) == pytest.approx(5.0, rel=0.03)
+    # A frame of the slow one waits for those at work and one of each other camera at most.
+    assert max(waited["slow"]) <= (3 + lanes * batch) / capacity_hz + 1e-9

@@ -166,7 +166,16 @@ def test_the_command(
         rows[-1].median_ms, rows[-1].problem = None, "it gives other labels"
         return rows
 
+    def at_once(
+        row: Row, settings: list[tuple[int, int]], seconds: float, report: Callable[[str], None]
+    ) -> list[Row]:
+        rows = [replace(row, batch=batch, fps=20.0 * parallel * batch) for parallel, batch in settings]
+        rows[-1] = replace(rows[-1], fps=None, problem="no batch of 4")
+        return rows
+
     monkeypatch.setattr(benchmark, "time_group", timed)
+    monkeypatch.setattr(benchmark, "time_throughputs", at_once)
+    monkeypatch.setattr(command, "cores", lambda: 2)
     monkeypatch.setattr(engines, "installed", lambda: [("torch", "fp32"), ("openvino", "bf16"), ("x", "y")])
     arguments = argparse.Namespace(
         model=str(small_model.path), size=["160x120", "64x48"], seconds=1.0, json=False
@@ -179,6 +188,9 @@ def test_the_command(
         Timing("torch", "fp32", 50.0),
     )
     assert recall(small_model, 48, 64).timings
+    at_once_found = [(t.parallel, t.batch, t.frames_hz) for t in recall(small_model, 120, 160).throughputs]
+    assert at_once_found == [(1, 1, 20.0), (2, 1, 40.0), (1, 2, 40.0)]
+    assert "40.0 Hz, 2 at once" in out and "40.0 Hz, batches of 2" in out
     cache_command.main(argparse.Namespace(action="list", json=False))
     assert "fastest: openvino bf16, 49.0 ms" in capsys.readouterr().out
     arguments.json = True

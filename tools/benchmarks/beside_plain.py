@@ -1,6 +1,7 @@
 """The node beside a node as tutorials have it (`plain_node`), over DDS.
 
-`python -m tools.benchmarks.beside_plain --models enet` writes plain.json and plain.md.
+`python -m tools.benchmarks.beside_plain --models enet` writes plain.json and plain.md. With `--cameras 1 2 4`
+it measures so many cameras with one node, a node for each, and a plain node for each: cameras.json and .md.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
+from rt_segmentation.benchmark.cameras import Layout, Part, one_node, separate_nodes
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.node import SEGMENTATION, Bench, Run, Subject
 from rt_segmentation.benchmark.report import command_line, write_json, write_page
+from rt_segmentation.commands import benchmark_cameras
 from rt_segmentation.commands.benchmark_node import row_of, to_markdown, with_failure
 from rt_segmentation.commands.options import add_engine, add_models, add_out, say
 from rt_segmentation.provenance import environment
@@ -30,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine(parser)
     parser.add_argument("--parallel", type=int, default=1, help="the node's parallel_frames (default 1)")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each round (default 3)")
+    parser.add_argument("--cameras", type=int, nargs="+", default=[], metavar="N", help="of 640x360, at once")
     add_out(parser)
 
 
@@ -39,6 +43,9 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         BenchmarkError: no model could be measured.
     """
+    if arguments.cameras:
+        _measure_cameras(arguments)
+        return
     rows: list[dict[str, Any]] = []
     content = {"command": command_line(), **environment(), "rows": rows}
     with Bench(arguments.out / "logs", say) as bench:
@@ -56,6 +63,24 @@ def main(arguments: argparse.Namespace) -> None:
     write_page(arguments.out, "plain", to_markdown(content) + "\n".join(["", *_sentences(rows)]) + "\n")
     if all("problem" in row for row in rows):
         raise BenchmarkError(f"no model could be measured; {rows[0]['problem']}")
+
+
+def _measure_cameras(arguments: argparse.Namespace) -> None:
+    def layouts(number: int, parameters: dict[str, object]) -> list[Layout]:
+        above = [f"/plain_{place}" for place in range(number)]
+        given = {"model": parameters["model"], "width": 640, "height": 360}
+        plain = Layout(
+            "plain nodes",
+            tuple(Part(PLAIN.module, namespace, given) for namespace in above),
+            tuple(f"{namespace}/plain_node/image" for namespace in above),
+            tuple(f"{namespace}/plain_node/label" for namespace in above),
+        )
+        return [one_node(number, parameters), separate_nodes(number, parameters), plain]
+
+    chosen = {**vars(arguments), "sizes": ["640x360"], "parallel": [arguments.parallel]}
+    plays = 3 * benchmark_cameras.ROUNDS * len(arguments.cameras)
+    minutes = plays * (arguments.seconds + benchmark_cameras.OVERHEAD_S) / 60
+    benchmark_cameras.main(argparse.Namespace(**{**chosen, "minutes": minutes}), layouts)
 
 
 def _measure(

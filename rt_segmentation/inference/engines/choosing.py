@@ -133,6 +133,11 @@ def installed() -> list[tuple[str, str]]:
     return found
 
 
+def works_concurrently(engine: str) -> bool:
+    """Whether an engine of `ENGINES` works at several batches at once where it is built for it."""
+    return getattr(_engine_class(engine), "concurrent", False)
+
+
 def _check_name(engine: str) -> None:
     if engine != "auto" and engine not in ENGINES:
         raise EngineError(f"unknown engine '{engine}'; there are auto, {', '.join(ENGINES)}")

@@ -29,8 +29,9 @@ from rt_segmentation.inference.parity import Gate, agreement
 from rt_segmentation.inference.versions import REFERENCE, graph_version
 from rt_segmentation.models import ModelManifest
 
-KEPT = 8
-"""So many runners stay in memory: those of four sizes (`Sizes`), with and without confidence."""
+KEPT = 16
+"""So many runners stay in memory: of four sizes (`Sizes`), with and without confidence, for one and for more
+frames."""
 
 Source = TypeVar("Source")
 """What both runners of a batch and size are compiled from."""
@@ -60,6 +61,8 @@ class CompiledEngine(ABC, Generic[Source]):
     version: int
     """Raised by hand when its code changes what it computes: verdicts and builds before it are stale."""
     warnings: tuple[str, ...] = ()
+    concurrent = False
+    """Whether it works at several batches at once where it is built for it."""
 
     def __init__(
         self, manifest: ModelManifest, precision: str, gate: Gate | None = None, parallel: int = 1

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 class ONNXEngine(CompiledEngine[CacheEntry]):
     """An engine that compiles a graph from the cache; from a warm cache nothing imports torch."""
 
+    concurrent = True
+
     def __init__(
         self, manifest: ModelManifest, precision: str, gate: Gate | None = None, parallel: int = 1
     ) -> None:

@@ -1,0 +1,216 @@
+"""Several cameras over DDS: one node for all of them, beside a node for each."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import rclpy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from rt_segmentation.benchmark.errors import BenchmarkError
+from rt_segmentation.benchmark.node import (
+    BUILD_TIMEOUT_S,
+    QUIET_S,
+    SEGMENTATION,
+    START_TIMEOUT_S,
+    Bench,
+)
+from rt_segmentation.ros.messages import stamp_ns
+from rt_segmentation.ros.processes import Process
+
+WARM_UP_QUIET_S = 10.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process of a layout.
+
+    Attributes:
+        module: for ``python -m``.
+        namespace: of its node.
+        parameters: of its node.
+    """
+
+    module: str
+    namespace: str
+    parameters: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How cameras are shared among nodes.
+
+    Attributes:
+        name: in words.
+        parts: the processes.
+        images, labels: each camera's topics.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    images: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CamerasRun:
+    """A layout at one rate.
+
+    Attributes:
+        layout: its name.
+        cameras: how many.
+        rate_hz: at which frames were published, of each camera.
+        masks_hz: of all cameras together, from the first mask to the last.
+        least_hz: of the camera that got the fewest.
+        latency_p50_ms, latency_p95_ms: from a frame's stamp to its mask's arrival, of all cameras.
+        worst_p95_ms: of the camera that waited longest.
+        memory_mb: resident, of all processes of the layout.
+    """
+
+    layout: str
+    cameras: int
+    rate_hz: float
+    masks_hz: float
+    least_hz: float
+    latency_p50_ms: float
+    latency_p95_ms: float
+    worst_p95_ms: float
+    memory_mb: float
+
+
+def one_node(cameras: int, parameters: Mapping[str, object]) -> Layout:
+    """One node of ours for all cameras."""
+    names = [f"camera_{number}" for number in range(cameras)]
+    above = "/together"
+    return Layout(
+        "one node",
+        (Part(SEGMENTATION.module, above, {**parameters, "cameras": f"[{','.join(names)}]"}),),
+        tuple(f"{above}/{name}/image" for name in names),
+        tuple(f"{above}/segmentation_node/{name}/label" for name in names),
+    )
+
+
+def separate_nodes(cameras: int, parameters: Mapping[str, object]) -> Layout:
+    """A node of ours for each camera."""
+    above = [f"/separate_{number}" for number in range(cameras)]
+    return Layout(
+        "separate nodes",
+        tuple(Part(SEGMENTATION.module, namespace, parameters) for namespace in above),
+        tuple(f"{namespace}/image" for namespace in above),
+        tuple(f"{namespace}/segmentation_node/label" for namespace in above),
+    )
+
+
+@contextlib.contextmanager
+def started(bench: Bench, layout: Layout) -> Iterator[list[Process]]:
+    """The processes of a layout, which end with the block."""
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(bench.process(part.module, part.parameters, part.namespace))
+            for part in layout.parts
+        ]
+
+
+def warm_up(bench: Bench, layout: Layout, processes: Sequence[Process], size: tuple[int, int]) -> None:
+    """Play slowly until each camera has masks.
+
+    Raises:
+        BenchmarkError: a node ended, or gave no masks.
+    """
+    deadline = time.monotonic() + BUILD_TIMEOUT_S
+    while time.monotonic() < deadline:
+        # On a busy machine the first masks take long.
+        if play(bench, layout, processes, size, 2.0, 2.0, WARM_UP_QUIET_S).least_hz > 0:
+            return
+    raise BenchmarkError(f"{layout.name} gave no masks; it said: {processes[0].last_words()}")
+
+
+def play(
+    bench: Bench,
+    layout: Layout,
+    processes: Sequence[Process],
+    size: tuple[int, int],
+    rate_hz: float,
+    seconds: float,
+    quiet_s: float = QUIET_S,
+) -> CamerasRun:
+    """Publish frames of (width, height) px for each camera for some seconds, and receive the masks.
+
+    It is over when all frames are sent and no mask has come for `quiet_s` seconds.
+
+    Raises:
+        BenchmarkError: a node ended, or the frames could not be sent.
+    """
+    node, count = bench.node, max(4, round(rate_hz * seconds))
+    # For each camera's masks: when it arrived [s], and its latency [ms].
+    masks: list[list[tuple[float, float]]] = [[] for _ in layout.labels]
+    started_ns = node.get_clock().now().nanoseconds
+
+    def receive(found: list[tuple[float, float]], message: Image) -> None:
+        stamp = stamp_ns(message.header)
+        if stamp >= started_ns:
+            found.append((time.monotonic(), (node.get_clock().now().nanoseconds - stamp) / 1e6))
+
+    qos = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
+    subscriptions = [
+        node.create_subscription(Image, topic, partial(receive, found), qos)
+        for topic, found in zip(layout.labels, masks)
+    ]
+    settings = {"topics": f"[{','.join(layout.images)}]", "rate_hz": rate_hz, "count": count}
+    settings.update(width=size[0], height=size[1])
+    with bench.process("rt_segmentation.benchmark.player", settings) as player:
+        deadline = time.monotonic() + START_TIMEOUT_S + 2 * count / rate_hz
+        quiet_since = time.monotonic()
+        while time.monotonic() < min(deadline, quiet_since + quiet_s):
+            before = sum(map(len, masks))
+            rclpy.spin_once(node, timeout_sec=0.05)
+            if sum(map(len, masks)) > before or player.exit_status is None:
+                quiet_since = time.monotonic()
+            for process in processes:
+                if process.exit_status is not None:
+                    raise BenchmarkError(f"{layout.name} ended: {process.last_words()}")
+        if player.exit_status is None:
+            raise BenchmarkError("the frames could not be sent in time: the machine is too busy")
+    for subscription in subscriptions:
+        node.destroy_subscription(subscription)
+    run = summary(layout.name, rate_hz, masks, sum(process.resident_mb() for process in processes))
+    bench.report(
+        f"{layout.name}, {run.cameras} cameras at {rate_hz:g} Hz: {run.masks_hz:.1f} masks per second,"
+        f" p95 {run.latency_p95_ms:.0f} ms"
+    )
+    return run
+
+
+def summary(
+    name: str, rate_hz: float, masks: Sequence[Sequence[tuple[float, float]]], memory_mb: float
+) -> CamerasRun:
+    """What came of a run.
+
+    Args:
+        name: of the layout.
+        rate_hz: of each camera.
+        masks: for each camera when they arrived [s] and their latency [ms].
+        memory_mb: of all processes.
+    """
+    arrived = [time_s for camera in masks for time_s, _ in camera]
+    latencies = [[latency for _, latency in camera] for camera in masks if camera]
+    span = max(arrived) - min(arrived) if len(arrived) > 1 else 0.0
+    masks_hz = (len(arrived) - 1) / span if span else 0.0
+    whole = [latency for camera in latencies for latency in camera] or [float("nan")]
+    return CamerasRun(
+        layout=name,
+        cameras=len(masks),
+        rate_hz=rate_hz,
+        masks_hz=round(masks_hz, 2),
+        least_hz=round(masks_hz * min(map(len, masks)) / max(len(arrived), 1), 2),
+        latency_p50_ms=round(float(np.percentile(whole, 50)), 1),
+        latency_p95_ms=round(float(np.percentile(whole, 95)), 1),
+        worst_p95_ms=round(max((float(np.percentile(camera, 95)) for camera in latencies), default=0.0), 1),
+        memory_mb=round(memory_mb, 1),
+    )

@@ -1,0 +1,162 @@
+"""`rt_seg benchmark node --cameras`: several cameras with one node, beside a node for each."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rt_segmentation.benchmark.errors import BenchmarkError
+from rt_segmentation.commands.options import parse_size, say
+from rt_segmentation.files import write_atomically
+from rt_segmentation.provenance import environment
+
+if TYPE_CHECKING:
+    from rt_segmentation.benchmark.cameras import CamerasRun, Layout
+
+ROUNDS = 3
+SHORTEST_PLAY_S = 3.0
+# Each time a player is started, finds its subscribers, and ends.
+OVERHEAD_S = 4.0
+# So much more than the engine gives, in all: each camera always has a frame that waits.
+TOO_MUCH = 1.5
+ENGINE_S = 4.0
+
+
+def main(
+    arguments: argparse.Namespace,
+    layouts: Callable[[int, dict[str, object]], Sequence[Layout]] | None = None,
+) -> None:
+    """Measure numbers of cameras; writes cameras.json and cameras.md.
+
+    Args:
+        arguments: of the command; of the models and sizes the first.
+        layouts: for a number of cameras and the node's parameters, what is measured in turns; by default one
+            node, and a node for each camera.
+
+    Raises:
+        BenchmarkError: a node ended or gave no masks, or the engine cannot be timed.
+        ModelError, OptionError: the model or the size is wrong.
+    """
+    from rt_segmentation.benchmark import cameras
+    from rt_segmentation.benchmark.node import Bench
+    from rt_segmentation.benchmark.report import command_line, write_json
+    from rt_segmentation.imaging.placement import width_for
+    from rt_segmentation.models import find_model
+
+    if any(number < 1 for number in arguments.cameras):
+        raise BenchmarkError("--cameras needs numbers of 1 or more")
+    model, size = arguments.models[0], parse_size(arguments.sizes[0])
+    manifest = find_model(model)
+    network = manifest.fixed_size or (width_for(size, manifest.height), manifest.height)
+    parameters: dict[str, object] = {
+        "model": model,
+        "engine": arguments.engine,
+        "precision": arguments.precision,
+        "parallel_frames": arguments.parallel[0],
+    }
+    make = layouts or (
+        lambda number, given: [cameras.one_node(number, given), cameras.separate_nodes(number, given)]
+    )
+    plays = sum(ROUNDS * len(make(number, parameters)) for number in arguments.cameras)
+    seconds = max(SHORTEST_PLAY_S, arguments.minutes * 60 / plays - OVERHEAD_S)
+    rows: list[dict[str, Any]] = []
+    content = {
+        "command": command_line(),
+        **environment(),
+        "model": model,
+        "camera": size,
+        "network": network,
+        "parallel_frames": parameters["parallel_frames"],
+        "rows": rows,
+    }
+    with Bench(arguments.out / "logs", say) as bench:
+        for number in arguments.cameras:
+            engine_hz = _engine_hz(manifest.architecture, model, arguments, network)
+            rate_hz = max(1.0, round(TOO_MUCH * engine_hz / number, 1))
+            with ExitStack() as stack:
+                subjects = [
+                    (layout, stack.enter_context(cameras.started(bench, layout)))
+                    for layout in make(number, parameters)
+                ]
+                for subject in subjects:
+                    cameras.warm_up(bench, *subject, size)
+                rounds = [
+                    [cameras.play(bench, *subject, size, rate_hz, seconds) for subject in subjects]
+                    for _ in range(ROUNDS)
+                ]
+            engine_hz = (engine_hz + _engine_hz(manifest.architecture, model, arguments, network)) / 2
+            rows += [row_of(_median(runs), engine_hz) for runs in zip(*rounds)]
+            write_json(arguments.out, "cameras", content)
+            write_atomically(arguments.out / "cameras.md", to_markdown(content).encode())
+    print(to_markdown(content))
+
+
+def _engine_hz(
+    architecture: str, model: str, arguments: argparse.Namespace, network: tuple[int, int]
+) -> float:
+    from rt_segmentation.benchmark.engines import Group, time_group
+
+    candidate = ((arguments.engine, arguments.precision),)
+    parallel = max(1, arguments.parallel[0])
+    (row,) = time_group(Group(architecture, model, *network, candidate, parallel), ENGINE_S)
+    if row.fps is None:
+        raise BenchmarkError(f"the engine by itself: {row.problem}")
+    return row.fps
+
+
+def _median(runs: Sequence[CamerasRun]) -> CamerasRun:
+    return sorted(runs, key=lambda run: run.masks_hz)[len(runs) // 2]
+
+
+def row_of(run: CamerasRun, engine_hz: float) -> dict[str, Any]:
+    """A row of the table, as JSON's types; the engine's rate by itself beside the run's."""
+    # JSON has no number for the latency of masks that never came.
+    measured = {
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in asdict(run).items()
+    }
+    return {
+        **measured,
+        "engine_hz": round(engine_hz, 2),
+        "engine_ratio": round(run.masks_hz / engine_hz, 3),
+        "memory_per_camera_mb": round(run.memory_mb / run.cameras, 1),
+    }
+
+
+def to_markdown(content: dict[str, Any]) -> str:
+    """The runs as a table, and the memory of one node beside that of one camera."""
+    from rt_segmentation.benchmark.report import page_head
+
+    camera, network = ("x".join(map(str, content[key])) for key in ("camera", "network"))
+    heads = ("cameras", "nodes", "sent, each [Hz]", "masks, all [Hz]", "fewest [Hz]", "of the engine")
+    more = ("p50 [ms]", "p95 [ms]", "slowest p95 [ms]", "memory [MB]", "per camera [MB]")
+    lines = [
+        *page_head("Several cameras over DDS", content),
+        f"Model {content['model']}, cameras of {camera}, network {network}, `parallel_frames`"
+        f" {content['parallel_frames']}. More frames are sent than the engine can take. Layouts take turns;"
+        f" a row is the round of median rate of {ROUNDS}. `of the engine` is the masks of all cameras by the"
+        " rate of the engine by itself; `fewest` and `slowest` are of one camera; memory is resident, of all"
+        " processes of the row.",
+        "",
+        f"| {' | '.join(heads + more)} |",
+        "|" + "---|" * len(heads + more),
+    ]
+    for row in content["rows"]:
+        cells = [str(row["cameras"]), row["layout"]]
+        cells += [f"{row[key]:.1f}" for key in ("rate_hz", "masks_hz", "least_hz")]
+        cells.append(f"{row['engine_ratio']:.2f}")
+        keys = ("latency_p50_ms", "latency_p95_ms", "worst_p95_ms", "memory_mb", "memory_per_camera_mb")
+        cells += ["" if row[key] is None else f"{row[key]:.0f}" for key in keys]
+        lines.append(f"| {' | '.join(cells)} |")
+    together = {row["cameras"]: row["memory_mb"] for row in content["rows"] if row["layout"] == "one node"}
+    if 1 in together:
+        lines += [""] + [
+            f"- One node with {number} cameras takes {memory / together[1]:.2f} of the memory with one."
+            for number, memory in together.items()
+            if number > 1
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,71 @@
+"""The benchmark of several cameras: its layouts, what it makes of masks, and its page."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
+
+from rt_segmentation.benchmark.cameras import one_node, separate_nodes, summary
+from rt_segmentation.benchmark.errors import BenchmarkError
+from rt_segmentation.cli import build_parser
+from rt_segmentation.commands.benchmark_cameras import main, row_of, to_markdown
+
+
+def test_layouts_share_the_cameras_among_nodes() -> None:
+    given = {"model": "enet"}
+    together, apart = one_node(2, given), separate_nodes(2, given)
+    assert [part.parameters for part in together.parts] == [{**given, "cameras": "[camera_0,camera_1]"}]
+    assert together.images == ("/together/camera_0/image", "/together/camera_1/image")
+    assert together.labels[1] == "/together/segmentation_node/camera_1/label"
+    assert [part.namespace for part in apart.parts] == ["/separate_0", "/separate_1"]
+    assert apart.labels[0] == "/separate_0/segmentation_node/label"
+    assert not set(together.images) & set(apart.images)
+
+
+def test_what_came_is_counted_for_all_cameras_and_for_the_worst() -> None:
+    fast = [(number / 10, 20.0) for number in range(21)]
+    slow = [(0.0, 100.0), (2.0, 300.0)]
+    run = summary("one node", 30.0, [fast, slow], 300.0)
+    assert (run.cameras, run.masks_hz, run.least_hz) == (2, 11.0, 0.96)
+    assert run.latency_p50_ms == 20.0 and run.worst_p95_ms == 290.0
+    silent = summary("one node", 30.0, [fast, []], 300.0)
+    assert silent.least_hz == 0.0 and silent.masks_hz == 10.0
+    nothing = summary("one node", 30.0, [[], []], 300.0)
+    assert nothing.masks_hz == 0.0 and math.isnan(nothing.latency_p50_ms)
+
+
+def test_the_page_has_a_row_for_each_layout_and_the_memory() -> None:
+    camera = [(number / 10, 20.0) for number in range(21)]
+    rows = [
+        row_of(summary("one node", 30.0, [camera] * number, memory), 20.0)
+        for number, memory in ((1, 200.0), (4, 250.0))
+    ]
+    silent = row_of(summary("separate nodes", 30.0, [[]], 100.0), 20.0)
+    assert silent["latency_p50_ms"] is None
+    rows.append(silent)
+    assert rows[0]["engine_ratio"] == 0.5 and rows[1]["memory_per_camera_mb"] == 62.5
+    text = to_markdown(
+        {
+            "machine": {"cpu": "a CPU", "cores": 2},
+            "commit": "abc",
+            "command": "rt_seg",
+            "model": "enet",
+            "camera": (640, 360),
+            "network": (640, 360),
+            "parallel_frames": 0,
+            "rows": rows,
+        }
+    )
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1 and len(table) == 5
+    assert "| 1 | one node | 30.0 | 10.0 | 10.0 | 0.50 | 20 | 20 | 20 | 200 | 200 |" in text
+    assert "One node with 4 cameras takes 1.25 of the memory with one." in text
+
+
+def test_no_cameras_is_one_sentence() -> None:
+    arguments = build_parser().parse_args(["benchmark", "node", "--cameras", "0"])
+    with pytest.raises(BenchmarkError, match="--cameras needs numbers of 1 or more"):
+        main(arguments)
