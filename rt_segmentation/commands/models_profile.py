@@ -44,7 +44,7 @@ def main(arguments: argparse.Namespace) -> None:
     manifest = find_model(arguments.name)
     if not manifest.has_confidence:
         raise ModelError(
-            f"model '{manifest.name}' gives labels alone, and a profile needs its confidence: export its graph"
+            f"model '{manifest.name}' gives labels alone, and a profile needs confidence: export its graph"
             " without the argmax at its end"
         )
     lines: list[str] = []
@@ -90,9 +90,7 @@ def _open(arguments: argparse.Namespace, manifest: ModelManifest) -> Segmentatio
 def _calibrated(manifest: ModelManifest, dataset: SegmentationDataset, lines: list[str]) -> ModelManifest:
     """The model with a temperature fitted on the data; says what that gives."""
     if manifest.onnx is not None and manifest.onnx.gives != "logits":
-        lines.append(
-            f"no temperature: its graph gives {manifest.onnx.gives}, and a temperature is for logits"
-        )
+        lines.append(f"no temperature: its graph gives {manifest.onnx.gives}, no logits")
         return manifest
     from rt_segmentation.evaluation.profiling import CALIBRATION_FRAMES, Calibrator
     from rt_segmentation.files import spread

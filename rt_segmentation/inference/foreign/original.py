@@ -146,7 +146,7 @@ class Original:
         values, padded = self._output(image)
         return enlarge(values, padded, self._interface.align_corners)[:, :height, :width]
 
-    def _output(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    def _output(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
         """What the graph gives, float32 (C, h, w), and the height and width of what it was given [px]."""
         height, width = image.shape[:2]
         try:
