@@ -32,7 +32,8 @@ class Segmenter(FrameSegmenter):
 
     Args:
         model: a name as ``lednet``, the path of a manifest (.yaml), or a manifest.
-        engine: what executes the model: ``openvino``, ``onnxruntime``, ``torch``, ``torch2trt``, or ``auto``.
+        engine: what executes the model: ``openvino``, ``onnxruntime``, ``torch``, ``torch2trt``,
+            ``tensorrt``, or ``auto``.
         precision: its arithmetic: ``fp32``, ``fp16``, ``bf16``, ``int8``, or ``auto``.
         input_size: (width, height) of the network's input [px]; a height of 0 is the manifest's, and a width
             of 0 keeps each image's aspect ratio.

@@ -237,8 +237,11 @@ def _problem(manifest: ModelManifest) -> str | None:
         return f"label_set is '{manifest.label_set}', it must be a name or a file below the manifest's folder"
     if not 0 < manifest.temperature < math.inf:
         return f"temperature is {manifest.temperature}, it must be above 0"
-    if manifest.onnx is not None and manifest.temperature != 1:
-        return f"temperature is {manifest.temperature}, an ONNX graph has none: leave it out"
+    if manifest.onnx is not None and manifest.onnx.gives != "logits" and manifest.temperature != 1:
+        return (
+            f"temperature is {manifest.temperature}, an ONNX graph that gives {manifest.onnx.gives} has none:"
+            " leave it out"
+        )
     if manifest.profile is not None:
         try:
             Profile.read(to_plain(manifest.profile), len(manifest.labels().classes))

@@ -42,9 +42,14 @@ def main(arguments: argparse.Namespace) -> None:
     from rt_segmentation.data.sources import FolderSource
     from rt_segmentation.evaluation.profiling import profile_of, read_answers
     from rt_segmentation.inference.segmenter import Segmenter
-    from rt_segmentation.models import find_model, write_manifest
+    from rt_segmentation.models import ModelError, find_model, write_manifest
 
     manifest = find_model(arguments.name)
+    if not manifest.has_confidence:
+        raise ModelError(
+            f"model '{manifest.name}' gives labels alone, and a profile needs confidence: export its graph"
+            " without the argmax at its end"
+        )
     lines: list[str] = []
     if arguments.images is not None:
         source = FolderSource(arguments.images)
@@ -87,6 +92,9 @@ def _open(arguments: argparse.Namespace, manifest: ModelManifest) -> Segmentatio
 
 def _calibrated(manifest: ModelManifest, dataset: SegmentationDataset, lines: list[str]) -> ModelManifest:
     """The model with a temperature fitted on the data; says what that gives."""
+    if manifest.onnx is not None and manifest.onnx.gives != "logits":
+        lines.append(f"no temperature: its graph gives {manifest.onnx.gives}, no logits")
+        return manifest
     from rt_segmentation.evaluation.profiling import CALIBRATION_FRAMES, Calibrator
     from rt_segmentation.files import spread
 

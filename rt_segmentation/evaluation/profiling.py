@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,7 +14,7 @@ from rt_segmentation.evaluation.reliability import Reliability, fit_temperature
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.labels import IGNORE_ID
-from rt_segmentation.models import ModelManifest
+from rt_segmentation.models import ModelError, ModelManifest
 from rt_segmentation.profiles import Answer, Answers, Profile
 
 CALIBRATION_FRAMES = 50
@@ -74,39 +74,31 @@ class Calibrator:
         dataset: the frames, in the model's classes.
 
     Raises:
-        ModelError: the weights are missing or damaged.
+        ModelError: the weights are missing or damaged, or an ONNX graph gives no logits.
     """
 
     def __init__(self, manifest: ModelManifest, dataset: SegmentationDataset) -> None:
-        from rt_segmentation.inference.network import load_network
-
-        self._manifest, self._dataset = manifest, dataset
-        self._network = load_network(manifest)
-        self._placing = Segmenter.build(manifest, "torch", "fp32").config
+        self._dataset = dataset
+        self._logits_of = _logits_of(manifest)
+        engine = "torch" if manifest.onnx is None else "auto"
+        self._placing = Segmenter.build(manifest, engine, "fp32").config
         self._random = np.random.default_rng(SEED)
         self._logits: list[np.ndarray] = []
         self._truth: list[np.ndarray] = []
 
     def add(self, sample: Sample) -> None:
         """Take some of a frame's labelled pixels, at the network's size."""
-        import torch
-
-        from rt_segmentation.networks.outputs import logits_for, multiple_of
-
         frame = Frame.from_rgb(sample.image)
         placement = self._placing.placement(frame)
         width, height = placement.network
         pixels = np.empty((height, width, 3), np.uint8)
         placement.to_network(frame, pixels)
-        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (self._manifest.mean, self._manifest.std))
-        with torch.inference_mode():
-            images = (torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 - mean) / std
-            logits = logits_for(self._network, images.unsqueeze(0), multiple_of(self._network))[0]
+        logits = self._logits_of(pixels)
         truth = cv2.resize(sample.labels, (width, height), interpolation=cv2.INTER_NEAREST).ravel()
         labelled = ~np.isin(truth, [IGNORE_ID, *self._dataset.ignored_ids])
         places = np.flatnonzero(labelled)
         chosen = self._random.choice(places, min(len(places), PIXELS), replace=False)
-        self._logits.append(logits.flatten(1)[:, torch.from_numpy(chosen)].T.numpy())
+        self._logits.append(logits.reshape(len(logits), -1)[:, chosen].T)
         self._truth.append(truth[chosen])
 
     def fit(self) -> Calibration:
@@ -125,6 +117,34 @@ class Calibrator:
         return (
             Calibration(1.0, before, before) if after >= before else Calibration(temperature, before, after)
         )
+
+
+def _logits_of(manifest: ModelManifest) -> Callable[[np.ndarray], np.ndarray]:
+    """From an image at the network's size, uint8 (H, W, 3) RGB, to float32 (C, H, W)."""
+    if manifest.onnx is not None:
+        from rt_segmentation.inference.foreign.original import original_of
+
+        if manifest.onnx.gives != "logits":
+            raise ModelError(
+                f"model '{manifest.name}' is an ONNX graph that gives {manifest.onnx.gives}: a temperature is"
+                " for logits"
+            )
+        return original_of(manifest).scores
+    import torch
+
+    from rt_segmentation.inference.network import load_network
+    from rt_segmentation.networks.outputs import logits_for, multiple_of
+
+    network = load_network(manifest)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (manifest.mean, manifest.std))
+
+    def logits_of(pixels: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            images = (torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 - mean) / std
+            logits = logits_for(network, images.unsqueeze(0), multiple_of(network))[0]
+        return np.asarray(logits.numpy())
+
+    return logits_of
 
 
 def _error(logits: np.ndarray, truth: np.ndarray, temperature: float) -> float:

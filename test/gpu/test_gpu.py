@@ -106,6 +106,19 @@ def test_torch2trt(model: str, precision: str, frames: np.ndarray, check: Check,
     check(engine(find_model(model), precision, **calibration), model, 1)
 
 
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+@pytest.mark.parametrize("model", MODELS)
+def test_tensorrt(model: str, precision: str, check: Check, seconds_left: float) -> None:
+    pytest.importorskip("tensorrt")
+    from rt_segmentation.inference.engines.tensorrt_engine import TensorRTEngine
+
+    try:
+        TensorRTEngine.precisions()
+    except EngineUnavailable as error:
+        pytest.skip(str(error))
+    check(TensorRTEngine(find_model(model), precision), model, 1)
+
+
 def test_benchmark_of_torch2trt(out: Path, seconds_left: float) -> None:
     """The engines that were built before, with eager PyTorch again beside them."""
     torch2trt_or_skip()

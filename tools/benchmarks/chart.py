@@ -7,7 +7,14 @@ from typing import Any
 
 SIZE = (640, 360)
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-_MARKERS = {"eager": "X", "torch": "s", "openvino": "o", "onnxruntime": "^", "torch2trt": "D"}
+_MARKERS = {
+    "eager": "X",
+    "torch": "s",
+    "openvino": "o",
+    "onnxruntime": "^",
+    "torch2trt": "D",
+    "tensorrt": "d",
+}
 # Points of a network lie side by side: their labels take turns above and below.
 _OFFSETS_PT = (10, -10)
 

@@ -51,7 +51,7 @@ def main(arguments: argparse.Namespace) -> None:
         DatasetError: the data are not CamVid's.
     """
     deadline = time.monotonic() + 60 * (FULL_MINUTES if arguments.full else arguments.minutes)
-    cuda = has_cuda() or any(engine == "torch2trt" for engine, _ in installed())
+    cuda = has_cuda() or any(engine in ("torch2trt", "tensorrt") for engine, _ in installed())
     sizes = [parse_size(text) for text in arguments.sizes]
     with tempfile.TemporaryDirectory() as folder:
         models = {name: benchmarked_model(name, Path(folder)) for name in arguments.models}

@@ -24,11 +24,13 @@ ENGINES: dict[str, str] = {
     "onnxruntime": "rt_segmentation.inference.engines.onnxruntime_engine:ONNXRuntimeEngine",
     "torch": "rt_segmentation.inference.engines.torch_engine:TorchEngine",
     "torch2trt": "rt_segmentation.inference.engines.torch2trt_engine:Torch2TRTEngine",
+    "tensorrt": "rt_segmentation.inference.engines.tensorrt_engine:TensorRTEngine",
 }
 
 # The order in which `auto` tries those that are there, without measurements of this machine (`tuning`).
 CPU_ORDER = ("openvino", "onnxruntime", "torch")
-GPU_ORDER = ("torch2trt", "torch", "onnxruntime", "openvino")
+# A Jetson has TensorRT in any case: where PyTorch has the GPU, it runs without minutes of building first.
+GPU_ORDER = ("torch2trt", "torch", "tensorrt", "onnxruntime", "openvino")
 
 # What finds int8's ranges where no engine is named: its ranges lie with the model and serve every size.
 _CALIBRATED = "openvino"
@@ -119,8 +121,10 @@ def auto_order() -> tuple[str, ...]:
     if any(Path(path).exists() for path in _NVIDIA):
         if _torch_has_cuda():
             order = GPU_ORDER
-        elif _onnxruntime_has_gpu():
-            order = ("onnxruntime", *(name for name in CPU_ORDER if name != "onnxruntime"))
+        else:
+            without_torch = [("tensorrt", _tensorrt_has_gpu), ("onnxruntime", _onnxruntime_has_gpu)]
+            first = tuple(name for name, has_gpu in without_torch if has_gpu())
+            order = (*first, *(name for name in CPU_ORDER if name not in first))
     return tuple(name for name in order if name in ENGINES)
 
 
@@ -147,7 +151,7 @@ def _check_can_run(manifest: ModelManifest, engine: str) -> None:
     if manifest.onnx is not None and engine in _OF_PYTORCH:
         raise EngineUnavailable(
             f"engine '{engine}' cannot run model '{manifest.name}': {_OF_PYTORCH[engine]}, and this model is"
-            " an ONNX graph; onnxruntime and openvino run it"
+            " an ONNX graph; onnxruntime, openvino and tensorrt run it"
         )
 
 
@@ -165,6 +169,13 @@ def _onnxruntime_has_gpu() -> bool:
     except (ImportError, OSError):
         return False
     return uses_gpu()
+
+
+def _tensorrt_has_gpu() -> bool:
+    try:
+        return bool(_engine_class("tensorrt").precisions())
+    except EngineUnavailable:
+        return False
 
 
 def _defaults(names: tuple[str, ...], precision: str) -> Iterator[tuple[str, str]]:

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class ONNXEngine(CompiledEngine[CacheEntry]):
-    """An engine that compiles a graph from the cache; from a warm cache nothing imports torch."""
+    """An engine that is made of a graph from the cache; from a warm cache nothing imports torch."""
 
     concurrent = True
 
@@ -48,10 +48,14 @@ class ONNXEngine(CompiledEngine[CacheEntry]):
         """See `CompiledEngine.source`."""
         return graph_entry(self._manifest, batch, height, width)
 
+
+class ONNXFileEngine(ONNXEngine):
+    """An engine whose library reads ONNX files, and compiles each in seconds."""
+
     def compile(self, source: CacheEntry, shape: Shape) -> Runner:
         """See `CompiledEngine.compile`."""
         run = self.compile_graph(onnx_model(source, WITH_CONFIDENCE if shape.confidence else LABELS_ONLY))
-        return run if shape.batch == graph_batch(self._manifest, shape.batch) else _one_by_one(run)
+        return run if shape.batch == graph_batch(self._manifest, shape.batch) else one_by_one(run)
 
     @abstractmethod
     def compile_graph(self, graph: Path | bytes) -> Runner:
@@ -63,7 +67,7 @@ def _say_once(model: str) -> None:
     logger.warning("model '%s' has no confidence: its ONNX graph gives labels alone", model)
 
 
-def _one_by_one(run: Runner) -> Runner:
+def one_by_one(run: Runner) -> Runner:
     """Run the frames of a batch one after the other, in a graph that takes one."""
 
     def run_all(images: np.ndarray) -> list[np.ndarray]:

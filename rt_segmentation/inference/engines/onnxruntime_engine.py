@@ -19,7 +19,7 @@ from rt_segmentation.inference.cache import CacheKey, locked
 from rt_segmentation.inference.engines.export import INPUT_NAME
 from rt_segmentation.inference.engines.failures import reason
 from rt_segmentation.inference.engines.interface import Runner
-from rt_segmentation.inference.engines.onnx_engine import ONNXEngine
+from rt_segmentation.inference.engines.onnx_engine import ONNXFileEngine
 from rt_segmentation.provenance import machine
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def _session(
     return session
 
 
-class ONNXRuntimeEngine(ONNXEngine):
+class ONNXRuntimeEngine(ONNXFileEngine):
     """fp32, where it runs on the CPU with all cores that `parallel` frames share; with TensorRT fp16 as well.
 
     Bytes go in and come out, so that there is nothing to gain from buffers bound to the GPU.
@@ -96,7 +96,7 @@ class ONNXRuntimeEngine(ONNXEngine):
         return versions
 
     def compile_graph(self, graph: Path | bytes) -> Runner:
-        """See `ONNXEngine.compile_graph`."""
+        """See `ONNXFileEngine.compile_graph`."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = max(1, len(os.sched_getaffinity(0)) // self._parallel)
         model = graph if isinstance(graph, bytes) else str(graph)

@@ -17,7 +17,7 @@ import openvino
 from rt_segmentation import cpu
 from rt_segmentation.inference.cache import DESCRIPTION, CacheKey, find, locked, store
 from rt_segmentation.inference.engines.interface import CalibrationFrames, Runner
-from rt_segmentation.inference.engines.onnx_engine import ONNXEngine
+from rt_segmentation.inference.engines.onnx_engine import ONNXFileEngine
 from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges, load_ranges, quantize
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest
@@ -74,7 +74,7 @@ def _properties(precision: str, parallel: int) -> dict[str, object]:
     }
 
 
-class OpenVINOEngine(ONNXEngine):
+class OpenVINOEngine(ONNXFileEngine):
     """All cores on one frame at a time, or with `parallel` frames as many streams, each on its share of them.
 
     bf16 where the CPU computes in it; int8 for models that have ranges (`openvino_int8`), with what is not
@@ -116,7 +116,7 @@ class OpenVINOEngine(ONNXEngine):
         return {"openvino": openvino.__version__, **ranges}
 
     def compile_graph(self, graph: Path | bytes) -> Runner:
-        """See `ONNXEngine.compile_graph`."""
+        """See `ONNXFileEngine.compile_graph`."""
         compiled = self._compiled(graph)
         requests: SimpleQueue[openvino.InferRequest] = SimpleQueue()
         for _ in range(self._parallel):

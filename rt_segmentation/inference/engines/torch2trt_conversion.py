@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,13 +10,7 @@ import torch
 from torch import nn
 
 from rt_segmentation.inference.engines.interface import EngineError
-
-logger = logging.getLogger(__name__)
-
-PROGRESS_INTERVAL_S = 5.0
-
-# What TensorRT may take for its working memory: by default all there is, which on a Jetson is everybody's.
-WORKSPACE_BYTES = 1 << 30
+from rt_segmentation.inference.engines.tensorrt_builds import WORKSPACE_BYTES, set_up
 
 
 class CalibrationBatches:
@@ -85,26 +77,15 @@ class Conversion(nn.Module):
         self.body = body
         self._torch2trt, self._tensorrt = torch2trt, tensorrt
         self._precision = precision
-        self._monitor = _progress_monitor(tensorrt, what)
+        self._what = what
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Run the body, and set up the builder where there is one."""
         context = self._torch2trt.get_conversion_context()
         if context is not None:
-            self._set_up(context.builder_config)
+            set_up(context.builder_config, self._tensorrt, self._precision, self._what)
         out: torch.Tensor = self.body(images)
         return out
-
-    def _set_up(self, config: Any) -> None:
-        tensorrt = self._tensorrt
-        if self._monitor is not None:
-            config.progress_monitor = self._monitor
-        # There since TensorRT 8.4; torch2trt sets a limit below 10 alone.
-        if hasattr(config, "set_memory_pool_limit"):
-            config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
-        if self._precision == "fp32":
-            # On by default: 10 of 23 bits.
-            config.clear_flag(tensorrt.BuilderFlag.TF32)
 
 
 def conversion_arguments(
@@ -185,33 +166,3 @@ def _argument(context: Any, name: str, position: int, default: Any = None) -> An
     if name in context.method_kwargs:
         return context.method_kwargs[name]
     return context.method_args[position] if position < len(context.method_args) else default
-
-
-def _progress_monitor(tensorrt: Any, what: str) -> Any:
-    """Logs how far a build is; None where TensorRT (below 10) cannot tell."""
-    if not hasattr(tensorrt, "IProgressMonitor"):
-        return None
-
-    class Monitor(tensorrt.IProgressMonitor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            tensorrt.IProgressMonitor.__init__(self)
-            self._steps: dict[str, int] = {}
-            self._logged = time.monotonic()
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            self._steps[phase_name] = num_steps
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            if time.monotonic() - self._logged >= PROGRESS_INTERVAL_S:
-                self._logged = time.monotonic()
-                # Phases of one name may overlap, and one may have ended: an exception here ends the build.
-                steps = self._steps.get(phase_name)
-                of = "" if steps is None else f" of {steps}"
-                logger.info("%s: %s, step %d%s", what, phase_name, step + 1, of)
-            # Whether to go on.
-            return True
-
-        def phase_finish(self, phase_name: str) -> None:
-            self._steps.pop(phase_name, None)
-
-    return Monitor()

@@ -76,7 +76,14 @@ def wrap(
     del graph.input[:], graph.output[:]
     graph.input.append(frames)
     made = outer.after(
-        interface, len(manifest.labels().classes), batch, (height, width), padded, output, dims
+        interface,
+        len(manifest.labels().classes),
+        batch,
+        (height, width),
+        padded,
+        output,
+        dims,
+        manifest.temperature,
     )
     for name, value in zip(output_names, made):
         outer.node("Identity", [value], name)
@@ -162,6 +169,7 @@ class _Builder:
         padded: tuple[int, ...],
         output: Any,
         dims: tuple[int, ...],
+        temperature: float,
     ) -> list[str]:
         """From the graph's output to labels, and to confidence if it has one; gives their names."""
         from onnx import TensorProto
@@ -195,7 +203,12 @@ class _Builder:
         labels = self.node("ArgMax", [value], axis=1, keepdims=0)
         top = self.reduced("ReduceMax", value, 1, keepdims=int(interface.gives == "logits"))
         if interface.gives == "logits":
-            rest = self.node("Exp", [self.node("Sub", [value, top])])
+            below_top = self.node("Sub", [value, top])
+            if temperature != 1:
+                below_top = self.node(
+                    "Mul", [below_top, self.constant(np.array(1 / temperature, np.float32))]
+                )
+            rest = self.node("Exp", [below_top])
             top = self.node("Reciprocal", [self.reduced("ReduceSum", rest, 1, keepdims=0)])
         top = self.node("Round", [self.node("Mul", [top, self.constant(np.array(255, np.float32))])])
         return [self.node("Cast", [name], to=TensorProto.UINT8) for name in (labels, top)]

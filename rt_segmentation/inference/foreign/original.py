@@ -108,8 +108,10 @@ class Original:
         mean: tuple[float, ...],
         std: tuple[float, ...],
         made_with: str = "",
+        temperature: float = 1.0,
     ) -> None:
         self._run, self._dtype, self._interface = run, dtype, interface
+        self._temperature = temperature
         self._mean, self._std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
         self.made_with = made_with
 
@@ -123,6 +125,30 @@ class Original:
             ModelError: the graph cannot run at this size.
         """
         height, width = image.shape[:2]
+        if self._interface.gives == "labels":
+            values, padded = self._output(image)
+            rows, columns = (np.arange(n) * small // n for n, small in zip(padded, values.shape[1:]))
+            labels = values[0][rows][:, columns]
+            return Answer(np.ascontiguousarray(labels[:height, :width].astype(np.uint8)), None)
+        classes = self.scores(image)
+        top = classes.max(0)
+        if self._interface.gives == "logits":
+            top = 1 / np.exp((classes - top) / self._temperature).sum(0)
+        return Answer(classes.argmax(0).astype(np.uint8), top)
+
+    def scores(self, image: np.ndarray) -> np.ndarray:
+        """Logits or probabilities of the classes, float32 (C, H, W), for an image, uint8 (H, W, 3) RGB.
+
+        Raises:
+            ModelError: the graph cannot run at this size.
+        """
+        height, width = image.shape[:2]
+        values, padded = self._output(image)
+        return enlarge(values, padded, self._interface.align_corners)[:, :height, :width]
+
+    def _output(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+        """What the graph gives, float32 (C, h, w), and the height and width of what it was given [px]."""
+        height, width = image.shape[:2]
         try:
             output = self._run(self.pixels(image))[self._interface.output]
         except Exception as error:
@@ -134,16 +160,7 @@ class Original:
         elif self._interface.output_layout == "nhwc":
             values = values.transpose(0, 3, 1, 2)
         multiple = self._interface.multiple
-        padded = height + -height % multiple, width + -width % multiple
-        if self._interface.gives == "labels":
-            rows, columns = (np.arange(n) * small // n for n, small in zip(padded, values.shape[2:]))
-            labels = values[0, 0][rows][:, columns]
-            return Answer(np.ascontiguousarray(labels[:height, :width].astype(np.uint8)), None)
-        classes = enlarge(values[0], padded, self._interface.align_corners)[:, :height, :width]
-        top = classes.max(0)
-        if self._interface.gives == "logits":
-            top = 1 / np.exp(classes - top).sum(0)
-        return Answer(classes.argmax(0).astype(np.uint8), top)
+        return values[0], (height + -height % multiple, width + -width % multiple)
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
         """What the graph's input takes for an image, uint8 (H, W, 3) RGB."""
@@ -169,7 +186,7 @@ def original_of(manifest: ModelManifest) -> Original:
     interface = manifest.onnx
     assert interface is not None
     run, dtype, library = load(read_weights(manifest), interface.input)
-    return Original(run, dtype, interface, manifest.mean, manifest.std, library)
+    return Original(run, dtype, interface, manifest.mean, manifest.std, library, manifest.temperature)
 
 
 def enlarge(maps: np.ndarray, size: tuple[int, int], align_corners: bool) -> np.ndarray:

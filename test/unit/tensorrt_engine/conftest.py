@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from rt_segmentation.inference.engines import cuda_driver
+
 STAND_IN = Path(__file__).resolve().parents[2] / "support" / "fake_tensorrt"
-LIBRARIES = ("fake_cuda", "tensorrt", "torch2trt")
+LIBRARIES = ("fake_cuda", "fake_driver", "tensorrt", "torch2trt")
+OURS = tuple(f"rt_segmentation.inference.engines.tensorrt_{name}" for name in ("engine", "execution"))
 
 
 @pytest.fixture
@@ -38,5 +41,24 @@ def tensorrt(
     return importlib.import_module("tensorrt")
 
 
+@pytest.fixture(params=["10", "11"])
+def onnx_tensorrt(
+    request: pytest.FixtureRequest, no_libraries: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Any]:
+    """The stand-in with its parser of ONNX, on a driver that is one as well, with an empty cache."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("FAKE_TENSORRT_API", request.param)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(str(STAND_IN))
+    fake = importlib.import_module("fake_driver").FakeDriver
+    fake.allocated.clear()
+    fake.streams.clear()
+    monkeypatch.setattr(cuda_driver, "load", fake)
+    cuda_driver.driver.cache_clear()
+    yield importlib.import_module("tensorrt")
+    cuda_driver.driver.cache_clear()
+
+
 def _loaded() -> list[str]:
-    return [name for name in sys.modules if name.partition(".")[0] in LIBRARIES]
+    return [name for name in sys.modules if name.partition(".")[0] in LIBRARIES or name in OURS]

@@ -20,6 +20,7 @@ from rt_segmentation.inference.deploy import deploy
 from rt_segmentation.inference.deploy.body import Body
 from rt_segmentation.inference.deploy.torch2trt_calls import PARAMETERS
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable, build_engine
+from rt_segmentation.inference.engines import tensorrt_builds as builds
 from rt_segmentation.inference.engines import torch2trt_conversion as conversion
 from rt_segmentation.inference.engines import torch2trt_engine as engine
 from rt_segmentation.inference.engines.tensorrt_body import INPUT, OUTPUT, TensorRTBody
@@ -174,9 +175,8 @@ def test_our_arguments_are_among_torch2trts(precision: str, dla: int | None, ten
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_the_builder_is_set_up(precision: str, tensorrt: Any) -> None:
     config = builder(tensorrt).create_builder_config()
-    made = conversion.Conversion(nn.ReLU(), None, tensorrt, precision, "small")
-    made._set_up(config)
-    assert config.get_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE) == conversion.WORKSPACE_BYTES
+    builds.set_up(config, tensorrt, precision, "small")
+    assert config.get_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE) == builds.WORKSPACE_BYTES
     # On by default it would take 13 bits from fp32.
     assert config.get_flag(tensorrt.BuilderFlag.TF32) == (precision != "fp32")
     assert (config.progress_monitor is not None) == hasattr(tensorrt, "IProgressMonitor")
@@ -184,13 +184,13 @@ def test_the_builder_is_set_up(precision: str, tensorrt: Any) -> None:
 
 @only_10
 def test_the_builder_tells_how_far_it_is(tensorrt: Any, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", logger=conversion.__name__)
-    monitor = conversion._progress_monitor(tensorrt, "small")
+    caplog.set_level("INFO", logger=builds.__name__)
+    monitor = builds.progress_monitor(tensorrt, "small")
     monitor.phase_start("tactics", None, 10)
-    monitor._logged -= conversion.PROGRESS_INTERVAL_S
+    monitor._logged -= builds.PROGRESS_INTERVAL_S
     assert monitor.step_complete("tactics", 4) is True
     monitor.phase_finish("tactics")
-    monitor._logged -= conversion.PROGRESS_INTERVAL_S
+    monitor._logged -= builds.PROGRESS_INTERVAL_S
     # It has ended, or never began: an exception would end a build of minutes.
     assert monitor.step_complete("tactics", 5) is True
     assert [record.getMessage() for record in caplog.records] == [

@@ -1,4 +1,4 @@
-"""Names and numbers of the API, at the level that `FAKE_TENSORRT_API` names: 8 or 10."""
+"""Names and numbers of the API, at the level that `FAKE_TENSORRT_API` names: 8, 10 or 11."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 LEVEL = int(os.environ.get("FAKE_TENSORRT_API", "10"))
-VERSION = {8: "8.6.2", 10: "10.3.0"}[LEVEL]
+VERSION = {8: "8.6.2", 10: "10.3.0", 11: "11.1.0"}[LEVEL]
 DLA_CORES = int(os.environ.get("FAKE_TENSORRT_DLA", "2"))
 
 
@@ -82,15 +82,16 @@ TensorLocation = _enum("TensorLocation", "DEVICE", "HOST")
 TensorIOMode = _enum("TensorIOMode", "NONE", "INPUT", "OUTPUT")
 DeviceType = _enum("DeviceType", "GPU", "DLA")
 BuilderFlag = _enum(
-    "BuilderFlag", "FP16", "INT8", "DEBUG", "GPU_FALLBACK", *_until(8, "STRICT_TYPES"), "REFIT",
+    "BuilderFlag", *_until(10, "FP16", "INT8"), "DEBUG", "GPU_FALLBACK", *_until(8, "STRICT_TYPES"), "REFIT",
     "DISABLE_TIMING_CACHE", "TF32", "SPARSE_WEIGHTS", "SAFETY_SCOPE",
-    "OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS", "REJECT_EMPTY_ALGORITHMS",
-    "VERSION_COMPATIBLE", "EXCLUDE_LEAN_RUNTIME", "FP8",
+    *_until(10, "OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS", "REJECT_EMPTY_ALGORITHMS"),
+    "VERSION_COMPATIBLE", "EXCLUDE_LEAN_RUNTIME", *_until(10, "FP8"),
 )  # fmt: skip
-NetworkDefinitionCreationFlag = _enum(
-    "NetworkDefinitionCreationFlag", "EXPLICIT_BATCH", *_until(8, "EXPLICIT_PRECISION"),
-    *_since(10, "STRONGLY_TYPED"),
-)  # fmt: skip
+_CREATION_FLAGS = [
+    *([("EXPLICIT_BATCH", 0)] if LEVEL < 11 else []),
+    *([("EXPLICIT_PRECISION", 1)] if LEVEL < 10 else [("STRONGLY_TYPED", 1)]),
+]
+NetworkDefinitionCreationFlag: Any = enum.IntEnum("NetworkDefinitionCreationFlag", _CREATION_FLAGS)  # type: ignore[misc]
 MemoryPoolType = _enum("MemoryPoolType", "WORKSPACE", "DLA_MANAGED_SRAM", "DLA_LOCAL_DRAM", "DLA_GLOBAL_DRAM")
 CalibrationAlgoType = _enum(
     "CalibrationAlgoType", "LEGACY_CALIBRATION", "ENTROPY_CALIBRATION", "ENTROPY_CALIBRATION_2",

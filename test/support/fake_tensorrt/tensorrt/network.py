@@ -38,6 +38,7 @@ class INetworkDefinition:
         self._inputs: list[ITensor] = []
         self._outputs: list[ITensor] = []
         self._flags = flags
+        self._onnx: bytes | None = None
         self.name = ""
 
     num_layers = property(lambda self: len(self._layers))

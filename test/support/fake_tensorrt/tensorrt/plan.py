@@ -10,6 +10,7 @@ from .enums import _FLOATS, _TRT_TYPES
 from .foundations import _Invalid, _need, _size
 from .moving import IConcatenationLayer, IPaddingLayer, IResizeLayer, IShuffleLayer, ISliceLayer
 from .network import INetworkDefinition
+from .parsing import _onnx_plan
 from .pointwise import IActivationLayer, IElementWiseLayer, IParametricReLULayer, IScaleLayer, IUnaryLayer
 from .program import _Step
 from .tensors import ILayer, ITensor
@@ -61,6 +62,9 @@ def _is_value(tensor: ITensor) -> Any:
 
 
 def _plan(network: INetworkDefinition, config: IBuilderConfig) -> dict[str, Any]:
+    if network._onnx is not None:
+        _need(config._pools, "the stand-in wants a limit of the workspace")
+        return _onnx_plan(network._onnx)
     _need(network._outputs, "the network has no outputs")
     for layer in network._layers:
         # Also those that nothing needs are looked at.

@@ -11,6 +11,7 @@ import torch
 
 from .enums import _TORCH_TYPES, DLA_CORES, LEVEL, VERSION, TensorIOMode, TensorLocation
 from .foundations import _MAGIC, Dims, IHostMemory, ILogger, _aten, _entered, _error, volume
+from .parsing import _ONNXProgram
 from .program import _Program
 from .tensors import _dims
 
@@ -56,7 +57,7 @@ class ICudaEngine:
 
     def __init__(self, data: bytes, plan: dict[str, Any]) -> None:
         self._data, self._plan = data, plan
-        self._program = _Program(plan)
+        self._program: Any = _ONNXProgram(plan) if "onnx" in plan else _Program(plan)
         self._io = [*plan["inputs"], *plan["outputs"]]
 
     def __enter__(self) -> Any:
