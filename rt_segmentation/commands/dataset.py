@@ -1,4 +1,4 @@
-"""`rt_seg dataset stats`: what is in a data set, and what is wrong with it."""
+"""`rt_seg dataset`: what is in a data set and wrong with it; labels out to annotation tools and back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rt_segmentation.commands import dataset_exchange
 from rt_segmentation.commands.options import add_data, parse_options, to_json
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.files import write_atomically
@@ -28,9 +29,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data(stats)
     stats.add_argument("--out", type=Path, help="write a picture of samples (.png)")
     stats.add_argument("--json", type=Path, help="write the numbers into this file as well")
+    dataset_exchange.add_arguments(actions)
 
 
 def main(arguments: argparse.Namespace) -> None:
+    """Run an action of `dataset`.
+
+    Raises:
+        RtSegmentationError, OSError: as the action raises it.
+    """
+    actions = {
+        "stats": _stats,
+        "export": dataset_exchange.export,
+        "import": dataset_exchange.import_file,
+        "prelabel": dataset_exchange.prelabel,
+    }
+    actions[arguments.action](arguments)
+
+
+def _stats(arguments: argparse.Namespace) -> None:
     """Read every frame, print the table, write JSON and a picture of samples if they are asked for.
 
     Raises:
