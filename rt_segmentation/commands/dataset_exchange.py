@@ -133,8 +133,8 @@ def prelabel(arguments: argparse.Namespace) -> None:
     manifest = segmenter.config.manifest
     if arguments.min_confidence and not manifest.has_confidence:
         raise OptionError(
-            f"--min-confidence needs a confidence, which model '{manifest.name}' has not: its ONNX graph gives"
-            " labels alone"
+            f"--min-confidence needs a confidence, which model '{manifest.name}' has not: its ONNX graph"
+            " gives labels alone"
         )
     share: list[float] = []
     frames = progress(_masks(segmenter, source, arguments.min_confidence, share), len(source))

@@ -60,7 +60,7 @@ def noise(seed: int) -> np.ndarray:
     small = rng.choice(np.array([0, 1, 2, 3, 255], np.uint8), (12, 12))
     labels = cv2.resize(small, (40, 34), interpolation=cv2.INTER_NEAREST)
     spots = rng.random(labels.shape) < 0.1
-    labels[spots] = rng.choice(np.array([0, 1, 2, 3, 255], np.uint8), int(spots.sum()))
+    labels[spots] = rng.choice(np.array([0, 1, 2, 3, 255], np.uint8), np.count_nonzero(spots))
     return labels
 
 
@@ -73,14 +73,14 @@ FRAMES = [
 ]
 
 
-def round_trip(kind: str, tmp_path: Path, options: ExportOptions = ExportOptions()) -> dict[str, np.ndarray]:
+def round_trip(kind: str, tmp_path: Path, options: ExportOptions) -> dict[str, np.ndarray]:
     target = tmp_path / OUT.get(kind, "folder")
     export_labels(kind, target, FRAMES, SITE, options)
     import_labels(kind, target, ClassNames(SITE), tmp_path / "back")
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([target.name, "back"]), "nothing unfinished"
     read = {}
     for file in (tmp_path / "back" / "labels").iterdir():
-        read[file.stem] = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        read[file.stem] = np.asarray(cv2.imread(str(file), cv2.IMREAD_UNCHANGED))
     return read
 
 
@@ -101,3 +101,300 @@ def test_what_goes_out_comes_back_pixel_by_pixel(kind: str, shapes: str, tmp_pat
 
 def test_the_command_knows_all_formats() -> None:
     assert tuple(FORMATS) == FORMAT_NAMES
+
+
+def test_shapes_in_layers_cover_each_other() -> None:
+    for labels in (nested(), noise(3), noise(4)):
+        drawn = np.full(labels.shape, 255, np.uint8)
+        for region in regions(labels):
+            height, width = region.mask.shape
+            box = drawn[region.top : region.top + height, region.left : region.left + width]
+            box[region.filled] = region.value
+        np.testing.assert_array_equal(drawn, labels)
+
+
+def test_an_edge_by_hand() -> None:
+    # Two pixels that touch by a corner, joined by a third: the edge visits the corner's point once a side.
+    mask = np.array([[1, 1, 0], [0, 1, 1]], bool)
+    assert trace(mask).tolist() == [[0, 0], [2, 0], [2, 1], [3, 1], [3, 2], [1, 2], [1, 1], [0, 1]]
+    assert run_lengths(mask.ravel()) == [0, 2, 2, 2]
+    assert from_run_lengths([0, 2, 2, 2], 6).reshape(2, 3).tolist() == mask.tolist()
+
+
+def test_label_studio_bits_by_its_own_converter() -> None:
+    mask = noise(5) == 1
+    np.testing.assert_array_equal(decode(encode(mask), 40, 34), mask)
+    long = np.zeros((300, 400), bool)
+    long[:250] = True
+    np.testing.assert_array_equal(decode(encode(long), 400, 300), long)
+    # What its converter gave for this mask.
+    assert encode(np.array([[1, 1, 0, 1]], bool)) == [0, 0, 0, 16, 57, 27, 252, 255, 241, 128, 71, 254]
+    brush = pytest.importorskip(
+        "label_studio_sdk.converter.brush", reason="label-studio-sdk is not installed"
+    )
+    for values in (mask, long):
+        theirs = brush.encode_rle(np.repeat(values.ravel().astype(np.uint8) * 255, 4))
+        np.testing.assert_array_equal(decode(theirs, values.shape[1], values.shape[0]), values)
+        ours = brush.decode_rle(encode(values)).reshape(*values.shape, 4)[..., 3]
+        np.testing.assert_array_equal(ours > 0, values)
+
+
+@needs_coco
+@pytest.mark.parametrize("polygons", [True, False])
+def test_pycocotools_reads_what_is_written(polygons: bool, tmp_path: Path) -> None:
+    from pycocotools.coco import COCO
+
+    export_labels("coco", tmp_path / "a.json", FRAMES, SITE, ExportOptions(polygons))
+    coco = COCO(str(tmp_path / "a.json"))
+    kinds = set()
+    for image, frame in zip(coco.loadImgs(coco.getImgIds()), FRAMES):
+        labels = np.full(frame.labels.shape, 255, np.uint8)
+        for annotation in coco.loadAnns(coco.getAnnIds(image["id"])):
+            mask = coco.annToMask(annotation).astype(bool)
+            assert annotation["area"] == mask.sum() and (labels[mask] == 255).all(), "none overlap"
+            labels[mask] = annotation["category_id"] - 1
+            kinds.add((annotation["iscrowd"], type(annotation["segmentation"])))
+        np.testing.assert_array_equal(labels, frame.labels)
+    assert kinds == ({(0, list), (1, dict)} if polygons else {(1, dict)})
+
+
+def test_the_scripts_of_cityscapes_draw_the_same(tmp_path: Path) -> None:
+    script = pytest.importorskip("cityscapesscripts.preparation.json2labelImg")
+    city = load_label_set("cityscapes34")
+    for seed in range(3):
+        labels = np.array([7, 8, 21, 23, 26], np.uint8)[noise(seed) % 5]
+        folder = tmp_path / str(seed)
+        export_labels(
+            "cityscapes", folder, [LabelledFrame("a_leftImg8bit.png", labels)], city, ExportOptions()
+        )
+        (file,) = folder.iterdir()
+        assert file.name == "a_gtFine_polygons.json"
+        script.json2labelImg(str(file), str(tmp_path / "theirs.png"), "ids")
+        np.testing.assert_array_equal(cv2.imread(str(tmp_path / "theirs.png"), 0), labels)
+
+
+def test_datumaro_reads_what_is_written(tmp_path: Path) -> None:
+    datumaro = pytest.importorskip("datumaro", reason="datumaro is not installed")
+    frame = LabelledFrame("one.png", nested())
+    export_labels("cvat-masks", tmp_path / "a.zip", [frame], SITE, ExportOptions())
+    zipfile.ZipFile(tmp_path / "a.zip").extractall(tmp_path / "voc")
+    export_labels("cvat", tmp_path / "cvat" / "a.xml", [frame], SITE, ExportOptions(polygons=False))
+    for folder, kind in (("voc", "voc_segmentation"), ("cvat", "cvat")):
+        dataset = datumaro.Dataset.import_from(str(tmp_path / folder), kind)
+        names = [label.name for label in dataset.categories()[datumaro.AnnotationType.label]]
+        (item,) = dataset
+        labels = np.full(frame.labels.shape, 255, np.uint8)
+        for annotation in item.annotations:
+            name = names[annotation.label]
+            if name != "background":
+                labels[np.asarray(annotation.image, bool)] = SITE.names.index(name)
+        np.testing.assert_array_equal(labels, frame.labels, kind)
+
+
+def back(kind: str, path: Path, names: ClassNames | None = None, images: Path | None = None) -> np.ndarray:
+    """The labels of a file with one image."""
+    out = path.parent / f"back{len(list(path.parent.glob('back*')))}"
+    import_labels(kind, path, names or ClassNames(SITE), out, images)
+    (file,) = (out / "labels").iterdir()
+    return np.asarray(cv2.imread(str(file), cv2.IMREAD_UNCHANGED))
+
+
+def city(tmp_path: Path, *objects: Any, name: str = "a_gtFine_polygons.json") -> Path:
+    folder = tmp_path / "city"
+    folder.mkdir(exist_ok=True)
+    content = {"imgHeight": 40, "imgWidth": 40, "objects": list(objects)}
+    (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+SQUARE = [[4, 4], [13, 4], [13, 13], [4, 13]]
+
+
+def test_unknown_labels_are_all_named_and_nothing_is_written(tmp_path: Path) -> None:
+    folder = city(
+        tmp_path,
+        {"label": "Sky", "polygon": SQUARE},
+        {"label": "dragon", "polygon": SQUARE},
+        {"label": "troll", "polygon": SQUARE},
+        {"label": "troll", "polygon": SQUARE},
+        {"label": "skygroup", "polygon": SQUARE},
+    )
+    with pytest.raises(ExchangeError, match=r"2 labels that .* site lacks: 'troll' \(2 times\), 'dragon'"):
+        back("cityscapes", folder)
+    assert [p.name for p in tmp_path.iterdir()] == ["city"]
+    names = ClassNames(SITE, {"troll": "road", "dragon": "unlabelled"})
+    assert np.unique(back("cityscapes", folder, names)).tolist() == [3, 255]
+    folder = city(tmp_path, {"label": "dragon", "polygon": SQUARE})
+    names = ClassNames(SITE, accept_unknown=True)
+    assert np.unique(back("cityscapes", folder, names)).tolist() == [255]
+    assert names.unknown == {"dragon": 1}
+    with pytest.raises(ExchangeError, match="'a' cannot become 'b', which is no class of label set site"):
+        ClassNames(SITE, {"a": "b"})
+
+
+@needs_coco
+def test_later_and_higher_shapes_cover_others(tmp_path: Path) -> None:
+    shapes = [("sky", 2, 2, 20), ("road", 1, 5, 30), ("sky", 0, 0, 39)]
+    text = "".join(
+        f'<polygon label="{name}" z_order="{z}" points="{a},{a};{b},{a};{b},{b};{a},{b}"/>'
+        for name, z, a, b in shapes
+    )
+    path = tmp_path / "a.xml"
+    path.write_text(
+        f'<annotations><image id="0" name="x/a.png" width="40" height="40">{text}<tag label="x"/></image>'
+        "</annotations>"
+    )
+    expected = np.full((40, 40), 255, np.uint8)
+    for value, a, b in ((3, 0, 39), (0, 5, 30), (3, 2, 20)):
+        expected[a:b, a:b] = value
+    np.testing.assert_array_equal(back("cvat", path), expected)
+
+
+@needs_coco
+def test_packed_run_lengths_of_coco(tmp_path: Path) -> None:
+    from pycocotools import mask
+
+    labels = noise(6)
+    content: dict[str, Any] = {
+        "images": [{"id": 7, "file_name": "a.jpg", "width": 40, "height": 34}],
+        "categories": [{"id": c.id, "name": c.name} for c in CLASSES],
+        "annotations": [],
+    }
+    for c in CLASSES:
+        packed = mask.encode(np.asfortranarray(labels == c.id, np.uint8))
+        packed["counts"] = packed["counts"].decode()
+        content["annotations"].append(
+            {"id": c.id, "image_id": 7, "category_id": c.id, "segmentation": packed}
+        )
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    np.testing.assert_array_equal(back("coco", path), labels)
+    good = content["annotations"][0]["segmentation"]
+    for wrong, said in (
+        ({"size": [34, 40], "counts": good["counts"] + "0"}, "sum of its packed run lengths"),
+        ({"size": [34, 40], "counts": [1, 2]}, "run lengths are not whole numbers with the sum 1360"),
+        ({"size": [40, 34], "counts": good["counts"]}, r"mask's size is \[40, 34\], its image's \[34, 40\]"),
+        ([[1, 2, 3, 4]], "3 points"),
+        ([["a"]], "list of numbers"),
+        ([], "a box alone"),
+    ):
+        content["annotations"][0]["segmentation"] = wrong
+        path.write_text(json.dumps(content))
+        with pytest.raises(ExchangeError, match=rf"annotation 0 of a\.jpg: .*{said}"):
+            back("coco", path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../a.png", "/etc/a.png", "x/../../a.png", "C:\\a.png", "..\\a.png", "", None]
+)
+def test_names_outside_the_folder_are_refused(name: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    image = {"id": 1, "file_name": name, "width": 40, "height": 40}
+    path.write_text(json.dumps({"images": [image], "categories": [], "annotations": []}))
+    with pytest.raises(ExchangeError, match="outside its folder|must be a file's name"):
+        back("coco", path)
+    if name:
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr(name, b"")
+        with pytest.raises(ExchangeError, match="outside its folder"):
+            back("png", tmp_path / "a.zip")
+    assert not list(tmp_path.glob("back*"))
+
+
+@pytest.mark.parametrize(
+    "kind, file, content, said",
+    [
+        ("cvat", "a.xml", "<annotations>", "is not XML"),
+        ("cvat", "a.xml", "<a/>", "not of CVAT for images 1.1"),
+        ("cvat", "a.xml", "<annotations/>", "has no images"),
+        (
+            "cvat",
+            "a.xml",
+            '<annotations><image name="a.png" width="x" height="4"/></annotations>',
+            "width 'x'",
+        ),
+        (
+            "cvat",
+            "a.xml",
+            '<annotations><image name="a.png" width="40" height="40"><points/></image></annotations>',
+            r"shape 1 \(points\) is no area",
+        ),
+        (
+            "cvat",
+            "a.xml",
+            '<annotations><image name="a.png" width="40" height="40"><mask label="sky" rle="1, 2" left="39"'
+            ' top="0" width="2" height="2"/></image></annotations>',
+            "not within its image, 40x40",
+        ),
+        (
+            "cvat",
+            "a.xml",
+            '<annotations><image name="a.png" width="40" height="40"><mask label="sky" rle="1, 2" left="0"'
+            ' top="0" width="2" height="2"/></image></annotations>',
+            "whole numbers with the sum 4",
+        ),
+        ("coco", "a.json", "{", "is not JSON"),
+        ("coco", "a.json", "[]", "no list 'images'"),
+        ("label-studio", "a.json", "{}", "not a list of tasks"),
+        ("label-studio", "a.json", '[{"data": {}}]', "has no image in its data"),
+        ("label-studio", "a.json", '[{"data": {"image": "a.png"}}]', "has no labelled images"),
+        ("cityscapes", "a.json", "{}", "no list 'objects'"),
+        ("png", "a.txt", "", "has no label PNGs"),
+        ("cvat-masks", "a.txt", "", r"has 0 files \*labelmap.txt"),
+    ],
+)
+def test_a_wrong_file_is_named(kind: str, file: str, content: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_text(content)
+    with pytest.raises(ExchangeError, match=said) as caught:
+        back(kind, tmp_path / file)
+    assert file in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_images_come_along(tmp_path: Path) -> None:
+    folder = city(tmp_path, {"label": "sky", "polygon": SQUARE})
+    images = tmp_path / "images"
+    (images / "x").mkdir(parents=True)
+    with pytest.raises(ExchangeError, match=r"lacks 1 images that .* labels: a"):
+        back("cityscapes", folder, images=images)
+    (images / "x" / "a_leftImg8bit.png").write_bytes(b"image")
+    back("cityscapes", folder, images=images)
+    assert [f.read_bytes() for f in (tmp_path / "back0" / "images").iterdir()] == [b"image"]
+    (images / "a.jpg").write_bytes(b"other")
+    with pytest.raises(ExchangeError, match="'a' may be any of"):
+        back("cityscapes", folder, images=images)
+
+
+def test_two_images_of_one_name_and_a_full_folder_are_refused(tmp_path: Path) -> None:
+    frames = [LabelledFrame("x/a.png", nested()), LabelledFrame("y/a.jpg", nested())]
+    with pytest.raises(ExchangeError, match=r"'x/a.png' and 'y/a.jpg' would both have the labels a.png"):
+        export_labels("png", tmp_path / "out", frames, SITE, ExportOptions())
+    assert not list(tmp_path.iterdir())
+    export_labels("png", tmp_path / "out", frames[:1], SITE, ExportOptions())
+    with pytest.raises(FileExistsError, match="is no empty folder"):
+        export_labels("png", tmp_path / "out", frames[:1], SITE, ExportOptions())
+
+
+def test_a_label_studio_upload_and_a_polygon(tmp_path: Path) -> None:
+    task = {
+        "data": {"image": "/data/upload/3/0123abcd-a%20b.jpg"},
+        "predictions": [{"result": []}],
+        "annotations": [
+            {
+                "updated_at": "2026-01-02",
+                "result": [
+                    {
+                        "type": "brushlabels",
+                        "original_width": 40,
+                        "original_height": 34,
+                        "value": {"format": "rle", "rle": encode(noise(7) == 1), "brushlabels": ["sky"]},
+                    }
+                ],
+            },
+            {"updated_at": "2026-01-03", "was_cancelled": True, "result": []},
+            {"updated_at": "2026-01-01", "result": []},
+        ],
+    }
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([task]))
+    np.testing.assert_array_equal(back("label-studio", path) == 3, noise(7) == 1)
+    assert (tmp_path / "back0" / "labels" / "a b.png").exists()

@@ -99,10 +99,11 @@ def read(path: Path, names: ClassNames) -> Iterator[LabelledFrame]:
     file = container.only(".json", "COCO's annotations")
     text = container.text(file)
     content = container.json(file)
-    lists = {}
+    lists: dict[str, list[dict[str, Any]]] = {}
     for key in ("images", "categories", "annotations"):
-        lists[key] = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(lists[key], list) or not all(isinstance(entry, dict) for entry in lists[key]):
+        entries = content.get(key) if isinstance(content, dict) else None
+        lists[key] = entries if isinstance(entries, list) else []
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise ExchangeError(f"{text} is not COCO's: it has no list '{key}' of objects")
     categories = {entry.get("id"): str(entry.get("name")) for entry in lists["categories"]}
     by_image: dict[Any, list[dict[str, Any]]] = {entry.get("id"): [] for entry in lists["images"]}

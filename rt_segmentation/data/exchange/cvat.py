@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.sax.saxutils import XMLGenerator
+from xml.sax.xmlreader import AttributesImpl
 
 import numpy as np
 
@@ -39,9 +40,11 @@ def write(path: Path, frames: Iterable[LabelledFrame], label_set: LabelSet, opti
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
         if path.suffix.lower() == ".zip":
-            with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
-                with archive.open("annotations.xml", "w") as file:
-                    _write(XMLGenerator(file, "utf-8"), frames, label_set, options)  # type: ignore[arg-type]
+            with (
+                zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive,
+                archive.open("annotations.xml", "w") as file,
+            ):
+                _write(XMLGenerator(file, "utf-8"), frames, label_set, options)
         else:
             with unfinished.open("wb") as file:
                 _write(XMLGenerator(file, "utf-8"), frames, label_set, options)
@@ -51,15 +54,15 @@ def _write(
     xml: XMLGenerator, frames: Iterable[LabelledFrame], label_set: LabelSet, options: ExportOptions
 ) -> None:
     xml.startDocument()
-    xml.startElement("annotations", {})
+    _start(xml, "annotations")
     _text(xml, "version", "1.1")
-    xml.startElement("meta", {})
-    xml.startElement("task", {})
+    _start(xml, "meta")
+    _start(xml, "task")
     _text(xml, "name", options.source)
     _text(xml, "mode", "annotation")
-    xml.startElement("labels", {})
+    _start(xml, "labels")
     for c in label_set.classes:
-        xml.startElement("label", {})
+        _start(xml, "label")
         _text(xml, "name", c.name)
         _text(xml, "color", "#{:02x}{:02x}{:02x}".format(*c.color))
         _text(xml, "attributes", "")
@@ -69,14 +72,13 @@ def _write(
     xml.characters("\n")
     for number, (name, labels) in enumerate(frames):
         height, width = labels.shape
-        xml.startElement(
-            "image", {"id": str(number), "name": name, "width": str(width), "height": str(height)}
-        )
+        _start(xml, "image", {"id": str(number), "name": name, "width": str(width), "height": str(height)})
         xml.characters("\n")
         for region in regions(labels):
             if region.value != IGNORE_ID:
                 kind, shape = _shape(region, options)
-                xml.startElement(
+                _start(
+                    xml,
                     kind,
                     {
                         "label": label_set.names[region.value],
@@ -108,8 +110,12 @@ def _shape(region: Region, options: ExportOptions) -> tuple[str, dict[str, str]]
     }
 
 
+def _start(xml: XMLGenerator, name: str, attributes: Mapping[str, str] | None = None) -> None:
+    xml.startElement(name, AttributesImpl(dict(attributes or {})))
+
+
 def _text(xml: XMLGenerator, name: str, text: str) -> None:
-    xml.startElement(name, {})
+    _start(xml, name)
     xml.characters(text)
     xml.endElement(name)
 

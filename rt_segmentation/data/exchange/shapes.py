@@ -55,15 +55,15 @@ class Region:
         if tolerance_px > 0:
             simpler = cv2.approxPolyDP(corners[:, None].astype(np.float32), tolerance_px, True)[:, 0]
             corners = simpler if len(simpler) > 2 else corners
-        return np.asarray(corners, np.float64) + (self.left, self.top)
+        return np.asarray(corners, np.float64) + np.array([self.left, self.top])
 
     def contour(self) -> np.ndarray:
         """The centres of its outermost pixels, int (N, 2) of (x, y) in the image, N >= 3."""
-        (points,) = _contours(self.mask)
-        points = points[:, 0]
+        (found,) = _contours(self.mask)
+        points = np.asarray(found)[:, 0]
         while len(points) < 3:
             points = np.concatenate([points, points[:1]])
-        return points + (self.left, self.top)
+        return np.asarray(points + np.array([self.left, self.top]))
 
 
 def regions(labels: np.ndarray) -> list[Region]:
