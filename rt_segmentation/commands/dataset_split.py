@@ -49,6 +49,7 @@ def split(arguments: argparse.Namespace) -> None:
     """
     import yaml
 
+    from rt_segmentation.data.dataset import DatasetError
     from rt_segmentation.data.drives import GAP_S, assign
     from rt_segmentation.data.split_lists import find_frames, list_file
 
@@ -67,6 +68,11 @@ def split(arguments: argparse.Namespace) -> None:
     pairs = [(folder, pair) for folder in folders for pair in folders[folder]]
     how, drives = _drives(arguments, [(folder, pair.name) for folder, pair in pairs], gap_s)
     sizes = Counter(drives)
+    if how == "name" and len(sizes) == len(pairs):
+        raise DatasetError(
+            f"by its name each of {len(pairs)} frames is a drive of its own, as '{drives[0]}', and frames of"
+            " one drive would be in two splits; tell drives apart with --pattern, or put each into a folder"
+        )
     chosen = assign(sizes, shares, arguments.seed)
     frames = Counter(chosen[drive] for drive in drives)
     for name in shares:

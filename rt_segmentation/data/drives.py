@@ -22,7 +22,8 @@ _STAMP = re.compile(r"(?<!\d)(\d{10})[._](\d{9})(?!\d)|(?<!\d)(\d{19}|\d{16}|\d{
 _DATE = re.compile(
     r"(?<!\d)(20\d\d)[-_]?(\d\d)[-_]?(\d\d)[-_T ]?(\d\d)[-_:]?(\d\d)[-_:]?(\d\d)(?:[._](\d{1,9}))?(?!\d)"
 )
-_NUMBER = re.compile(r"\d+(?=\D*$)")
+# Not the 8 of leftImg8bit.
+_NUMBER = re.compile(r"\d+(?![0-9A-Za-z])")
 
 
 def stamp_of(name: str) -> float | None:
@@ -48,8 +49,10 @@ def stamp_of(name: str) -> float | None:
 
 def series_of(name: str) -> tuple[str, int | None]:
     """What a name has before its last number, and that number: frames count up in a drive."""
-    found = _NUMBER.search(name)
-    return (name, None) if found is None else (name[: found.start()].rstrip("-_. "), int(found[0]))
+    found = list(_NUMBER.finditer(name))[-1:]
+    if not found:
+        return name, None
+    return name[: found[0].start()].rstrip("-_. "), int(found[0][0])
 
 
 def drives_by_pattern(names: Sequence[str], pattern: re.Pattern[str]) -> list[str]:

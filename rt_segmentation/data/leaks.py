@@ -116,7 +116,7 @@ def _of_one_series(split: Split, other: Split) -> list[str]:
     shared = sorted(set(ours) & set(theirs))
     # A data set whose frames are all called alike says nothing of drives, unless the numbers lie mixed.
     said = []
-    several = len(set(ours) | set(theirs)) > 1
+    several = len({series_of(name)[0] for name in (*split.frames, *other.frames)}) > 1
     for series in shared:
         mine, its = ours[series], theirs[series]
         between = sum(min(its) < number < max(its) for number in mine)

@@ -171,8 +171,8 @@ def _draw(shape: ElementTree.Element, labels: np.ndarray, value: int, where: str
         return
     try:
         if shape.tag == "box":
-            left, top, right, bottom = (float(shape.get(key, "nan")) for key in ("xtl", "ytl", "xbr", "ybr"))
-            points = [left, top, right, top, right, bottom, left, bottom]
+            x0, y0, x1, y1 = (float(shape.get(key, "nan")) for key in ("xtl", "ytl", "xbr", "ybr"))
+            points = [x0, y0, x1, y0, x1, y1, x0, y1]
         else:
             points = [
                 float(part) for point in shape.get("points", "").split(";") for part in point.split(",")

@@ -53,9 +53,10 @@ class Region:
         """
         corners = trace(self.mask)
         if tolerance_px > 0:
-            simpler = cv2.approxPolyDP(corners[:, None].astype(np.float32), tolerance_px, True)[:, 0]
+            points = corners[:, None].astype(np.float32)
+            simpler = np.asarray(cv2.approxPolyDP(points, tolerance_px, True))[:, 0]
             corners = simpler if len(simpler) > 2 else corners
-        return np.asarray(corners, np.float64) + np.array([self.left, self.top])
+        return np.asarray(corners + np.array([self.left, self.top]), np.float64)
 
     def contour(self) -> np.ndarray:
         """The centres of its outermost pixels, int (N, 2) of (x, y) in the image, N >= 3."""
@@ -192,6 +193,6 @@ def coco_mask() -> Any:
     except ImportError as error:
         raise MissingPackageError(
             f"polygons and COCO's masks are read by pycocotools, which cannot be used: {error};"
-            " pip install 'rt_segmentation[labelling]'"
+            " pip install pycocotools"
         ) from error
     return mask
