@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from support.dataset_layouts import write
 
+from rt_segmentation.cli import main
 from rt_segmentation.commands.dataset_exchange import FORMATS as FORMAT_NAMES
 from rt_segmentation.data.exchange import FORMATS
 from rt_segmentation.data.exchange.brush import decode, encode
@@ -338,6 +339,25 @@ def test_names_outside_the_folder_are_refused(name: str | None, tmp_path: Path) 
         ),
         ("coco", "a.json", "{", "is not JSON"),
         ("coco", "a.json", "[]", "no list 'images'"),
+        (
+            "coco",
+            "a.json",
+            '{"images": [{"id": []}], "categories": [], "annotations": []}',
+            r"has the id \[\]",
+        ),
+        (
+            "coco",
+            "a.json",
+            '{"images": [{"id": 1, "file_name": "a.png", "width": 99999, "height": 1}], "categories": [],'
+            ' "annotations": []}',
+            "a.png' is 99999x1 px; each side must be 1 to",
+        ),
+        (
+            "coco",
+            "a.json",
+            '{"images": [], "categories": [], "annotations": [{"id": 5, "image_id": 3}]}',
+            "annotation 5 is of the image 3, which is missing",
+        ),
         ("label-studio", "a.json", "{}", "not a list of tasks"),
         ("label-studio", "a.json", '[{"data": {}}]', "has no image in its data"),
         ("label-studio", "a.json", '[{"data": {"image": "a.png"}}]', "has no labelled images"),
@@ -401,3 +421,78 @@ def test_a_label_studio_upload_and_a_polygon(tmp_path: Path) -> None:
     path.write_text(json.dumps([task]))
     np.testing.assert_array_equal(back("label-studio", path) == 3, noise(7) == 1)
     assert (tmp_path / "back0" / "labels" / "a b.png").exists()
+
+
+def test_images_of_few_pixels_come_back(tmp_path: Path) -> None:
+    labels = np.array([[0, 255, 3]], np.uint8)
+    for kind in ("cvat-masks", "label-studio", "cityscapes", "png"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        target = folder / OUT.get(kind, "folder")
+        export_labels(kind, target, [LabelledFrame("a.png", labels)], SITE, ExportOptions())
+        np.testing.assert_array_equal(back(kind, target), labels, kind)
+
+
+def test_damaged_and_wrong_zips_are_named(tmp_path: Path) -> None:
+    frames = [LabelledFrame("a.png", noise(1))]
+    path = tmp_path / "a.zip"
+    export_labels("cvat-masks", path, frames, SITE, ExportOptions())
+    data = bytearray(path.read_bytes())
+    data[60:90] = bytes(30)
+    path.write_bytes(data)
+    with pytest.raises(ExchangeError, match=r"a\.zip/SegmentationClass/a\.png cannot be read"):
+        back("cvat-masks", path)
+    mask = cv2.imencode(".png", np.full((32, 32, 3), 9, np.uint8))[1].tobytes()
+    for labelmap, said in (
+        ("road 1,2,3\n", "line 1: 'road 1,2,3' is not LABEL:R,G,B:PARTS:ACTIONS"),
+        ("road:1,2,3::\nsky:1,2,3::\n", r"gives 'road' and 'sky' one colour, \(1, 2, 3\)"),
+        ("road:1,2,3::\n", r"has 1024 pixels of no label in labelmap.txt, as \(9, 9, 9\)"),
+        ("elf:1,2,3::\n", r"1 labels that label set site lacks: 'elf'"),
+    ):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("labelmap.txt", labelmap)
+            archive.writestr("SegmentationClass/x/b.png", mask)
+        with pytest.raises(ExchangeError, match=said):
+            back("cvat-masks", path)
+
+
+def test_plain_png_is_read_by_its_classes(tmp_path: Path) -> None:
+    ids = np.array([[0, 1, 255]], np.uint8)
+    folder = tmp_path / "masks"
+    write(folder / "a.png", ids)
+    assert back("png", folder).tolist() == [[0, 1, 255]]
+    (folder / "classes.txt").write_text("SKY\nroad\n")
+    assert back("png", folder).tolist() == [[3, 0, 255]]
+    (folder / "classes.txt").write_text("sky\n")
+    with pytest.raises(ExchangeError, match=r"a\.png has id 1, which is no class"):
+        back("png", folder)
+    (folder / "classes.txt").unlink()
+    (folder / "classes.yaml").write_text("classes: 3")
+    with pytest.raises(ExchangeError, match="is no list of classes"):
+        back("png", folder)
+
+
+def test_a_simpler_polygon_has_fewer_points_and_is_near() -> None:
+    (region,) = [r for r in regions(nested()) if r.value == 1 and r.mask.sum() > 100]
+    exact, simple = region.outline(), region.outline(1.5)
+    assert 3 <= len(simple) < len(exact) / 2
+    distances = [cv2.pointPolygonTest(simple[:, None].astype(np.float32), p, True) for p in exact.tolist()]
+    assert np.abs(distances).max() <= 1.5 + 1e-6
+
+
+def test_prelabels_leave_out_what_the_model_is_not_sure_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "frames" / "a.png", cv2.resize(noise(8), (64, 64))[..., None].repeat(3, 2))
+    words = ["dataset", "prelabel", str(tmp_path / "frames"), "--model", "enet", "--format", "png"]
+    for confidence in ("0", "0.7", "1"):
+        words_of = [*words, "--out", str(tmp_path / confidence), "--min-confidence", confidence]
+        assert main(words_of) == 0, capsys.readouterr().err
+    every, some, none = (cv2.imread(str(tmp_path / c / "a.png"), 0) for c in ("0", "0.7", "1"))
+    assert every is not None and some is not None and none is not None
+    assert every.shape == (64, 64) and (every != 255).all() and (none == 255).mean() > 0.5
+    kept = some != 255
+    assert np.array_equal(some[kept], every[kept]) and (some == 255).sum() <= (none == 255).sum()
+    assert "below 0.7" in capsys.readouterr().out
+    assert main([*words, "--out", str(tmp_path / "b"), "--min-confidence", "2"]) == 2
+    assert "--min-confidence is 2; it must be from 0 to 1" in capsys.readouterr().err

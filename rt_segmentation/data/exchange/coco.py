@@ -105,6 +105,10 @@ def read(path: Path, names: ClassNames) -> Iterator[LabelledFrame]:
         lists[key] = entries if isinstance(entries, list) else []
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise ExchangeError(f"{text} is not COCO's: it has no list '{key}' of objects")
+    for entry in (entry for entries in lists.values() for entry in entries):
+        for key in ("id", "image_id", "category_id"):
+            if not isinstance(entry.get(key), (int, str, type(None))):
+                raise ExchangeError(f"{text} has the {key} {entry[key]!r}; it must be a number")
     categories = {entry.get("id"): str(entry.get("name")) for entry in lists["categories"]}
     by_image: dict[Any, list[dict[str, Any]]] = {entry.get("id"): [] for entry in lists["images"]}
     if len(by_image) < len(lists["images"]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,9 +89,7 @@ class Container:
             if self._zip.getinfo(inner).file_size > MAX_BYTES:
                 raise ExchangeError(f"{self.text(name)} is larger than {MAX_BYTES >> 20} MiB")
             return self._zip.read(inner)
-        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError) as error:
-            if isinstance(error, ExchangeError):
-                raise
+        except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as error:
             raise ExchangeError(f"{self.text(name)} cannot be read: {error}") from error
 
     def text(self, name: str) -> str:

@@ -11,11 +11,13 @@ import cv2
 import numpy as np
 
 from rt_segmentation.data.exchange.containers import Container, new_zip
-from rt_segmentation.data.exchange.frames import ClassNames, ExchangeError, ExportOptions, LabelledFrame
-from rt_segmentation.imaging.codec import check_size
-from rt_segmentation.imaging.errors import ImageError
-from rt_segmentation.imaging.headers import read_header
-from rt_segmentation.imaging.label_images import decode_stored
+from rt_segmentation.data.exchange.frames import (
+    ClassNames,
+    ExchangeError,
+    ExportOptions,
+    LabelledFrame,
+    read_stored,
+)
 from rt_segmentation.labels import IGNORE_ID, LabelSet
 
 Color = tuple[int, int, int]
@@ -77,7 +79,7 @@ def read(path: Path, names: ClassNames) -> Iterator[LabelledFrame]:
     keys = np.array([_key(np.array(color, np.int32)) for _, color in labels])
     order = np.argsort(keys)
     for file in files:
-        stored = _stored(container, file)
+        stored = read_stored(container.read(file), container.text(file))
         if stored.ndim == 2:
             # Without colours: numbers of the labels, in their order.
             index, known = np.minimum(stored, len(ids) - 1), stored < len(ids)
@@ -131,17 +133,6 @@ def _labelmap(container: Container) -> list[_Label]:
     if not labels:
         raise ExchangeError(f"{container.text(file)} has no labels")
     return labels
-
-
-def _stored(container: Container, file: str) -> np.ndarray:
-    data = container.read(file)
-    try:
-        header = read_header(data)
-        if header is not None:
-            check_size("The mask", header.width, header.height)
-        return decode_stored(data)
-    except ImageError as error:
-        raise ExchangeError(f"{container.text(file)}: {error}") from error
 
 
 def _key(colors: np.ndarray) -> np.ndarray:

@@ -13,8 +13,10 @@ import numpy as np
 from rt_segmentation.data.dataset import name_some
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.files import IMAGE_SUFFIXES
-from rt_segmentation.imaging.codec import check_size
+from rt_segmentation.imaging.codec import MAX_SIDE_PX
 from rt_segmentation.imaging.errors import ImageError
+from rt_segmentation.imaging.headers import read_header
+from rt_segmentation.imaging.label_images import decode_stored
 from rt_segmentation.labels import IGNORE_ID, LabelSet
 from rt_segmentation.text import printable
 
@@ -143,6 +145,31 @@ def safe_name(name: Any, path: object) -> str:
     return str(pure)
 
 
+def check_sides(width: int, height: int, what: str) -> None:
+    """Refuse an image of a size [px] that none has, before memory is asked for.
+
+    Raises:
+        ExchangeError: a side is 0, or too long.
+    """
+    if not (1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX):
+        raise ExchangeError(f"{what} is {width}x{height} px; each side must be 1 to {MAX_SIDE_PX} px")
+
+
+def read_stored(data: bytes, what: str) -> np.ndarray:
+    """What a label file stores: numbers (H, W), or colours uint8 (H, W, 3) RGB.
+
+    Raises:
+        ExchangeError: it is no PNG that can be read, or too large.
+    """
+    try:
+        header = read_header(data)
+        if header is not None:
+            check_sides(header.width, header.height, what)
+        return decode_stored(data)
+    except ImageError as error:
+        raise ExchangeError(f"{what}: {error}") from error
+
+
 def blank_labels(width: Any, height: Any, name: str, path: object) -> np.ndarray:
     """Labels that are all 255, uint8 (height, width).
 
@@ -154,10 +181,7 @@ def blank_labels(width: Any, height: Any, name: str, path: object) -> np.ndarray
             f"{printable(path)}: image '{printable(name)}' has the size {width!r} x {height!r}; it must be"
             " width and height in whole pixels"
         )
-    try:
-        check_size("The image", width, height)
-    except ImageError as error:
-        raise ExchangeError(f"{printable(path)}: image '{printable(name)}': {error}") from error
+    check_sides(width, height, f"{printable(path)}: image '{printable(name)}'")
     return np.full((height, width), IGNORE_ID, np.uint8)
 
 

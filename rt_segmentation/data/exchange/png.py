@@ -14,12 +14,13 @@ from rt_segmentation.data.exchange.frames import (
     ExchangeError,
     ExportOptions,
     LabelledFrame,
+    read_stored,
     stem_of,
 )
 from rt_segmentation.files import new_folder, write_atomically
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.files import write_image
-from rt_segmentation.imaging.label_images import decode_label_file
+from rt_segmentation.imaging.label_images import ids_of
 from rt_segmentation.labels import IGNORE_ID, LabelSet
 
 CLASSES = "classes.yaml"
@@ -61,7 +62,7 @@ def read(path: Path, names: ClassNames) -> Iterator[LabelledFrame]:
     table = _table(container, names)
     for file in files:
         try:
-            ids = decode_label_file(container.read(file))
+            ids = ids_of(read_stored(container.read(file), container.text(file)))
         except ImageError as error:
             raise ExchangeError(f"{container.text(file)}: {error}") from error
         counts = np.bincount(ids.ravel(), minlength=256)
