@@ -21,6 +21,7 @@ from rt_segmentation.data.exchange.frames import ClassNames, ExchangeError, Expo
 from rt_segmentation.data.exchange.moving import export_labels, import_labels
 from rt_segmentation.data.exchange.shapes import from_run_lengths, regions, run_lengths, trace
 from rt_segmentation.labels import LabelClass, LabelSet, load_label_set
+from rt_segmentation.models import ModelManifest
 
 needs_coco = pytest.mark.skipif(
     importlib.util.find_spec("pycocotools") is None, reason="pycocotools, which draws polygons, is missing"
@@ -481,18 +482,19 @@ def test_a_simpler_polygon_has_fewer_points_and_is_near() -> None:
 
 
 def test_prelabels_leave_out_what_the_model_is_not_sure_of(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_model: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path / "frames" / "a.png", cv2.resize(noise(8), (64, 64))[..., None].repeat(3, 2))
-    words = ["dataset", "prelabel", str(tmp_path / "frames"), "--model", "enet", "--format", "png"]
-    for confidence in ("0", "0.7", "1"):
+    words = ["dataset", "prelabel", str(tmp_path / "frames"), "--model", str(small_model.path)]
+    words += ["--engine", "torch", "--format", "png"]
+    for confidence in ("0", "0.2", "1"):
         words_of = [*words, "--out", str(tmp_path / confidence), "--min-confidence", confidence]
         assert main(words_of) == 0, capsys.readouterr().err
-    every, some, none = (cv2.imread(str(tmp_path / c / "a.png"), 0) for c in ("0", "0.7", "1"))
+    every, some, none = (cv2.imread(str(tmp_path / c / "a.png"), 0) for c in ("0", "0.2", "1"))
     assert every is not None and some is not None and none is not None
     assert every.shape == (64, 64) and (every != 255).all() and (none == 255).mean() > 0.5
     kept = some != 255
     assert np.array_equal(some[kept], every[kept]) and (some == 255).sum() <= (none == 255).sum()
-    assert "below 0.7" in capsys.readouterr().out
+    assert "below 0.2" in capsys.readouterr().out
     assert main([*words, "--out", str(tmp_path / "b"), "--min-confidence", "2"]) == 2
     assert "--min-confidence is 2; it must be from 0 to 1" in capsys.readouterr().err
