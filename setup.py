@@ -55,6 +55,7 @@ setup(
         "int8": ["nncf>=2.14", "openvino>=2024.0"],
         "bags": ["jinja2>=3.0", "rosbags>=0.11"],
         "fleet": ["jinja2>=3.0", "ray>=2.9", "rosbags>=0.11"],
+        "labelling": ["pycocotools>=2.0.6"],
         # Below torch 2.4 Adam's fused step is CUDA's alone.
         "train": ["lightning>=2.6", "matplotlib>=3.5", "tensorboard>=2.11", "torch>=2.4"],
         "ros": [
@@ -77,6 +78,7 @@ setup(
             "argcomplete>=2",
             "mcap-ros2-support>=0.5",
             "mypy>=1.8",
+            "pycocotools>=2.0.6",
             "pytest>=7,<9",
             "pytest-cov>=5",
             "pytest-xdist>=3.7",

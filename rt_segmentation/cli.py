@@ -25,7 +25,7 @@ COMMANDS = {
     "evaluate-bag": "measure models on recorded bags, without ROS",
     "report": "make the report of a bag evaluation again",
     "bag": "make a rosbag of images, or look into rosbags",
-    "dataset": "look into a data set",
+    "dataset": "look into a data set, split it, exchange its labels with annotation tools",
     "submit": "write what a benchmark's server takes",
     "export": "build a model's engine before it is needed",
     "tune": "time all engines here, so that auto takes the fastest",

@@ -6,11 +6,14 @@ Names come from cameras, cards, zips and other people's computers.
 from __future__ import annotations
 
 import os
+import shutil
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+
+from rt_segmentation.text import printable
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -42,6 +45,36 @@ def write_atomically(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder beside a name, to write into; it gets the name at the end of the block.
+
+    After an exception there is nothing.
+
+    Raises:
+        OSError: something of that name is there, and is no empty folder; or it cannot be made.
+    """
+    check_new_folder(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{os.urandom(8).hex()}.partial")
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def check_new_folder(path: Path) -> None:
+    """Say before the work that a folder cannot be made.
+
+    Raises:
+        FileExistsError: something of that name is there, and is no empty folder.
+    """
+    if (path.exists() or path.is_symlink()) and not (path.is_dir() and not any(path.iterdir())):
+        raise FileExistsError(f"{printable(path)} is there already and is no empty folder; give another")
 
 
 def files_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:

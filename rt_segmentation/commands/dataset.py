@@ -1,4 +1,4 @@
-"""`rt_seg dataset stats`: what is in a data set, and what is wrong with it."""
+"""`rt_seg dataset`: what is in a data set and wrong with it; labels out to annotation tools and back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rt_segmentation.commands import dataset_exchange, dataset_split
 from rt_segmentation.commands.options import add_data, parse_options, to_json
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.files import write_atomically
@@ -28,9 +29,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data(stats)
     stats.add_argument("--out", type=Path, help="write a picture of samples (.png)")
     stats.add_argument("--json", type=Path, help="write the numbers into this file as well")
+    stats.add_argument(
+        "--across",
+        nargs="+",
+        default=[],
+        metavar="SPLIT",
+        help="other splits, as train: find near duplicates and frames of the same drives in them",
+    )
+    dataset_split.add_arguments(actions)
+    dataset_exchange.add_arguments(actions)
 
 
 def main(arguments: argparse.Namespace) -> None:
+    """Run an action of `dataset`.
+
+    Raises:
+        RtSegmentationError, OSError: as the action raises it.
+    """
+    actions = {
+        "stats": _stats,
+        "split": dataset_split.split,
+        "export": dataset_exchange.export,
+        "import": dataset_exchange.import_file,
+        "prelabel": dataset_exchange.prelabel,
+    }
+    actions[arguments.action](arguments)
+
+
+def _stats(arguments: argparse.Namespace) -> None:
     """Read every frame, print the table, write JSON and a picture of samples if they are asked for.
 
     Raises:
@@ -38,17 +64,39 @@ def main(arguments: argparse.Namespace) -> None:
             files are wrong.
     """
     from rt_segmentation.data.dataset import DatasetError, name_some
+    from rt_segmentation.data.leaks import Split, leaks
     from rt_segmentation.data.registry import open_dataset
     from rt_segmentation.data.statistics import survey
 
     options = parse_options(arguments.option)
     dataset = open_dataset(arguments.dataset, arguments.data_root, arguments.split, options, complete=False)
-    (statistics,) = deque(progress(survey(dataset), len(dataset) + 1), maxlen=1)
+    if arguments.split in arguments.across:
+        raise DatasetError(f"--across names '{arguments.split}', the split itself; name another one")
+    others = [
+        (name, open_dataset(arguments.dataset, arguments.data_root, name, options, complete=False))
+        for name in arguments.across
+    ]
+    own = Split(arguments.split)
+    (statistics,) = deque(progress(survey(dataset, own.add if others else None), len(dataset) + 1), maxlen=1)
     print_table(statistics)
+    shared = []
+    for name, other in others:
+        theirs = Split(name)
+        (survey_of_other,) = deque(progress(survey(other, theirs.add), len(other) + 1), maxlen=1)
+        shared += leaks(own, theirs)
+        statistics.problems += survey_of_other.problems
+    for sentence in shared:
+        print(f"leak: {sentence}")
+    if others and not shared:
+        print(f"no near duplicates and no drives are shared with {', '.join(arguments.across)}")
     if arguments.json is not None:
         write_atomically(
             arguments.json,
-            to_json({"dataset": arguments.dataset, "split": arguments.split} | statistics.as_dict()),
+            to_json(
+                {"dataset": arguments.dataset, "split": arguments.split}
+                | ({"leaks": shared} if others else {})
+                | statistics.as_dict()
+            ),
         )
     if arguments.out is not None and statistics.frames:
         write_samples(dataset, arguments.out)

@@ -16,6 +16,7 @@ from rt_segmentation.data.dataset import (
     pair_files,
     read_stored,
 )
+from rt_segmentation.data.split_lists import list_file, read_list
 from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.labels import IGNORE_ID, LabelSet, load_label_set
 
@@ -30,7 +31,8 @@ class Folder(FileDataset):
     set's colours; both may occur. 255 and what `ignore` names are unlabelled.
 
     Args:
-        root: has `SPLIT/images` and `SPLIT/labels`, or `images/SPLIT` and `labels/SPLIT`.
+        root: has `SPLIT/images` and `SPLIT/labels`, or `images/SPLIT` and `labels/SPLIT`; or a list
+            `SPLIT.txt`, as `rt_seg dataset split` writes it, which goes first.
         split: '' where the data are not split.
         label_set: a name, the path of a YAML file, or the set itself.
         ignore: more ids, and colours [R, G, B], that mean unlabelled.
@@ -55,11 +57,13 @@ class Folder(FileDataset):
         labels = label_set if isinstance(label_set, LabelSet) else load_label_set(label_set)
         candidates = [tuple(Path(root) / part.format(split=split) for part in layout) for layout in LAYOUTS]
         found = next(((images, folder) for images, folder in candidates if folder.is_dir()), None)
-        if found is None:
+        is_listed = bool(split) and list_file(Path(root), split).is_file()
+        if found is None and not is_listed:
             tried = " or ".join(dict.fromkeys(str(folder) for _, folder in candidates))
             raise DatasetError(f"split '{split}' has no labels: {tried} should exist")
+        pairing = read_list(Path(root), split) if is_listed or found is None else pair_files(*found)
         reader = _LabelReader(labels, *_parse_ignore(ignore))
-        super().__init__(labels, pair_files(*found), reader, complete, image_bits)
+        super().__init__(labels, pairing, reader, complete, image_bits)
 
 
 class _LabelReader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -159,8 +159,14 @@ class Statistics(ClassCounts):
         return float(self.pixels.sum() + self.unlabelled) or float("nan")
 
 
-def survey(dataset: SegmentationDataset) -> Iterator[Statistics]:
+def survey(
+    dataset: SegmentationDataset, on_frame: Callable[[str, np.ndarray], None] | None = None
+) -> Iterator[Statistics]:
     """Read every frame and count; what is wrong is collected, not raised.
+
+    Args:
+        dataset: to be read.
+        on_frame: called with the name and the image, uint8 (H, W, 3) RGB, of each frame that could be read.
 
     Yields:
         The same, growing statistics before the first frame and after each.
@@ -175,4 +181,6 @@ def survey(dataset: SegmentationDataset) -> Iterator[Statistics]:
             statistics.problems.append(str(error))
         else:
             statistics.add(sample.image, sample.labels)
+            if on_frame is not None:
+                on_frame(sample.name, sample.image)
         yield statistics

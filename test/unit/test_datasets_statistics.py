@@ -41,6 +41,8 @@ def arguments(tmp_path: Path, **changes: Any) -> argparse.Namespace:
         "data_root": tmp_path,
         "split": "",
         "option": [f"label_set={tmp_path / 'site.yaml'}"],
+        "action": "stats",
+        "across": [],
         "out": None,
         "json": None,
     }

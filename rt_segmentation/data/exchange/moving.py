@@ -1,0 +1,165 @@
+"""A data set's labels, or a model's, out to a format; a format's labels into a folder of a data set."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from rt_segmentation.data.dataset import FileDataset, SegmentationDataset, name_some
+from rt_segmentation.data.exchange import FORMATS
+from rt_segmentation.data.exchange.frames import (
+    ClassNames,
+    ExchangeError,
+    ExportOptions,
+    LabelledFrame,
+    stem_of,
+)
+from rt_segmentation.files import IMAGE_SUFFIXES, alike, check_new_folder, new_folder
+from rt_segmentation.imaging.files import write_image
+from rt_segmentation.labels import LabelSet
+from rt_segmentation.text import printable
+
+
+def check_target(kind: str, path: Path, overwrite: bool = False) -> None:
+    """Say before the work what stands in a file's way.
+
+    Raises:
+        ExchangeError: its suffix is not the format's, or it is there and may not be replaced.
+        OSError: a folder of the format is there and not empty.
+    """
+    suffixes = FORMATS[kind].suffixes
+    if not suffixes:
+        check_new_folder(path)
+        return
+    if path.suffix.lower() not in suffixes:
+        raise ExchangeError(
+            f"--out is {printable(path)}; format {kind} is a file that ends with {' or '.join(suffixes)}"
+        )
+    if path.exists() and (not overwrite or path.is_dir()):
+        raise ExchangeError(f"{printable(path)} is there already; give --overwrite, or another --out")
+
+
+def labels_of(dataset: SegmentationDataset) -> Iterator[LabelledFrame]:
+    """The labels of a data set's frames, under their images' file names.
+
+    Raises:
+        DatasetError: a frame cannot be read.
+    """
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        is_file = isinstance(dataset, FileDataset)
+        name = dataset.pairs[index].image.name if isinstance(dataset, FileDataset) else sample.name
+        yield LabelledFrame(name if is_file else f"{name}.png", sample.labels)
+
+
+def apart(frames: Iterable[LabelledFrame], path: Path) -> Iterator[LabelledFrame]:
+    """Pass frames on whose label files have names of their own.
+
+    Raises:
+        ExchangeError: two have one, or there is no frame.
+    """
+    seen: dict[str, str] = {}
+    for frame in frames:
+        stem = stem_of(frame.name)
+        if stem in seen:
+            raise ExchangeError(
+                f"{printable(path)}: '{printable(seen[stem])}' and '{printable(frame.name)}' would both have"
+                f" the labels {printable(stem)}.png; rename one, or take them one after the other"
+            )
+        seen[stem] = frame.name
+        yield frame
+    if not seen:
+        raise ExchangeError(f"{printable(path)} has no labelled images")
+
+
+def import_labels(kind: str, path: Path, names: ClassNames, out: Path, images: Path | None = None) -> int:
+    """Write a format's labels as a folder that the folder data set reads without a split.
+
+    Args:
+        kind: one of `FORMATS`.
+        path: the file, or folder.
+        names: finds the classes.
+        out: gets `labels`, and `images` where the images are given; is there whole or not at all.
+        images: the folder, with folders in it, where the images are that were labelled; they are copied.
+
+    Returns:
+        How many frames there are.
+
+    Raises:
+        ExchangeError: the file is wrong, has unknown labels, or images are missing.
+        OSError: `out` is there and not empty, or cannot be written.
+    """
+    count = 0
+    finder = None if images is None else _Images(images)
+    missing = []
+    with new_folder(out) as folder:
+        (folder / "labels").mkdir()
+        if finder is not None:
+            (folder / "images").mkdir()
+        for frame in apart(FORMATS[kind].read(path, names), path):
+            count += 1
+            stem = stem_of(frame.name)
+            if names.is_refused:
+                # Only the other unknown labels are looked for.
+                continue
+            write_image(folder / "labels" / f"{stem}.png", frame.labels)
+            image = finder.find(frame.name) if finder is not None else None
+            if image is not None:
+                shutil.copyfile(image, folder / "images" / f"{stem}{image.suffix}")
+            elif finder is not None:
+                missing.append(printable(frame.name))
+        names.check(path)
+        if missing:
+            raise ExchangeError(
+                f"folder {printable(images)} lacks {len(missing)} images that {printable(path)} labels:"
+                f" {name_some(missing)}"
+            )
+    return count
+
+
+class _Images:
+    """Finds images by the names in a file of annotations, which may lack folders or the suffix."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise ExchangeError(f"--images is {printable(folder)}, which is no folder")
+        self._folder = folder
+        self._by_name: dict[str, list[Path]] = {}
+        for file in sorted(folder.rglob("*")):
+            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file():
+                for key in {
+                    alike(file.name),
+                    alike(file.stem),
+                    alike(file.stem.removesuffix("_leftImg8bit")),
+                }:
+                    self._by_name.setdefault(key, []).append(file)
+
+    def find(self, name: str) -> Path | None:
+        """The image, or None where there is none.
+
+        Raises:
+            ExchangeError: several could be it.
+        """
+        exact = self._folder / name
+        if exact.suffix.lower() in IMAGE_SUFFIXES and exact.is_file():
+            return exact
+        last = PurePosixPath(name).name
+        found = self._by_name.get(alike(last)) or self._by_name.get(alike(stem_of(last))) or []
+        if len(found) > 1:
+            raise ExchangeError(
+                f"the image '{printable(name)}' may be any of {name_some([printable(f) for f in found])}"
+            )
+        return found[0] if found else None
+
+
+def export_labels(
+    kind: str, path: Path, frames: Iterable[LabelledFrame], label_set: LabelSet, options: ExportOptions
+) -> None:
+    """Write frames in a format.
+
+    Raises:
+        ExchangeError: the format cannot hold them.
+        OSError: the file cannot be written.
+    """
+    FORMATS[kind].write(path, apart(frames, path), label_set, options)
