@@ -75,7 +75,7 @@ class Watchdog:
             self._count(-1)
 
     def close(self) -> None:
-        """Watch no more; what is said from then on, as by threads that are left to themselves, is for nobody."""
+        """Watch no more; threads that are left to themselves may go on to say what they do."""
         assert self._child.stdin is not None
         with self._counting:
             self._closed = True

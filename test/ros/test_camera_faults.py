@@ -117,7 +117,7 @@ def test_a_clock_that_jumps_stands_still_or_is_zero_costs_no_mask(listen: Any, n
     labels, lens = listen(Image, node.topic("label")), Lens(node)
     began = accounts(node)
     now = node.observer.node.get_clock().now().nanoseconds
-    # A bag that starts again, a clock that is set, none, the same twice, and the ends of what a stamp can say.
+    # A bag that starts again, a clock that is set, none, the same twice, and the least and most of a stamp.
     stamps = [now, now + SECOND, now - 3600 * SECOND, now - 3599 * SECOND, now + 86400 * SECOND, now]
     stamps += [now, 0, 0, 1, (2**31 - 1) * SECOND + SECOND - 1, -(2**31) * SECOND, now + SECOND]
     for number, stamp_ns in enumerate(stamps):
