@@ -29,7 +29,7 @@ SECOND = 10**9
 @pytest.fixture(scope="module")
 def node(stage: Any, small_model: ModelManifest) -> NodeUnderTest:
     # One size for the network: nothing is built when the camera's changes.
-    size = {"input_width": 96, "input_height": 64}
+    size: dict[str, Any] = {"input_width": 96, "input_height": 64}
     node = NodeUnderTest(stage.spawn, stage.observer, "/lens", small_model, **size)
     node.process.wait_for("active:")
     return node

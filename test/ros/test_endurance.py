@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ class Camera:
         node.spin_until(lambda: self._publisher.get_subscription_count() > 0)
         node.spin_for(0.5)
 
-    def run(self, reached: Callable[[], bool]) -> None:
+    def run(self, reached: Any) -> None:
         """Send until it is reached, and wait for the last mask."""
         while not reached():
             if len(self._on_the_way) < IN_FLIGHT:
@@ -110,7 +109,7 @@ def test_frames_at_full_rate(spawn: Any, observer: Any, small_model: ModelManife
 def test_through_all_states_again_and_again(
     spawn: Any, observer: Any, small_model: ModelManifest, count: int
 ) -> None:
-    size = {"input_width": 96, "input_height": 64}
+    size: dict[str, Any] = {"input_width": 96, "input_height": 64}
     node = NodeUnderTest(spawn, observer, "/cycles", small_model, **size)
     labels = observer.subscribe(Image, node.topic("label"), RELIABLE)
     feeder, image = (

@@ -161,7 +161,8 @@ LOADED = ("model", "engine", "precision", "parallel_frames", "input_width", "inp
 
 def check(asked: ParameterMessage, held: ParameterValue) -> None:
     """What was taken is what was asked for, in the parameter's type."""
-    wanted, has = parameter_value_to_python(asked.value), parameter_value_to_python(held)
+    wanted: Any = parameter_value_to_python(asked.value)
+    has: Any = parameter_value_to_python(held)
     if isinstance(has, (list, tuple)) or hasattr(has, "tolist"):
         given = list(wanted) if wanted is not None else []
         # Empty lists have a spelling of their own.

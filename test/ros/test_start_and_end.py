@@ -213,7 +213,7 @@ def test_a_signal_at_moments_from_the_start_to_the_first_frame(
         assert segments.left == [], delay
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [1, pytest.param(100, marks=pytest.mark.long)])
 def test_signals_at_random_moments_from_the_start_to_the_end(
     spawn: Any, observer: Any, small_model: ModelManifest, tmp_path: Path, count: int
 ) -> None:
