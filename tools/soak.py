@@ -82,20 +82,25 @@ def plot(rows: list[dict[str, float]], path: Path) -> None:
 def record(
     arguments: argparse.Namespace, node: subprocess.Popen[bytes], file: Path
 ) -> list[dict[str, float]]:
-    """One row per interval, until the time is over, the node has ended, or Ctrl-C."""
+    """One row per interval from the first masks on, until the time is over, the node has ended, or Ctrl-C."""
     from support.footprint import Footprint
 
-    watch, rows, began = Watch("/soak/segmentation_node"), [], time.monotonic()
+    watch, rows = Watch("/soak/segmentation_node"), []
     with file.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(COLUMNS)
         try:
+            while not watch.counts[1] and node.poll() is None:
+                watch.spin(1.0)
+            began = time.monotonic()
             while (hours := (time.monotonic() - began) / 3600) < arguments.hours and node.poll() is None:
                 watch.spin(arguments.every)
                 row = (round(hours, 4), *Footprint.of(node.pid), *watch.counts)
                 writer.writerow(row)
                 stream.flush()
                 rows.append(dict(zip(COLUMNS, map(float, row))))
+        except FileNotFoundError:
+            print("the node has ended: what there is is plotted")
         except KeyboardInterrupt:
             print("interrupted: what there is is plotted")
     return rows
@@ -131,7 +136,7 @@ def main() -> int:
             process.send_signal(signal.SIGINT)
         statuses = [process.wait() for process in processes]
     if not rows:
-        print("nothing was recorded: the node ended before the first look")
+        print("nothing was recorded: the node ended, or was interrupted, before the first masks")
         return 1
     plot(rows, arguments.out / "soak.png")
     first, last = rows[len(rows) // 10], rows[-1]

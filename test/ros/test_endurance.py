@@ -143,7 +143,7 @@ SHIPPED = ("enet_town", "lednet_town", "linknet_town")
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("names", "count"), [(SHIPPED, 20), (None, 100)], ids=["shipped", "small"])
+@pytest.mark.parametrize(("names", "count"), [(SHIPPED, 21), (None, 100)], ids=["shipped", "small"])
 def test_switches_of_the_model_at_full_rate(
     spawn: Any,
     observer: Any,
@@ -167,7 +167,7 @@ def test_switches_of_the_model_at_full_rate(
         camera.run(lambda n=number: node.process.output.count("changed to") == n)
         seen = camera.masks
         camera.run(lambda seen=seen: camera.masks >= seen + 10)
-        # Each of them has run, and the next round begins with the same one.
+        # Each of them has run, and this one is the last one of all as well.
         if number == len(models) * max(1, count // 10 // len(models)):
             before = node.footprint()
     after = node.footprint()
