@@ -12,7 +12,7 @@ from rt_segmentation.groups import Grouping
 from rt_segmentation.imaging.frame import Frame, Region
 from rt_segmentation.imaging.placement import INPUT, Placement, place, region_of, turn, width_for
 from rt_segmentation.imaging.render import OPACITY, colorize, overlay
-from rt_segmentation.inference.engines import Engine, build_engine
+from rt_segmentation.inference.engines import Engine, EngineError, build_engine
 from rt_segmentation.inference.engines.planned import PlannedEngine
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.inference.sizes import Seen, Sizes
@@ -323,6 +323,9 @@ class Segmenter:
         started = time.perf_counter()
         labels, confidences = config.engine.infer(inputs, seen.confidence)
         inference_ms = (time.perf_counter() - started) * 1e3
+        _check(config.engine, "labels", labels, inputs)
+        if confidences is not None:
+            _check(config.engine, "confidence", confidences, inputs)
         return [
             Segmentation(
                 frame,
@@ -343,3 +346,15 @@ class Segmenter:
         if self._inputs[0].shape != shape:
             self._inputs[0] = np.empty(shape, np.uint8)
         return self._inputs[0]
+
+
+def _check(engine: Engine, name: str, given: object, inputs: np.ndarray) -> None:
+    """Refuse what an engine of somebody's own may give: else it becomes a mask that means nothing."""
+    wanted = inputs.shape[:3]
+    if not isinstance(given, np.ndarray):
+        what = f"{type(given).__name__} for {name}"
+    elif given.shape != wanted or given.dtype != np.uint8:
+        what = f"{name} of {given.dtype} and shape {given.shape}"
+    else:
+        return
+    raise EngineError(f"engine '{engine.name}' gave {what}; they must be uint8 of shape {wanted}")

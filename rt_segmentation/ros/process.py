@@ -88,9 +88,11 @@ class Process:
         def work() -> None:
             try:
                 with self.long_work():
-                    result.set_result(job())
+                    done = job()
             except BaseException as error:
                 result.set_exception(error)
+            else:
+                result.set_result(done)
 
         thread = threading.Thread(target=work, name="long job", daemon=True)
         self._jobs.append(thread)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from rt_segmentation.groups import GroupsError, grouping
 from rt_segmentation.inference.engines import Engine, build_engine, describe
+from rt_segmentation.inference.engines.fallback import RETRY_S
 from rt_segmentation.inference.engines.planned import Plan, PlannedEngine, plan_engine
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.inference.segmenter import Current, Segmenter, SegmenterConfig
@@ -21,6 +23,9 @@ from rt_segmentation.ros.camera import Camera
 from rt_segmentation.ros.process import Process
 from rt_segmentation.ros.segmentation_parameters import geometry
 from rt_segmentation.ros.switching import Choice, Leaving, Loader
+
+MAX_HANGS = 3
+"""So many engines in a row may hang, none with a single mask, before no other is built."""
 
 
 class RunningModel:
@@ -47,6 +52,12 @@ class RunningModel:
         self._current: Current | None = None
         self._choice: Choice | None = None
         self._refused = ""
+        # Why what runs does not answer; empty where it does.
+        self._hung = ""
+        # Told once in the diagnostics, however soon it is over.
+        self._untold = ""
+        self._hangs = self._rebuilt = 0
+        self._retry_at = 0.0
         self._loader = Loader(self._load)
         self._leaving = Leaving()
         self._sizes: list[Sizes] = []
@@ -61,6 +72,11 @@ class RunningModel:
     def building(self) -> list[str]:
         """Which engines frames wait for, in words."""
         return [words for sizes in self._sizes if (words := sizes.building)]
+
+    @property
+    def hangs(self) -> bool:
+        """Whether no frame may be given to what runs, until `update` has something else."""
+        return bool(self._hung)
 
     def first(self, manifest: ModelManifest, labels: LabelSet) -> SegmenterConfig:
         """Ready for frames if their size is known: the engine is built, which may take minutes once.
@@ -128,24 +144,63 @@ class RunningModel:
 
     def update(self) -> bool:
         """Swap in what was loaded, or set the parameters back; whether `segmenters` are other ones now."""
-        outcome = self._loader.take()
         if self._current is None or self._choice is None:
+            self._loader.forget()
             return False
+        outcome = self._loader.take()
         if outcome is None:
-            # An engine that was built for the first frames may have decided by now.
-            return self._plan().parallel != self._lanes
+            if not self._hung:
+                # An engine that was built for the first frames may have decided by now.
+                return self._plan().parallel != self._lanes
+            if self._hangs <= MAX_HANGS and time.monotonic() >= self._retry_at:
+                self._build_again()
+            return False
         if outcome.config is None:
             running = self._choice
+            if self._hung:
+                self._retry_at = time.monotonic() + RETRY_S
+                self._refused = f"{outcome.choice} cannot be built: {outcome.why}"
+                self._logger.error(self._refused)
+            else:
+                self._refused = f"{outcome.choice} is refused, and {running} runs on: {outcome.why}"
             self._set_back(asdict(running))
-            self._refused = f"{outcome.choice} is refused, and {running} runs on: {outcome.why}"
             return False
-        self._leaving.add(self._current.config.engine)
+        if self._hung:
+            self._hung, self._refused = "", ""
+            self._rebuilt += 1
+        else:
+            # One that hangs never leaves.
+            self._leaving.add(self._current.config.engine)
         # The geometry may have changed meanwhile.
         self._current.config = self._placed(outcome.config, self._parameter)
         self._choice = outcome.choice
         self._keep_sizes(outcome.config)
         self._logger.info(f"changed to {outcome.choice}")
         return True
+
+    def rebuild(self, after_s: float, lost: int, had_masks: bool) -> None:
+        """What runs hangs: have it built once more, and run nothing until then.
+
+        Args:
+            after_s: how long it was given [s].
+            lost: frames that it had.
+            had_masks: whether it gave any since it was built.
+        """
+        self._hangs = 1 if had_masks else self._hangs + 1
+        self._hung = (
+            f"the engine gave no answer for {after_s:g} s (parameter `engine_timeout_s`),"
+            f" {lost} frame{'' if lost == 1 else 's'} lost"
+        )
+        if self._hangs > MAX_HANGS:
+            self._hung += (
+                f"; {self._hangs} have hung in a row, and no other is built until `model` or `engine` is"
+                " changed, or ~/reload called"
+            )
+        else:
+            self._hung += "; another one is built"
+            self._build_again()
+        self._untold = self._hung
+        self._logger.error(self._hung)
 
     def state(self, doing: str) -> tuple[dict[str, str], list[str], str]:
         """What runs, in values, what is wrong with it, and the device; frees what has been replaced.
@@ -169,6 +224,13 @@ class RunningModel:
         loading = self._loader.loading
         if loading is not None:
             facts["loading"] = str(loading)
+        if self._rebuilt:
+            facts["engines rebuilt after they hung"] = str(self._rebuilt)
+        if self._hung:
+            facts["state"] = "without an engine"
+        if hung := self._hung or self._untold:
+            trouble.append(hung)
+        self._untold = ""
         if self._refused:
             trouble.append(self._refused)
         if building := self.building:
@@ -190,7 +252,7 @@ class RunningModel:
         """Run nothing any more."""
         self._loader.forget()
         self._current = self._choice = None
-        self._refused = ""
+        self._refused = self._hung = ""
 
     def _plan(self) -> Plan:
         assert self._current is not None and self._choice is not None
@@ -207,6 +269,12 @@ class RunningModel:
         self._refused = ""
         self._loader.ask(choice)
         return ""
+
+    def _build_again(self) -> None:
+        """Unless another one was asked for, which will do as well."""
+        self._retry_at = 0.0
+        if self._choice is not None and self._loader.loading is None:
+            self._loader.ask(self._choice)
 
     def _config(self, choice: Choice, manifest: ModelManifest, labels: LabelSet) -> SegmenterConfig:
         """As the parameters say; its engine is not made ready for any size."""

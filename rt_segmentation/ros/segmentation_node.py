@@ -27,6 +27,7 @@ from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import ModelError, ModelManifest, find_model
 from rt_segmentation.ros.camera import Camera
 from rt_segmentation.ros.diagnostics import Limits, array_message, engine_problem, status_message
+from rt_segmentation.ros.image_input import ImageMessage
 from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.parameters import declare, override, refuse_unknown
 from rt_segmentation.ros.process import Interrupted, Process, run_node
@@ -43,7 +44,7 @@ from rt_segmentation.ros.tables import NAMES
 from rt_segmentation.ros.topics import DIAGNOSTICS, LABEL, publisher
 from rt_segmentation.ros.trouble_log import TroubleLog
 from rt_segmentation.ros.usage import answered
-from rt_segmentation.ros.worker import Worker
+from rt_segmentation.ros.worker import HUNG, Worker
 from rt_segmentation.text import printable
 
 NODE_NAME = "segmentation_node"
@@ -87,6 +88,10 @@ class SegmentationNode(LifecycleNode):
         self._starting = False
         self._failure = ""
         self._worker: Worker | None = None
+        self._working = False
+        # Those whose engines hang: their threads decide how the process ends.
+        self._given_up: list[Worker] = []
+        self._published = 0
         self.cameras = tuple(Camera(self, name, partial(self._value_of_camera, name)) for name in cameras)
         self._model = RunningModel(
             self._value, self._set_back, self.cameras, self._process, self.get_logger()
@@ -159,9 +164,8 @@ class SegmentationNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker; the next look at the graph subscribes to the camera."""
         self._model.open()
-        self._worker = Worker(self._model.segmenters(), self.get_logger(), self._value)
-        for camera in self.cameras:
-            camera.hand_over = self._worker.hand_over
+        self._working = True
+        self._work()
         self._watch()
         for camera in self.cameras:
             label = self.resolve_topic_name(LABEL.of(camera.name).name)
@@ -245,19 +249,50 @@ class SegmentationNode(LifecycleNode):
 
     def _watch(self) -> None:
         """Follow the graph: listeners come and go, and cameras with their QoS; and take what was loaded."""
-        if self._model.update() and self._worker is not None:
-            self._worker.resize(self._model.segmenters())
+        if self._hangs():
+            self._give_up()
+        if self._model.update() and self._working:
+            if self._worker is None:
+                self._work()
+            else:
+                self._worker.resize(self._model.segmenters())
         for camera in self.cameras:
             camera.watch(self._wants(camera))
 
+    def _work(self) -> None:
+        """Have images segmented, or dropped while there is no engine."""
+        if not self._model.hangs:
+            self._worker = Worker(self._model.segmenters(), self.get_logger(), self._value)
+        for camera in self.cameras:
+            camera.hand_over = _drop if self._worker is None else self._worker.hand_over
+
+    def _hangs(self) -> bool:
+        """Whether the engine is at one frame for too long; to be asked some times per second."""
+        if self._worker is None:
+            return False
+        limit_s = self._value("engine_timeout_s")
+        return 0 < limit_s < self._worker.stalled_s(is_excused=bool(self._model.building))
+
+    def _give_up(self) -> None:
+        """Leave the engine to itself, and have another one built."""
+        assert self._worker is not None
+        lost = self._worker.give_up()
+        self._given_up = [*(worker for worker in self._given_up if worker.is_busy), self._worker]
+        self._worker = None
+        published = sum(camera.statistics.snapshot().published for camera in self.cameras)
+        self._model.rebuild(self._value("engine_timeout_s"), lost, published > self._published)
+        self._published = published
+        if self._working:
+            self._work()
+
     def _wants(self, camera: Camera) -> bool:
         """Whether anybody wants masks of the camera's images."""
-        return self._worker is not None and self._value("enabled") and camera.listened()
+        return self._working and self._value("enabled") and camera.listened()
 
     def _report(self) -> None:
         """Publish the diagnostics: one status, or with several cameras another one for each."""
         self._reported_at = time.monotonic()
-        facts, trouble, hardware_id = self._model.state("inactive" if self._worker is None else "active")
+        facts, trouble, hardware_id = self._model.state("active" if self._working else "inactive")
         limits = Limits(
             *(
                 self._value(f"diagnostics.{name}")
@@ -291,18 +326,21 @@ class SegmentationNode(LifecycleNode):
 
     def _stop_working(self) -> None:
         """Wait for the frame at hand, which uses segmenter and outputs; but not if the process is to end."""
+        self._working = False
         self._receive_nothing()
         if self._worker is None:
             return
-        if self._worker.stop(None, self._process.interrupted):
+        if self._worker.stop(None, lambda: self._process.interrupted() or self._hangs()):
             self._worker = None
+        elif not self._process.interrupted():
+            self._give_up()
         else:
             # It stays, so that `close` knows of its threads.
             self.get_logger().warning("interrupted while a frame was at work: the node ends without its mask")
 
     def _is_busy(self) -> bool:
-        working = self._worker is not None and self._worker.is_busy
-        return working or self._model.is_busy
+        workers = [*self._given_up, *([] if self._worker is None else [self._worker])]
+        return any(worker.is_busy for worker in workers) or self._model.is_busy
 
     def _receive_nothing(self) -> None:
         """No more images, nor those that wait for an engine."""
@@ -314,6 +352,10 @@ class SegmentationNode(LifecycleNode):
         self._model.release()
         for camera in self.cameras:
             camera.release()
+
+
+def _drop(camera: Camera, _: ImageMessage) -> None:
+    camera.statistics.frame_dropped(HUNG)
 
 
 def _find_model(name: str, groups: str) -> tuple[ModelManifest, LabelSet, Grouping | None]:

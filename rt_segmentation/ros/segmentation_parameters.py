@@ -70,6 +70,10 @@ def _cameras(names: Sequence[str]) -> str | None:
     return None if len(set(names)) == len(names) else "each camera must have a name of its own"
 
 
+def _engine_timeout(value: float) -> str | None:
+    return "it must be 0 for never, or 1 or more" if 0 < value < 1 else None
+
+
 def _watchdog(value: float) -> str | None:
     return "it must be 0 for never, or 5 or more" if 0 < value < 5 else None
 
@@ -188,6 +192,16 @@ PARAMETERS = (
         minimum=0.0,
         read_only=True,
         check=_watchdog,
+    ),
+    Parameter(
+        "engine_timeout_s",
+        30.0,
+        "Take an engine that works at one frame for this time for one that hangs: its frames are dropped and"
+        " counted as hung, and another one is built in its place, while the node answers. Time in which an"
+        " engine is built does not count. 0 waits for ever.",
+        unit="s",
+        minimum=0.0,
+        check=_engine_timeout,
     ),
     Parameter(
         "output_resolution",

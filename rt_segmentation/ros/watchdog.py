@@ -41,6 +41,7 @@ class Watchdog:
         self._limit_s = limit_s
         self._beaten = 0.0
         self._long_works = 0
+        self._closed = False
         self._counting = threading.Lock()
         # Its handler of SIGABRT writes all threads' stacks without Python's lock. A duplicate: stderr itself
         # may be redirected at that moment, see `imaging.native_messages`.
@@ -62,7 +63,7 @@ class Watchdog:
         now = time.monotonic()
         if now - self._beaten >= BEAT_INTERVAL_S:
             self._beaten = now
-            self._say()
+            self._count(0)
 
     @contextlib.contextmanager
     def long_work(self) -> Iterator[None]:
@@ -74,15 +75,19 @@ class Watchdog:
             self._count(-1)
 
     def close(self) -> None:
-        """Watch no more."""
+        """Watch no more; threads that are left to themselves may go on to say what they do."""
         assert self._child.stdin is not None
-        self._child.stdin.close()
+        with self._counting:
+            self._closed = True
+            self._child.stdin.close()
         self._child.wait()
 
     def _count(self, change: int) -> None:
         with self._counting:
             self._long_works += change
-            self._say()
+            # Its number may be another file's by then.
+            if not self._closed:
+                self._say()
 
     def _say(self) -> None:
         allowed = max(self._limit_s, LONG_WORK_S) if self._long_works else self._limit_s

@@ -6,11 +6,12 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
-from std_msgs.msg import Header
 
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
@@ -24,12 +25,16 @@ from rt_segmentation.ros.image_input import ImageMessage
 from rt_segmentation.ros.messages import to_frame
 from rt_segmentation.runtime.lanes import OrderedLanes
 from rt_segmentation.runtime.slot import NewestSlot
+from rt_segmentation.runtime.stall import Stall
 
 T = TypeVar("T")
 POLL_S = 0.2
+HUNG = "hung"
+"""Why frames are dropped that an engine does not answer, and those that come until there is another."""
 
 
-class _Arrived(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Arrived:
     """A camera's message and when it came [s, of perf_counter]."""
 
     camera: Camera
@@ -40,8 +45,7 @@ class _Arrived(NamedTuple):
 class _Decoded(NamedTuple):
     """A frame on its way to the engine, and what it took so far [ms]."""
 
-    camera: Camera
-    header: Header
+    arrived: _Arrived
     frame: Frame
     stages_ms: dict[str, float]
 
@@ -49,8 +53,7 @@ class _Decoded(NamedTuple):
 class _Segmented(NamedTuple):
     """A frame on its way from the engine to its camera's topics."""
 
-    camera: Camera
-    header: Header
+    arrived: _Arrived
     frame: Frame
     result: Segmentation
     stages_ms: dict[str, float]
@@ -75,6 +78,12 @@ class Worker:
         self._logger, self._parameter = logger, parameter
         self._slot: NewestSlot[_Arrived] = NewestSlot()
         self._abandoned = threading.Event()
+        self._stall = Stall()
+        self._numbers = count()
+        # Guards what is begun and not on its way out yet, and which batches the engine is at, by number.
+        self._changing = threading.Lock()
+        self._begun: set[_Arrived] = set()
+        self._inferring: set[int] = set()
         batches = self._slot.batches(lambda: segmenters[0].batch)
         self._lanes = OrderedLanes(batches, self._works(segmenters), "segmentation")
         self._publishing = threading.Thread(target=self._publish_all, name="publishing", daemon=True)
@@ -108,6 +117,30 @@ class Worker:
             self._abandoned.set()
         return not self.is_busy
 
+    def stalled_s(self, is_excused: bool) -> float:
+        """For how long the engine has been at one frame [s]; to be asked some times per second.
+
+        Args:
+            is_excused: whether frames may wait now, as for an engine that is being built.
+        """
+        with self._changing:
+            numbers = list(self._inferring)
+        return self._stall.look(numbers, is_excused)
+
+    def give_up(self) -> int:
+        """Leave an engine that hangs to itself; returns how many frames are lost, counted as `hung`.
+
+        Whatever it may give later is not published.
+        """
+        self._abandoned.set()
+        with self._changing:
+            lost = [*self._begun]
+            self._begun.clear()
+        lost += self._slot.close()
+        for arrived in lost:
+            arrived.camera.statistics.frame_dropped(HUNG)
+        return len(lost)
+
     @property
     def is_busy(self) -> bool:
         """Whether its threads have not ended."""
@@ -119,18 +152,37 @@ class Worker:
     def _publish_all(self) -> None:
         for batch in self._lanes:
             for segmented in batch:
-                self._guarded(segmented.camera, self._publish, segmented)
+                if self._take(segmented.arrived):
+                    self._guarded(segmented.arrived, lambda _: True, self._publish, segmented)
         self._lanes.close()
 
     def _segment(self, segmenter: Segmenter, batch: list[_Arrived]) -> list[_Segmented]:
         """Those of a batch that could be segmented, in its order."""
-        decoded = [self._guarded(arrived.camera, self._decode, arrived) for arrived in batch]
+        number = next(self._numbers)
+        with self._changing:
+            self._begun.update(batch)
+            self._inferring.add(number)
+        # One that took frames while the worker was given up comes too late for that count.
+        if self._abandoned.is_set():
+            for arrived in batch:
+                if self._take(arrived):
+                    arrived.camera.statistics.frame_dropped(HUNG)
+        try:
+            return self._segment_begun(segmenter, batch)
+        finally:
+            with self._changing:
+                self._inferring.remove(number)
+
+    def _segment_begun(self, segmenter: Segmenter, batch: list[_Arrived]) -> list[_Segmented]:
+        decoded = [self._guarded(arrived, self._take, self._decode, arrived) for arrived in batch]
         frames = [frame for frame in decoded if frame is not None]
         if len(frames) > 1 and len(frames) == len(batch):
             together = self._infer_together(segmenter, frames)
             if together is not None:
                 return together
-        found = [self._guarded(frame.camera, self._infer, segmenter, [frame]) for frame in frames]
+        found = [
+            self._guarded(frame.arrived, self._take, self._infer, segmenter, [frame]) for frame in frames
+        ]
         return [segmented for one in found if one is not None for segmented in one]
 
     def _infer_together(self, segmenter: Segmenter, frames: list[_Decoded]) -> list[_Segmented] | None:
@@ -146,22 +198,44 @@ class Worker:
             segmenter.refuse_batches(f"{type(error).__name__}: {error}")
             return None
 
-    def _guarded(self, camera: Camera, step: Callable[..., T], *arguments: Any) -> T | None:
-        """Take a step for a camera's frame; one that fails is counted and said, and the next has its turn."""
+    def _take(self, arrived: _Arrived) -> bool:
+        """Whether a frame is to be counted by the caller: nobody else has counted it, nor will."""
+        with self._changing:
+            if arrived not in self._begun:
+                return False
+            self._begun.remove(arrived)
+            return True
+
+    def _guarded(
+        self, arrived: _Arrived, counts: Callable[[_Arrived], bool], step: Callable[..., T], *arguments: Any
+    ) -> T | None:
+        """Take a step for a camera's frame; one that fails is counted and said, and the next has its turn.
+
+        Args:
+            arrived: the frame.
+            counts: whether one that failed is to be counted.
+            step: called with the rest.
+            arguments: of the step.
+        """
+        camera = arrived.camera
         try:
             return step(*arguments)
         except Closed:
-            camera.statistics.frame_dropped("deactivated")
+            if counts(arrived):
+                camera.statistics.frame_dropped("deactivated")
         except ImageError as error:
-            camera.statistics.frame_dropped(error.reason)
-            self._logger.error(str(error), throttle_duration_sec=1.0)
+            if counts(arrived):
+                camera.statistics.frame_dropped(error.reason)
+                self._logger.error(str(error), throttle_duration_sec=1.0)
         except EngineError as error:
-            self._failed(
-                camera, engine_problem(error, self._parameter("engine"), self._parameter("precision"))
-            )
+            if counts(arrived):
+                self._failed(
+                    camera, engine_problem(error, self._parameter("engine"), self._parameter("precision"))
+                )
         # An engine can fail in ways of its own, and the next frame may be fine: the robot needs the node.
         except Exception as error:
-            self._failed(camera, f"{type(error).__name__}: {error}")
+            if counts(arrived):
+                self._failed(camera, f"{type(error).__name__}: {error}")
         return None
 
     def _failed(self, camera: Camera, why: str) -> None:
@@ -171,25 +245,25 @@ class Worker:
             self._logger.error(camera.failure, throttle_duration_sec=1.0)
 
     def _decode(self, arrived: _Arrived) -> _Decoded:
-        camera, time_s, message = arrived
         started = time.perf_counter()
-        frame = self._eight_bit(camera, to_frame(message))
+        frame = self._eight_bit(arrived.camera, to_frame(arrived.message))
         stages_ms = {
-            "waiting": (started - time_s) * 1e3,
+            "waiting": (started - arrived.time_s) * 1e3,
             "decoding": (time.perf_counter() - started) * 1e3,
         }
-        return _Decoded(camera, message.header, frame, stages_ms)
+        return _Decoded(arrived, frame, stages_ms)
 
     def _infer(self, segmenter: Segmenter, frames: list[_Decoded]) -> list[_Segmented]:
-        outputs = [camera.outputs for camera, *_ in frames]
+        cameras = [arrived.camera for arrived, *_ in frames]
+        outputs = [camera.outputs for camera in cameras]
         confidence = any(o is not None and o.listened("confidence") for o in outputs)
         results = segmenter.infer(
-            [frame.frame for frame in frames], confidence, [frame.camera.name for frame in frames]
+            [frame.frame for frame in frames], confidence, [camera.name for camera in cameras]
         )
         segmented = []
-        for (camera, header, frame, stages_ms), result in zip(frames, results):
+        for (arrived, frame, stages_ms), result in zip(frames, results):
             stages_ms.update(preprocessing=result.preprocess_ms, inference=result.inference_ms)
-            segmented.append(_Segmented(camera, header, frame, result, stages_ms))
+            segmented.append(_Segmented(arrived, frame, result, stages_ms))
         return segmented
 
     def _eight_bit(self, camera: Camera, frame: Frame) -> Frame:
@@ -202,13 +276,13 @@ class Worker:
         return levels(frame)
 
     def _publish(self, segmented: _Segmented) -> None:
-        camera = segmented.camera
+        camera = segmented.arrived.camera
         assert camera.outputs is not None
         started = time.perf_counter()
         result = camera.outputs.resize(segmented.result)
         resized = time.perf_counter()
         latency_ms = camera.outputs.publish(
-            segmented.header,
+            segmented.arrived.message.header,
             segmented.frame,
             result,
             self._parameter("overlay_opacity"),

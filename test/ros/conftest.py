@@ -109,6 +109,11 @@ class Process:
         self._reader.start()
 
     @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    @property
     def output(self) -> str:
         """What it has written so far."""
         with self._grown:

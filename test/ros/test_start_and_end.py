@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import signal
 import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,7 +17,8 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
-from support.node_under_test import CAMERA, NODE, ros_args
+from sensor_msgs.msg import Image
+from support.node_under_test import CAMERA, ENGINE, NODE, RELIABLE, ros_args
 
 from rt_segmentation.models import ModelManifest
 
@@ -48,7 +51,7 @@ def profiled(folder: Path, **environment: str) -> dict[str, str]:
 
 
 class Segments:
-    """The shared memory of a process, as seen whenever looked at."""
+    """The shared memory of a process, as seen whenever looked at; not what it shares with this process."""
 
     def __init__(self, process: Any) -> None:
         self._maps = Path(f"/proc/{process._process.pid}/maps")
@@ -61,7 +64,9 @@ class Segments:
     @property
     def left(self) -> list[str]:
         """Those that are there still."""
-        return sorted(path for path in self.seen if os.path.exists(path))
+        # Whoever listens to another process maps that one's segment as well.
+        ours = set(SEGMENT.findall(Path("/proc/self/maps").read_text()))
+        return sorted(path for path in self.seen - ours if os.path.exists(path))
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -206,6 +211,53 @@ def test_a_signal_at_moments_from_the_start_to_the_first_frame(
         assert process.finish() == 0, (delay, process.output)
         assert "Traceback" not in process.output and "[FATAL]" not in process.output
         assert segments.left == [], delay
+
+
+@pytest.mark.parametrize("count", [1, pytest.param(100, marks=pytest.mark.long)])
+def test_signals_at_random_moments_from_the_start_to_the_end(
+    spawn: Any, observer: Any, small_model: ModelManifest, tmp_path: Path, count: int
+) -> None:
+    """While modules are imported, the engine is built, images are segmented, and while it ends already."""
+    begun = "import rt_segmentation.ros.start as s\nprint('begun', flush=True)\n"
+    (tmp_path / "program.py").write_text(f"{begun}s.segmentation_node()\n")
+    random = Random(count)
+    image = Image(width=160, height=120, encoding="mono8", step=160, data=bytes(160 * 120))
+    publisher = observer.node.create_publisher(Image, "/any/image", RELIABLE)
+    labels = observer.subscribe(Image, "/any/segmentation_node/label", RELIABLE)
+    whole_s, ends_s, masks = 0.0, [], 0
+    for number in range(count + 1):
+        labels.clear()
+        process = spawn("program", *ros_args("/any", model=small_model.path, **ENGINE), **profiled(tmp_path))
+        segments = Segments(process)
+        process.wait_for("begun")
+        # The first one tells how long it takes to the first masks.
+        began, due = time.monotonic(), random.uniform(0.0, 1.2 * whole_s) if number else math.inf
+        while time.monotonic() - began < due and len(labels) < 3:
+            segments.look()
+            image.header.stamp = observer.node.get_clock().now().to_msg()
+            publisher.publish(image)
+            observer.executor.spin_once(timeout_sec=0.002)
+        whole_s = whole_s or time.monotonic() - began
+        masks += bool(labels)
+        first = time.monotonic()
+        process.send(random.choice(SIGNALS))
+        again = first + random.uniform(0.0, 1.0)
+        while process.is_running():
+            segments.look()
+            if time.monotonic() > again:
+                again = math.inf
+                with contextlib.suppress(ProcessLookupError):
+                    process.send(random.choice(SIGNALS))
+            time.sleep(0.002)
+        ends_s.append(time.monotonic() - first)
+        assert process.finish() == 0, (number, process.output)
+        assert "Traceback" not in process.output and "[FATAL]" not in process.output, process.output
+        assert segments.left == [], number
+    ends_s.sort()
+    print(
+        f"{count + 1} signals, {masks} after the first mask: exit 0 each, nothing left in shared memory;"
+        f" seconds to the end: median {ends_s[len(ends_s) // 2]:.2f}, longest {ends_s[-1]:.2f}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,35 @@ def test_of_frames_inferred_at_once_one_that_fails_holds_up_no_other() -> None:
     assert pipeline.statistics.snapshot().dropped == {"failed": 1}
 
 
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_a_worker_that_is_given_up_loses_what_it_had_and_counts_each_once(parallel: int) -> None:
+    begun = {number: threading.Event() for number in (1, 2)}
+    released = threading.Event()
+
+    def infer(number: int) -> None:
+        begun[number].set()
+        assert released.wait(PATIENCE_S)
+        if number == 2:
+            raise RuntimeError("out of luck, and late")
+
+    pipeline = Pipeline(infer, nothing, parallel)
+    for number in range(1, parallel + 1):
+        pipeline.hand_over(number)
+        assert begun[number].wait(PATIENCE_S)
+    # One waits for its turn.
+    pipeline.hand_over(3)
+    assert pipeline.worker.stalled_s(is_excused=False) == 0.0
+    assert pipeline.worker.stalled_s(is_excused=False) > 0.0
+    assert pipeline.worker.give_up() == parallel + 1
+    pipeline.hand_over(4)
+    released.set()
+    assert pipeline.worker.stop(PATIENCE_S)
+    assert pipeline.published == []
+    now = pipeline.statistics.snapshot()
+    assert (now.received, now.published) == (parallel + 2, 0)
+    assert now.dropped == {"hung": parallel + 1, "replaced": 1}
+
+
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_every_frame_that_came_is_published_or_dropped_by_its_reason(parallel: int) -> None:
     def sometimes(fails: int) -> Callable[[int], None]:

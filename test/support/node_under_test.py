@@ -20,6 +20,7 @@ from std_msgs.msg import Header
 from rt_segmentation.inference.segmenter import Segmentation, Segmenter
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.ros.messages import to_frame
+from support.footprint import Footprint
 
 NODE = "rt_segmentation.ros.segmentation_node"
 CAMERA = "rt_segmentation.ros.camera_node"
@@ -122,6 +123,10 @@ class NodeUnderTest:
         before = len(self.statuses)
         self.spin_until(lambda: len(self.statuses) >= before + 2)
         return self.statuses[-1]
+
+    def footprint(self) -> Footprint:
+        """What its process holds of the machine now."""
+        return Footprint.of(self.process.pid)
 
     def listens(self) -> bool:
         """Whether it subscribes to the camera's raw images."""

@@ -34,16 +34,21 @@ print("worked", flush=True)
 beat_for(0.5)
 if sys.argv[1] == "close":
     watchdog.close()
-    time.sleep({2 * LIMIT_S})
+    # It may get the number of the pipe.
+    with open(sys.argv[2], "w+b") as file, watchdog.long_work():
+        for _ in range(20):
+            watchdog.beat()
+            time.sleep({LIMIT_S} / 10)
+        assert os.path.getsize(sys.argv[2]) == 0
     print("closed", flush=True)
 else:
     keep_the_lock(600)
 """
 
 
-def start(ending: str) -> subprocess.Popen[str]:
+def start(ending: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, ending],
+        [sys.executable, "-c", PROGRAM, ending, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -69,7 +74,7 @@ def test_a_frozen_process_is_ended_with_its_stacks_and_a_stopped_or_busy_one_is_
     assert "in keep_the_lock" in stacks
 
 
-def test_one_that_is_no_longer_watched_goes_on() -> None:
-    with start("close") as process:
+def test_one_that_is_no_longer_watched_goes_on(tmp_path: Path) -> None:
+    with start("close", str(tmp_path / "file")) as process:
         output, errors = process.communicate("\n", timeout=60.0)
     assert (process.returncode, output, errors) == (0, "begun\nworked\nclosed\n", "")
