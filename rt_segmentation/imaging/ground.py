@@ -59,7 +59,7 @@ class GroundView:
     """What is seen of the ground in one mask.
 
     Attributes:
-        cells: UNSEEN, FREE or BLOCKED, uint8 (cells along y, cells along x), as an OccupancyGrid has its rows.
+        cells: UNSEEN, FREE or BLOCKED, uint8 (cells along y, along x), as an OccupancyGrid has them.
         angle_min: The first beam's angle about the camera's foot, from the ground frame's x to its y [rad].
         angle_increment: From a beam to the next [rad].
         ranges: How far each beam goes over ground [m], float32 (beams,): to what is not ground, or to where
@@ -150,7 +150,7 @@ class GroundProjection:
         return GroundView(cells, self.angle_min, self.angle_increment, ranges, self.foot)
 
     def _seen(self) -> tuple[tuple[float, float], float]:
-        """The angles between which the ground is seen, and how near it is [m]; of the image's every 4th pixel."""
+        """The angles between which the ground is seen, and how near it is [m], of every 4th pixel."""
         height, width = self._camera.height, self._camera.width
         rows = np.unique(np.append(np.arange(0, height, 4), height - 1))
         columns = np.unique(np.append(np.arange(0, width, 4), width - 1))
