@@ -134,7 +134,8 @@ def main() -> None:
     arguments = parser.parse_args()
     segmenter = rt.Segmenter(arguments.model) if arguments.model else None
     table = kinds(GROUND)
-    truths, touching, found = [], [], {}
+    found: dict[str, list[np.ndarray]] = {}
+    truths, touching = [], []
     for seed in arguments.seeds:
         scene = StreetScene(seed, WIDTH, HEIGHT)
         for time_s in arguments.times:

@@ -66,6 +66,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     existing.add_argument("--overwrite", action="store_true", help="replace the evaluation in --out")
     existing.add_argument("--resume", action="store_true", help="go on with the evaluation in --out")
     parser.add_argument("--write-bag", action="store_true", help="write the masks as a bag (mcap)")
+    parser.add_argument(
+        "--cloud-topic",
+        metavar="C",
+        help="of depth images or point clouds: their labelled clouds go into the bag of masks",
+    )
+    parser.add_argument(
+        "--camera-info-topic",
+        metavar="I",
+        help="calibration of the images, for --cloud-topic (default: beside the images, or the only one)",
+    )
+    parser.add_argument(
+        "--cloud-tolerance",
+        type=float,
+        default=0.02,
+        metavar="S",
+        help="how far the stamps of an image and its cloud may be apart, in seconds (default 0.02)",
+    )
     parser.add_argument("--video", action="store_true", help="write the overlays as mp4")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes, each with a bag at a time")
     parser.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster; 'local' starts one here")
@@ -153,6 +170,10 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
     if arguments.rate <= 0:
         raise EvaluationError(f"--rate is {arguments.rate:g}; it must be above 0")
+    if not 0 <= arguments.cloud_tolerance <= 10:
+        raise EvaluationError(
+            f"--cloud-tolerance is {arguments.cloud_tolerance:g}; it must be from 0 to 10 seconds"
+        )
     if arguments.roi is not None and (why := check_roi(arguments.roi)):
         raise EvaluationError(f"--roi is {' '.join(str(number) for number in arguments.roi)}: {why}")
     return Settings(
@@ -175,6 +196,9 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         rotation=arguments.rotation,
         groups=arguments.groups,
         truth_classes=arguments.truth_classes,
+        cloud_topic=arguments.cloud_topic,
+        camera_info_topic=arguments.camera_info_topic,
+        cloud_tolerance_s=arguments.cloud_tolerance,
     )
 
 

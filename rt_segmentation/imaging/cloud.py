@@ -267,6 +267,20 @@ def same_size(what: str, image: npt.NDArray[Any], labels: Labels) -> None:
         )
 
 
+def check_registered(depth_frame: str, mask_frame: str) -> None:
+    """Refuses a depth image that is in another frame than its mask; one without a frame cannot be told.
+
+    Raises:
+        ImageError: ``unregistered``.
+    """
+    if depth_frame and mask_frame and depth_frame != mask_frame:
+        raise ImageError(
+            "unregistered",
+            f"The depth image is in frame '{depth_frame}' and the mask in '{mask_frame}'; depth must be "
+            "registered to the camera whose images are segmented.",
+        )
+
+
 def _rows_of_a_band(width: int) -> int:
     return max(1, _BAND_PX // width)
 

@@ -23,6 +23,7 @@ from rt_segmentation.imaging.cloud import (
     Floats,
     Labels,
     Selection,
+    check_registered,
     cloud_of_camera_points,
     cloud_of_depth,
     cloud_of_points,
@@ -217,13 +218,7 @@ class CloudNode(Node):
         return self._reused.message(cloud) or cloud_message(cloud, is_dense=False)
 
     def _of_depth(self, messages: Messages, labels: Labels, paint: dict[str, Any]) -> Floats:
-        frames = messages[DEPTH].header.frame_id, messages[LABEL].header.frame_id
-        if all(frames) and frames[0] != frames[1]:
-            raise ImageError(
-                "unregistered",
-                f"The depth image is in frame '{frames[0]}' and the mask in '{frames[1]}'; depth must be "
-                "registered to the camera whose images are segmented.",
-            )
+        check_registered(messages[DEPTH].header.frame_id, messages[LABEL].header.frame_id)
         depth = depth_of(messages[DEPTH])
         # Their sizes are compared first: a depth image of another size is likelier than another camera_info.
         same_size("depth image", depth, labels)

@@ -13,8 +13,11 @@ from rt_segmentation.ros.cloud_parameters import PARAMETERS as CLOUD
 from rt_segmentation.ros.parameters import Parameter, ParameterError
 
 MAX_CELLS = 4_000_000
-INT8 = {"minimum": -128, "maximum": 127}
 _SHARED = {p.name: p for p in CLOUD if p.name in ("rectified", "tf_tolerance_s", "diagnostics.stale_after_s")}
+
+
+def _value(name: str, default: int, text: str) -> Parameter:
+    return Parameter(name, default, text, minimum=-128, maximum=127, read_only=True)
 
 
 def _edge(name: str, default: float, text: str) -> Parameter:
@@ -97,9 +100,9 @@ PARAMETERS = (
         " mask's frame with _ground after it.",
         read_only=True,
     ),
-    Parameter("free_value", 0, "Value of a cell that is ground.", **INT8, read_only=True),
-    Parameter("occupied_value", 100, "Value of a cell that is not.", **INT8, read_only=True),
-    Parameter("unknown_value", -1, "Value of a cell of which nothing is known.", **INT8, read_only=True),
+    _value("free_value", 0, "Value of a cell that is ground."),
+    _value("occupied_value", 100, "Value of a cell that is not."),
+    _value("unknown_value", -1, "Value of a cell of which nothing is known."),
     _SHARED["diagnostics.stale_after_s"],
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+import sys
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -246,7 +247,7 @@ def test_a_grid_message_has_rows_from_the_right_and_the_values_asked_for(monkeyp
         return SimpleNamespace(header=header, info=SimpleNamespace(origin=place), data=Data())
 
     stand_in = SimpleNamespace(OccupancyGrid=occupancy_grid)
-    monkeypatch.setattr(ground_messages.importlib, "import_module", lambda _: stand_in)
+    monkeypatch.setitem(sys.modules, "nav_msgs.msg", stand_in)
     cells = np.array([[FREE, BLOCKED, UNSEEN], [UNSEEN, UNSEEN, FREE]], np.uint8)
     view = GroundView(cells, 0.0, 0.1, np.zeros(1, np.float32), (0.0, 0.0))
     grid = GridSpec((1.0, 1.6), (-0.2, 0.2), 0.2, 5.0)

@@ -32,7 +32,7 @@ def pitched(degrees: float, roll: float = 0.0) -> np.ndarray:
     a, r = math.radians(degrees), math.radians(roll)
     down = np.array([[1, 0, 0], [0, math.cos(a), math.sin(a)], [0, -math.sin(a), math.cos(a)]]).T
     turn = np.array([[math.cos(r), -math.sin(r), 0], [math.sin(r), math.cos(r), 0], [0, 0, 1]])
-    return AHEAD @ down.T @ turn
+    return np.asarray(AHEAD @ down.T @ turn)
 
 
 def wall_ahead(camera: Camera, rotation: np.ndarray, translation: np.ndarray, x_m: float) -> np.ndarray:
@@ -211,7 +211,7 @@ def true_ends(scene: StreetScene, time_s: float, angles: np.ndarray) -> np.ndarr
     up = CAMERA_HEIGHT_M - (lowest[0] - cy) / focal * depth[lowest]
     own = np.arctan2(cx - np.arange(width), focal)
     ends = np.where(np.abs(up) < 0.05, depth[lowest] / np.cos(own), np.nan)
-    return ends[np.abs(own[None] - angles[:, None]).argmin(axis=1)]
+    return np.asarray(ends[np.abs(own[None] - angles[:, None]).argmin(axis=1)])
 
 
 def test_the_street_s_free_space_ends_where_its_geometry_says() -> None:
