@@ -24,6 +24,7 @@ from rt_segmentation.groups import GroupsError, ids_of
 from rt_segmentation.imaging.camera import Camera
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.ground import GroundProjection, GroundView, Labels, kinds
+from rt_segmentation.labels import IGNORE_ID
 from rt_segmentation.ros.cloud_messages import Calibrations, mask_of
 from rt_segmentation.ros.cloud_parameters import FROM_TF
 from rt_segmentation.ros.ground_messages import (
@@ -164,8 +165,14 @@ class GroundNode(Node):
         self._make_soon.trigger()
 
     def _take_names(self, message: Any) -> None:
-        """Take a LabelInfo."""
-        self._take_classes({entry.class_name: int(entry.class_id) for entry in message.class_map})
+        """Take a LabelInfo; a mask's pixel can have no id above 254."""
+        self._take_classes(
+            {
+                entry.class_name: int(entry.class_id)
+                for entry in message.class_map
+                if entry.class_id < IGNORE_ID
+            }
+        )
 
     def _take_classes(self, classes: dict[str, int]) -> None:
         if classes != self._classes:

@@ -9,7 +9,7 @@ from contextlib import closing
 import numpy as np
 
 from rt_segmentation.bags.frames import IMAGE
-from rt_segmentation.bags.reading import BagReader, Message
+from rt_segmentation.bags.reading import TF_MESSAGE, BagReader, Message
 from rt_segmentation.bags.topics import Topic, choose_topic
 from rt_segmentation.evaluation.bag.clock import stamp_of
 from rt_segmentation.imaging.camera import Camera
@@ -26,7 +26,7 @@ from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.runtime.transforms import TransformBuffer, TransformError
 
 POINT_CLOUD, CAMERA_INFO = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/CameraInfo"
-TF, TF_STATIC = "/tf", "/tf_static"
+TF_STATIC = "/tf_static"
 TOLERANCE_S = 0.02
 """As the cloud node's `sync_tolerance_s`."""
 KEPT_INFOS = 64
@@ -59,7 +59,8 @@ class BagClouds:
         image_topic: str,
         tolerance_s: float,
     ) -> None:
-        self.topic = choose_cloud(reader, cloud_topic).name
+        cloud = choose_cloud(reader, cloud_topic)
+        self.topic = cloud.name
         if info_topic is None:
             beside = f"{image_topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
             own = [t.name for t in reader.topics if t.name.lstrip("/") == beside.lstrip("/")]
@@ -68,10 +69,14 @@ class BagClouds:
         self._tolerance_ns = round(tolerance_s * 1e9)
         # A reader of its own: what belongs to a mask may come long before the mask, or after its image.
         beside_reader = BagReader(reader.path)
-        with closing(beside_reader.messages([TF_STATIC])) as fixed:
-            self._frames = TransformBuffer()
-            for message in fixed:
-                self._take_frames(message, True)
+        self._frames = TransformBuffer()
+        # A depth image needs no frames; the oldest robots have /tf of another type.
+        frames = {t.name for t in reader.topics if t.type == TF_MESSAGE and cloud.type == POINT_CLOUD}
+        self._read = {self.topic, self._info_topic, *(frames - {TF_STATIC})}
+        if TF_STATIC in frames:
+            with closing(beside_reader.messages([TF_STATIC])) as fixed:
+                for message in fixed:
+                    self._take_frames(message, True)
         self._reader, self._read_ns = beside_reader, 0
         self._clouds: deque[tuple[int, Message]] = deque()
         self._infos: deque[tuple[int, Message]] = deque(maxlen=KEPT_INFOS)
@@ -120,7 +125,7 @@ class BagClouds:
         )
 
     def _begin(self) -> None:
-        self._messages = self._reader.messages([self.topic, self._info_topic, TF])
+        self._messages = self._reader.messages(self._read)
         self._waiting: Message | None = None
         self._clouds.clear()
 
@@ -142,7 +147,7 @@ class BagClouds:
             if self._waiting is None or self._waiting.recorded_ns > recorded_ns:
                 return
             message, self._waiting = self._waiting, None
-            if message.topic == TF:
+            if message.type == TF_MESSAGE:
                 self._take_frames(message, False)
             elif message.topic == self.topic:
                 self._clouds.append((stamp_of(message), message))
