@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
 from sensor_msgs.msg import CameraInfo, Image, LaserScan
 from std_msgs.msg import Header
 from support.node_under_test import CAMERA, RELIABLE, ros_args
 
 from rt_segmentation.groups import GroupsError, ids_of, load_groups
+from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.ground import BLOCKED, FREE, UNSEEN, GridSpec, GroundView
 from rt_segmentation.ros import ground_messages
 from rt_segmentation.ros.messages import image_message
+from rt_segmentation.runtime.transforms import TransformError
 
 MODULE = "rt_segmentation.ros.ground_node"
 HEIGHT, WIDTH, FOCAL, CX, CY, HIGH_M = 60, 80, 60.0, 39.5, 20.0, 1.2
@@ -262,3 +265,60 @@ def test_a_grid_message_has_rows_from_the_right_and_the_values_asked_for(monkeyp
         -0.1,
         1,
     )
+
+
+@pytest.fixture()
+def inner(ros_environment: None) -> Iterator[Any]:
+    """The node in this process, with its defaults, fed by hand: its messages need no package here."""
+    import rclpy
+
+    from rt_segmentation.ros.ground_node import GroundNode
+
+    rclpy.init()
+    node = GroundNode()
+    node.start()
+    node._no_names = node._tf._missing = ""  # type: ignore[union-attr]
+    yield node
+    node.destroy_node()
+    rclpy.shutdown()
+
+
+def names(*of_classes: str) -> Any:
+    return SimpleNamespace(
+        class_map=[SimpleNamespace(class_id=i, class_name=name) for i, name in enumerate(of_classes)]
+    )
+
+
+def camera_on_the_robot(stamp_s: int) -> Any:
+    message = TransformStamped(child_frame_id="lens")
+    message.header.frame_id, message.header.stamp.sec = "base_link", stamp_s
+    message.transform.translation.x, message.transform.translation.z = 0.4, HIGH_M
+    turn = message.transform.rotation
+    turn.x, turn.y, turn.z, turn.w = -0.5, 0.5, -0.5, 0.5
+    return SimpleNamespace(transforms=[message])
+
+
+def test_label_info_names_the_ground_and_tf_places_the_camera(inner: Any) -> None:
+    label = mask(road_to(4.0))
+    label.header.frame_id, label.header.stamp.sec = "lens", 100
+    inner._calibrations.take(calibration())
+    with pytest.raises(ImageError, match="no LabelInfo has come on"):
+        inner._view(label)
+    inner._take_names(names("wall", "desk"))
+    with pytest.raises(
+        ImageError, match="the group 'traversable' has no class of the mask's: the mask has wall"
+    ):
+        inner._view(label)
+    # Another model, whose third class is a road.
+    inner._take_names(names("sky", "building", "pole", "road"))
+    with pytest.raises(TransformError, match="tf has no frame 'base_link'; it has no frame at all"):
+        inner._view(label)
+    inner._tf.take(camera_on_the_robot(130), False)
+    with pytest.raises(
+        TransformError, match=r"is 30\.00 s newer than the sensor's message: .* from the future"
+    ):
+        inner._view(label)
+    inner._tf.take(camera_on_the_robot(100), False)
+    view = inner._view(label)
+    assert view.foot == pytest.approx((0.4, 0.0))
+    assert view.ranges[WIDTH // 2] == pytest.approx(4.0, abs=0.2)
