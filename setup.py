@@ -93,6 +93,7 @@ setup(
             "segmentation_node = rt_segmentation.ros.start:segmentation_node",
             "camera_node = rt_segmentation.ros.start:camera_node",
             "semantic_cloud_node = rt_segmentation.ros.start:semantic_cloud_node",
+            "ground_grid_node = rt_segmentation.ros.start:ground_grid_node",
         ]
     },
 )

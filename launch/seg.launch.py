@@ -53,6 +53,12 @@ ARGUMENTS = (
     ),
     ("depth", "depth", "The topic of the depth image, registered to the camera, for cloud:=depth.", None),
     ("points", "points", "The topic of the camera's or lidar's point cloud, for cloud:=points.", None),
+    (
+        "ground",
+        "false",
+        "Also start a ground_grid_node: where the masks show ground, on the plane under the camera.",
+        ("true", "false"),
+    ),
     ("namespace", NOT_GIVEN, "Namespace of the nodes.", None),
     (
         "params_file",
@@ -93,8 +99,13 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         above = make_namespace_absolute(
             prefix_namespace(context.launch_configurations.get("ros_namespace"), given["namespace"])
         )
-        others = (("camera", "camera_node"), ("cloud", "semantic_cloud_node"))
-        names = ["segmentation_node", *(name for argument, name in others if given[argument] != NOT_GIVEN)]
+        others = (
+            ("camera", "camera_node"),
+            ("cloud", "semantic_cloud_node"),
+            ("ground", "ground_grid_node"),
+        )
+        started = [name for argument, name in others if given[argument] not in (NOT_GIVEN, "false")]
+        names = ["segmentation_node", *started]
         refuse_unused(path, [f"{(above or '').rstrip('/')}/{name}" for name in names])
         files.append(path)
     image = given["image"]
@@ -123,8 +134,8 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         nodes.append(
             Node(executable="camera_node", name="camera_node", parameters=[*files, camera], **common)
         )
+    clock = {name: overrides[name] for name in ("use_sim_time",) if name in overrides}
     if given["cloud"] != NOT_GIVEN:
-        cloud = {name: overrides[name] for name in ("use_sim_time",) if name in overrides}
         outputs = ("label", "confidence", "color", "camera_info")
         moved = [(name, f"segmentation_node/{name}") for name in outputs]
         moved += [(name, given[name]) for name in ("depth", "points")]
@@ -132,8 +143,18 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             Node(
                 executable="semantic_cloud_node",
                 name="semantic_cloud_node",
-                parameters=[*files, {"geometry": given["cloud"], **cloud}],
+                parameters=[*files, {"geometry": given["cloud"], **clock}],
                 **{**common, "remappings": moved},
+            )
+        )
+    if given["ground"] == "true":
+        outputs = ("label", "camera_info", "label_info")
+        nodes.append(
+            Node(
+                executable="ground_grid_node",
+                name="ground_grid_node",
+                parameters=[*files, clock],
+                **{**common, "remappings": [(name, f"segmentation_node/{name}") for name in outputs]},
             )
         )
     if given["rviz"] == "true":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -108,6 +108,42 @@ class Groups:
 def _known_classes() -> frozenset[str]:
     """Names of all classes of the label sets that come with the package."""
     return frozenset(name for s in label_set_names() for name in load_label_set(s).names)
+
+
+def ids_of(names: Iterable[str], classes: Mapping[str, int], groups: Groups | None) -> frozenset[int]:
+    """The ids of classes that are named one by one, or by a group of theirs; in capitals or not.
+
+    A mask that has groups already has their names for its classes'.
+
+    Args:
+        names: of classes or groups.
+        classes: the ids of the mask's classes by name.
+        groups: by which the names may go.
+
+    Raises:
+        GroupsError: a name is neither a class's nor a group's, or the mask has no class of a group.
+    """
+    own = {name.casefold(): number for name, number in classes.items()}
+    grouped = {group.name.casefold(): group for group in groups.groups} if groups is not None else {}
+    found: set[int] = set()
+    for name in names:
+        if name.casefold() in own:
+            found.add(own[name.casefold()])
+            continue
+        has = f"the mask has {', '.join(classes) or 'none'}"
+        group = grouped.get(name.casefold())
+        if group is None:
+            known = (
+                f"groups '{groups.name}' have {', '.join(g.name for g in groups.groups)}" if groups else ""
+            )
+            raise GroupsError(
+                f"'{name}' is neither a class nor a group: {'; '.join(filter(None, (has, known)))}"
+            )
+        members = [number for class_name, number in classes.items() if class_name in group.classes]
+        if not members:
+            raise GroupsError(f"the group '{group.name}' has no class of the mask's: {has}")
+        found.update(members)
+    return frozenset(found)
 
 
 def groups_names() -> list[str]:

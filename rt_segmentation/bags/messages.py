@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE
+from rt_segmentation.imaging.cloud_fields import FIELDS, POINT_STEP
 from rt_segmentation.imaging.codec import encode_jpeg, encode_png
 
 ENCODERS: dict[str, Callable[[np.ndarray], bytes]] = {"jpeg": encode_jpeg, "png": encode_png}
@@ -29,6 +31,23 @@ def image(types: Any, header: Any, pixels: np.ndarray) -> Any:
         is_bigendian=0,
         step=pixels.nbytes // pixels.shape[0],
         data=np.ascontiguousarray(pixels).reshape(-1),
+    )
+
+
+def cloud(types: Any, header: Any, points: npt.NDArray[np.float32]) -> Any:
+    """A PointCloud2 of a labelled cloud, float32 (H, W, 8)."""
+    field = types.types["sensor_msgs/msg/PointField"]
+    height, width = points.shape[:2]
+    return types.types["sensor_msgs/msg/PointCloud2"](
+        header=header,
+        height=height,
+        width=width,
+        fields=[field(name=name, offset=at, datatype=kind, count=1) for name, at, kind in FIELDS],
+        is_bigendian=False,
+        point_step=POINT_STEP,
+        row_step=width * POINT_STEP,
+        data=np.ascontiguousarray(points).view(np.uint8).reshape(-1),
+        is_dense=False,
     )
 
 

@@ -14,6 +14,8 @@ from rt_segmentation.bags.splits import METADATA, decompress_message, decompress
 from rt_segmentation.bags.storage import Record, Summary, records, summarise
 from rt_segmentation.bags.topics import Topic
 
+TF_MESSAGE = "tf2_msgs/msg/TFMessage"
+
 
 @dataclass(frozen=True, eq=False)
 class Message:
@@ -164,7 +166,10 @@ def typestore(ros1: bool = False) -> Any:
         BagError: rosbags is not installed.
     """
     try:
-        from rosbags.typesys import Stores, get_typestore
+        from rosbags.typesys import Stores, get_types_from_msg, get_typestore
     except ImportError as error:
         raise rosbags_missing(error) from None
-    return get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_HUMBLE)
+    types = get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_HUMBLE)
+    if TF_MESSAGE not in types.types:
+        types.register(get_types_from_msg("geometry_msgs/TransformStamped[] transforms", TF_MESSAGE))
+    return types

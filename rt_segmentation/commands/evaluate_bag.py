@@ -79,6 +79,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     existing.add_argument("--overwrite", action="store_true", help="replace the evaluation in --out")
     existing.add_argument("--resume", action="store_true", help="continue the evaluation in --out")
     parser.add_argument("--write-bag", action="store_true", help="write the masks as a bag (mcap)")
+    parser.add_argument(
+        "--cloud-topic",
+        metavar="C",
+        help="topic of depth images or point clouds, whose labelled clouds are written into the bag of masks",
+    )
+    parser.add_argument(
+        "--camera-info-topic",
+        metavar="I",
+        help="topic of the images' calibration, for --cloud-topic (default: beside the images, or the only one)",
+    )
+    parser.add_argument(
+        "--cloud-tolerance",
+        type=float,
+        default=0.02,
+        metavar="S",
+        help="largest difference of the stamps of an image and its cloud [s] (default 0.02)",
+    )
     parser.add_argument("--video", action="store_true", help="write the overlays as an MP4 video")
     parser.add_argument(
         "--jobs", type=int, metavar="N", help="number of processes; each evaluates one bag at a time"
@@ -170,6 +187,10 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
     if arguments.rate <= 0:
         raise EvaluationError(f"--rate is {arguments.rate:g}; it must be above 0")
+    if not 0 <= arguments.cloud_tolerance <= 10:
+        raise EvaluationError(
+            f"--cloud-tolerance is {arguments.cloud_tolerance:g}; it must be from 0 to 10 seconds"
+        )
     if arguments.roi is not None and (why := check_roi(arguments.roi)):
         raise EvaluationError(f"--roi is {' '.join(str(number) for number in arguments.roi)}: {why}")
     return Settings(
@@ -192,6 +213,9 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         rotation=arguments.rotation,
         groups=arguments.groups,
         truth_classes=arguments.truth_classes,
+        cloud_topic=arguments.cloud_topic,
+        camera_info_topic=arguments.camera_info_topic,
+        cloud_tolerance_s=arguments.cloud_tolerance,
     )
 
 

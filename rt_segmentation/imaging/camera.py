@@ -93,6 +93,11 @@ class Camera:
         )
 
     @property
+    def _coefficients(self) -> tuple[float, ...]:
+        """The distortion, with a 0 for each that is left out: some drivers send fewer than OpenCV takes."""
+        return (*self.distortion, *[0.0] * _MAX_COEFFICIENTS)[:_MAX_COEFFICIENTS]
+
+    @property
     def matrix(self) -> npt.NDArray[np.float64]:
         """K, (3, 3)."""
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
@@ -108,7 +113,7 @@ class Camera:
             return np.broadcast_to(x, size), np.broadcast_to(y[:, None], size)
         pixels = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 1, 2)
         fisheye = self.distortion_model == FISHEYE
-        coefficients = np.array(self.distortion[:4] if fisheye else self.distortion)
+        coefficients = np.array(self._coefficients[: 4 if fisheye else _MAX_COEFFICIENTS])
         undistort = cv2.fisheye.undistortPoints if fisheye else cv2.undistortPoints
         rays = np.asarray(undistort(pixels, self.matrix, coefficients), np.float32).reshape(*size, 2)
         return np.ascontiguousarray(rays[..., 0]), np.ascontiguousarray(rays[..., 1])
@@ -118,3 +123,67 @@ class Camera:
         """How far a point of depth 1 in each pixel is from the camera: float32 (H, W)."""
         x, y = self.rays
         return np.sqrt(x * x + y * y + np.float32(1))
+
+    def pixels_of(
+        self, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], z: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+        """Which pixels see points of the camera's optical frame, with the lens's distortion.
+
+        Args:
+            x: To the right [m], float32 of any shape, as are y (down) and z (forward).
+            y: [m]
+            z: [m]
+
+        Returns:
+            Row and column, int32, and whether there is such a pixel, bool; of the rest the row and column
+            mean nothing.
+        """
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            a, b = x / z, y / z
+            inside = z > 0
+            if self.distortion:
+                # Far outside the image a lens's polynomial turns back into it.
+                (left, right), (top, bottom) = self._ray_bounds
+                inside &= (a > left) & (a < right) & (b > top) & (b < bottom)
+                a, b = self._distorted(a, b)
+            u, v = (
+                a * np.float32(self.fx) + np.float32(self.cx),
+                b * np.float32(self.fy) + np.float32(self.cy),
+            )
+            # NaN is in no interval.
+            inside &= (u > -0.5) & (u < self.width - 0.5) & (v > -0.5) & (v < self.height - 0.5)
+            # Truncation rounds to the nearest where a half is added, as no coordinate is below -0.5.
+            return (v + np.float32(0.5)).astype(np.int32), (u + np.float32(0.5)).astype(np.int32), inside
+
+    @functools.cached_property
+    def _ray_bounds(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The least and the greatest x and y of the rays, with half a pixel more."""
+        margins = 0.5 / self.fx, 0.5 / self.fy
+        low, high = (
+            [float(f(ray)) + sign * margin for ray, margin in zip(self.rays, margins)]
+            for f, sign in ((np.nanmin, -1), (np.nanmax, 1))
+        )
+        return (low[0], high[0]), (low[1], high[1])
+
+    def _distorted(
+        self, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Where the lens puts what is at x and y at depth 1: OpenCV's two models."""
+        square = x * x + y * y
+        if self.distortion_model == FISHEYE:
+            k1, k2, k3, k4 = map(np.float32, self._coefficients[:4])
+            radius = np.sqrt(square)
+            theta = np.arctan(radius)
+            t = theta * theta
+            bent = theta * (1 + t * (k1 + t * (k2 + t * (k3 + t * k4))))
+            scale = np.where(radius > 1e-8, bent / np.maximum(radius, np.float32(1e-8)), np.float32(1))
+            return x * scale, y * scale
+        k1, k2, p1, p2, k3, k4, k5, k6 = map(np.float32, self._coefficients)
+        scale = (1 + square * (k1 + square * (k2 + square * k3))) / (
+            1 + square * (k4 + square * (k5 + square * k6))
+        )
+        twice = 2 * x * y
+        return (
+            x * scale + p1 * twice + p2 * (square + 2 * x * x),
+            y * scale + p1 * (square + 2 * y * y) + p2 * twice,
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +109,7 @@ def cloud_of_depth(
     ray_x, ray_y = camera.rays
     near, far = selection.limits_m
     rows = _rows_of_a_band(width)
+    planes = _Planes(rows, width)
     for top in range(0, height, rows):
         band = slice(top, min(top + rows, height))
         z: Any = depth[band]
@@ -118,13 +120,12 @@ def cloud_of_depth(
         seen: Any = cv2.inRange(distance, max(near, 1e-6), far)
         if selection.classes is not None:
             seen &= cv2.LUT(labels[band], selection.classes)
-        z = cv2.copyTo(z, seen, np.full(z.shape, np.nan, np.float32))
-        _fill(
+        planes.fill(
             out[band],
-            (z * ray_x[band], z * ray_y[band], z),
+            planes.scaled(ray_x[band], ray_y[band], z, seen),
             labels[band],
             None if confidence is None else confidence[band],
-            None if rgb is None else packed(rgb[band]),
+            None if rgb is None else planes.packed(rgb[band]),
         )
     return out
 
@@ -155,18 +156,19 @@ def cloud_of_camera_points(
     height, width = labels.shape
     out = empty_cloud(height, width) if out is None else out
     rows = _rows_of_a_band(width)
+    planes = _Planes(rows, width)
     for top in range(0, height, rows):
         band = slice(top, min(top + rows, height))
         xyz: Any = points[band]
         seen = _selected(xyz, labels[band], selection)
         if seen is not None:
             xyz = cv2.copyTo(xyz, seen, np.full(xyz.shape, np.nan, np.float32))
-        _fill(
+        planes.fill(
             out[band],
-            xyz,
+            cv2.split(xyz),
             labels[band],
             None if confidence is None else confidence[band],
-            None if rgb is None else packed(rgb[band]),
+            None if rgb is None else planes.packed(rgb[band]),
         )
     return out
 
@@ -233,7 +235,8 @@ def cloud_of_points(
         rows = points.shape[:2]
     out = empty_cloud(*rows)
     if out.size:
-        _fill(out, points, ids.reshape(rows), certain.reshape(rows), colour.reshape(rows))
+        xyz = cv2.split(points)
+        _Planes(*rows).fill(out, xyz, ids.reshape(rows), certain.reshape(rows), colour.reshape(rows))
     return out
 
 
@@ -243,13 +246,18 @@ def without_gaps(cloud: Floats) -> Floats:
     return np.ascontiguousarray(flat[np.isfinite(flat[:, :3]).all(axis=1)])[None]
 
 
-def packed(rgb: Labels) -> Floats:
+def packed(rgb: Labels, out: Labels | None = None) -> Floats:
     """Colours (H, W, 3) as PCL has them, float32 (H, W): the bits of 0x00RRGGBB.
 
     With 255 for the first byte, as an alpha, a float would be NaN.
+
+    Args:
+        rgb: uint8 (H, W, 3)
+        out: uint8 (H, W, 4), whose memory is used.
     """
-    bgra = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA)
-    bgra.view(np.uint32)[...] &= 0x00FFFFFF
+    bgra = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA, out)
+    words = bgra.view(np.uint32)
+    words &= 0x00FFFFFF
     return bgra.view(np.float32)[..., 0]
 
 
@@ -264,6 +272,20 @@ def same_size(what: str, image: npt.NDArray[Any], labels: Labels) -> None:
             "bad_size",
             f"The {what} is {image.shape[1]}x{image.shape[0]} and the mask "
             f"{labels.shape[1]}x{labels.shape[0]} px; both must be of one size and registered to each other.",
+        )
+
+
+def check_registered(depth_frame: str, mask_frame: str) -> None:
+    """Refuses a depth image that is in another frame than its mask; one without a frame cannot be told.
+
+    Raises:
+        ImageError: ``unregistered``.
+    """
+    if depth_frame and mask_frame and depth_frame != mask_frame:
+        raise ImageError(
+            "unregistered",
+            f"The depth image is in frame '{depth_frame}' and the mask in '{mask_frame}'; depth must be "
+            "registered to the camera whose images are segmented.",
         )
 
 
@@ -320,17 +342,45 @@ def _nearest(pixel: npt.NDArray[np.intp], depth: Floats, pixels: int) -> npt.NDA
     return np.asarray(depth <= front[pixel])
 
 
-def _fill(
-    out: Floats,
-    xyz: Floats | tuple[Floats, ...],
-    labels: Labels,
-    confidence: Labels | None,
-    colour: Floats | None,
-) -> None:
-    """Writes the fields of points (H, W) next to each other; the colours are `packed`."""
-    blank = np.zeros(labels.shape, np.float32)
-    x, y, z = xyz if isinstance(xyz, tuple) else cv2.split(xyz)
-    # Bits are moved, not numbers: an id is four bytes of an unsigned integer.
-    ids = labels.astype(np.uint32).view(np.float32)
-    certain = np.ones(labels.shape, np.float32) if confidence is None else cv2.LUT(confidence, _CONFIDENCES)
-    cv2.merge([x, y, z, blank, blank if colour is None else colour, ids, certain, blank], out)
+class _Planes:
+    """The fields of a band of points, one by one, before they are written next to each other.
+
+    All bands of a cloud share the memory, which stays in a core's cache.
+    """
+
+    def __init__(self, rows: int, width: int) -> None:
+        size = (rows, width)
+        self._x, self._y, self._z, self._certain = (np.empty(size, np.float32) for _ in range(4))
+        self._ids, self._bgra = np.empty(size, np.uint32), np.empty((*size, 4), np.uint8)
+        self._blank = np.zeros(size, np.float32)
+
+    def scaled(self, ray_x: Floats, ray_y: Floats, z: Floats, seen: Labels) -> tuple[Floats, Floats, Floats]:
+        """The coordinates of a band of depths, NaN where `seen` is 0."""
+        x, y, own = (plane[: len(z)] for plane in (self._x, self._y, self._z))
+        own[...] = np.nan
+        cv2.copyTo(z, seen, own)
+        return np.multiply(own, ray_x, out=x), np.multiply(own, ray_y, out=y), own
+
+    def packed(self, rgb: Labels) -> Floats:
+        """As `packed`, of a band."""
+        return packed(rgb, self._bgra[: len(rgb)])
+
+    def fill(
+        self,
+        out: Floats,
+        xyz: Sequence[Any],
+        labels: Labels,
+        confidence: Labels | None,
+        colour: Floats | None,
+    ) -> None:
+        """Writes the fields of a band (H, W) of points; the colours are `packed`."""
+        rows = len(labels)
+        ids, certain, blank = self._ids[:rows], self._certain[:rows], self._blank[:rows]
+        # Bits are moved, not numbers: an id is four bytes of an unsigned integer.
+        ids[...] = labels
+        if confidence is None:
+            certain[...] = 1
+        else:
+            certain = np.asarray(cv2.LUT(confidence, _CONFIDENCES, certain), np.float32)
+        planes = [*xyz, blank, blank if colour is None else colour, ids.view(np.float32), certain, blank]
+        cv2.merge(planes, out)

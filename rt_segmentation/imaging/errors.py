@@ -13,7 +13,8 @@ class ImageError(RtSegmentationError, ValueError):
     Attributes:
         reason: A short slug to count drops by: ``truncated``, ``bad_step``, ``bad_size``,
             ``unknown_encoding``, ``undecodable`` or ``roi_outside``; of a cloud's inputs also
-            ``missing_field`` and ``bad_calibration``.
+            ``missing_field`` and ``bad_calibration``, of a camera over ground ``below_ground`` and
+            ``no_ground``.
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -23,6 +23,7 @@ from rt_segmentation.imaging.cloud import (
     Floats,
     Labels,
     Selection,
+    check_registered,
     cloud_of_camera_points,
     cloud_of_depth,
     cloud_of_points,
@@ -129,7 +130,7 @@ class CloudNode(Node):
         if pose != FROM_TF:
             self._pose = rotation_matrix(pose[3:]), np.array(pose[:3])
         elif self._geometry != DEPTH:
-            self._tf = TransformInput(self, self._settings["tf_tolerance_s"])
+            self._tf = TransformInput(self, self._settings["tf_tolerance_s"], "sensor_to_camera")
         # A set that is complete waits until the messages that are here are taken: the newest one wins.
         self._make_soon = self.create_guard_condition(self._make)
         self.create_timer(UPDATE_S, self._update)
@@ -217,13 +218,7 @@ class CloudNode(Node):
         return self._reused.message(cloud) or cloud_message(cloud, is_dense=False)
 
     def _of_depth(self, messages: Messages, labels: Labels, paint: dict[str, Any]) -> Floats:
-        frames = messages[DEPTH].header.frame_id, messages[LABEL].header.frame_id
-        if all(frames) and frames[0] != frames[1]:
-            raise ImageError(
-                "unregistered",
-                f"The depth image is in frame '{frames[0]}' and the mask in '{frames[1]}'; depth must be "
-                "registered to the camera whose images are segmented.",
-            )
+        check_registered(messages[DEPTH].header.frame_id, messages[LABEL].header.frame_id)
         depth = depth_of(messages[DEPTH])
         # Their sizes are compared first: a depth image of another size is likelier than another camera_info.
         same_size("depth image", depth, labels)
@@ -291,16 +286,10 @@ class CloudNode(Node):
         facts = {
             "geometry": self._geometry,
             "clouds published": str(now.published),
-            "output rate [Hz]": f"{now.output_hz:.2f}",
-            "sets dropped": str(sum(now.dropped.values())),
-            **{f"sets dropped: {reason}": str(count) for reason, count in sorted(now.dropped.items())},
+            **now.facts("sets"),
         }
         for topic in self._sync.topics:
             facts[f"messages without a match: {topic}"] = str(self._sync.unmatched[topic])
-        for stage, times in now.stages.items():
-            facts[f"{stage} p50 [ms]"] = f"{times.p50_ms:.2f}"
-            facts[f"{stage} p95 [ms]"] = f"{times.p95_ms:.2f}"
-            facts[f"{stage} max [ms]"] = f"{times.max_ms:.2f}"
         doing = f"clouds at {now.output_hz:.1f} Hz" if listened else "nobody listens"
         status = DiagnosticStatus(
             level=DiagnosticStatus.WARN if troubles else DiagnosticStatus.OK,

@@ -12,7 +12,8 @@ FROM_TF = [0.0]
 DEPTH, POINTS = "depth", "points"
 
 
-def _pose_complaint(value: Sequence[float]) -> str | None:
+def pose_complaint(value: Sequence[float]) -> str | None:
+    """What is wrong with a pose, x, y, z and a quaternion, in a few words; None for nothing."""
     if [*value] == FROM_TF:
         return None
     if len(value) != 7:
@@ -120,7 +121,7 @@ PARAMETERS = (
         "How a cloud's sensor lies in the camera's optical frame: x, y, z in m and a quaternion x, y, z, w;"
         " [0.0] takes it from /tf.",
         read_only=True,
-        check=_pose_complaint,
+        check=pose_complaint,
     ),
     Parameter(
         "tf_tolerance_s",

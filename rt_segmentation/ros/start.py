@@ -27,3 +27,11 @@ def semantic_cloud_node() -> int:
     from rt_segmentation.ros.cloud_node import main
 
     return main()
+
+
+def ground_grid_node() -> int:
+    """The ground grid node's program; see `run_node` for the exit status."""
+    answer_signals()
+    from rt_segmentation.ros.ground_node import main
+
+    return main()

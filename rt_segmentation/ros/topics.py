@@ -254,10 +254,63 @@ CLOUD = (
     CLOUD_POINTS,
     DIAGNOSTICS,
 )
+GROUND_GRID = Topic(
+    "~/grid",
+    "nav_msgs/msg/OccupancyGrid",
+    EACH_FRAME,
+    "each mask, while somebody subscribes, where nav_msgs is installed",
+    "Cells of the ground plane: free, occupied, unknown.",
+)
+GROUND_SCAN = Topic(
+    "~/scan",
+    "sensor_msgs/msg/LaserScan",
+    EACH_FRAME,
+    "each mask, while somebody subscribes",
+    "How far each direction is ground [m], from the point under the camera.",
+)
+SCAN_FRAME = Topic(
+    "/tf",
+    "tf2_msgs/msg/TFMessage",
+    EACH_FRAME,
+    "each scan, where tf2_msgs is installed",
+    "The scan's frame: the point under the camera.",
+)
+_WITH_GROUND = "while ~/grid or ~/scan has a subscriber, as reliable as the publisher"
+GROUND = (
+    Topic("label", IMAGE, _AS_CAMERA, _WITH_GROUND, "The mask.", "mono8", is_input=True),
+    Topic("camera_info", CAMERA_INFO, _AS_CAMERA, _WITH_GROUND, "The mask's calibration.", is_input=True),
+    Topic(
+        "label_info",
+        "vision_msgs/msg/LabelInfo",
+        _AS_CAMERA,
+        f"without `label_set`, {_WITH_GROUND}",
+        "The names of the mask's classes.",
+        is_input=True,
+    ),
+    *(
+        Topic(
+            name,
+            "tf2_msgs/msg/TFMessage",
+            quality,
+            "without `camera_in_ground`",
+            f"{what} frames.",
+            is_input=True,
+        )
+        for name, quality, what in (
+            ("/tf", "best effort", "Moving"),
+            ("/tf_static", "reliable, latched", "Fixed"),
+        )
+    ),
+    GROUND_GRID,
+    GROUND_SCAN,
+    SCAN_FRAME,
+    DIAGNOSTICS,
+)
 TOPICS: dict[str, tuple[Topic, ...]] = {
     "segmentation_node": SEGMENTATION,
     "camera_node": CAMERA,
     "semantic_cloud_node": CLOUD,
+    "ground_grid_node": GROUND,
 }
 """By node."""
 

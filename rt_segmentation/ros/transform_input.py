@@ -19,9 +19,10 @@ class TransformInput:
     Args:
         node: the subscriptions' owner.
         tolerance_s: as for `TransformBuffer`.
+        instead: the parameter that gives the pose where there is no /tf.
     """
 
-    def __init__(self, node: Node, tolerance_s: float) -> None:
+    def __init__(self, node: Node, tolerance_s: float, instead: str) -> None:
         self._node, self._buffer = node, TransformBuffer(tolerance_s=tolerance_s)
         self._warned: set[str] = set()
         self._missing = ""
@@ -31,7 +32,7 @@ class TransformInput:
             distro = os.environ.get("ROS_DISTRO", "DISTRO")
             self._missing = (
                 f"/tf cannot be read, as tf2_msgs is not installed: sudo apt install ros-{distro}-tf2-msgs, "
-                "or set sensor_to_camera"
+                f"or set {instead}"
             )
             return
         latched = QoSProfile(

@@ -42,6 +42,22 @@ class Snapshot:
     stages: dict[str, Percentiles]
     since_input_s: float | None
 
+    def facts(self, what: str) -> dict[str, str]:
+        """Output rate, drops by reason, and times by stage, as the values of a diagnostic.
+
+        Args:
+            what: the frames are, as 'masks'.
+        """
+        facts = {
+            "output rate [Hz]": f"{self.output_hz:.2f}",
+            f"{what} dropped": str(sum(self.dropped.values())),
+            **{f"{what} dropped: {reason}": str(count) for reason, count in sorted(self.dropped.items())},
+        }
+        for stage, times in self.stages.items():
+            for name, value in (("p50", times.p50_ms), ("p95", times.p95_ms), ("max", times.max_ms)):
+                facts[f"{stage} {name} [ms]"] = f"{value:.2f}"
+        return facts
+
 
 class StreamStatistics:
     """What happened to the frames of one camera.

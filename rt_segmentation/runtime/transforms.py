@@ -149,13 +149,13 @@ class TransformBuffer:
             late_s = (stamp_ns - last.stamp_ns) / 1e9
             raise TransformError(
                 f"the newest transform of '{frame}' in '{link.parent}' is {late_s:.2f} s older than the "
-                "points: its publisher is late, or the clocks differ"
+                "sensor's message: its publisher is late, or the clocks differ"
             )
         if stamp_ns < first.stamp_ns - self._tolerance_ns:
             early_s = (first.stamp_ns - stamp_ns) / 1e9
             raise TransformError(
                 f"the oldest transform of '{frame}' in '{link.parent}' is {early_s:.2f} s newer than the "
-                "points: they are too old, or tf is from the future"
+                "sensor's message: that is too old, or tf is from the future"
             )
         place = bisect.bisect_left([pose.stamp_ns for pose in link.poses], stamp_ns)
         if place == 0:

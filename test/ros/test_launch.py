@@ -60,6 +60,7 @@ def test_arguments_are_listed_with_choices() -> None:
         "cloud",
         "depth",
         "points",
+        "ground",
         "cameras",
         "namespace",
         "params_file",
@@ -170,3 +171,8 @@ def test_a_cloud_is_made_of_a_masks_depth() -> None:
     sentence = "semantic_cloud_node/points from /here/segmentation_node/label and /camera/depth while"
     arguments = ["cloud:=depth", "depth:=/camera/depth", "namespace:=here", "engine:=torch"]
     assert sentence in run_launch(arguments, sentence)
+
+
+def test_the_ground_of_the_masks_is_a_node_more() -> None:
+    sentence = "ground_grid_node/scan from /here/segmentation_node/label while"
+    assert sentence in run_launch(["ground:=true", "namespace:=here", "engine:=torch"], sentence)

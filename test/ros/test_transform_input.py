@@ -20,7 +20,7 @@ def transform(parent: str, child: str, w: float = 1.0) -> TransformStamped:
 
 
 def test_a_message_s_transforms_join_frames_and_bad_ones_are_said_once(observer: Any, capfd: Any) -> None:
-    frames = TransformInput(observer.node, 0.1)
+    frames = TransformInput(observer.node, 0.1, "sensor_to_camera")
     bad = transform("base", "lost", w=0.0)
     for _ in range(3):
         frames.take(SimpleNamespace(transforms=[transform("base", "lidar"), bad]), False)

@@ -84,7 +84,7 @@ def test_package_xml_names_what_is_used_and_nothing_else() -> None:
     ros = {name for name in declared if not name.startswith("python3-")}
     patterns = (
         r"^ *(?:import|from) (\w+_(?:msgs|srvs)|rcl\w+|launch\w*|ament_\w+)\b",
-        r'import_module\("(cv_bridge|tf2_msgs|vision_msgs)\b',
+        r'import_module\("(cv_bridge|nav_msgs|tf2_msgs|vision_msgs)\b',
         r'Node\(package="(?!rt_segmentation)(\w+)"',
     )
     assert {name for pattern in patterns for name in re.findall(pattern, code, re.M)} == ros
@@ -133,7 +133,7 @@ def test_data_is_found_from_any_working_directory(installed: Path) -> None:
 
 
 def test_pip_puts_commands_where_a_shell_looks_for_them(installed: Path) -> None:
-    for name in ("rt_seg", "segmentation_node", "camera_node", "semantic_cloud_node"):
+    for name in ("rt_seg", "segmentation_node", "camera_node", "semantic_cloud_node", "ground_grid_node"):
         assert (installed / "bin" / name).stat().st_mode & stat.S_IXUSR
     done = run(sys.executable, str(installed / "bin" / "rt_seg"), "--help", PYTHONPATH=str(installed))
     assert done.returncode == 0, done.stderr

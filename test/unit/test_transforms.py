@@ -53,7 +53,7 @@ def test_history_is_bounded_and_a_drive_that_starts_again_is_heard() -> None:
     for second in range(8):
         buffer.set("odom", "base", second * S, (second, 0, 0), LEVEL, is_static=False)
     assert apply(buffer, "odom", "base", 5 * S, (0, 0, 0)) == [5, 0, 0]
-    with pytest.raises(TransformError, match=r"is 1\.00 s newer than the points"):
+    with pytest.raises(TransformError, match=r"is 1\.00 s newer than the sensor's message"):
         buffer.lookup("odom", "base", 4 * S)
     buffer.set("odom", "base", S, (9, 0, 0), LEVEL, is_static=False)
     assert apply(buffer, "odom", "base", S, (0, 0, 0)) == [9, 0, 0]

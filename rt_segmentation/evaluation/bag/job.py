@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rt_segmentation.evaluation.bag.clouds import TOLERANCE_S
 from rt_segmentation.evaluation.bag.state import BagState
 from rt_segmentation.evaluation.bag.throughput import engine_rate
 from rt_segmentation.evaluation.bag.truth import IdTable
@@ -44,6 +45,9 @@ class Settings:
         rotation: degrees clockwise by which the images are turned upright for the models.
         groups: of the models' classes, in which they are measured; '' for the classes themselves.
         truth_classes: name or path of the ground truth's label set; '' for the first model's.
+        cloud_topic: of depth images or clouds, whose labelled clouds are written beside the masks, or None.
+        camera_info_topic: of the images' calibration, for these; None finds it.
+        cloud_tolerance_s: how far the stamps of an image and its cloud may be apart [s].
     """
 
     models: tuple[str, ...]
@@ -65,6 +69,9 @@ class Settings:
     rotation: int = 0
     groups: str = ""
     truth_classes: str = ""
+    cloud_topic: str | None = None
+    camera_info_topic: str | None = None
+    cloud_tolerance_s: float = TOLERANCE_S
 
 
 @dataclass(frozen=True)

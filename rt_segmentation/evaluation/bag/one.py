@@ -23,6 +23,7 @@ from rt_segmentation.evaluation.bag.clock import (
     stamp_of,
     times_of,
 )
+from rt_segmentation.evaluation.bag.clouds import BagClouds, choose_cloud
 from rt_segmentation.evaluation.bag.frames import BagFrame, with_truth
 from rt_segmentation.evaluation.bag.job import THROUGHPUT, Job, Models
 from rt_segmentation.evaluation.bag.outcome import Outcome, Segmented
@@ -110,7 +111,9 @@ class _Evaluation:
         if self._settings.label_topic is not None:
             labels = choose_topic(reader.topics, self._settings.label_topic, IMAGE_TYPES, "label")
             self._labels, self._label_count = labels.name, labels.count
-        without = () if self._labels is None else (self._labels,)
+        without = [] if self._labels is None else [self._labels]
+        if self._settings.cloud_topic is not None:
+            without.append(choose_cloud(reader, self._settings.cloud_topic).name)
         self._image, note = choose_images(reader, self._settings.image_topic, without)
         state.notes = [*([note] if note else []), *reader.notes]
         state.bag.update(
@@ -127,7 +130,8 @@ class _Evaluation:
         """Evaluate what the state does not have yet."""
         self._prepare()
         with ExitStack() as stack:
-            masks = self._mask_bag(stack)
+            clouds = self._clouds(stack)
+            masks = self._mask_bag(stack, clouds)
             videos = self._videos(stack)
             written_ns = masks.written_until_ns if masks is not None else self._counted_ns
             recorder = Recorder(
@@ -152,6 +156,8 @@ class _Evaluation:
                     recorder.add(outcome)
                 progress(self._state.next_index)
             keeper.finish()
+        if clouds is not None and clouds.problem:
+            self._state.problems.append(clouds.problem)
         if self._stop.is_set():
             return
         if self._reader.message_count is not None:
@@ -181,12 +187,26 @@ class _Evaluation:
             f" {self._period_ns / 2e9:.3f} s away, half the images' period"
         )
 
-    def _mask_bag(self, stack: ExitStack) -> MaskBag | None:
+    def _clouds(self, stack: ExitStack) -> BagClouds | None:
+        settings = self._settings
+        if settings.cloud_topic is None:
+            return None
+        clouds = BagClouds(
+            self._reader,
+            settings.cloud_topic,
+            settings.camera_info_topic,
+            self._image.name,
+            settings.cloud_tolerance_s,
+        )
+        stack.callback(clouds.close)
+        return clouds
+
+    def _mask_bag(self, stack: ExitStack, clouds: BagClouds | None) -> MaskBag | None:
         if not self._settings.write_bag:
             return None
         path = self._settings.out / "masks" / self._job.stem
         going_on = self._counted_ns is not None
-        masks = MaskBag(path, self._models.names, self._models.labels, not going_on, going_on)
+        masks = MaskBag(path, self._models.names, self._models.labels, not going_on, going_on, clouds)
         stack.callback(masks.close)
         return masks
 

@@ -10,6 +10,7 @@ from rt_segmentation.bags import messages
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE
 from rt_segmentation.bags.writing import BagWriter
+from rt_segmentation.evaluation.bag.clouds import POINT_CLOUD, BagClouds
 from rt_segmentation.evaluation.bag.outcome import Segmented
 from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.imaging.convert import to_rgb
@@ -40,6 +41,7 @@ class MaskBag:
         names: of the models.
         labels: their label set.
         overwrite, resume: as for `BagWriter`.
+        clouds: whose labelled clouds go into the bag as well, as `/enet_town/points`; None for none.
 
     Attributes:
         written_until_ns: recorded time up to which the bag was written before; None for a new one.
@@ -50,8 +52,15 @@ class MaskBag:
 
     @_not_the_input()
     def __init__(
-        self, path: Path, names: Sequence[str], labels: LabelSet, overwrite: bool, resume: bool
+        self,
+        path: Path,
+        names: Sequence[str],
+        labels: LabelSet,
+        overwrite: bool,
+        resume: bool,
+        clouds: BagClouds | None = None,
     ) -> None:
+        self._clouds = clouds
         self._writer = BagWriter(path, overwrite=overwrite, resume=resume, split_s=SPLIT_S)
         self._types = self._writer.types
         self.written_until_ns = self._writer.written_until_ns
@@ -76,6 +85,12 @@ class MaskBag:
         }
         if result.confidence is not None:
             contents["confidence"] = (IMAGE, messages.image(self._types, header, result.confidence))
+        if self._clouds is not None:
+            found = self._clouds.labelled(outcome.source.message, result.labels, result.confidence, color)
+            if found is not None:
+                stamp_ns, frame_id, points = found
+                own = messages.header(self._types, stamp_ns, frame_id)
+                contents["points"] = (POINT_CLOUD, messages.cloud(self._types, own, points))
         for topic, (kind, content) in contents.items():
             self._writer.write(f"/{name}/{topic}", kind, recorded_ns, content)
 

@@ -125,6 +125,8 @@ def _check(settings: Settings, jobs: int | None, ray: str | None, resume: bool) 
         raise EvaluationError(
             "--parallel-frames goes with --mode realtime; throughput takes as many as there are cores"
         )
+    if settings.cloud_topic is not None and not settings.write_bag:
+        raise EvaluationError("--cloud-topic goes with --write-bag: the labelled clouds are written there")
     if settings.mode == REALTIME and (ray is not None or (jobs or 1) > 1):
         raise EvaluationError(
             "real time wants the machine for one bag at a time; leave --jobs and --ray away"
