@@ -23,6 +23,13 @@ def has_amx_int8() -> bool:
     return "amx_int8" in _words()
 
 
+def instruction_sets() -> tuple[str, ...]:
+    """Limits of oneDNN's instruction sets below what the CPU has, by oneDNN's names."""
+    words = _words()
+    with_amx = ("AVX512_CORE_BF16", "AVX512_CORE_VNNI") if words & {"amx_int8", "amx_bf16"} else ()
+    return (*with_amx, "AVX2") if "avx512f" in words else ()
+
+
 def arithmetic() -> tuple[str, ...]:
     """The CPU's arithmetic, by Linux's names: virtual machines give one name to several processors."""
     return tuple(sorted(word for word in _words() if word.startswith(_ARITHMETIC)))

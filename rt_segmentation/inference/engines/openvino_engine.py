@@ -16,10 +16,16 @@ import openvino
 
 from rt_segmentation import cpu
 from rt_segmentation.inference.cache import DESCRIPTION, CacheKey, find, locked, store
+from rt_segmentation.inference.engines.export import LABELS_ONLY, onnx_model
 from rt_segmentation.inference.engines.interface import CalibrationFrames, Runner, Shape
 from rt_segmentation.inference.engines.onnx_engine import ONNXEngine
 from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges, load_ranges, quantize
-from rt_segmentation.inference.engines.openvino_kernels import choose_kernels
+from rt_segmentation.inference.engines.openvino_kernels import (
+    LayerGroup,
+    choose_kernels,
+    executed_kernels,
+    time_groups,
+)
 from rt_segmentation.inference.options import INSTRUCTIONS, PLAIN, Options
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest
@@ -63,11 +69,15 @@ def compile_graph(
         options: more of OpenVINO's.
         kernels: see `Options`.
     """
+    model = choose_kernels(_core(), _read(graph, ranges, manifest), kernels)
+    return _core().compile_model(model, "CPU", {**_properties(precision, parallel), **(options or {})})
+
+
+def _read(graph: Path | bytes, ranges: QuantizationRanges | None, manifest: ModelManifest) -> openvino.Model:
     model = _core().read_model(graph if isinstance(graph, bytes) else str(graph))
     if ranges is not None:
         quantize(model, ranges, manifest)
-    model = choose_kernels(_core(), model, kernels)
-    return _core().compile_model(model, "CPU", {**_properties(precision, parallel), **(options or {})})
+    return model
 
 
 def _properties(precision: str, parallel: int, tuned: Options = PLAIN) -> dict[str, object]:
@@ -81,6 +91,29 @@ def _properties(precision: str, parallel: int, tuned: Options = PLAIN) -> dict[s
     if tuned.pinned is not None:
         found["ENABLE_CPU_PINNING"] = tuned.pinned
     return found
+
+
+class _Runner:
+    """A compiled model, with a request for each batch at once."""
+
+    def __init__(self, compiled: openvino.CompiledModel, parallel: int) -> None:
+        self._compiled = compiled
+        self._requests: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+        for _ in range(parallel):
+            self._requests.put(compiled.create_infer_request())
+        self._count = len(compiled.outputs)
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        request = self._requests.get()
+        try:
+            results = request.infer([images], share_inputs=True)
+            return [results[index] for index in range(self._count)]
+        finally:
+            self._requests.put(request)
+
+    def kernels(self) -> list[str]:
+        """What computes each convolution, by OpenVINO's names."""
+        return list(executed_kernels(self._compiled).values())
 
 
 class OpenVINOEngine(ONNXEngine):
@@ -139,21 +172,25 @@ class OpenVINOEngine(ONNXEngine):
 
     def compile_graph(self, graph: Path | bytes, options: Options = PLAIN) -> Runner:
         """See `ONNXEngine.compile_graph`."""
-        compiled = self._compiled(graph, options)
-        requests: SimpleQueue[openvino.InferRequest] = SimpleQueue()
-        for _ in range(self._parallel):
-            requests.put(compiled.create_infer_request())
-        count = len(compiled.outputs)
+        return _Runner(self._compiled(graph, options), self._parallel)
 
-        def run(images: np.ndarray) -> list[np.ndarray]:
-            request = requests.get()
-            try:
-                results = request.infer([images], share_inputs=True)
-                return [results[index] for index in range(count)]
-            finally:
-                requests.put(request)
-
-        return run
+    def time_groups(self, shape: Shape, options: Options) -> list[LayerGroup]:
+        """Groups of like convolutions and their times, for frames of a shape, without confidence."""
+        graph = onnx_model(self.source(*shape[:3]), LABELS_ONLY)
+        properties = {**_properties(self.precision, self._parallel, options), "PERF_COUNT": True}
+        model = _read(graph, self._ranges, self._manifest)
+        compiled = compile_graph(
+            graph,
+            self._manifest,
+            self.precision,
+            self._ranges,
+            self._parallel,
+            properties,
+            options.kernels,
+        )
+        # A foreign graph may take one frame at a time.
+        frames = np.zeros(tuple(compiled.input(0).shape), np.uint8)
+        return time_groups(model, compiled, frames)
 
     def _compiled(self, graph: Path | bytes, options: Options) -> openvino.CompiledModel:
         """From the cache where it was compiled before, which takes a third of the time, of int8 a quarter."""
