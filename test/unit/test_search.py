@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from rt_segmentation.benchmark import search as module
-from rt_segmentation.benchmark import variants
 from rt_segmentation.benchmark.comparing import compare
 from rt_segmentation.benchmark.search import Search
 from rt_segmentation.benchmark.variants import Bench, Group, OutOfTime, Variant, VariantError
 from rt_segmentation.commands import tune_inside
 from rt_segmentation.commands.options import OptionError
+from rt_segmentation.commands.progress import TimeBar
 from rt_segmentation.inference.options import PLAIN, Options
 from rt_segmentation.inference.tuned import Setting, Tuned, recall, remember
 from rt_segmentation.inference.tuning import Timing
@@ -138,7 +139,7 @@ def test_each_engine_is_searched_in_what_it_has() -> None:
 
 def test_confidence_is_that_of_the_rounds() -> None:
     steady = compare([10.0] * 8, [9.0] * 8)
-    assert (steady.ratio, steady.confidence) == (0.9, pytest.approx(1 - 0.5 / 2**8, abs=1e-4))
+    assert steady.ratio == 0.9 and steady.confidence == pytest.approx(1 - 0.5 / 2**8, abs=1e-4)
     assert compare([9.0] * 8, [10.0] * 8).confidence < 0.01
     assert compare([10.0] * 8, [10.0] * 8).confidence == 0.5
     # One pause of the machine says little.
@@ -148,14 +149,14 @@ def test_confidence_is_that_of_the_rounds() -> None:
 
 def test_no_process_is_started_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench("enet", 1, 64, 64, time.monotonic())
-    monkeypatch.setattr(variants.subprocess, "Popen", None)
+    monkeypatch.setattr(subprocess, "Popen", None)
     with pytest.raises(OutOfTime):
         bench.make(Variant(*INT8))
     bench.close()
 
 
 def test_a_process_that_hangs_or_dies_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = variants.subprocess.Popen
+    real = subprocess.Popen
     started = []
 
     def popen(code: str) -> Callable[..., object]:
@@ -165,10 +166,10 @@ def test_a_process_that_hangs_or_dies_is_ended(monkeypatch: pytest.MonkeyPatch, 
 
         return start
 
-    monkeypatch.setattr(variants.subprocess, "Popen", popen("import time; time.sleep(600)"))
+    monkeypatch.setattr(subprocess, "Popen", popen("import time; time.sleep(600)"))
     with pytest.raises(OutOfTime):
         Bench("enet", 1, 64, 64, time.monotonic() + 0.2).make(Variant(*INT8))
-    monkeypatch.setattr(variants.subprocess, "Popen", popen("raise SystemExit(3)"))
+    monkeypatch.setattr(subprocess, "Popen", popen("raise SystemExit(3)"))
     with pytest.raises(VariantError, match="ended with status 3"):
         Bench("enet", 1, 64, 64, time.monotonic() + 60).make(Variant(*INT8))
     assert all(process.poll() is not None for process in started)
@@ -228,7 +229,7 @@ def test_what_was_found_decides_the_order_and_is_told() -> None:
 
 
 def test_time_goes_on_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    bar = tune_inside.TimeBar(60.0)
+    bar = TimeBar(60.0)
     bar("jit_avx512: kept")
     assert capsys.readouterr().err == "0 of 60 s: jit_avx512: kept\n"
 

@@ -105,12 +105,12 @@ def _groups(model: openvino.Model) -> dict[str, str]:
     found = {}
     for node in model.get_ops():
         if node.get_type_name() in _CONVOLUTIONS:
-            shapes: list[Sequence[int]] = [
+            weights, output = (
                 [d.get_length() if d.is_static else 0 for d in port.get_partial_shape()]
                 for port in (node.input(1), node.output(0))
-            ]
+            )
             attributes: dict[str, Any] = node.get_attributes()
-            name = _group_name(*shapes, list(attributes["strides"]), list(attributes["dilations"]))
+            name = _group_name(weights, output, list(attributes["strides"]), list(attributes["dilations"]))
             found[node.get_friendly_name()] = name
     return found
 
