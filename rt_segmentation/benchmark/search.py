@@ -25,6 +25,9 @@ GAIN = 0.01
 CONFIRMED = 0.25
 """Of a search's time: what was found is measured once more, with fresh rounds, and judged."""
 
+AGAIN = 1.75
+"""To measure once more takes so many times as long as a step, at most."""
+
 FAMILIES = ("jit_avx512", "brgconv_avx512", "brgconv_avx512_amx", "jit_avx2")
 """OpenVINO's families of kernels for convolutions."""
 
@@ -73,7 +76,7 @@ class Search:
             share_s = self.bench.remaining_s() / (len(with_time) - number)
             stop_s = self.bench.remaining_s() - share_s
             try:
-                found = self._fastest(Variant(engine, precision), stop_s + CONFIRMED * share_s)
+                found = self._fastest(Variant(engine, precision), stop_s, CONFIRMED * share_s)
                 if found is None:
                     continue
                 latency.append(found)
@@ -87,27 +90,41 @@ class Search:
         throughput.sort(key=lambda one: one.ms)
         return Tuned(tuple(latency), tuple(throughput), tuple(self.tried))
 
-    def _fastest(self, plain: Variant, stop_s: float) -> Setting | None:
-        """One batch at a time."""
+    def _fastest(self, plain: Variant, stop_s: float, reserve_s: float) -> Setting | None:
+        """One batch at a time; `stop_s` are to be left over, and `reserve_s` more for what was found."""
         try:
             own = self.bench.make(plain)
         except VariantError as error:
             self._note(plain.describe(), str(error))
             return None
-        best, kernels = plain, own
+        best, kernels, sure = plain, own, _Evidence()
         for step in self._steps(plain):
-            if self.bench.remaining_s() <= stop_s:
+            began_s = self.bench.remaining_s()
+            if began_s <= stop_s + reserve_s:
                 self.report(f"{plain.engine} {plain.precision}: its share of the time is over")
                 break
             options = step(best.options)
             if options == best.options:
                 continue
-            better = self._try(best, replace(best, options=options), kernels)
+            try:
+                better = self._try(best, replace(best, options=options), kernels, sure)
+            except OutOfTime:
+                if best == plain:
+                    raise
+                break
             if better is not None:
                 if best != plain:
                     self.bench.drop(best)
                 best, kernels = better
-        return self._confirmed(plain, best)
+            # On a machine that is busy with other work a step takes many times as long.
+            reserve_s = max(reserve_s, AGAIN * (began_s - self.bench.remaining_s()))
+        try:
+            return self._confirmed(plain, best)
+        except OutOfTime:
+            if best == plain:
+                raise
+            self._note(best.describe(), "the time was over before it was measured again: it is as it was")
+            return _setting(best, sure.plain_ms * sure.ratio, sure.plain_ms, sure.confidence)
 
     def _confirmed(self, plain: Variant, best: Variant) -> Setting:
         """Fresh rounds: the best of many looks faster than it is."""
@@ -149,7 +166,7 @@ class Search:
         return _setting(best, best_ms, fastest.plain_ms, confidence)
 
     def _try(
-        self, best: Variant, candidate: Variant, kernels: tuple[str, ...]
+        self, best: Variant, candidate: Variant, kernels: tuple[str, ...], sure: _Evidence
     ) -> tuple[Variant, tuple[str, ...]] | None:
         changed = _change(best.options, candidate.options)
         what = f"{candidate.engine} {candidate.precision}: {changed}"
@@ -163,10 +180,11 @@ class Search:
             self.bench.drop(candidate)
             self._note(what, "these kernels compute it already, or cannot")
             return None
-        comparison, _, _ = self._compare(best, candidate)
+        comparison, best_ms, _ = self._compare(best, candidate)
         kept = _better(comparison)
         self._add(what, comparison, kept)
         if kept:
+            sure.add(comparison, best_ms)
             return candidate, executed
         self.bench.drop(candidate)
         return None
@@ -230,6 +248,21 @@ class Search:
         self.report(
             f"{what}: {comparison.ratio:.3f} of the time, {comparison.confidence:.0%} sure: {verdict}"
         )
+
+
+@dataclass
+class _Evidence:
+    """What the steps that were kept gained together, and of the least sure one how sure it is."""
+
+    plain_ms: float = 0.0
+    ratio: float = 1.0
+    confidence: float = 1.0
+
+    def add(self, comparison: Comparison, before_ms: float) -> None:
+        """Take in a step, from a time before it."""
+        self.plain_ms = self.plain_ms or before_ms
+        self.ratio *= comparison.ratio
+        self.confidence = min(self.confidence, comparison.confidence)
 
 
 def _ratio(one: float, other: float) -> float:

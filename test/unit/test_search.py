@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +38,10 @@ class FakeBench:
         self._random = random.Random(0)
         self.refused: Callable[[Variant], bool] = lambda variant: False
         self.made: list[Variant] = []
+
+    def end(self) -> None:
+        """Nothing is left."""
+        self._left = 0.0
 
     def _spend(self) -> None:
         self._left -= 0.1
@@ -126,6 +132,22 @@ def test_the_time_is_kept(seconds: float) -> None:
     assert len(found.latency) <= 1 and all(trial.what for trial in found.tried)
 
 
+def test_what_was_kept_is_not_lost_when_the_time_is_over_before_it_is_measured_again() -> None:
+    bench = FakeBench(by_options, 1e6)
+    search = Search(bench, 1)
+    add = search._add
+
+    def then_none(*arguments: Any) -> None:
+        add(*arguments)
+        if arguments[2]:
+            bench.end()
+
+    search._add = then_none  # type: ignore[method-assign]
+    (best,) = search.run([INT8]).latency
+    assert best.options == Options(kernels=(("*", "jit_avx512"),)) and best.ms < best.plain_ms
+    assert "before it was measured again" in search.tried[-1].note
+
+
 def test_each_engine_is_searched_in_what_it_has() -> None:
     found = Search(FakeBench(lambda variant: 10.0), 2).run([("onnxruntime", "fp32"), ("torch", "fp32")])
     tried = [trial.what for trial in found.tried]
@@ -156,8 +178,8 @@ def test_no_process_is_started_when_the_time_is_over(monkeypatch: pytest.MonkeyP
 
 
 def test_a_process_that_hangs_or_dies_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = subprocess.Popen
-    started = []
+    real: Any = subprocess.Popen
+    started: list[Any] = []
 
     def popen(code: str) -> Callable[..., object]:
         def start(_: object, **options: object) -> object:
@@ -199,7 +221,7 @@ def test_an_interrupted_search_leaves_what_there_was(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    earlier = remember(small_model, 1, 64, 64, FOUND)
+    earlier = remember(small_model, 1, 64, 64, replace(FOUND, seconds=77.0))
     engines: list[object] = []
 
     def interrupted(self: Search, searched: object) -> Tuned:
