@@ -9,10 +9,34 @@ from pathlib import Path
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
+# Of those that Linux names: what networks' kernels are written for.
+_ARITHMETIC = ("avx", "amx", "fma", "f16c", "sve", "asimd", "i8mm", *_BF16_FLAGS)
+
+
 def has_bf16() -> bool:
     """Whether the CPU computes in bfloat16; False where Linux does not say so."""
+    return bool(_words() & _BF16_FLAGS)
+
+
+def has_amx_int8() -> bool:
+    """Whether the CPU multiplies matrices of int8; False where Linux does not say so."""
+    return "amx_int8" in _words()
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Limits of oneDNN's instruction sets below what the CPU has, by oneDNN's names."""
+    words = _words()
+    with_amx = ("AVX512_CORE_BF16", "AVX512_CORE_VNNI") if words & {"amx_int8", "amx_bf16"} else ()
+    return (*with_amx, "AVX2") if "avx512f" in words else ()
+
+
+def arithmetic() -> tuple[str, ...]:
+    """The CPU's arithmetic, by Linux's names: virtual machines give one name to several processors."""
+    return tuple(sorted(word for word in _words() if word.startswith(_ARITHMETIC)))
+
+
+def _words() -> set[str]:
     try:
-        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+        return set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     except OSError:
-        return False
-    return bool(words & _BF16_FLAGS)
+        return set()

@@ -88,7 +88,7 @@ def serve(make: Callable[..., Callable[[], None]]) -> int:
     for line in sys.stdin:
         frames = int(json.loads(line)["frames"])
         try:
-            durations_ms = _time(segment, frames, described["parallel"])
+            durations_ms = time_frames(segment, frames, described["parallel"])
         except (ValueError, RuntimeError, MemoryError) as error:
             _answer({"error": str(error) or type(error).__name__})
             return 0
@@ -97,7 +97,7 @@ def serve(make: Callable[..., Callable[[], None]]) -> int:
     return 0
 
 
-def _time(segment: Callable[[], None], frames: int, parallel: int) -> list[float]:
+def time_frames(segment: Callable[[], None], frames: int, parallel: int) -> list[float]:
     """Duration of each frame [ms]; of concurrent frames, the mean time between two that are ready."""
     if parallel > 1:
         with ThreadPoolExecutor(parallel) as pool:

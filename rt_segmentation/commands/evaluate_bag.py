@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--camera-info-topic",
         metavar="I",
-        help="topic of the images' calibration, for --cloud-topic (default: beside the images, or the only one)",
+        help="calibration topic of the images, for --cloud-topic (default: beside them, or the only one)",
     )
     parser.add_argument(
         "--cloud-tolerance",

@@ -1,4 +1,4 @@
-"""`rt_seg tune`: all engines timed here, so that `auto` takes the fastest; and frames at once."""
+"""`rt_seg tune`: times all engines here, so that `auto` takes the fastest, and sets it as it is fastest."""
 
 from __future__ import annotations
 
@@ -23,26 +23,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds",
         type=float,
         default=30.0,
-        help="of timing for each size, and half of it more for frames at once (default 30)",
+        help="time for timing each size [s]; half of it again for frames at once (default 30)",
     )
+    parser.add_argument(
+        "--budget",
+        type=float,
+        help="time for each size to try kernels and threads inside the engines [s]; 0: none (default 120)",
+    )
+    parser.add_argument("--thorough", action="store_true", help="a budget of 600 s")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Time all engines and precisions that pass the gate in interleaved rounds, and remember the order.
 
-    The fastest is timed at several frames at once, too: side by side and as batches.
+    Then look for what makes the fastest of them faster inside, within a budget, and time the fastest at
+    several frames at once: side by side and as batches.
 
     Raises:
         EngineError: none works here, or what was measured could not be kept.
         ModelError: there is no such model.
     """
     from rt_segmentation.benchmark.engines import Group, time_group, time_throughputs
+    from rt_segmentation.commands.tune_inside import budget_s, describe, tune_inside, with_found
     from rt_segmentation.inference.engines import EngineError, installed
     from rt_segmentation.inference.engines.choosing import works_concurrently
+    from rt_segmentation.inference.tuned import Tuned
     from rt_segmentation.inference.tuning import Throughput, Timing, remember
     from rt_segmentation.models import find_model
 
+    seconds = budget_s(arguments)
     manifest = find_model(arguments.model)
     sizes = [parse_size(text) for text in arguments.size] or [(manifest.width, manifest.height)]
     found = []
@@ -52,6 +62,8 @@ def main(arguments: argparse.Namespace) -> None:
         timings = [Timing(r.engine, r.precision, r.median_ms) for r in rows if r.median_ms is not None]
         if not timings:
             raise EngineError("no engine works here: " + "; ".join(row.problem for row in rows))
+        tuned = tune_inside(manifest, 1, height, width, timings, seconds) or Tuned()
+        timings = [with_found(timing, tuned) for timing in timings]
         best = min((row for row in rows if row.median_ms is not None), key=lambda row: row.median_ms or 0)
         settings = [(1, 1)]
         if works_concurrently(best.engine):
@@ -66,7 +78,10 @@ def main(arguments: argparse.Namespace) -> None:
         record = remember(manifest, height, width, timings, throughputs)
         refused = {f"{row.engine} {row.precision}": row.problem for row in rows if row.problem}
         found.append(
-            {"model": manifest.name, "width": width, "height": height, **asdict(record), "refused": refused}
+            {
+                **{"model": manifest.name, "width": width, "height": height, **asdict(record)},
+                **{"refused": refused, "inside": tuned.to_json()},
+            }
         )
         if not arguments.json:
             print(f"{manifest.name} {width}x{height} on {machine()}")
@@ -74,6 +89,8 @@ def main(arguments: argparse.Namespace) -> None:
                 print(f"  {timing.engine:<12} {timing.precision:<6} {timing.median_ms:8.1f} ms")
             for t in record.throughputs:
                 print(f"  {t.engine:<12} {t.precision:<6} {t.frames_hz:8.1f} Hz, {t.words}")
+            for line in describe(tuned):
+                print(f"  {line}")
             for name, problem in refused.items():
                 print(f"  {name:<19} refused: {problem}")
     if arguments.json:

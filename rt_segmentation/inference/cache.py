@@ -163,6 +163,22 @@ def holds(kind: str, identity: Mapping[str, Any], made_with: Mapping[str, Any]) 
     return False
 
 
+def identities(kind: str, model: str) -> list[dict[str, Any]]:
+    """What the entries of a kind and a model were asked for; whether they are complete is not looked at."""
+    root = cache_root()
+    found = [
+        dict(entry.key["identity"])
+        for folder, entry in list(_in_memory.items())
+        if folder.parent == root and entry.key["kind"] == kind
+    ]
+    with contextlib.suppress(OSError):
+        for path in sorted(root.iterdir()):
+            if path.name.startswith(f"{model}-{kind}-"):
+                with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                    found.append(dict(json.loads((path / DESCRIPTION).read_text("utf-8"))["identity"]))
+    return [identity for identity in found if identity.get("model") == model]
+
+
 def keep(key: CacheKey, files: Mapping[str, bytes], data: Mapping[str, Any]) -> CacheEntry:
     """As `store`; what cannot be written is kept in memory until the process ends, with a warning."""
     folder = cache_root() / key.folder_name

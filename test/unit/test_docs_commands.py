@@ -52,7 +52,7 @@ PARSED_ALONE = {
     "models profile": "needs a data set; test_profiling.py runs it",
     "segment site/train/images": "needs the reader's images",
     "train": "trains for hours",
-    "tune": "measures for half a minute",
+    "tune": "measures for minutes",
 }
 # Programs that are not ours: what is theirs in a line is not checked.
 OTHERS = {

@@ -349,7 +349,9 @@ def test_the_first_run_of_a_graph_is_over_before_its_frames_come(
 
     alone: list[bool] = []
 
-    def compile_graph(self: ONNXRuntimeEngine, graph: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
+    def compile_graph(
+        self: ONNXRuntimeEngine, graph: Path, options: object
+    ) -> Callable[[np.ndarray], list[np.ndarray]]:
         def run(images: np.ndarray) -> list[np.ndarray]:
             alone.append(compiled._FIRST_RUNS.locked())
             return [images[..., 0]]

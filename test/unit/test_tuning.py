@@ -178,7 +178,12 @@ def test_the_command(
     monkeypatch.setattr(command, "cores", lambda: 2)
     monkeypatch.setattr(engines, "installed", lambda: [("torch", "fp32"), ("openvino", "bf16"), ("x", "y")])
     arguments = argparse.Namespace(
-        model=str(small_model.path), size=["160x120", "64x48"], seconds=1.0, json=False
+        model=str(small_model.path),
+        size=["160x120", "64x48"],
+        seconds=1.0,
+        budget=0.0,
+        thorough=False,
+        json=False,
     )
     command.main(arguments)
     out = capsys.readouterr().out

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from rt_segmentation.inference import tuning
+from rt_segmentation.inference import tuned, tuning
 from rt_segmentation.inference.engines.fallback import Candidate, FallbackEngine
 from rt_segmentation.inference.engines.interface import (
     CalibrationFrames,
@@ -16,6 +18,7 @@ from rt_segmentation.inference.engines.interface import (
     EngineError,
     EngineUnavailable,
 )
+from rt_segmentation.inference.options import INSTRUCTIONS
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest
 
@@ -76,6 +79,8 @@ def build_engine(
     """
     _check_name(engine)
     _check_can_run(manifest, engine)
+    if engine in ("auto", "openvino"):
+        _limit_instructions(manifest)
     gate = gate or Gate()
 
     def build(name: str, chosen: str) -> Engine:
@@ -140,6 +145,14 @@ def installed() -> list[tuple[str, str]]:
 def works_concurrently(engine: str) -> bool:
     """Whether an engine of `ENGINES` works at several batches at once where it is built for it."""
     return getattr(_engine_class(engine), "concurrent", False)
+
+
+def _limit_instructions(manifest: ModelManifest) -> None:
+    """Set the instruction set that `rt_seg tune` found best, where the library has not been at work yet."""
+    if INSTRUCTIONS not in os.environ and "openvino" not in sys.modules:
+        isa = tuned.isa_for(manifest)
+        if isa:
+            os.environ[INSTRUCTIONS] = isa
 
 
 def _check_name(engine: str) -> None:

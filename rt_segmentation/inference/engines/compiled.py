@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -13,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from rt_segmentation.inference import tuned
 from rt_segmentation.inference.cache import CacheKey
 from rt_segmentation.inference.engines.export import reference, reference_name
 from rt_segmentation.inference.engines.failures import reason
@@ -25,9 +27,12 @@ from rt_segmentation.inference.engines.interface import (
     Shape,
 )
 from rt_segmentation.inference.network import model_identity
+from rt_segmentation.inference.options import PLAIN, Options
 from rt_segmentation.inference.parity import Gate, agreement
 from rt_segmentation.inference.versions import REFERENCE, graph_version
 from rt_segmentation.models import ModelManifest
+
+logger = logging.getLogger(__name__)
 
 KEPT = 16
 """So many runners stay in memory: of four sizes (`Sizes`), with and without confidence, for one and for more
@@ -111,8 +116,22 @@ class CompiledEngine(ABC, Generic[Source]):
         """What frames of a batch and size are compiled from; it may raise whatever its library raises."""
 
     @abstractmethod
-    def compile(self, source: Source, shape: Shape) -> Runner:
+    def compile(self, source: Source, shape: Shape, options: Options) -> Runner:
         """Make a source executable, for any thread; it may raise whatever its library raises."""
+
+    def trial(self, shape: Shape, options: Options) -> Runner:
+        """A runner to measure how fast it is: its labels were compared with nothing.
+
+        Raises:
+            EngineError: it cannot be made.
+        """
+        with self._preparing(shape):
+            return self._tried(self.source(*shape[:3]), shape, options)
+
+    def options(self, shape: Shape) -> Options:
+        """How it is set for a shape: as `rt_seg tune` found, or as ships for this processor."""
+        asked = self._manifest, self.name, self.precision, *shape[:3], self._parallel
+        return tuned.options_for(*asked)
 
     @abstractmethod
     def _versions(self) -> dict[str, str]:
@@ -166,21 +185,48 @@ class CompiledEngine(ABC, Generic[Source]):
             return runner
 
     def _make(self, shape: Shape) -> Runner:
+        options = self.options(shape)
+        if options != PLAIN:
+            try:
+                return self._judge(shape, options)
+            except Exception as error:
+                # What the libraries raise is of many types; without the options all is as it was.
+                logger.warning(
+                    "engine '%s' in %s is not set as `rt_seg tune` or config/kernels.yaml says (%s): %s",
+                    self.name,
+                    self.precision,
+                    options.describe(),
+                    reason(error),
+                )
+        return self._judge(shape, PLAIN)
+
+    def judged(self, shape: Shape, options: Options) -> None:
+        """Let an engine that is set so pass the gate; the verdict stays in the cache.
+
+        Raises:
+            EngineError: it does not pass, or cannot be made.
+        """
+        with self._preparing(shape):
+            self._judge(shape, options)
+
+    def _judge(self, shape: Shape, options: Options) -> Runner:
         source = self.source(*shape[:3])
 
         @functools.cache
         def tried(confidence: bool) -> Runner:
-            return self._tried(source, shape._replace(confidence=confidence))
+            return self._tried(source, shape._replace(confidence=confidence), options)
 
-        if self._judged():
+        if self._judged() or options != PLAIN:
             key = self._verdict_key(source, shape)
+            if options != PLAIN:
+                key = replace(key, identity={**key.identity, "options": options.to_json()})
             of = reference_name(self._manifest)
             pass_gate(key, self.precision, self._gate, lambda: self._agreement(tried, shape), of)
         return tried(shape.confidence)
 
-    def _tried(self, source: Source, shape: Shape) -> Runner:
+    def _tried(self, source: Source, shape: Shape, options: Options) -> Runner:
         """A runner after its first run: what a library does then is not for two threads."""
-        runner = self.compile(source, shape)
+        runner = self.compile(source, shape, options)
         with _FIRST_RUNS:
             self._run(runner, np.zeros((*shape[:3], 3), np.uint8))
         return runner

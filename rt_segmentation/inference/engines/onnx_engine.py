@@ -20,6 +20,7 @@ from rt_segmentation.inference.engines.export import (
     onnx_model,
 )
 from rt_segmentation.inference.engines.interface import Runner, Shape
+from rt_segmentation.inference.options import PLAIN, Options
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest, check_weights
 
@@ -52,13 +53,14 @@ class ONNXEngine(CompiledEngine[CacheEntry]):
 class ONNXFileEngine(ONNXEngine):
     """An engine whose library reads ONNX files, and compiles each in seconds."""
 
-    def compile(self, source: CacheEntry, shape: Shape) -> Runner:
+    def compile(self, source: CacheEntry, shape: Shape, options: Options) -> Runner:
         """See `CompiledEngine.compile`."""
-        run = self.compile_graph(onnx_model(source, WITH_CONFIDENCE if shape.confidence else LABELS_ONLY))
+        graph = onnx_model(source, WITH_CONFIDENCE if shape.confidence else LABELS_ONLY)
+        run = self.compile_graph(graph, options)
         return run if shape.batch == graph_batch(self._manifest, shape.batch) else one_by_one(run)
 
     @abstractmethod
-    def compile_graph(self, graph: Path | bytes) -> Runner:
+    def compile_graph(self, graph: Path | bytes, options: Options = PLAIN) -> Runner:
         """Make an ONNX file, or a model in memory, executable; it may raise whatever its library raises."""
 
 

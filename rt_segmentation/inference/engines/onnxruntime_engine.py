@@ -20,6 +20,7 @@ from rt_segmentation.inference.engines.export import INPUT_NAME
 from rt_segmentation.inference.engines.failures import reason
 from rt_segmentation.inference.engines.interface import Runner
 from rt_segmentation.inference.engines.onnx_engine import ONNXFileEngine
+from rt_segmentation.inference.options import PLAIN, Options
 from rt_segmentation.provenance import machine
 
 logger = logging.getLogger(__name__)
@@ -95,14 +96,13 @@ class ONNXRuntimeEngine(ONNXFileEngine):
             versions["tensorrt"] = metadata.version("tensorrt")
         return versions
 
-    def compile_graph(self, graph: Path | bytes) -> Runner:
+    def compile_graph(self, graph: Path | bytes, options: Options = PLAIN) -> Runner:
         """See `ONNXFileEngine.compile_graph`."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = max(1, len(os.sched_getaffinity(0)) // self._parallel)
+        session_options = self._session_options(options)
         model = graph if isinstance(graph, bytes) else str(graph)
         with _tensorrt_folder(graph) as folder:
             try:
-                session = _session(model, self._providers(folder), options)
+                session = _session(model, self._providers(folder), session_options)
             except Exception as error:
                 if folder is None or not folder.exists():
                     raise
@@ -110,13 +110,27 @@ class ONNXRuntimeEngine(ONNXFileEngine):
                 why = reason(error)
                 logger.warning("TensorRT's engines in %s fail (%s) and are built again", folder, why)
                 shutil.rmtree(folder)
-                session = _session(model, self._providers(folder), options)
+                session = _session(model, self._providers(folder), session_options)
 
         def run(images: np.ndarray) -> list[np.ndarray]:
             outputs: list[np.ndarray] = session.run(None, {INPUT_NAME: images})
             return outputs
 
         return run
+
+    def _session_options(self, options: Options) -> onnxruntime.SessionOptions:
+        found = onnxruntime.SessionOptions()
+        cores = len(os.sched_getaffinity(0))
+        found.intra_op_num_threads = options.threads or max(1, cores // self._parallel)
+        if options.execution == "parallel":
+            found.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+        if options.optimisation:
+            levels = onnxruntime.GraphOptimizationLevel
+            found.graph_optimization_level = {
+                "basic": levels.ORT_ENABLE_BASIC,
+                "extended": levels.ORT_ENABLE_EXTENDED,
+            }[options.optimisation]
+        return found
 
     def _providers(self, folder: Path | None) -> list[str | tuple[str, dict[str, Any]]]:
         # In fp32 all bits count: by default CUDA's tensor cores take 10 of 23.

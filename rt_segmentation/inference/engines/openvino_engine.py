@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,15 +16,24 @@ import openvino
 
 from rt_segmentation import cpu
 from rt_segmentation.inference.cache import DESCRIPTION, CacheKey, find, locked, store
-from rt_segmentation.inference.engines.interface import CalibrationFrames, Runner
+from rt_segmentation.inference.engines.export import LABELS_ONLY, onnx_model
+from rt_segmentation.inference.engines.interface import CalibrationFrames, Runner, Shape
 from rt_segmentation.inference.engines.onnx_engine import ONNXFileEngine
 from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges, load_ranges, quantize
+from rt_segmentation.inference.engines.openvino_kernels import (
+    LayerGroup,
+    choose_kernels,
+    executed_kernels,
+    time_groups,
+)
+from rt_segmentation.inference.options import INSTRUCTIONS, PLAIN, Options
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest
 
 logger = logging.getLogger(__name__)
 
 COMPILED = "compiled.blob"
+
 
 # The first call fills a static of C++ and lets the GIL go inside: two threads that meet in it wait for each
 # other for ever.
@@ -47,6 +56,7 @@ def compile_graph(
     ranges: QuantizationRanges | None,
     parallel: int = 1,
     options: Mapping[str, object] | None = None,
+    kernels: Sequence[tuple[str, str]] = (),
 ) -> openvino.CompiledModel:
     """A graph for the CPU.
 
@@ -57,21 +67,53 @@ def compile_graph(
         ranges: for int8, else None.
         parallel: frames at once, each on its share of the cores.
         options: more of OpenVINO's.
+        kernels: see `Options`.
     """
-    model = _core().read_model(graph if isinstance(graph, bytes) else str(graph))
-    if ranges is not None:
-        quantize(model, ranges, manifest)
+    model = choose_kernels(_core(), _read(graph, ranges, manifest), kernels)
     return _core().compile_model(model, "CPU", {**_properties(precision, parallel), **(options or {})})
 
 
-def _properties(precision: str, parallel: int) -> dict[str, object]:
+def _read(graph: Path | bytes, ranges: QuantizationRanges | None, manifest: ModelManifest) -> openvino.Model:
+    model = _core().read_model(graph if isinstance(graph, bytes) else str(graph))
+    if ranges is not None:
+        quantize(model, ranges, manifest)
+    return model
+
+
+def _properties(precision: str, parallel: int, tuned: Options = PLAIN) -> dict[str, object]:
     in_bf16 = precision == "bf16" or (precision == "int8" and _has_bf16())
-    return {
+    found: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY" if parallel == 1 else "THROUGHPUT",
         "NUM_STREAMS": parallel,
         "INFERENCE_PRECISION_HINT": "bf16" if in_bf16 else "f32",
-        "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
+        "INFERENCE_NUM_THREADS": tuned.threads * parallel or len(os.sched_getaffinity(0)),
     }
+    if tuned.pinned is not None:
+        found["ENABLE_CPU_PINNING"] = tuned.pinned
+    return found
+
+
+class _Runner:
+    """A compiled model, with a request for each batch at once."""
+
+    def __init__(self, compiled: openvino.CompiledModel, parallel: int) -> None:
+        self._compiled = compiled
+        self._requests: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+        for _ in range(parallel):
+            self._requests.put(compiled.create_infer_request())
+        self._count = len(compiled.outputs)
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        request = self._requests.get()
+        try:
+            results = request.infer([images], share_inputs=True)
+            return [results[index] for index in range(self._count)]
+        finally:
+            self._requests.put(request)
+
+    def kernels(self) -> list[str]:
+        """What computes each convolution, by OpenVINO's names."""
+        return list(executed_kernels(self._compiled).values())
 
 
 class OpenVINOEngine(ONNXFileEngine):
@@ -115,29 +157,47 @@ class OpenVINOEngine(ONNXFileEngine):
         ranges = {"ranges": self._ranges.digest} if self._ranges else {}
         return {"openvino": openvino.__version__, **ranges}
 
-    def compile_graph(self, graph: Path | bytes) -> Runner:
+    def options(self, shape: Shape) -> Options:
+        """See `CompiledEngine.options`; where this process has another instruction set, plain."""
+        options = super().options(shape)
+        if options == PLAIN or options.isa == os.environ.get(INSTRUCTIONS, ""):
+            return options
+        logger.info(
+            "`rt_seg tune` measured with %s=%s, this process has '%s': OpenVINO chooses by itself",
+            INSTRUCTIONS,
+            options.isa,
+            os.environ.get(INSTRUCTIONS, ""),
+        )
+        return PLAIN
+
+    def compile_graph(self, graph: Path | bytes, options: Options = PLAIN) -> Runner:
         """See `ONNXFileEngine.compile_graph`."""
-        compiled = self._compiled(graph)
-        requests: SimpleQueue[openvino.InferRequest] = SimpleQueue()
-        for _ in range(self._parallel):
-            requests.put(compiled.create_infer_request())
-        count = len(compiled.outputs)
+        return _Runner(self._compiled(graph, options), self._parallel)
 
-        def run(images: np.ndarray) -> list[np.ndarray]:
-            request = requests.get()
-            try:
-                results = request.infer([images], share_inputs=True)
-                return [results[index] for index in range(count)]
-            finally:
-                requests.put(request)
+    def time_groups(self, shape: Shape, options: Options) -> list[LayerGroup]:
+        """Groups of like convolutions and their times, for frames of a shape, without confidence."""
+        graph = onnx_model(self.source(*shape[:3]), LABELS_ONLY)
+        properties = {**_properties(self.precision, self._parallel, options), "PERF_COUNT": True}
+        model = _read(graph, self._ranges, self._manifest)
+        compiled = compile_graph(
+            graph,
+            self._manifest,
+            self.precision,
+            self._ranges,
+            self._parallel,
+            properties,
+            options.kernels,
+        )
+        # A foreign graph may take one frame at a time.
+        frames = np.zeros(tuple(compiled.input(0).shape), np.uint8)
+        return time_groups(model, compiled, frames)
 
-        return run
-
-    def _compiled(self, graph: Path | bytes) -> openvino.CompiledModel:
+    def _compiled(self, graph: Path | bytes, options: Options) -> openvino.CompiledModel:
         """From the cache where it was compiled before, which takes a third of the time, of int8 a quarter."""
+        properties = _properties(self.precision, self._parallel, options)
+        asked = self._manifest, self.precision, self._ranges, self._parallel, properties, options.kernels
         if isinstance(graph, bytes):
-            return compile_graph(graph, self._manifest, self.precision, self._ranges, self._parallel)
-        properties = _properties(self.precision, self._parallel)
+            return compile_graph(graph, *asked)
         described = json.loads((graph.parent / DESCRIPTION).read_text(encoding="utf-8"))
         identity = {
             **described["identity"],
@@ -146,6 +206,7 @@ class OpenVINOEngine(ONNXFileEngine):
             "precision": self.precision,
             "device": self.device,
             **properties,
+            **options.to_json(),
         }
         key = CacheKey("openvino-compiled", identity, self._versions())
         entry = find(key)
@@ -155,7 +216,7 @@ class OpenVINOEngine(ONNXFileEngine):
             except Exception as error:
                 # What its native code raises is of many types.
                 logger.warning("OpenVINO's %s cannot be read (%s) and is made again", entry.folder, error)
-        compiled = compile_graph(graph, self._manifest, self.precision, self._ranges, self._parallel)
+        compiled = compile_graph(graph, *asked)
         # What cannot be kept is compiled again at the next start.
         with contextlib.suppress(OSError), locked(key):
             store(key, {COMPILED: compiled.export_model().getvalue()}, {})

@@ -27,6 +27,7 @@ from rt_segmentation.inference.engines.onnx_engine import ONNXEngine, one_by_one
 from rt_segmentation.inference.engines.tensorrt_builds import set_up
 from rt_segmentation.inference.engines.tensorrt_execution import Execution
 from rt_segmentation.inference.engines.tensorrt_graph import for_tensorrt
+from rt_segmentation.inference.options import Options
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest
 
@@ -85,8 +86,8 @@ class TensorRTEngine(ONNXEngine):
                     entry = cache.keep(key, {ENGINE_FILE: content}, {"sha256": digest})
         return entry
 
-    def compile(self, source: CacheEntry, shape: Shape) -> Runner:
-        """See `CompiledEngine.compile`."""
+    def compile(self, source: CacheEntry, shape: Shape, options: Options) -> Runner:
+        """See `CompiledEngine.compile`; TensorRT chooses its kernels itself, and has no options."""
         digest = str(source.data["sha256"])
         execution = self._executions.get(digest)
         if execution is None:

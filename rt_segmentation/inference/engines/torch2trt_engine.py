@@ -38,6 +38,7 @@ from rt_segmentation.inference.engines.torch2trt_conversion import (
     register_converters,
 )
 from rt_segmentation.inference.engines.torch_runner import CudaRunner, TorchGraph
+from rt_segmentation.inference.options import Options
 from rt_segmentation.inference.parity import Gate, images_in, read_frame
 from rt_segmentation.models import ModelError, ModelManifest, find_model
 
@@ -140,8 +141,8 @@ class Torch2TRTEngine(PyTorchEngine):
             self._networks[batch, height, width] = network
         return network
 
-    def compile(self, source: DeployedNetwork, shape: Shape) -> Runner:
-        """See `CompiledEngine.compile`."""
+    def compile(self, source: DeployedNetwork, shape: Shape, options: Options) -> Runner:
+        """See `CompiledEngine.compile`; it has no options."""
         manifest = self._manifest
         graph = TorchGraph(
             source, manifest.mean, manifest.std, torch.float32, torch.contiguous_format, manifest.temperature

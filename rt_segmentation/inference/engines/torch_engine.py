@@ -10,6 +10,7 @@ from rt_segmentation.inference.deploy import DeployedNetwork, deploy
 from rt_segmentation.inference.engines.interface import Runner, Shape
 from rt_segmentation.inference.engines.pytorch import PyTorchEngine
 from rt_segmentation.inference.engines.torch_runner import CudaRunner, TorchGraph, cpu_runner
+from rt_segmentation.inference.options import Options
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -48,17 +49,20 @@ class TorchEngine(PyTorchEngine):
         )
         return network
 
-    def compile(self, source: DeployedNetwork, shape: Shape) -> Runner:
+    def compile(self, source: DeployedNetwork, shape: Shape, options: Options) -> Runner:
         """See `CompiledEngine.compile`."""
+        contiguous = options.layout == "contiguous"
+        layout = torch.contiguous_format if contiguous else torch.channels_last
         graph = TorchGraph(
-            source,
+            source.to(memory_format=layout),  # type: ignore[call-overload]
             self._manifest.mean,
             self._manifest.std,
             DTYPES[self.precision],
+            memory_format=layout,
             temperature=self._manifest.temperature,
         ).eval()
         if not torch.cuda.is_available():
-            return cpu_runner(graph, shape.confidence)
+            return cpu_runner(graph, shape.confidence, options.threads)
         return CudaRunner(graph.cuda(), (*shape[:3], 3), shape.confidence)
 
     def _judged(self) -> bool:

@@ -53,10 +53,13 @@ class TorchGraph(EngineGraph):
         return outputs
 
 
-def cpu_runner(graph: TorchGraph, confidence: bool) -> Runner:
-    """Run a graph on the CPU."""
+def cpu_runner(graph: TorchGraph, confidence: bool, threads: int = 0) -> Runner:
+    """Run a graph on the CPU, with so many threads; 0 for as many as the process uses."""
 
     def run(images: np.ndarray) -> list[np.ndarray]:
+        # It is of the thread that calls.
+        if threads:
+            torch.set_num_threads(threads)
         with torch.inference_mode():
             return [output.numpy() for output in graph.segment(torch.from_numpy(images), confidence)]
 

@@ -1,0 +1,111 @@
+"""What `rt_seg tune` does inside the engines: kernels, threads, instruction sets and batches at once."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rt_segmentation import cpu
+from rt_segmentation.commands.options import OptionError, say
+from rt_segmentation.commands.progress import TimeBar
+from rt_segmentation.inference.tuned import Tuned, remember
+from rt_segmentation.provenance import cores
+
+if TYPE_CHECKING:
+    from rt_segmentation.inference.tuning import Timing
+    from rt_segmentation.models import ModelManifest
+
+BUDGET_S = 120.0
+THOROUGH_S = 600.0
+
+PROMISING = 1.6
+"""Engines that take so many times the fastest one's time are looked into: kernels gained less than that."""
+
+SEARCHED = ("openvino", "onnxruntime", "torch")
+"""Engines that have something to set."""
+
+LEAST_S = 2.0
+"""A shorter budget starts no process."""
+
+
+def budget_s(arguments: argparse.Namespace) -> float:
+    """The time for each size [s].
+
+    Raises:
+        OptionError: it is no number of seconds.
+    """
+    if arguments.budget is None:
+        return THOROUGH_S if arguments.thorough else BUDGET_S
+    if not math.isfinite(arguments.budget) or arguments.budget < 0:
+        raise OptionError(f"--budget {arguments.budget:g} is not a number of seconds from 0 up, as 120")
+    return float(arguments.budget)
+
+
+def tune_inside(
+    manifest: ModelManifest, batch: int, height: int, width: int, timings: Sequence[Timing], seconds: float
+) -> Tuned | None:
+    """Look for how the fastest engines are best set, and remember it; an interrupted search changes nothing.
+
+    Args:
+        manifest: the model.
+        batch: frames of a batch.
+        height: of the frames [px].
+        width: of the frames [px].
+        timings: of the engines that passed the gate.
+        seconds: at most.
+
+    Returns:
+        What was found; None where there was no time to find anything.
+    """
+    ordered = sorted(timings, key=lambda timing: timing.median_ms)
+    limit = ordered[0].median_ms * PROMISING
+    engines = [(t.engine, t.precision) for t in ordered if t.median_ms <= limit and t.engine in SEARCHED]
+    if seconds < LEAST_S or not engines:
+        return None
+    from rt_segmentation.benchmark.search import Search
+    from rt_segmentation.benchmark.variants import Bench
+
+    started = time.monotonic()
+    bar = TimeBar(seconds)
+    bench = Bench(str(manifest.path), batch, height, width, started + seconds)
+    try:
+        found = Search(bench, cores(), cpu.instruction_sets(), bar).run(engines)
+    finally:
+        bench.close()
+        bar.close()
+    if not found.latency:
+        say("nothing was found in this time: what was tuned earlier stays; give a longer --budget")
+        return None
+    return remember(
+        manifest, batch, height, width, replace(found, seconds=round(time.monotonic() - started, 1))
+    )
+
+
+def with_found(timing: Timing, tuned: Tuned) -> Timing:
+    """An engine's time with what was found for it."""
+    for one in tuned.latency:
+        if (one.engine, one.precision) == (timing.engine, timing.precision) and one.ms < one.plain_ms:
+            return replace(timing, median_ms=round(timing.median_ms * one.ms / one.plain_ms, 3))
+    return timing
+
+
+def describe(tuned: Tuned) -> Iterator[str]:
+    """What was found, in lines."""
+    for title, found in (
+        ("lowest latency", tuned.latency[:1]),
+        ("highest rate", tuned.throughput[:1]),
+    ):
+        for one in found:
+            several = f", {one.parallel} frames at once" if one.parallel > 1 else ""
+            sure = f", {one.confidence:.0%} sure" if one.confidence > 0.5 else ""
+            yield (
+                f"{title}: {one.engine} {one.precision}{several}, {one.options.describe()}:"
+                f" {one.ms:.1f} ms a frame for {one.plain_ms:.1f}{sure}"
+            )
+    if tuned.tried:
+        kept = sum(trial.kept for trial in tuned.tried)
+        yield f"{len(tuned.tried)} things were tried in {tuned.seconds:.0f} s, {kept} kept"

@@ -1,0 +1,76 @@
+"""How an engine is set inside: what `rt_seg tune` tries, and what engines apply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+INSTRUCTIONS = "ONEDNN_MAX_CPU_ISA"
+"""The environment's limit of oneDNN's instruction sets; a library reads it once, at its first compilation or
+the first question after precisions."""
+
+EVERY_LAYER = "*"
+"""In the place of a group of layers: all convolutions."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is not said is as the engine does it by itself.
+
+    Attributes:
+        threads: cores that one batch is computed on; 0 for all of them, shared by the batches at once.
+        pinned: whether threads stay on their cores (OpenVINO); None as OpenVINO does by itself.
+        isa: the highest instruction set that oneDNN may use, as ONEDNN_MAX_CPU_ISA says it; it is of a
+            process (OpenVINO).
+        kernels: pairs of a group of like convolutions, or `EVERY_LAYER`, and the family of kernels that
+            computes it, as jit_avx512; of two that fit a layer the later one counts (OpenVINO).
+        execution: 'parallel' for branches of the graph side by side (ONNX Runtime).
+        optimisation: 'basic' or 'extended' for less than all rewriting of the graph (ONNX Runtime).
+        layout: 'contiguous' for channels first (torch).
+    """
+
+    threads: int = 0
+    pinned: bool | None = None
+    isa: str = ""
+    kernels: tuple[tuple[str, str], ...] = ()
+    execution: str = ""
+    optimisation: str = ""
+    layout: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """What differs from the default."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        different = {name: value for name, value in found.items() if value != getattr(PLAIN, name)}
+        if self.kernels:
+            different["kernels"] = [list(pair) for pair in self.kernels]
+        return different
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Options:
+        """The reverse of `to_json`.
+
+        Raises:
+            TypeError, ValueError: the content is something else.
+        """
+        pairs = ((str(group), str(family)) for group, family in content.get("kernels", ()))
+        return cls(**{**content, "kernels": tuple(pairs)})
+
+    def describe(self) -> str:
+        """In words, for messages."""
+        parts = [f"{self.threads} threads for each frame"] if self.threads else []
+        if self.pinned is not None:
+            parts.append("threads pinned to cores" if self.pinned else "threads not pinned")
+        parts += [f"instructions up to {self.isa}"] if self.isa else []
+        parts += [
+            f"{family} for " + ("every convolution" if group == EVERY_LAYER else f"convolutions {group}")
+            for group, family in self.kernels
+        ]
+        parts += [f"{self.execution} execution"] if self.execution else []
+        parts += [f"{self.optimisation} optimisation"] if self.optimisation else []
+        parts += [f"{self.layout} layout"] if self.layout else []
+        return ", ".join(parts) or "the engine's own choice"
+
+
+PLAIN = Options()
+"""All as the engine does it by itself."""

@@ -1,0 +1,227 @@
+"""How engines are best set inside: what `rt_seg tune` found here, or what ships for a kind of processor."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache as remembered
+from typing import Any
+
+from rt_segmentation import cpu
+from rt_segmentation.inference import cache
+from rt_segmentation.inference.cache import CacheKey
+from rt_segmentation.inference.network import model_identity
+from rt_segmentation.inference.options import PLAIN, Options
+from rt_segmentation.inference.versions import graph_version
+from rt_segmentation.models import ModelManifest
+from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
+from rt_segmentation.resources import share_dir
+from rt_segmentation.settings import SettingsError, read_file
+
+logger = logging.getLogger(__name__)
+
+KIND = "settings"
+SHIPPED = "kernels.yaml"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was found best for an engine in a precision.
+
+    Attributes:
+        engine, precision: what was set.
+        parallel: batches at once.
+        options: how it is set.
+        ms: a batch's time, the median; of several at once, the time by their number [ms].
+        plain_ms: without the options, one batch at a time, in the same rounds [ms].
+        confidence: that it is faster so, 0.5 to 1; 0.5 where nothing was found.
+    """
+
+    engine: str
+    precision: str
+    parallel: int
+    options: Options
+    ms: float
+    plain_ms: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One thing that was tried.
+
+    Attributes:
+        what: in words.
+        ratio: of times to what was best until then, the median of the rounds; below 1 is faster; None where
+            it could not be measured.
+        confidence: that it is faster.
+        kept: whether it was best from then on.
+        note: why there is no ratio, or empty.
+    """
+
+    what: str
+    ratio: float | None = None
+    confidence: float | None = None
+    kept: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found for a model, a size and a batch.
+
+    Attributes:
+        latency: the settings for one batch at a time, the fastest first; of an engine and precision one.
+        throughput: those for several at once.
+        tried: in order.
+        date: of the search, as 2026-01-31.
+        seconds: that it took.
+    """
+
+    latency: tuple[Setting, ...] = ()
+    throughput: tuple[Setting, ...] = ()
+    tried: tuple[Trial, ...] = ()
+    date: str = ""
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON's types."""
+        content = asdict(self)
+        for name in ("latency", "throughput"):
+            found = getattr(self, name)
+            content[name] = [{**asdict(one), "options": one.options.to_json()} for one in found]
+        return content
+
+
+def remember(manifest: ModelManifest, batch: int, height: int, width: int, tuned: Tuned) -> Tuned:
+    """Keep what was found, in the place of what was found earlier, dated today.
+
+    Where the cache cannot be written it is kept until the process ends (`cache.keep`).
+    """
+    dated = replace(tuned, date=datetime.date.today().isoformat())
+    key = _key(manifest, batch, height, width)
+    with cache.locked(key):
+        cache.keep(key, {}, dated.to_json())
+    return dated
+
+
+def recall(manifest: ModelManifest, batch: int, height: int, width: int) -> Tuned:
+    """What was found on this processor with these libraries; empty where nothing was."""
+    entry = cache.find_quietly(_key(manifest, batch, height, width))
+    if entry is None:
+        return Tuned()
+    try:
+        return _read(entry.data)
+    except (KeyError, TypeError, ValueError) as error:
+        logger.warning("what was tuned, in %s, cannot be read (%s) and is not used", entry.folder, error)
+        return Tuned()
+
+
+def _read(data: Any) -> Tuned:
+    latency, throughput = (
+        tuple(Setting(**{**one, "options": Options.from_json(one["options"])}) for one in data[name])
+        for name in ("latency", "throughput")
+    )
+    tried = tuple(Trial(**one) for one in data["tried"])
+    return Tuned(latency, throughput, tried, data["date"], data["seconds"])
+
+
+def options_for(
+    manifest: ModelManifest, engine: str, precision: str, batch: int, height: int, width: int, parallel: int
+) -> Options:
+    """How an engine is set for a batch and size: as it was tuned here, or as ships for this processor.
+
+    Args:
+        manifest: the model.
+        engine: its name.
+        precision: in use.
+        batch: frames of a batch.
+        height: of the frames [px].
+        width: of the frames [px].
+        parallel: batches at once; from two on the rate counts, not the latency.
+    """
+    found = recall(manifest, batch, height, width)
+    for setting in found.latency if parallel == 1 else (*found.throughput, *found.latency):
+        if (setting.engine, setting.precision) == (engine, precision):
+            # Threads are of the number of batches at once that was measured.
+            same = setting.parallel == parallel
+            return setting.options if same else replace(setting.options, threads=0, pinned=None)
+    return _shipped_options(manifest.network, engine, precision)
+
+
+def isa_for(manifest: ModelManifest) -> str:
+    """The instruction set that the latest search for a model at any size found best; '' is the default."""
+    found = []
+    for identity in cache.identities(KIND, manifest.name):
+        try:
+            tuned = recall(manifest, *(int(identity[name]) for name in ("batch", "height", "width")))
+        except (KeyError, TypeError, ValueError):
+            continue
+        found += [(tuned.date, one.options.isa) for one in tuned.latency[:1]]
+    return max(found)[1] if found else ""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A choice for a kind of processor, in `config/kernels.yaml`.
+
+    Attributes:
+        processor: 'amx_int8' for those that multiply matrices of int8.
+        network, engine, precision: what it is for.
+        kernels: family of kernels for every convolution.
+        measured: what the choice rests on, in words.
+    """
+
+    processor: str
+    network: str
+    engine: str
+    precision: str
+    kernels: str
+    measured: str
+
+
+@dataclass(frozen=True)
+class ShippedChoices:
+    """All of `config/kernels.yaml`."""
+
+    choices: tuple[Shipped, ...] = field(default_factory=tuple)
+
+
+@remembered
+def shipped() -> tuple[Shipped, ...]:
+    """What ships; empty, with a warning, where the file is damaged.
+
+    Raises:
+        ResourceError: the package's data files are not there.
+    """
+    try:
+        return read_file(ShippedChoices, share_dir() / "config" / SHIPPED, "kernels", SettingsError).choices
+    except SettingsError as error:
+        logger.warning("%s; engines choose kernels themselves", error)
+        return ()
+
+
+def _shipped_options(network: str, engine: str, precision: str) -> Options:
+    for one in shipped():
+        if (one.network, one.engine, one.precision) == (network, engine, precision) and _is_here(one):
+            return Options(kernels=(("*", one.kernels),))
+    return PLAIN
+
+
+def _is_here(one: Shipped) -> bool:
+    return one.processor == "amx_int8" and cpu.has_amx_int8()
+
+
+def _key(manifest: ModelManifest, batch: int, height: int, width: int) -> CacheKey:
+    identity: dict[str, Any] = {
+        **model_identity(manifest),
+        "batch": batch,
+        "height": height,
+        "width": width,
+        "device": machine(),
+        "arithmetic": list(cpu.arithmetic()),
+    }
+    return CacheKey(
+        KIND, identity, {"graph_version": graph_version(manifest.network), **versions(*ENGINE_LIBRARIES)}
+    )

@@ -1,0 +1,280 @@
+"""The search inside engines keeps what is surely faster, within its time; nothing real is timed here."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rt_segmentation.benchmark import search as module
+from rt_segmentation.benchmark.comparing import compare
+from rt_segmentation.benchmark.search import Search
+from rt_segmentation.benchmark.variants import Bench, Group, OutOfTime, Variant, VariantError
+from rt_segmentation.commands import tune_inside
+from rt_segmentation.commands.options import OptionError
+from rt_segmentation.commands.progress import TimeBar
+from rt_segmentation.inference.options import PLAIN, Options
+from rt_segmentation.inference.tuned import Setting, Tuned, recall, remember
+from rt_segmentation.inference.tuning import Timing
+from rt_segmentation.models import ModelManifest
+
+INT8 = ("openvino", "int8")
+
+
+class FakeBench:
+    """Times by a formula, with noise; each call takes 0.1 s of its time."""
+
+    def __init__(self, ms: Callable[[Variant], float], seconds: float = 1e6, noise: float = 0.05) -> None:
+        self._ms, self._left, self._noise = ms, seconds, noise
+        self._random = random.Random(0)
+        self.refused: Callable[[Variant], bool] = lambda variant: False
+        self.made: list[Variant] = []
+
+    def end(self) -> None:
+        """Nothing is left."""
+        self._left = 0.0
+
+    def _spend(self) -> None:
+        self._left -= 0.1
+        if self._left <= 0:
+            raise OutOfTime("the time is over")
+
+    def remaining_s(self) -> float:
+        return self._left
+
+    def make(self, variant: Variant) -> tuple[str, ...]:
+        self._spend()
+        if variant.options.isa == "BROKEN":
+            raise VariantError("no such instructions")
+        self.made.append(variant)
+        every = dict(variant.options.kernels)
+        families = [every.get(name, every.get("*", "brgconv_avx512")) for name in ("big", "small")]
+        return tuple(families)
+
+    def time(self, variant: Variant, frames: int) -> list[float]:
+        self._spend()
+        return [self._ms(variant) * self._random.lognormvariate(0, self._noise) for _ in range(frames)]
+
+    def groups(self, variant: Variant) -> list[Group]:
+        return [Group("big", 0.7, ("brgconv_avx512",)), Group("small", 0.01, ("brgconv_avx512",))]
+
+    def judge(self, variant: Variant) -> None:
+        if self.refused(variant):
+            raise VariantError("other labels")
+
+    def drop(self, variant: Variant) -> None:
+        """Nothing to let go."""
+
+
+def by_options(variant: Variant) -> float:
+    kernels = dict(variant.options.kernels)
+    ms = 20.0
+    ms *= {"jit_avx512": 0.9, "jit_avx2": 1.6}.get(kernels.get("*", ""), 1.0)
+    ms *= {"jit_avx2": 0.8}.get(kernels.get("big", ""), 1.0)
+    ms *= 1.3 if variant.options.threads == 1 else 1.0
+    return ms * (0.7 if variant.parallel == 2 else 1.0)
+
+
+def test_what_is_faster_is_kept_and_what_is_not_is_told() -> None:
+    said: list[str] = []
+    bench = FakeBench(by_options)
+    found = Search(bench, 2, ("BROKEN",), said.append).run([INT8])
+    (best,) = found.latency
+    assert best.options.kernels == (("*", "jit_avx512"), ("big", "jit_avx2"))
+    assert best.options == Options(kernels=best.options.kernels)
+    assert 0.65 < best.ms / best.plain_ms < 0.8 and best.confidence >= module.SURE
+    (rate,) = found.throughput
+    assert rate.parallel == 2 and rate.ms < best.ms
+    tried = {trial.what: trial for trial in found.tried}
+    assert len(tried) == len(found.tried)
+    kept = [what for what, trial in tried.items() if trial.kept]
+    assert kept[:2] == [
+        "openvino int8: jit_avx512 for every convolution",
+        "openvino int8: jit_avx2 for convolutions big",
+    ]
+    slower = tried["openvino int8: 1 threads for each frame"]
+    assert slower.ratio and slower.ratio > 1.2 and slower.confidence is not None and slower.confidence < 0.5
+    assert tried["openvino int8: instructions up to BROKEN"].note == "no such instructions"
+    # What computes it already is not measured; small groups are left alone.
+    assert "already" in tried["openvino int8: jit_avx512 for convolutions big"].note
+    assert not any("small" in what for what in tried)
+    assert len(said) == len(found.tried)
+
+
+def test_where_nothing_helps_all_stays_as_it_is() -> None:
+    found = Search(FakeBench(lambda variant: 10.0), 2, ("AVX2",)).run([INT8, ("torch", "fp32")])
+    assert [one.options for one in found.latency] == [PLAIN, PLAIN]
+    assert [one.parallel for one in found.throughput] == [1]
+    assert not any(trial.kept for trial in found.tried) and len(found.tried) > 5
+
+
+def test_what_gives_other_labels_is_not_taken() -> None:
+    bench = FakeBench(by_options)
+    bench.refused = lambda variant: bool(variant.options.kernels)
+    (best,) = Search(bench, 1).run([INT8]).latency
+    assert best.options == PLAIN and best.ms == best.plain_ms
+
+
+@pytest.mark.parametrize("seconds", [0.05, 1.0, 5.0, 12.0])
+def test_the_time_is_kept(seconds: float) -> None:
+    bench = FakeBench(by_options, seconds)
+    found = Search(bench, 2).run([INT8])
+    assert bench.remaining_s() > -0.11
+    assert len(found.latency) <= 1 and all(trial.what for trial in found.tried)
+
+
+def test_what_was_kept_is_not_lost_when_the_time_is_over_before_it_is_measured_again() -> None:
+    bench = FakeBench(by_options, 1e6)
+    search = Search(bench, 1)
+    add = search._add
+
+    def then_none(*arguments: Any) -> None:
+        add(*arguments)
+        if arguments[2]:
+            bench.end()
+
+    search._add = then_none  # type: ignore[assignment, method-assign]
+    (best,) = search.run([INT8]).latency
+    assert best.options == Options(kernels=(("*", "jit_avx512"),)) and best.ms < best.plain_ms
+    assert "before it was measured again" in search.tried[-1].note
+
+
+def test_each_engine_is_searched_in_what_it_has() -> None:
+    found = Search(FakeBench(lambda variant: 10.0), 2).run([("onnxruntime", "fp32"), ("torch", "fp32")])
+    tried = [trial.what for trial in found.tried]
+    assert [what for what in tried if what.startswith("torch")] == [
+        "torch fp32: 1 threads for each frame",
+        "torch fp32: contiguous layout",
+    ]
+    assert "onnxruntime fp32: parallel execution" in tried
+    assert not any("openvino" in what or "pinned" in what for what in tried)
+
+
+def test_confidence_is_that_of_the_rounds() -> None:
+    steady = compare([10.0] * 8, [9.0] * 8)
+    assert steady.ratio == 0.9 and steady.confidence == pytest.approx(1 - 0.5 / 2**8, abs=1e-4)
+    assert compare([9.0] * 8, [10.0] * 8).confidence < 0.01
+    assert compare([10.0] * 8, [10.0] * 8).confidence == 0.5
+    # One pause of the machine says little.
+    assert 0.2 < compare([10.0] * 7 + [500.0], [10.1, 9.9] * 4).confidence < 0.95
+    assert compare([10.0] * 2, [5.0] * 2).confidence < module.SURE
+
+
+def test_no_process_is_started_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench("enet", 1, 64, 64, time.monotonic())
+    monkeypatch.setattr(subprocess, "Popen", None)
+    with pytest.raises(OutOfTime):
+        bench.make(Variant(*INT8))
+    bench.close()
+
+
+def test_a_process_that_hangs_or_dies_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real: Any = subprocess.Popen
+    started: list[Any] = []
+
+    def popen(code: str) -> Callable[..., object]:
+        def start(_: object, **options: object) -> object:
+            started.append(real([sys.executable, "-c", code], **options))
+            return started[-1]
+
+        return start
+
+    monkeypatch.setattr(subprocess, "Popen", popen("import time; time.sleep(600)"))
+    with pytest.raises(OutOfTime):
+        Bench("enet", 1, 64, 64, time.monotonic() + 0.2).make(Variant(*INT8))
+    monkeypatch.setattr(subprocess, "Popen", popen("raise SystemExit(3)"))
+    with pytest.raises(VariantError, match="ended with status 3"):
+        Bench("enet", 1, 64, 64, time.monotonic() + 60).make(Variant(*INT8))
+    assert all(process.poll() is not None for process in started)
+
+
+@pytest.mark.parametrize(
+    ("budget", "thorough", "seconds"), [(None, False, 120), (None, True, 600), (7.5, True, 7.5)]
+)
+def test_the_budget(budget: float | None, thorough: bool, seconds: float) -> None:
+    assert tune_inside.budget_s(argparse.Namespace(budget=budget, thorough=thorough)) == seconds
+
+
+@pytest.mark.parametrize("budget", [-1.0, float("nan"), float("inf")])
+def test_a_bad_budget_is_one_sentence(budget: float) -> None:
+    with pytest.raises(OptionError, match="is not a number of seconds from 0 up, as 120"):
+        tune_inside.budget_s(argparse.Namespace(budget=budget, thorough=False))
+
+
+TIMINGS = [Timing("openvino", "int8", 10.0), Timing("onnxruntime", "fp32", 17.0), Timing("x", "fp32", 9.0)]
+FOUND = Tuned((Setting(*INT8, 1, Options(threads=1), 5.0, 10.0, 0.99),))
+
+
+def test_an_interrupted_search_leaves_what_there_was(
+    small_model: ModelManifest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    earlier = remember(small_model, 1, 64, 64, replace(FOUND, seconds=77.0))
+    engines: list[object] = []
+
+    def interrupted(self: Search, searched: object) -> Tuned:
+        engines.append(searched)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Search, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tune_inside.tune_inside(small_model, 1, 64, 64, TIMINGS, 60.0)
+    assert engines == [[INT8]] and recall(small_model, 1, 64, 64) == earlier
+    monkeypatch.setattr(Search, "run", lambda self, searched: Tuned())
+    assert tune_inside.tune_inside(small_model, 1, 64, 64, TIMINGS, 60.0) is None
+    assert "give a longer --budget" in capsys.readouterr().err
+    assert recall(small_model, 1, 64, 64) == earlier
+    assert tune_inside.tune_inside(small_model, 1, 64, 64, TIMINGS, 0.0) is None
+    monkeypatch.setattr(Search, "run", lambda self, searched: FOUND)
+    found = tune_inside.tune_inside(small_model, 1, 64, 64, TIMINGS, 60.0)
+    assert found is not None and recall(small_model, 1, 64, 64) == found != earlier
+
+
+def test_what_was_found_decides_the_order_and_is_told() -> None:
+    assert [tune_inside.with_found(one, FOUND).median_ms for one in TIMINGS] == [5.0, 17.0, 9.0]
+    (line,) = tune_inside.describe(FOUND)
+    assert line == (
+        "lowest latency: openvino int8, 1 threads for each frame: 5.0 ms a frame for 10.0, 99% sure"
+    )
+
+
+def test_time_goes_on_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    bar = TimeBar(60.0)
+    bar("jit_avx512: kept")
+    assert capsys.readouterr().err == "0 of 60 s: jit_avx512: kept\n"
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar("x" * 1000)
+    bar.close()
+    assert terminal.getvalue().startswith("\r") and len(terminal.getvalue()) < 200
+
+
+@pytest.mark.long
+def test_a_real_search_of_a_small_network(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    started = time.monotonic()
+    timings = [Timing("openvino", "fp32", 1.0)]
+    found = tune_inside.tune_inside(small_model, 1, 64, 64, timings, 60.0)
+    assert time.monotonic() - started < 75
+    assert found is not None and found.tried and found.latency[0].ms > 0
+    assert recall(small_model, 1, 64, 64) == found

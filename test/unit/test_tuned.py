@@ -1,0 +1,216 @@
+"""What was tuned inside an engine is applied where it was measured, behind the gate, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rt_segmentation import cpu
+from rt_segmentation.inference import cache, tuned
+from rt_segmentation.inference.engines import EngineError, build_engine, choosing
+from rt_segmentation.inference.engines.failures import reason
+from rt_segmentation.inference.options import INSTRUCTIONS, PLAIN, Options
+from rt_segmentation.inference.tuned import Setting, Trial, Tuned, isa_for, options_for, recall, remember
+from rt_segmentation.models import ModelManifest
+
+HEIGHT, WIDTH = 48, 64
+SIZE = (1, HEIGHT, WIDTH)
+ALONE = Options(threads=1, kernels=(("*", "jit_avx512"), ("3x3 4>4 8x8", "jit_avx2")))
+SEVERAL = Options(isa="AVX2")
+FOUND = Tuned(
+    (Setting("openvino", "fp32", 1, ALONE, 8.0, 10.0, 0.99),),
+    (Setting("openvino", "fp32", 2, SEVERAL, 6.0, 10.0, 0.98),),
+    (Trial("one thread", 0.8, 0.99, True), Trial("AVX2", note="it does not work here")),
+    seconds=12.5,
+)
+
+
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all engines: graph and reference are made once."""
+    return tmp_path_factory.mktemp("engines")
+
+
+def options(manifest: ModelManifest, parallel: int = 1, engine: str = "openvino") -> Options:
+    return options_for(manifest, engine, "fp32", *SIZE, parallel)
+
+
+def test_a_record_comes_back_whole(small_model: ModelManifest) -> None:
+    assert recall(small_model, *SIZE) == Tuned()
+    kept = remember(small_model, *SIZE, FOUND)
+    assert kept.date and replace(kept, date="") == FOUND
+    assert recall(small_model, *SIZE) == kept
+    assert json.loads(json.dumps(kept.to_json()))["latency"][0]["options"] == {
+        "threads": 1,
+        "kernels": [["*", "jit_avx512"], ["3x3 4>4 8x8", "jit_avx2"]],
+    }
+
+
+def test_one_frame_gets_the_lowest_latency_and_several_the_highest_rate(small_model: ModelManifest) -> None:
+    assert options(small_model) == PLAIN
+    remember(small_model, *SIZE, FOUND)
+    assert options(small_model) == ALONE
+    assert options(small_model, 2) == options(small_model, 3) == SEVERAL
+    assert options(small_model, 1, "onnxruntime") == PLAIN
+    # Threads of one frame are not those of each of two.
+    remember(small_model, *SIZE, replace(FOUND, throughput=()))
+    assert options(small_model, 2) == replace(ALONE, threads=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("machine", lambda: "another processor, 2 cores"),
+        ("versions", lambda *_: {"openvino": "1"}),
+        ("graph_version", lambda _: "0"),
+    ],
+)
+def test_a_record_of_something_else_is_not_used(
+    name: str, value: Callable[..., Any], small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember(small_model, *SIZE, FOUND)
+    assert recall(small_model, 2, HEIGHT, WIDTH) == recall(small_model, 1, WIDTH, HEIGHT) == Tuned()
+    monkeypatch.setattr(tuned, name, value)
+    assert options(small_model) == PLAIN
+
+
+def test_processors_of_one_name_are_told_apart(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember(small_model, *SIZE, FOUND)
+    monkeypatch.setattr(cpu, "arithmetic", lambda: ("amx_int8",))
+    assert options(small_model) == PLAIN
+
+
+def test_a_record_that_cannot_be_read_is_not_used(
+    small_model: ModelManifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = tuned._key(small_model, *SIZE)
+    data = FOUND.to_json()
+    data["latency"][0]["options"] = {"speed": 3}
+    cache.store(key, {}, data)
+    assert options(small_model) == PLAIN
+    assert "cannot be read" in caplog.text and "is not used" in caplog.text
+
+
+def test_what_ships_is_for_processors_with_amx(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shipped(network: str, precision: str) -> Options:
+        return options_for(replace(small_model, network=network), "openvino", precision, *SIZE, 1)
+
+    monkeypatch.setattr(cpu, "has_amx_int8", lambda: True)
+    assert shipped("enet", "int8") == shipped("lednet", "int8") == Options(kernels=(("*", "jit_avx512"),))
+    assert shipped("enet", "fp32") == shipped("linknet", "int8") == PLAIN
+    monkeypatch.setattr(cpu, "has_amx_int8", lambda: False)
+    assert shipped("enet", "int8") == PLAIN
+
+
+def test_the_instruction_set_is_set_before_the_library_is_at_work(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(INSTRUCTIONS, raising=False)
+    # What it sets is put back at the end.
+    monkeypatch.setenv(INSTRUCTIONS, "")
+    assert isa_for(small_model) == ""
+    fast = replace(FOUND.latency[0], options=SEVERAL)
+    remember(small_model, *SIZE, replace(FOUND, latency=(fast,)))
+    assert isa_for(small_model) == "AVX2"
+    choosing._limit_instructions(small_model)
+    assert os.environ[INSTRUCTIONS] == ""
+    del os.environ[INSTRUCTIONS]
+    monkeypatch.setitem(sys.modules, "openvino", sys)
+    choosing._limit_instructions(small_model)
+    assert INSTRUCTIONS not in os.environ
+    monkeypatch.delitem(sys.modules, "openvino")
+    choosing._limit_instructions(small_model)
+    assert os.environ[INSTRUCTIONS] == "AVX2"
+
+
+def test_options_say_what_they_are() -> None:
+    every = Options(2, True, "AVX2", (("*", "a"), ("3x3", "b")), "parallel", "basic", "contiguous")
+    assert Options.from_json(json.loads(json.dumps(every.to_json()))) == every
+    assert every.describe() == (
+        "2 threads for each frame, threads pinned to cores, instructions up to AVX2, a for every convolution,"
+        " b for convolutions 3x3, parallel execution, basic optimisation, contiguous layout"
+    )
+    assert PLAIN.describe() == "the engine's own choice" and PLAIN.to_json() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "set_so"),
+    [
+        ("openvino", Options(threads=1, pinned=False, kernels=(("*", "jit_avx512"),))),
+        ("onnxruntime", Options(threads=1, execution="parallel", optimisation="basic")),
+        ("torch", Options(threads=1, layout="contiguous")),
+    ],
+)
+def test_engines_apply_it_behind_the_gate(
+    name: str,
+    set_so: Options,
+    engine_cache: Path,
+    small_model: ModelManifest,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pytest.importorskip(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(engine_cache))
+    images = np.random.default_rng(0).integers(0, 255, (1, HEIGHT, WIDTH, 3), np.uint8)
+    expected = build_engine(small_model, name, "fp32").infer(images, False)[0]
+    remember(small_model, *SIZE, Tuned((Setting(name, "fp32", 1, set_so, 1.0, 2.0, 0.99),)))
+    engine: Any = build_engine(small_model, name, "fp32")
+    assert engine.options(engine_shape()) == set_so
+    np.testing.assert_array_equal(engine.infer(images, False)[0], expected)
+    assert not caplog.records
+    verdicts = [
+        entry for entry in cache.entries() if entry.key["identity"].get("options") == set_so.to_json()
+    ]
+    assert [entry.data["passed"] for entry in verdicts] == [True]
+
+
+def engine_shape() -> Any:
+    from rt_segmentation.inference.engines.interface import Shape
+
+    return Shape(*SIZE, False)
+
+
+def test_what_does_not_pass_is_left_out(
+    engine_cache: Path,
+    small_model: ModelManifest,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(engine_cache))
+    from rt_segmentation.inference.engines.onnxruntime_engine import ONNXRuntimeEngine
+
+    real = ONNXRuntimeEngine.compile_graph
+
+    def compile_graph(self: Any, graph: Any, set_so: Options = PLAIN) -> Any:
+        run = real(self, graph, set_so)
+        return run if set_so == PLAIN else lambda images: [255 - array for array in run(images)]
+
+    monkeypatch.setattr(ONNXRuntimeEngine, "compile_graph", compile_graph)
+    wrong = Options(execution="parallel")
+    remember(small_model, *SIZE, Tuned((Setting("onnxruntime", "fp32", 1, wrong, 1.0, 2.0, 0.99),)))
+    engine: Any = build_engine(small_model, "onnxruntime", "fp32")
+    labels = engine.infer(np.zeros((1, HEIGHT, WIDTH, 3), np.uint8), False)[0]
+    assert labels.max() < 11
+    assert "is not set as `rt_seg tune`" in caplog.text and "parallel execution" in caplog.text
+    with pytest.raises(EngineError, match="of the pixels") as refused:
+        engine.judged(engine_shape(), wrong)
+    assert reason(refused.value)
