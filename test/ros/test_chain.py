@@ -1,4 +1,4 @@
-"""Camera, segmentation node and cloud node as processes of their own: the labels in space against the truth."""
+"""Camera, segmentation node and cloud node as processes of their own: labels in space against the truth."""
 
 from __future__ import annotations
 
@@ -7,22 +7,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from support.node_under_test import CAMERA, NODE, RELIABLE, ros_args, stamp
 
 from rt_segmentation.data.synthetic import CAMERA_HEIGHT_M, StreetClass
+from rt_segmentation.labels import load_label_set
 
 CLOUD = "rt_segmentation.ros.cloud_node"
 SIZE = {"width": 320, "height": 180}
+# As Nav2's semantic_segmentation_layer subscribes to masks and clouds, and to the names of the classes.
 SENSOR_DATA = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
+LATCHED = QoSProfile(
+    depth=5, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
 NEAR_M, FAR_M = 10.0, 30.0
 # Twice the street's half width: the widest that a road can be seen, as the camera keeps to its side.
 ROAD_M = 2 * 5.5
 
 
 class Frame(NamedTuple):
-    """What came of one image: the truth (H, W), its depth (H, W) and calibration, and the cloud of the mask."""
+    """What came of one image: truth and depth (H, W), the calibration, and the cloud of the mask."""
 
     truth: np.ndarray
     depth: np.ndarray
@@ -99,3 +104,45 @@ def test_the_road_is_flat_and_as_wide_as_the_street_s(frames: list[Frame]) -> No
         flat = road & (np.abs(y - CAMERA_HEIGHT_M) < 0.01)
         left, right = np.percentile(x[flat], (0.5, 99.5))
         assert right - left < ROAD_M + 0.5
+
+
+def test_nav2_s_semantic_layer_gets_what_it_takes(frames: list[Frame], stage: Any) -> None:
+    filters = pytest.importorskip("message_filters", reason="message_filters is not installed")
+    node, synchronised = stage.observer.node, []
+    subscribers = [
+        filters.Subscriber(node, kind, f"/chain/{topic}", qos_profile=SENSOR_DATA)
+        for kind, topic in (
+            (Image, "segmentation_node/label"),
+            (Image, "segmentation_node/confidence"),
+            (PointCloud2, "semantic_cloud_node/points"),
+        )
+    ]
+    # The layer's exact synchroniser, and its queue.
+    filters.TimeSynchronizer(subscribers, 1000).registerCallback(lambda *found: synchronised.append(found))
+    stage.observer.spin_until(lambda: len(synchronised) >= 2)
+    for label, confidence, cloud in synchronised:
+        assert stamp(label) == stamp(confidence) == stamp(cloud)
+        assert label.header.frame_id == cloud.header.frame_id == "camera"
+        assert label.encoding == confidence.encoding == "mono8"
+        # It reads the pixels without a look at `step`.
+        for image in (label, confidence):
+            assert len(image.data) == image.width * image.height == cloud.width * cloud.height
+        fields = {field.name: field.datatype for field in cloud.fields}
+        assert all(fields[name] == PointField.FLOAT32 for name in "xyz")
+        points = np.frombuffer(cloud.data, np.float32).reshape(-1, 8)
+        labels = points.view(np.uint32)[:, 5]
+        np.testing.assert_array_equal(labels, np.frombuffer(label.data, np.uint8))
+    for subscriber in subscribers:
+        node.destroy_subscription(subscriber.sub)
+
+
+def test_nav2_s_semantic_layer_learns_the_classes_names_however_late_it_comes(
+    frames: list[Frame], stage: Any
+) -> None:
+    messages = pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
+    infos = stage.observer.subscribe(messages.LabelInfo, "/chain/segmentation_node/label_info", LATCHED)
+    stage.observer.spin_until(lambda: bool(infos))
+    labels = load_label_set("camvid11")
+    assert [(c.class_id, c.class_name) for c in infos[0].class_map] == [
+        (c.id, c.name) for c in labels.classes
+    ]
