@@ -25,6 +25,7 @@ from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.inference.parity import ParityError
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import ModelError, ModelManifest, find_model
+from rt_segmentation.ros.bond import Bond
 from rt_segmentation.ros.camera import Camera
 from rt_segmentation.ros.diagnostics import Limits, array_message, engine_problem, status_message
 from rt_segmentation.ros.logging_bridge import log_through
@@ -79,6 +80,7 @@ class SegmentationNode(LifecycleNode):
         self._starting = False
         self._failure = ""
         self._worker: Worker | None = None
+        self._bond = Bond(self)
         names = [name for name in self._value("cameras") if name]
         self.cameras = tuple(
             Camera(self, name, partial(self._value, "max_rate_hz")) for name in names or [""]
@@ -118,6 +120,7 @@ class SegmentationNode(LifecycleNode):
         if self._closed:
             return not self._is_busy()
         self._closed = True
+        self._bond.end()
         self._receive_nothing()
         if self._worker is not None:
             self._worker.stop(STOP_TIMEOUT_S)
@@ -161,6 +164,8 @@ class SegmentationNode(LifecycleNode):
         for camera in self.cameras:
             label = self.resolve_topic_name(LABEL.of(camera.name).name)
             self.get_logger().info(f"active: {camera.topic} to {label} and its siblings")
+        if self._value("bond"):
+            self._bond.form()
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -283,6 +288,7 @@ class SegmentationNode(LifecycleNode):
 
     def _stop_working(self) -> None:
         """Wait for the frame at hand, which uses segmenter and outputs; but not if the process is to end."""
+        self._bond.end()
         self._receive_nothing()
         if self._worker is None:
             return

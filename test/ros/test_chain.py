@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
-from support.node_under_test import CAMERA, NODE, RELIABLE, ros_args, stamp
+from support.node_under_test import CAMERA, ENGINE, NODE, RELIABLE, ros_args, stamp
 
 from rt_segmentation.data.synthetic import CAMERA_HEIGHT_M, StreetClass
 from rt_segmentation.labels import load_label_set
 
 CLOUD = "rt_segmentation.ros.cloud_node"
-SIZE = {"width": 320, "height": 180}
+SIZE = {"width": 256, "height": 144}
 # As Nav2's semantic_segmentation_layer subscribes to masks and clouds, and to the names of the classes.
 SENSOR_DATA = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(
@@ -41,8 +41,10 @@ class Frame(NamedTuple):
 def frames(stage: Any) -> Iterator[list[Frame]]:
     """Some frames of the chain, all messages of each with one stamp."""
     observer = stage.observer
-    stage.spawn(CAMERA, *ros_args("/chain", **SIZE, seed=7, rate_hz=2.0))
-    stage.spawn(NODE, *ros_args("/chain", model="enet", engine="torch", precision="fp32"))
+    stage.spawn(CAMERA, *ros_args("/chain", **SIZE, seed=7, rate_hz=1.0))
+    # At the images' own size: this is not about speed, and a third of the work.
+    inputs = {f"input_{side}": length for side, length in SIZE.items()}
+    stage.spawn(NODE, *ros_args("/chain", model="enet", **ENGINE, **inputs))
     moved = [f"{name}:=segmentation_node/{name}" for name in ("label", "confidence", "camera_info")]
     remaps = [part for pair in moved for part in ("-r", pair)]
     stage.spawn(CLOUD, *ros_args("/chain", sync_tolerance_s=0.0, use_color=False), *remaps)
@@ -86,11 +88,11 @@ def test_each_point_is_where_the_street_is(frames: list[Frame]) -> None:
 
 def test_labels_in_space_are_those_of_the_street(frames: list[Frame]) -> None:
     for frame in frames:
-        for limit, least in ((NEAR_M, 0.9), (FAR_M, 0.85)):
+        for limit, least in ((NEAR_M, 0.8), (FAR_M, 0.75)):
             here = np.isfinite(frame.points[..., 2]) & (frame.points[..., 2] < limit)
             right = np.mean(frame.labels[here] == frame.truth[here])
             print(f"within {limit:g} m {right:.1%} of {here.sum()} points have their true class")
-            assert here.sum() > 5000
+            assert here.sum() > 4000
             assert right >= least
 
 
@@ -99,8 +101,8 @@ def test_the_road_is_flat_and_as_wide_as_the_street_s(frames: list[Frame]) -> No
         x, y, z = np.moveaxis(frame.points, -1, 0)
         road = (frame.labels == StreetClass.ROAD) & (z < NEAR_M)
         on_the_ground = np.abs(y[road] - CAMERA_HEIGHT_M) < 0.01
-        assert road.sum() > 3000
-        assert on_the_ground.mean() > 0.93
+        assert road.sum() > 2000
+        assert on_the_ground.mean() > 0.85
         flat = road & (np.abs(y - CAMERA_HEIGHT_M) < 0.01)
         left, right = np.percentile(x[flat], (0.5, 99.5))
         assert right - left < ROAD_M + 0.5
