@@ -44,7 +44,7 @@ def frames(stage: Any) -> Iterator[list[Frame]]:
     stage.spawn(CAMERA, *ros_args("/chain", **SIZE, seed=7, rate_hz=1.0))
     # At the images' own size: this is not about speed, and a third of the work.
     inputs = {f"input_{side}": length for side, length in SIZE.items()}
-    stage.spawn(NODE, *ros_args("/chain", model="enet", **ENGINE, **inputs))
+    node = stage.spawn(NODE, *ros_args("/chain", model="enet", **ENGINE, **inputs))
     moved = [f"{name}:=segmentation_node/{name}" for name in ("label", "confidence", "camera_info")]
     remaps = [part for pair in moved for part in ("-r", pair)]
     stage.spawn(CLOUD, *ros_args("/chain", sync_tolerance_s=0.0, use_color=False), *remaps)
@@ -57,11 +57,19 @@ def frames(stage: Any) -> Iterator[list[Frame]]:
             (PointCloud2, "/chain/semantic_cloud_node/points", SENSOR_DATA),
         )
     )
-    observer.spin_until(lambda: len(clouds) >= 3)
-    by_stamp = [{stamp(message): message for message in messages} for messages in (truths, depths, infos)]
+    # A busy machine takes its time for each.
+    node.wait_for("active: ")
+
+    def whole() -> list[tuple[Any, ...]]:
+        """All messages of each stamp that has a cloud and its truth."""
+        by_stamp = [{stamp(m): m for m in messages} for messages in (clouds, truths, depths, infos)]
+        stamps = set.intersection(*(set(messages) for messages in by_stamp))
+        return [tuple(messages[at] for messages in by_stamp) for at in sorted(stamps)]
+
+    # The first ones may have come before their calibration.
+    observer.spin_until(lambda: len(whole()) >= 4)
     found = []
-    for cloud in clouds:
-        truth, depth, info = (messages[stamp(cloud)] for messages in by_stamp)
+    for cloud, truth, depth, info in whole()[1:]:
         words = np.frombuffer(cloud.data, np.float32).reshape(cloud.height, cloud.width, 8)
         found.append(
             Frame(
