@@ -203,7 +203,7 @@ def test_commands_of_other_programs_name_what_is_there() -> None:
             node, name, value = words[3:]
             (parameter,) = (p for p in NODES[node.lstrip("/")] if p.name == name)
             assert accept(parameter, value) == value and not parameter.read_only
-        elif program == "ros2" and words[1] != "launch" or "foxglove_bridge" in words:
+        elif (program == "ros2" and words[1] != "launch") or "foxglove_bridge" in words:
             assert words[1:3] in ROS2_OTHERS, words
         elif program == "ros2":
             assert words[1:4] == ["launch", "rt_segmentation", "seg.launch.py"], words
