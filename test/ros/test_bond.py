@@ -19,7 +19,8 @@ class Recorded:
     made: list[Recorded]
 
     def __init__(self, node: Node, topic: str, identity: str) -> None:
-        self.of, self.calls = (node.get_name(), topic, identity), []
+        self.of = (node.get_name(), topic, identity)
+        self.calls: list[str] = []
         self.heartbeat_period = self.heartbeat_timeout = 0.0
         self.made.append(self)
 

@@ -99,7 +99,7 @@ def test_foxglove_s_layout_shows_the_topics_of_the_nodes() -> None:
     content = json.loads((CONFIG / "foxglove" / "seg.json").read_text(encoding="utf-8"))
     panels = content["configById"]
     assert sorted(leaves(content["layout"])) == sorted(panels)
-    shown = {"Image": set(), "3D": set(), "Plot": set(), "DiagnosticSummary": set()}
+    shown: dict[str, set[str]] = {"Image": set(), "3D": set(), "Plot": set(), "DiagnosticSummary": set()}
     for name, panel in panels.items():
         kind = name.partition("!")[0]
         if kind == "Image":
