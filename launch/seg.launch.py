@@ -21,7 +21,9 @@ from rt_segmentation.ros.segmentation_parameters import PARAMETERS
 
 SHARE = get_package_share_directory("rt_segmentation")
 NOT_GIVEN = ""
+NONE = "none"
 RESPAWN_DELAY_S = 2.0
+SHOWN = ("label", "color", "overlay", "legend")
 CHOICES = {p.name: p.choices for p in PARAMETERS}
 # What ros2 launch and launch themselves read.
 OF_LAUNCH = ("launch-prefix", "launch-prefix-filter", "emulate_tty", "sigterm_timeout", "sigkill_timeout")
@@ -42,21 +44,33 @@ ARGUMENTS = (
     (
         "camera",
         NOT_GIVEN,
-        "Also start a camera_node: street, a folder of images, or a video. Empty: no camera node.",
+        "Also start a camera_node, for each camera: street, a folder of images, or a video. Empty: none.",
         None,
     ),
     (
         "cloud",
-        NOT_GIVEN,
-        "Also start a semantic_cloud_node: labelled points of a depth image or of a cloud. Empty: none.",
-        ("depth", "points"),
+        NONE,
+        "Also start a semantic_cloud_node, for each camera: labelled points of a depth image or of a cloud.",
+        (NONE, "depth", "points"),
     ),
-    ("depth", "depth", "The topic of the depth image, registered to the camera, for cloud:=depth.", None),
-    ("points", "points", "The topic of the camera's or lidar's point cloud, for cloud:=points.", None),
+    (
+        "depth",
+        "depth",
+        "Topic of the depth image, registered to the camera, for cloud:=depth; with several cameras a name"
+        " below each camera's.",
+        None,
+    ),
+    (
+        "points",
+        "points",
+        "Topic of the camera's or lidar's point cloud, for cloud:=points; with several cameras a name below"
+        " each camera's.",
+        None,
+    ),
     (
         "ground",
         "false",
-        "Also start a ground_grid_node: where the masks show ground, on the plane under the camera.",
+        "Also start a ground_grid_node, for each camera: where the masks show ground, on the plane under it.",
         ("true", "false"),
     ),
     ("namespace", NOT_GIVEN, "Namespace of the nodes.", None),
@@ -73,7 +87,12 @@ ARGUMENTS = (
         "Restart a node two seconds after its process has ended: after a crash, or by watchdog_s.",
         ("true", "false"),
     ),
-    ("rviz", "false", "Open RViz with camera image, labels, colours, overlay and cloud.", ("true", "false")),
+    (
+        "rviz",
+        "false",
+        "Open RViz with camera image, overlay, labels, colours, legend and cloud.",
+        ("true", "false"),
+    ),
     ("log_level", "info", "Log level of the nodes.", ("debug", "info", "warn", "error", "fatal")),
 )
 
@@ -87,34 +106,34 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         for name in ("model", "engine", "precision", "image_transport")
         if given[name] != NOT_GIVEN
     }
+    cameras = camera_names(given["cameras"]) if given["cameras"] != NOT_GIVEN else [""]
     if given["cameras"] != NOT_GIVEN:
-        overrides["cameras"] = camera_names(given["cameras"])
+        overrides["cameras"] = cameras
     if given["use_sim_time"] != NOT_GIVEN:
         overrides["use_sim_time"] = given["use_sim_time"] == "true"
+    above = (
+        make_namespace_absolute(
+            prefix_namespace(context.launch_configurations.get("ros_namespace"), given["namespace"])
+        )
+        or ""
+    ).rstrip("/")
+    names = [f"{above}/segmentation_node"]
+    others = (("camera", "camera_node"), ("cloud", "semantic_cloud_node"), ("ground", "ground_grid_node"))
+    for argument, name in others:
+        if given[argument] not in (NOT_GIVEN, NONE, "false"):
+            names += ["/".join(filter(None, (above, camera, name))) for camera in cameras]
     files = [os.path.join(SHARE, "config", "seg.yaml")]
     if given["params_file"] != NOT_GIVEN:
         path = os.path.abspath(os.path.expanduser(given["params_file"]))
         if not os.path.isfile(path):
             raise RuntimeError(f"params_file {path} does not exist")
-        above = make_namespace_absolute(
-            prefix_namespace(context.launch_configurations.get("ros_namespace"), given["namespace"])
-        )
-        others = (
-            ("camera", "camera_node"),
-            ("cloud", "semantic_cloud_node"),
-            ("ground", "ground_grid_node"),
-        )
-        started = [name for argument, name in others if given[argument] not in (NOT_GIVEN, "false")]
-        names = ["segmentation_node", *started]
-        refuse_unused(path, [f"{(above or '').rstrip('/')}/{name}" for name in names])
+        refuse_unused(path, [name if name.startswith("/") else f"/{name}" for name in names])
         files.append(path)
     image = given["image"]
     info = image.rsplit("/", 1)[0] + "/camera_info" if "/" in image else "camera_info"
     remappings = [("image", image), ("camera_info", info)]
     common = {
         "package": "rt_segmentation",
-        "namespace": given["namespace"],
-        "remappings": remappings,
         "output": "screen",
         "ros_arguments": ["--log-level", given["log_level"]],
         "respawn": given["respawn"] == "true",
@@ -122,44 +141,85 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     }
     nodes: list[LaunchDescriptionEntity] = [
         Node(
-            executable="segmentation_node", name="segmentation_node", parameters=[*files, overrides], **common
+            executable="segmentation_node",
+            name="segmentation_node",
+            namespace=given["namespace"],
+            parameters=[*files, overrides],
+            remappings=remappings,
+            **common,
         )
     ]
-    if given["camera"] != NOT_GIVEN:
-        shared = ("use_sim_time", "image_transport")
-        camera = {
-            "source": given["camera"],
-            **{name: overrides[name] for name in shared if name in overrides},
-        }
-        nodes.append(
-            Node(executable="camera_node", name="camera_node", parameters=[*files, camera], **common)
-        )
-    clock = {name: overrides[name] for name in ("use_sim_time",) if name in overrides}
-    if given["cloud"] != NOT_GIVEN:
-        outputs = ("label", "confidence", "color", "camera_info")
-        moved = [(name, f"segmentation_node/{name}") for name in outputs]
-        moved += [(name, given[name]) for name in ("depth", "points")]
-        nodes.append(
-            Node(
-                executable="semantic_cloud_node",
-                name="semantic_cloud_node",
-                parameters=[*files, {"geometry": given["cloud"], **clock}],
-                **{**common, "remappings": moved},
+    for camera in cameras:
+        of_camera = "/".join(filter(None, (given["namespace"], camera)))
+        if given["camera"] != NOT_GIVEN:
+            shared = ("use_sim_time", "image_transport")
+            settings = {
+                "source": given["camera"],
+                **{name: overrides[name] for name in shared if name in overrides},
+                # Each has a frame of its own.
+                **({"frame_id": camera} if camera else {}),
+            }
+            nodes.append(
+                Node(
+                    executable="camera_node",
+                    name="camera_node",
+                    namespace=of_camera,
+                    parameters=[*files, settings],
+                    remappings=[] if camera else remappings,
+                    **common,
+                )
             )
-        )
-    if given["ground"] == "true":
-        outputs = ("label", "camera_info", "label_info")
-        nodes.append(
-            Node(
-                executable="ground_grid_node",
-                name="ground_grid_node",
-                parameters=[*files, clock],
-                **{**common, "remappings": [(name, f"segmentation_node/{name}") for name in outputs]},
+        clock = {name: overrides[name] for name in ("use_sim_time",) if name in overrides}
+        if given["cloud"] != NONE:
+            nodes.append(
+                Node(
+                    executable="semantic_cloud_node",
+                    name="semantic_cloud_node",
+                    namespace=of_camera,
+                    parameters=[*files, {"geometry": given["cloud"], **clock}],
+                    remappings=cloud_topics(given, above, camera, len(cameras)),
+                    **common,
+                )
             )
-        )
+        if given["ground"] == "true":
+            nodes.append(
+                Node(
+                    executable="ground_grid_node",
+                    name="ground_grid_node",
+                    namespace=of_camera,
+                    parameters=[*files, clock],
+                    remappings=mask_topics(above, camera, ("label", "camera_info", "label_info")),
+                    **common,
+                )
+            )
     if given["rviz"] == "true":
-        nodes.append(rviz(image, given["namespace"]))
+        nodes.append(rviz(image, above, cameras[0]))
     return nodes
+
+
+def cloud_topics(given: dict[str, str], above: str, camera: str, count: int) -> list[tuple[str, str]]:
+    """Where a cloud node finds the masks of its camera, and what it joins them with.
+
+    Args:
+        given: the arguments.
+        above: the absolute namespace of the segmentation node.
+        camera: whose masks, empty where there is only one.
+        count: of cameras.
+    """
+    name = given["cloud"]
+    if count > 1 and given[name].startswith("/"):
+        raise RuntimeError(
+            f"{name}:={given[name]} is one topic for {count} cameras; give a name without the first slash: "
+            f"{name}:={name} is {above}/{camera}/{name} for '{camera}'"
+        )
+    moved = mask_topics(above, camera, ("label", "confidence", "color", "camera_info"))
+    return [*moved, *((geometry, given[geometry]) for geometry in ("depth", "points"))]
+
+
+def mask_topics(above: str, camera: str, outputs: Iterable[str]) -> list[tuple[str, str]]:
+    """Where a node finds what the segmentation node publishes for a camera; see `cloud_topics`."""
+    masks = "/".join(filter(None, (f"{above}/segmentation_node", camera)))
+    return [(output, f"{masks}/{output}") for output in outputs]
 
 
 def camera_names(text: str) -> list[str]:
@@ -193,18 +253,27 @@ def refuse_unused(path: str, nodes: list[str]) -> None:
         raise RuntimeError(f"params_file {path} would not be used: {advice(nearest, nodes[0])}")
 
 
-def rviz(image: str, namespace: str) -> Node:
-    """RViz with the package's view, its topics moved to where the nodes have them."""
+def rviz(image: str, above: str, camera: str) -> Node:
+    """RViz with the package's view, its topics moved to where the nodes have them.
+
+    Args:
+        image: the topic of the only camera.
+        above: the nodes' absolute namespace, empty for the root.
+        camera: the first of several, empty where there is only one.
+    """
     try:
         get_package_prefix("rviz2")
     except PackageNotFoundError:
         distro = os.environ.get("ROS_DISTRO", "DISTRO")
         raise RuntimeError(f"rviz:=true needs RViz: sudo apt install ros-{distro}-rviz2") from None
-    prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
-    outputs = ("label", "color", "overlay")
-    remappings = [("/image", image if image.startswith("/") else f"{prefix}/{image}")]
-    remappings += [(f"/segmentation_node/{o}", f"{prefix}/segmentation_node/{o}") for o in outputs]
-    remappings.append(("/semantic_cloud_node/points", f"{prefix}/semantic_cloud_node/points"))
+    of_camera = f"/{camera}" if camera else ""
+    if camera:
+        image = f"{camera}/image"
+    masks = f"{above}/segmentation_node{of_camera}"
+    remappings = [("/image", image if image.startswith("/") else f"{above}/{image}")]
+    remappings += [(f"/segmentation_node/{output}", f"{masks}/{output}") for output in SHOWN]
+    cloud = "/semantic_cloud_node/points"
+    remappings.append((cloud, f"{above}{of_camera}{cloud}"))
     view = os.path.join(SHARE, "config", "rviz", "seg.rviz")
     return Node(package="rviz2", executable="rviz2", arguments=["-d", view], remappings=remappings)
 

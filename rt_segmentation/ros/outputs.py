@@ -102,6 +102,10 @@ class Outputs:
         labels = segmentation.labels
         if segmentation.label_set is not self._label_set:
             self._use(segmentation.label_set)
+        # First, as cameras do: who has the mask has its calibration.
+        info = self._infos.get(stamp_ns(header), self._latest_info)
+        if info is not None and self.listened("camera_info"):
+            self._send("camera_info", mask_camera_info(info, header, segmentation.placement))
         self._image("label", header)
         if self.listened("label/compressed"):
             self._send(
@@ -119,9 +123,6 @@ class Outputs:
             rgb = self._images["overlay"].pixels(*labels.shape, 3)
             overlay(below, labels, self._palette, opacity, rgb)
             self._picture("overlay", header, rgb, jpeg_quality)
-        info = self._infos.get(stamp_ns(header), self._latest_info)
-        if info is not None and self.listened("camera_info"):
-            self._send("camera_info", mask_camera_info(info, header, segmentation.placement))
         if self.listened("drift") and (drift := self.health.drift) is not None:
             self._send("drift", Float64(data=drift))
         clock = self._node.get_clock()

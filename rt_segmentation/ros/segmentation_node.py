@@ -25,6 +25,7 @@ from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.inference.parity import ParityError
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import ModelError, ModelManifest, find_model
+from rt_segmentation.ros.bond import Bond
 from rt_segmentation.ros.camera import Camera
 from rt_segmentation.ros.diagnostics import Limits, array_message, engine_problem, status_message
 from rt_segmentation.ros.image_input import ImageMessage
@@ -92,6 +93,7 @@ class SegmentationNode(LifecycleNode):
         # Those whose engines hang: their threads decide how the process ends.
         self._given_up: list[Worker] = []
         self._published = 0
+        self._bond = Bond(self)
         self.cameras = tuple(Camera(self, name, partial(self._value_of_camera, name)) for name in cameras)
         self._model = RunningModel(
             self._value, self._set_back, self.cameras, self._process, self.get_logger()
@@ -128,6 +130,7 @@ class SegmentationNode(LifecycleNode):
         if self._closed:
             return not self._is_busy()
         self._closed = True
+        self._bond.end()
         self._receive_nothing()
         if self._worker is not None:
             self._worker.stop(STOP_TIMEOUT_S)
@@ -170,6 +173,8 @@ class SegmentationNode(LifecycleNode):
         for camera in self.cameras:
             label = self.resolve_topic_name(LABEL.of(camera.name).name)
             self.get_logger().info(f"active: {camera.topic} to {label} and its siblings")
+        if self._value("bond"):
+            self._bond.form()
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -327,6 +332,7 @@ class SegmentationNode(LifecycleNode):
     def _stop_working(self) -> None:
         """Wait for the frame at hand, which uses segmenter and outputs; but not if the process is to end."""
         self._working = False
+        self._bond.end()
         self._receive_nothing()
         if self._worker is None:
             return

@@ -183,6 +183,13 @@ PARAMETERS = (
         minimum=0.0,
     ),
     Parameter(
+        "bond",
+        False,
+        "Keep a bond with Nav2's lifecycle manager while active, as Nav2's own nodes do; needs bondpy."
+        " Without a bond the manager's bond_timeout must be 0.",
+        read_only=True,
+    ),
+    Parameter(
         "watchdog_s",
         30.0,
         "End the process when it has shown no sign of life for this time, after writing the stacks of its"

@@ -71,7 +71,7 @@ def test_arguments_are_listed_with_choices() -> None:
         assert f"'{name}':" in shown
     choices = next(p.choices for p in PARAMETERS if p.name == "precision")
     assert str(["", *choices]) in shown
-    assert str(["", "depth", "points"]) in shown
+    assert str(["none", "depth", "points"]) in shown
 
 
 def test_a_params_file_is_used_and_an_argument_beats_it(tmp_path: Path) -> None:
@@ -99,6 +99,28 @@ def test_several_cameras() -> None:
     output = run_launch(arguments, *texts)
     assert all(text in output for text in texts)
     assert "Traceback" not in output
+
+
+def test_each_of_several_cameras_has_its_cloud_and_its_stand_in() -> None:
+    arguments = ["cameras:=[front,rear]", "camera:=street", "cloud:=depth", "namespace:=robot", "model:=enet"]
+    texts = [
+        text
+        for name in ("front", "rear")
+        for text in (
+            f"Hz on /robot/{name}/image",
+            f"publishing /robot/{name}/semantic_cloud_node/points from "
+            f"/robot/segmentation_node/{name}/label and /robot/{name}/depth",
+        )
+    ]
+    output = run_launch(arguments, *texts)
+    assert all(text in output for text in texts)
+
+
+def test_one_depth_topic_does_not_serve_several_cameras() -> None:
+    output = run_launch(["cameras:=[front,rear]", "cloud:=depth", "depth:=/camera/depth"])
+    sentence = "depth:=/camera/depth is one topic for 2 cameras; give a name without the first slash"
+    assert sentence in output
+    assert "process started" not in output
 
 
 def test_bad_arguments_are_named(tmp_path: Path) -> None:

@@ -63,9 +63,19 @@ OTHERS = {
     "python3": "makes an environment, or imports torch2trt",
     "rosdep": "needs ROS 2",
     "source": "a file of the reader's",
+    "sudo": "installs ROS packages",
     "tools/gpu_day.sh": "test_gpu_day.py runs it",
     "touch": "a file of the reader's",
 }
+# Commands of ros2 whose rest names topics, services and packages of others.
+ROS2_OTHERS = (
+    ["launch", "foxglove_bridge"],
+    ["run", "diagnostic_aggregator"],
+    ["run", "web_video_server"],
+    ["service", "call"],
+    ["topic", "echo"],
+    ["topic", "hz"],
+)
 # A block of Python that needs more than a test has says so: <!-- not run: REASON -->
 _BLOCK = re.compile(
     r"^ *(?:<!-- not run: (?P<reason>.+?) -->\s+)?```(?P<kind>\w*)\n(?P<text>.*?)^ *```", re.M | re.S
@@ -196,6 +206,8 @@ def test_commands_of_other_programs_name_what_is_there() -> None:
             node, name, value = words[3:]
             (parameter,) = (p for p in NODES[node.lstrip("/")] if p.name == name)
             assert accept(parameter, value) == value and not parameter.read_only
+        elif (program == "ros2" and words[1] != "launch") or "foxglove_bridge" in words:
+            assert words[1:3] in ROS2_OTHERS, words
         elif program == "ros2":
             assert words[1:4] == ["launch", "rt_segmentation", "seg.launch.py"], words
             for argument in words[4:]:

@@ -158,12 +158,16 @@ def test_rviz_shows_the_topics_of_the_nodes() -> None:
         "/segmentation_node/label",
         "/segmentation_node/color",
         "/segmentation_node/overlay",
+        "/segmentation_node/legend",
         "/semantic_cloud_node/points",
     }
+    # A latched message reaches reliable subscribers only.
+    legend = displays["Legend"]["Topic"]
+    assert (legend.pop("Reliability Policy"), legend["Durability Policy"]) == ("Reliable", "Transient Local")
     assert displays.pop("Cloud")["Class"] == "rviz_default_plugins/PointCloud2"
     for name, display in displays.items():
         assert display["Class"] == "rviz_default_plugins/Image"
-        assert display["Topic"]["Reliability Policy"] == "Best Effort"
+        assert display["Topic"].get("Reliability Policy", "Best Effort") == "Best Effort"
         # RViz places a dock by the name of its display.
         assert name.encode("utf-16-be").hex() in config["Window Geometry"]["QMainWindow State"]
         assert name in config["Window Geometry"]

@@ -1,0 +1,90 @@
+"""The bond with Nav2's lifecycle manager."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+from rclpy.context import Context
+from rclpy.node import Node
+
+from rt_segmentation.ros.bond import Bond
+
+
+class Recorded:
+    """What stands for bondpy's bond where that is not installed."""
+
+    made: list[Recorded]
+
+    def __init__(self, node: Node, topic: str, identity: str) -> None:
+        self.of = (node.get_name(), topic, identity)
+        self.calls: list[str] = []
+        self.heartbeat_period = self.heartbeat_timeout = 0.0
+        self.made.append(self)
+
+    def set_broken_callback(self, broken: Any) -> None:
+        self.broken = broken
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def shutdown(self) -> None:
+        self.calls.append("shutdown")
+        self.broken()
+
+
+def test_each_activation_has_a_bond_of_its_own(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    Recorded.made = []
+    bondpy = ModuleType("bondpy.bondpy")
+    bondpy.Bond = Recorded  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "bondpy.bondpy", bondpy)
+    node = Node("segmentation_node", context=context)
+    bond = Bond(node)
+    bond.end()
+    for _ in range(2):
+        bond.form()
+        bond.end()
+        bond.end()
+    node.destroy_node()
+    assert [made.calls for made in Recorded.made] == [["start", "shutdown"]] * 2
+    for made in Recorded.made:
+        # Nav2's: the topic `bond`, the node's name, ten heartbeats per second, four seconds of silence.
+        assert made.of == ("segmentation_node", "bond", "segmentation_node")
+        assert (made.heartbeat_period, made.heartbeat_timeout) == (0.1, 4.0)
+
+
+def test_without_bondpy_it_says_what_to_do_and_the_node_goes_on(
+    context: Context, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "bondpy.bondpy", None)
+    node = Node("segmentation_node", context=context)
+    bond = Bond(node)
+    bond.form()
+    bond.end()
+    node.destroy_node()
+    output = "".join(capfd.readouterr())
+    assert "parameter 'bond' is true and bondpy cannot be imported" in output
+    assert "set bond_timeout: 0.0 in the lifecycle manager's parameters" in output
+
+
+def test_the_real_one_hears_its_sister(context: Context, observer: Any) -> None:
+    bondpy = pytest.importorskip("bondpy.bondpy", reason="bondpy is not installed")
+    node = Node("segmentation_node", context=context)
+    observer.executor.add_node(node)
+    bond = Bond(node)
+    # The manager's end.
+    sister = bondpy.Bond(observer.node, "bond", "segmentation_node")
+    formed: list[bool] = []
+    broken: list[bool] = []
+    sister.set_formed_callback(lambda: formed.append(True))
+    sister.set_broken_callback(lambda: broken.append(True))
+    sister.start()
+    bond.form()
+    observer.spin_until(lambda: bool(formed))
+    assert not broken
+    bond.end()
+    observer.spin_until(lambda: bool(broken))
+    sister.shutdown()
+    node.destroy_node()
