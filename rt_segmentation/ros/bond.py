@@ -6,12 +6,15 @@ import importlib
 import os
 from typing import Any
 
+from rclpy.duration import Duration
 from rclpy.node import Node
 
 # As Nav2's own nodes have them: topic and id must be those that the manager looks for.
 TOPIC = "bond"
 PERIOD_S = 0.1
 TIMEOUT_S = 4.0
+# Longer than bondpy's period between two messages that say so.
+TOLD_S = 0.7
 
 
 class Bond:
@@ -44,8 +47,15 @@ class Bond:
     def end(self) -> None:
         """Tell the manager that the node is active no more."""
         made, self._bond = self._bond, None
-        if made is not None:
-            made.shutdown()
+        if made is None:
+            return
+        # Its own thread tells the manager, and needs its topics for that.
+        made.break_bond()
+        made.wait_until_broken(Duration(seconds=TOLD_S))
+        made.shutdown()
+        # It has destroyed its topics without the node's knowledge, whose executor would fail over them.
+        self._node.destroy_subscription(made.sub)
+        self._node.destroy_publisher(made.pub)
 
     def _broken(self) -> None:
         if self._bond is not None:

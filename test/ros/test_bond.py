@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rclpy.context import Context
 from rclpy.node import Node
+from std_msgs.msg import String
 
 from rt_segmentation.ros.bond import Bond
 
@@ -21,6 +22,7 @@ class Recorded:
     def __init__(self, node: Node, topic: str, identity: str) -> None:
         self.of = (node.get_name(), topic, identity)
         self.calls: list[str] = []
+        self.sub, self.pub = node.create_subscription(String, topic, print, 1), None
         self.heartbeat_period = self.heartbeat_timeout = 0.0
         self.made.append(self)
 
@@ -30,8 +32,15 @@ class Recorded:
     def start(self) -> None:
         self.calls.append("start")
 
+    def break_bond(self) -> None:
+        self.calls.append("break")
+
+    def wait_until_broken(self, timeout: Any) -> None:
+        assert timeout.nanoseconds > 0
+
     def shutdown(self) -> None:
         self.calls.append("shutdown")
+        self.sub.destroy()
         self.broken()
 
 
@@ -47,8 +56,9 @@ def test_each_activation_has_a_bond_of_its_own(context: Context, monkeypatch: py
         bond.form()
         bond.end()
         bond.end()
+    assert not [subscription for subscription in node.subscriptions if subscription.topic_name == "/bond"]
     node.destroy_node()
-    assert [made.calls for made in Recorded.made] == [["start", "shutdown"]] * 2
+    assert [made.calls for made in Recorded.made] == [["start", "break", "shutdown"]] * 2
     for made in Recorded.made:
         # Nav2's: the topic `bond`, the node's name, ten heartbeats per second, four seconds of silence.
         assert made.of == ("segmentation_node", "bond", "segmentation_node")
@@ -82,9 +92,13 @@ def test_the_real_one_hears_its_sister(context: Context, observer: Any) -> None:
     sister.set_broken_callback(lambda: broken.append(True))
     sister.start()
     bond.form()
-    observer.spin_until(lambda: bool(formed))
+    # Both ends know of each other.
+    observer.spin_until(lambda: bool(formed) and bond._bond.sm.getState().getName() == "SM.Alive")
     assert not broken
     bond.end()
     observer.spin_until(lambda: bool(broken))
+    # The executor goes on without the topics that are gone.
+    for _ in range(3):
+        observer.executor.spin_once(timeout_sec=0.05)
     sister.shutdown()
     node.destroy_node()

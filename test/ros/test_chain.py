@@ -13,6 +13,7 @@ from support.node_under_test import CAMERA, ENGINE, NODE, RELIABLE, ros_args, st
 
 from rt_segmentation.data.synthetic import CAMERA_HEIGHT_M, StreetClass
 from rt_segmentation.labels import load_label_set
+from rt_segmentation.ros.environment import transport_environment
 
 CLOUD = "rt_segmentation.ros.cloud_node"
 SIZE = {"width": 256, "height": 144}
@@ -47,14 +48,17 @@ def frames(stage: Any) -> Iterator[list[Frame]]:
     node = stage.spawn(NODE, *ros_args("/chain", model="enet", **ENGINE, **inputs))
     moved = [f"{name}:=segmentation_node/{name}" for name in ("label", "confidence", "camera_info")]
     remaps = [part for pair in moved for part in ("-r", pair)]
-    stage.spawn(CLOUD, *ros_args("/chain", sync_tolerance_s=0.0, use_color=False), *remaps)
+    # As launched: a best-effort cloud of more than 512 kB is lost without a larger segment of shared memory.
+    transport = {**transport_environment(), "FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT"}
+    arguments = ros_args("/chain", sync_tolerance_s=0.0, use_color=False)
+    stage.spawn(CLOUD, *arguments, *remaps, **transport)
     truths, depths, infos, clouds = (
         observer.subscribe(kind, topic, qos)
         for kind, topic, qos in (
             (Image, "/chain/label", RELIABLE),
             (Image, "/chain/depth", RELIABLE),
             (CameraInfo, "/chain/camera_info", RELIABLE),
-            (PointCloud2, "/chain/semantic_cloud_node/points", SENSOR_DATA),
+            (PointCloud2, "/chain/semantic_cloud_node/points", RELIABLE),
         )
     )
     # A busy machine takes its time for each.
