@@ -148,10 +148,12 @@ class PlannedEngine:
         with self._preparing:
             self._engine.prepare(batch, height, width, confidence)
             if not self._decided:
+                alone = self._engine
                 self._decide(height, width, confidence)
                 self._decided = True
                 logger.info("frames at once: %s", self.plan)
-                self._engine.prepare(batch, height, width, confidence)
+                if self._engine is not alone:
+                    self._engine.prepare(batch, height, width, confidence)
             if self.plan.batch > 1:
                 try:
                     self._engine.prepare(self.plan.batch, height, width, confidence)
