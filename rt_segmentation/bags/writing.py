@@ -120,9 +120,7 @@ class BagWriter:
             elif overwrite:
                 shutil.rmtree(self.path)
             else:
-                raise BagError(
-                    f"bag {self.path} exists already; overwrite it, resume it or give another path"
-                )
+                raise BagError(f"bag {self.path} exists already; give --overwrite, or another path")
         self.path.mkdir(parents=True, exist_ok=True)
 
     def _go_on(self) -> None:

@@ -191,6 +191,8 @@ def import_file(arguments: argparse.Namespace) -> None:
     count = import_labels(arguments.format, arguments.file, names, arguments.out, arguments.images)
     for label, times in names.unknown.most_common():
         print(f"note: label '{printable(label)}' is no class and is unlabelled, {times} times")
+    for label in names.unused:
+        print(f"note: --map '{printable(label)}={printable(renamed[label])}' changed nothing: no such label")
     print(
         f"{printable(arguments.out)}: labels of {_images(count)}"
         + ("" if arguments.images else "; put the images into its folder images, or give --images")

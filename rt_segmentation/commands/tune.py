@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from dataclasses import asdict
 
-from rt_segmentation.commands.options import parse_size, require_kept, say
+from rt_segmentation.commands.options import OptionError, parse_size, require_kept, say
 from rt_segmentation.provenance import cores, machine
 
 AT_ONCE = (2, 4)
@@ -43,6 +44,7 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         EngineError: none works here, or what was measured could not be kept.
         ModelError: there is no such model.
+        OptionError: a time or a size is none.
     """
     from rt_segmentation.benchmark.engines import Group, time_group, time_throughputs
     from rt_segmentation.commands.tune_inside import budget_s, describe, tune_inside, with_found
@@ -53,6 +55,8 @@ def main(arguments: argparse.Namespace) -> None:
     from rt_segmentation.models import find_model
 
     seconds = budget_s(arguments)
+    if not 0 < arguments.seconds < math.inf:
+        raise OptionError(f"--seconds {arguments.seconds:g} is not a number of seconds above 0, as 30")
     manifest = find_model(arguments.model)
     sizes = [parse_size(text) for text in arguments.size] or [(manifest.width, manifest.height)]
     found = []

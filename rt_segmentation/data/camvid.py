@@ -72,7 +72,8 @@ class CamVid(FileDataset):
             raise DatasetError(
                 f"camvid32 needs the original colours: {root / ORIGINAL_LABELS} or {colored} should exist"
             )
-        folders = [tuple(root / part.format(split=split) for part in layout) for layout in LAYOUTS]
+        # A layout without a split would begin with '/', and be a folder of the whole disk.
+        folders = [tuple(root / part.format(split=split).strip("/") for part in layout) for layout in LAYOUTS]
         found = next(((images, labels) for images, labels in folders if labels.is_dir()), None)
         if found is None:
             tried = " or ".join(str(folder) for _, folder in folders)

@@ -19,6 +19,7 @@ from rt_segmentation.data.dataset import (
 from rt_segmentation.data.split_lists import list_file, read_list
 from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.labels import IGNORE_ID, LabelSet, load_label_set
+from rt_segmentation.text import printable
 
 # (images, labels) below the root; without a split the part before or after it falls away.
 LAYOUTS = (("{split}/images", "{split}/labels"), ("images/{split}", "labels/{split}"))
@@ -55,13 +56,19 @@ class Folder(FileDataset):
         image_bits: str | int = AUTO,
     ) -> None:
         labels = label_set if isinstance(label_set, LabelSet) else load_label_set(label_set)
-        candidates = [tuple(Path(root) / part.format(split=split) for part in layout) for layout in LAYOUTS]
+        root = Path(root)
+        if not root.is_dir():
+            raise DatasetError(f"folder {printable(root)} does not exist")
+        # A layout without a split would begin with '/', and be a folder of the whole disk.
+        candidates = [
+            tuple(root / part.format(split=split).strip("/") for part in layout) for layout in LAYOUTS
+        ]
         found = next(((images, folder) for images, folder in candidates if folder.is_dir()), None)
-        is_listed = bool(split) and list_file(Path(root), split).is_file()
+        is_listed = bool(split) and list_file(root, split).is_file()
         if found is None and not is_listed:
             tried = " or ".join(dict.fromkeys(str(folder) for _, folder in candidates))
             raise DatasetError(f"split '{split}' has no labels: {tried} should exist")
-        pairing = read_list(Path(root), split) if is_listed or found is None else pair_files(*found)
+        pairing = read_list(root, split) if is_listed or found is None else pair_files(*found)
         reader = _LabelReader(labels, *_parse_ignore(ignore))
         super().__init__(labels, pairing, reader, complete, image_bits)
 

@@ -134,6 +134,7 @@ class FolderSource:
 
     def __iter__(self) -> Iterator[SourceImage]:
         unreadable = 0
+        first = ""
         for file in self._files:
             try:
                 with native_messages.logged():
@@ -142,9 +143,10 @@ class FolderSource:
             except (DatasetError, cv2.error) as error:
                 unreadable += 1
                 self.skipped += 1
+                first = first or printable(f"'{file.name}': {error}")
                 self._on_warning(printable(f"skipped '{file.name}': {error}"))
         if unreadable == len(self._files):
-            raise SourceError(f"none of the {self.text} could be read")
+            raise SourceError(f"none of the {self.text} could be read; {first}")
 
     def _read(self, file: Path) -> SourceImage:
         rgb = read_rgb(file, self._levels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -76,6 +77,15 @@ def test_a_bag_of_a_folder_skips_what_has_no_labels_and_says_so(
     assert main(make) == 2
     assert "exists already" in capsys.readouterr().err
     assert not main([*make, "--overwrite"])
+
+
+def test_why_no_image_could_be_read_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    cv2.imwrite(str(tmp_path / "images/a.png"), np.zeros((8, 8, 3), np.uint8))
+    folders = ["--images", str(tmp_path / "images"), "--labels", str(tmp_path / "labels")]
+    assert main(["bag", "make", str(tmp_path / "bag"), *folders]) == 2
+    assert re.search(r"none of the 1 images of .* could be read; 'a\.png': .*labels", capsys.readouterr().err)
 
 
 def test_a_bag_of_a_video_has_its_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,6 +128,18 @@ def test_folder_refuses_what_cannot_be_told_apart(tmp_path: Path) -> None:
             Folder(tmp_path, "", "camvid11", ignore=wrong)
     with pytest.raises(DatasetError, match=r"no labels: .*night/labels or .*labels/night should exist"):
         Folder(tmp_path, "night", "camvid11")
+    with pytest.raises(DatasetError, match=r"folder .*nowhere does not exist"):
+        Folder(tmp_path / "nowhere", "", "camvid11")
+
+
+def test_without_a_split_no_folder_outside_the_root_is_read(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for kind in ("folder", "camvid"):
+        with pytest.raises(DatasetError, match="no labels") as caught:
+            open_dataset(kind, tmp_path / "empty", "", {"label_set": "camvid11"})
+        tried = [word.rstrip(",") for word in str(caught.value).split() if word.startswith("/")]
+        assert tried
+        assert all(word.startswith(str(tmp_path)) for word in tried)
 
 
 def test_sixteen_bit_labels_are_ids_if_they_can_be(tmp_path: Path, site: Path) -> None:

@@ -237,6 +237,22 @@ def test_unknown_labels_are_all_named_and_nothing_is_written(tmp_path: Path) -> 
         ClassNames(SITE, {"a": "b"})
 
 
+def test_a_renamed_label_that_never_occurs_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = city(tmp_path, {"label": "Sky", "polygon": SQUARE}, {"label": "troll", "polygon": SQUARE})
+    classes = tmp_path / "site.yaml"
+    classes.write_text(
+        "name: x\nclasses: [{id: 0, name: road, color: [1, 1, 1]}, {id: 1, name: sky, color: [2, 2, 2]}]"
+    )
+    command = ["dataset", "import", "cityscapes", str(folder), "--label-set", str(classes)]
+    renamed = [f"--map={text}" for text in ("troll=road", "skyy=road", "sky=sky")]
+    assert not main([*command, "--out", str(tmp_path / "out"), *renamed])
+    said = capsys.readouterr().out
+    assert "note: --map 'skyy=road' changed nothing: no such label" in said
+    assert said.count("note:") == 1
+
+
 @needs_coco
 def test_later_and_higher_shapes_cover_others(tmp_path: Path) -> None:
     shapes = [("sky", 2, 2, 20), ("road", 1, 5, 30), ("sky", 0, 0, 39)]
@@ -443,6 +459,10 @@ def test_damaged_and_wrong_zips_are_named(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(ExchangeError, match=r"a\.zip/SegmentationClass/a\.png cannot be read"):
         back("cvat-masks", path)
+    for kind in ("cvat-masks", "cvat"):
+        path.write_bytes(data[:200])
+        with pytest.raises(ExchangeError, match=r"a\.zip is no whole zip; it is truncated"):
+            back(kind, path)
     mask = cv2.imencode(".png", np.full((32, 32, 3), 9, np.uint8))[1].tobytes()
     for labelmap, said in (
         ("road 1,2,3\n", "line 1: 'road 1,2,3' is not LABEL:R,G,B:PARTS:ACTIONS"),

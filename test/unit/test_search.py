@@ -19,6 +19,7 @@ from rt_segmentation.benchmark import search as module
 from rt_segmentation.benchmark.comparing import compare
 from rt_segmentation.benchmark.search import Search
 from rt_segmentation.benchmark.variants import Bench, Group, OutOfTime, Variant, VariantError
+from rt_segmentation.cli import main
 from rt_segmentation.commands import tune_inside
 from rt_segmentation.commands.options import OptionError
 from rt_segmentation.commands.progress import TimeBar
@@ -208,6 +209,12 @@ def test_the_budget(budget: float | None, thorough: bool, seconds: float) -> Non
 def test_a_bad_budget_is_one_sentence(budget: float) -> None:
     with pytest.raises(OptionError, match="is not a number of seconds from 0 up, as 120"):
         tune_inside.budget_s(argparse.Namespace(budget=budget, thorough=False))
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
+def test_bad_seconds_are_one_sentence(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", "enet", "--seconds", seconds]) == 2
+    assert "is not a number of seconds above 0, as 30" in capsys.readouterr().err
 
 
 TIMINGS = [Timing("openvino", "int8", 10.0), Timing("onnxruntime", "fp32", 17.0), Timing("x", "fp32", 9.0)]

@@ -49,6 +49,8 @@ class Container:
             for info in self._zip.infolist():
                 if not info.is_dir():
                     self._files[safe_name(info.filename, path)] = info.filename
+        elif path.suffix.lower() == ".zip":
+            raise ExchangeError(f"{printable(path)} is no whole zip; it is truncated, or of another format")
         else:
             self._files[path.name] = path
         self.names = sorted(

@@ -73,6 +73,7 @@ class ClassNames:
         self.label_set = label_set
         self.unknown: Counter[str] = Counter()
         self._accept_unknown = accept_unknown
+        self._unused: set[str] = set(renamed or ())
         self._ids: dict[str, int] = {c.name: c.id for c in reversed(label_set.classes)}
         for name in label_set.names:
             self._ids.setdefault(name.lower(), self._ids[name])
@@ -93,11 +94,18 @@ class ClassNames:
 
     def find(self, label: str) -> int:
         """The class of a label, or 255; an unknown label is counted and is 255."""
+        self._unused.discard(label)
+        self._unused.discard(label.lower())
         found = self._ids.get(label, self._ids.get(label.lower()))
         if found is None:
             self.unknown[label] += 1
             return IGNORE_ID
         return found
+
+    @property
+    def unused(self) -> list[str]:
+        """The renamed labels that have not been looked up, sorted."""
+        return sorted(self._unused)
 
     @property
     def is_refused(self) -> bool:
