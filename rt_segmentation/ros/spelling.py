@@ -30,7 +30,7 @@ def is_name_slip(name: str, other: str) -> bool:
     digits = str.maketrans("", "", "0123456789")
     if name.translate(digits) == other.translate(digits):
         return False
-    return difflib.SequenceMatcher(None, name, other).ratio() >= 0.85
+    return difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio() >= 0.85
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
