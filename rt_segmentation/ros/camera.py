@@ -54,7 +54,7 @@ class Camera:
         self.levels = Levels()
         self.size: Size | None = None
         self.failure = ""
-        self.troubles = TroubleLog(node.get_logger())
+        self.troubles = TroubleLog(node.get_logger(), whose=f"camera {name}" if name else "")
         self._node = node
         self._throttle = Throttle()
         self._reported = self.statistics.snapshot()

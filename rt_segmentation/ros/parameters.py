@@ -153,7 +153,11 @@ def accept(parameter: Parameter, value: Any) -> Any:
 
 
 def refuse_unknown(
-    node: Node, parameters: Sequence[Parameter], usual_name: str = "", shared: Iterable[str] = ()
+    node: Node,
+    parameters: Sequence[Parameter],
+    usual_name: str = "",
+    shared: Iterable[str] = (),
+    elsewhere: Callable[[str], bool] = lambda _: False,
 ) -> None:
     """Say which names of a params file or the command line the node has not; rclpy ignores them silently.
 
@@ -166,6 +170,7 @@ def refuse_unknown(
         parameters: those that it will have.
         usual_name: the name that it has unless it is started under another.
         shared: names that its params file may have for other nodes of this package.
+        elsewhere: whether a name is another node's, however near it is to one of this node's.
 
     Raises:
         ParameterError: names the first slip and the parameter that was meant.
@@ -175,7 +180,7 @@ def refuse_unknown(
     for name in sorted(_overrides(node)):
         if name in (*known, *shared, *OWNED_BY_RCLPY) or node.has_parameter(name):
             continue
-        if not name.startswith(QOS_OVERRIDES) and is_slip(name, known):
+        if not name.startswith(QOS_OVERRIDES) and not elsewhere(name) and is_slip(name, known):
             raise ParameterError(_unknown(name, known))
         foreign.append(name)
     others = [name for name in foreign if not name.startswith(QOS_OVERRIDES)]

@@ -157,13 +157,15 @@ class RunningModel:
             return False
         if outcome.config is None:
             running = self._choice
+            # Before it is said, as what is set to what runs ends what was said before.
+            self._set_back(asdict(running))
             if self._hung:
-                self._retry_at = time.monotonic() + RETRY_S
+                # What hung is built again at once where it was another choice that failed.
+                self._retry_at = time.monotonic() + RETRY_S if outcome.choice == running else 0.0
                 self._refused = f"{outcome.choice} cannot be built: {outcome.why}"
                 self._logger.error(self._refused)
             else:
                 self._refused = f"{outcome.choice} is refused, and {running} runs on: {outcome.why}"
-            self._set_back(asdict(running))
             return False
         if self._hung:
             self._hung, self._refused = "", ""

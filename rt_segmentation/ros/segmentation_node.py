@@ -38,6 +38,7 @@ from rt_segmentation.ros.segmentation_parameters import (
     PARAMETERS,
     PER_CAMERA,
     camera_parameters,
+    of_another_camera,
     own_name,
 )
 from rt_segmentation.ros.services import answer_always
@@ -81,7 +82,7 @@ class SegmentationNode(LifecycleNode):
         log_through(self.get_logger())
         cameras, general = override(self, CAMERAS) or [""], partial(override, self)
         table = [*PARAMETERS, *camera_parameters(cameras, general)]
-        refuse_unknown(self, table, NODE_NAME, NAMES)
+        refuse_unknown(self, table, NODE_NAME, NAMES, partial(of_another_camera, cameras))
         declare(self, table, {p.name: [own_name(c, p.name) for c in cameras if c] for p in PER_CAMERA})
         self._process = Process(self.context) if process is None else process
         self.finished = self.failed = False

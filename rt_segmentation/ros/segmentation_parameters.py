@@ -14,6 +14,7 @@ from rt_segmentation.inference.engines import ENGINES
 from rt_segmentation.inference.parity import MAX_FRAMES, Gate
 from rt_segmentation.ros.health_parameters import HEALTH
 from rt_segmentation.ros.parameters import Parameter
+from rt_segmentation.ros.spelling import is_name_slip
 
 WHOLE = [0, 0, 0, 0]
 """The region of interest that is all of an image, as in sensor_msgs/RegionOfInterest."""
@@ -22,6 +23,17 @@ WHOLE = [0, 0, 0, 0]
 def own_name(camera: str, name: str) -> str:
     """The name of a parameter that each of several cameras has of its own, as 'front.rotation'."""
     return f"{camera}.{name}" if camera else name
+
+
+def of_another_camera(cameras: Sequence[str], name: str) -> bool:
+    """Whether a parameter is that of a camera which the node has not, and not one of its own, misspelt.
+
+    A robot's params file may have the cameras of several nodes, or one that is switched off.
+    """
+    camera, _, rest = name.partition(".")
+    return rest in {parameter.name for parameter in PER_CAMERA} and not any(
+        is_name_slip(camera, own) for own in cameras
+    )
 
 
 def camera_parameters(cameras: Sequence[str], general: Callable[[Parameter], Any]) -> list[Parameter]:

@@ -22,6 +22,17 @@ def is_slip(name: str, known: Iterable[str]) -> bool:
     return False
 
 
+def is_name_slip(name: str, other: str) -> bool:
+    """Whether a name that somebody chose is another one, misspelt.
+
+    'frnt' is 'front'; 'front_right' is not 'front_left', nor 'camera_2' 'camera_1'.
+    """
+    digits = str.maketrans("", "", "0123456789")
+    if name.translate(digits) == other.translate(digits):
+        return False
+    return difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio() >= 0.85
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A question with the nearest known name, with what goes before it; empty where none is near."""
     names = sorted(known)

@@ -25,10 +25,14 @@ class TroubleLog:
     Args:
         logger: the node's.
         clock: monotonic seconds.
+        whose: stands before each sentence, where the node has several parts.
     """
 
-    def __init__(self, logger: RcutilsLogger, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, logger: RcutilsLogger, clock: Callable[[], float] = time.monotonic, whose: str = ""
+    ) -> None:
         self._logger, self._clock = logger, clock
+        self._before = f"{whose}: " if whose else ""
         self._open: dict[str, _Trouble] = {}
 
     def update(self, sentences: Iterable[str], listened: bool) -> None:
@@ -44,10 +48,11 @@ class TroubleLog:
             before = self._open.get(kind)
             self._open[kind] = _Trouble(sentence, before.began if before else now, now)
             if before is None:
-                self._logger.warning(sentence)
+                self._logger.warning(f"{self._before}{sentence}")
         for kind, trouble in list(self._open.items()):
             if not listened and trouble.last < now:
                 del self._open[kind]
             elif now - trouble.last >= OVER_AFTER_S:
                 del self._open[kind]
-                self._logger.info(f"over after {trouble.last - trouble.began:.0f} s: {trouble.sentence}")
+                took_s = trouble.last - trouble.began
+                self._logger.info(f"over after {took_s:.0f} s: {self._before}{trouble.sentence}")

@@ -180,6 +180,8 @@ class Worker:
             together = self._infer_together(segmenter, frames)
             if together is not None:
                 return together
+        # Those that were given up meanwhile are counted, and not for the engine that came after.
+        frames = [frame for frame in frames if self._is_begun(frame.arrived)]
         found = [
             self._guarded(frame.arrived, self._take, self._infer, segmenter, [frame]) for frame in frames
         ]
@@ -187,6 +189,7 @@ class Worker:
 
     def _infer_together(self, segmenter: Segmenter, frames: list[_Decoded]) -> list[_Segmented] | None:
         """As one batch; None where they make none, and each has its turn, and its own error, alone."""
+        engine = segmenter.config.engine
         try:
             return self._infer(segmenter, frames)
         except ValueError:
@@ -195,7 +198,9 @@ class Worker:
         except Closed:
             return None
         except Exception as error:
-            segmenter.refuse_batches(f"{type(error).__name__}: {error}")
+            # Another engine may have taken its place meanwhile, and refuses nothing.
+            if segmenter.config.engine is engine:
+                segmenter.refuse_batches(f"{type(error).__name__}: {error}")
             return None
 
     def _take(self, arrived: _Arrived) -> bool:
@@ -205,6 +210,11 @@ class Worker:
                 return False
             self._begun.remove(arrived)
             return True
+
+    def _is_begun(self, arrived: _Arrived) -> bool:
+        """Whether a frame is to have its mask still."""
+        with self._changing:
+            return arrived in self._begun
 
     def _guarded(
         self, arrived: _Arrived, counts: Callable[[_Arrived], bool], step: Callable[..., T], *arguments: Any

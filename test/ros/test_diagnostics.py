@@ -190,6 +190,15 @@ def test_a_trouble_is_logged_when_it_begins_and_when_it_is_over() -> None:
     assert second("slow", "no image for 2.0 s") == ["W no image for 2.0 s"]
 
 
+def test_a_trouble_of_one_of_several_cameras_names_it() -> None:
+    logger = Lines()
+    log = TroubleLog(cast("Any", logger), lambda: logger.now_s, "camera front")
+    log.update(["slow"], listened=True)
+    logger.now_s = 10.0
+    log.update([], listened=True)
+    assert logger.lines == ["W camera front: slow", "I over after 0 s: camera front: slow"]
+
+
 def test_array_keeps_header_and_status() -> None:
     header = Header(frame_id="x")
     status = status_message("n", "", NOW, {}, [])

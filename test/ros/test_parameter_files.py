@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from rt_segmentation.resources import share_dir
 from rt_segmentation.ros.camera_parameters import PARAMETERS as CAMERA_TABLE
 from rt_segmentation.ros.parameters import Parameter, ParameterError, declare, refuse_unknown, values
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS as TABLE
+from rt_segmentation.ros.segmentation_parameters import camera_parameters, of_another_camera
 
 SMALL = {"count": 1, "width": 128, "height": 72}
 
@@ -81,6 +83,40 @@ def test_each_node_takes_the_values_of_the_other_for_foreign(
 def test_a_slip_stops_the_start(context: Any, slip: str, meant: str) -> None:
     with pytest.raises(ParameterError, match=f"did you mean '{meant}'"):
         start_with(context, TABLE, **FOREIGN, **{slip: "x"})
+
+
+@pytest.mark.parametrize(
+    ("cameras", "foreign"),
+    [
+        ([""], ["top.rotation", "a.output_resolution"]),
+        (["front", "left"], ["rear.max_rate_hz", "top.rotation", "right.image_transport"]),
+        (["front_left", "camera_1"], ["front_right.rotation", "camera_2.max_rate_hz"]),
+    ],
+)
+def test_a_camera_that_the_node_has_not_is_another_nodes(cameras: list[str], foreign: list[str]) -> None:
+    assert [name for name in foreign if not of_another_camera(cameras, name)] == []
+
+
+def test_a_misspelt_camera_or_parameter_of_it_is_no_other_camera() -> None:
+    for slip in ("frnt.rotation", "Front.rotation", "front.rotaton", "fronts.roi", "max_rate_hz"):
+        assert not of_another_camera(["front", "left"], slip)
+
+
+def test_a_file_with_other_cameras_starts_a_node(context: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    cameras = ["front", "left"]
+    table = [*TABLE, *camera_parameters(cameras, lambda parameter: parameter.default)]
+
+    def start(name: str) -> None:
+        node = Node("of_a_robot", context=context, parameter_overrides=[RosParameter(name, value=5.0)])
+        try:
+            refuse_unknown(node, table, elsewhere=partial(of_another_camera, cameras))
+        finally:
+            node.destroy_node()
+
+    start("rear.max_rate_hz")
+    assert "this node has no such parameters: rear.max_rate_hz" in capfd.readouterr().err
+    with pytest.raises(ParameterError, match=r"did you mean 'front\.max_rate_hz'"):
+        start("frnt.max_rate_hz")
 
 
 def test_what_was_given_is_not_repeated_whole(context: Any) -> None:

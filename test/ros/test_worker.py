@@ -262,7 +262,10 @@ class Batches:
         self.refused: list[str] = []
         self.held, self.begun = threading.Event(), threading.Event()
         self._refuses, self._bad = refuses, bad
-        self._segmenter = SimpleNamespace(infer=self._infer, batch=2, refuse_batches=self._refuse)
+        self.config = SimpleNamespace(engine="the first")
+        self._segmenter = SimpleNamespace(
+            infer=self._infer, batch=2, refuse_batches=self._refuse, config=self.config
+        )
         self.cameras = {name: self._camera(name) for name in ("a", "b", "c")}
         self.worker = Worker([cast("Segmenter", self._segmenter)], get_logger("worker"), lambda _: "auto")
 
@@ -344,3 +347,33 @@ def test_of_a_batch_the_frame_that_fails_is_the_only_one_lost() -> None:
         "b": {"failed": 2},
         "c": {},
     }
+
+
+def test_a_batch_that_fails_late_is_no_fault_of_the_engine_that_came_after() -> None:
+    batches = Batches(refuses=EngineError("no batches here"))
+    infer = batches._segmenter.infer
+
+    def swapped_meanwhile(frames: Sequence[Frame], confidence: bool, sources: Sequence[str]) -> Any:
+        if len(frames) > 1:
+            batches.config.engine = "the second"
+            assert batches.worker.give_up() == 2
+        return infer(frames, confidence, sources)
+
+    batches._segmenter.infer = swapped_meanwhile
+    batches._segmenter.batch = 1
+    batches.hand_over("a", 1)
+    assert batches.begun.wait(PATIENCE_S)
+    batches._segmenter.batch = 2
+    batches.hand_over("b", 2)
+    batches.hand_over("c", 2)
+    batches.held.set()
+    while len(batches.calls) < 2:
+        threading.Event().wait(0.001)
+    assert batches.worker.stop(None)
+    # Nothing more is asked of it, as both frames are counted.
+    assert batches.calls == [["a"], ["b", "c"]] and batches.refused == []
+    assert [c.statistics.snapshot().dropped for c in batches.cameras.values()] == [
+        {},
+        {"hung": 1},
+        {"hung": 1},
+    ]
