@@ -50,7 +50,6 @@ PARSED_ALONE = {
     "models import": "needs a foreign checkpoint",
     "models install": "needs a model; test_models_install.py runs it",
     "models profile": "needs a data set; test_profiling.py runs it",
-    "segment site/train/images": "needs the reader's images",
     "train": "trains for hours",
     "tune": "measures for minutes",
 }
