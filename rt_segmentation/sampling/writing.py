@@ -6,11 +6,8 @@ import csv
 import io
 import json
 import math
-import os
 import re
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ import numpy as np
 
 from rt_segmentation.bags.frames import to_frame
 from rt_segmentation.bags.reading import Message
+from rt_segmentation.files import new_folder
 from rt_segmentation.imaging.convert import to_rgb
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.pictures import caption, write_picture
@@ -58,7 +56,8 @@ def write_sample(
         SampleError: there is something in the folder.
         OSError: it cannot be written.
     """
-    with _new_folder(out) as folder:
+    check_out(out)
+    with new_folder(out) as folder:
         (folder / IMAGES).mkdir()
         names, rows, pictures, problems = _names(sources), {}, {}, []
         places = {(c.candidate.bag, c.candidate.number): i for i, c in enumerate(chosen)}
@@ -98,21 +97,6 @@ def check_out(out: Path) -> None:
             f"folder {out} is not empty, and nothing in it is overwritten; give another --out, and"
             f" --known {out / IMAGES} to choose frames unlike those that are there"
         )
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside it that becomes it at the end of the block, and is gone after an exception."""
-    check_out(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{os.urandom(8).hex()}.partial")
-    unfinished.mkdir()
-    try:
-        yield unfinished
-        # A folder may take the place of an empty one alone: what came meanwhile is not lost.
-        os.replace(unfinished, out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _names(sources: Sequence[Source]) -> list[str]:

@@ -19,6 +19,7 @@ from rt_segmentation.inference.engines.interface import (
     EngineError,
     EngineUnavailable,
     Shape,
+    StandsForEngine,
     describe,
 )
 
@@ -90,7 +91,7 @@ class _Choice:
     refusals: dict[_Key, _Refusal] = field(default_factory=dict)
 
 
-class FallbackEngine:
+class FallbackEngine(StandsForEngine):
     """Tries engines in order; the log says why one is refused.
 
     An engine that fails for frames of a shape (batch, size, with or without confidence) is not used for that
@@ -140,26 +141,6 @@ class FallbackEngine:
         # Of several shapes one reason may be the same.
         refused = dict.fromkeys(refusal.sentence for refusal in noted if refusal.warn)
         return Description(engine.name, engine.precision, engine.device, (*refused, *engine.warnings))
-
-    @property
-    def name(self) -> str:
-        """See `Engine`."""
-        return self.current.name
-
-    @property
-    def precision(self) -> str:
-        """See `Engine`."""
-        return self.current.precision
-
-    @property
-    def device(self) -> str:
-        """See `Engine`."""
-        return self.current.device
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """See `Engine`."""
-        return self.current.warnings
 
     def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
         """See `Engine.prepare`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -98,6 +99,35 @@ class Engine(Protocol):
     def release(self, height: int, width: int) -> None:
         """Let go what was made for frames of a size; the next ones have it made again."""
         ...
+
+
+class StandsForEngine(ABC):
+    """What an engine that others work for says of itself: what the one in use says, all of one moment."""
+
+    @property
+    @abstractmethod
+    def current(self) -> Description:
+        """The engine in use."""
+
+    @property
+    def name(self) -> str:
+        """See `Engine`."""
+        return self.current.name
+
+    @property
+    def precision(self) -> str:
+        """See `Engine`."""
+        return self.current.precision
+
+    @property
+    def device(self) -> str:
+        """See `Engine`."""
+        return self.current.device
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """See `Engine`."""
+        return self.current.warnings
 
 
 class EngineClass(Protocol):

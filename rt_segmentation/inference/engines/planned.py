@@ -13,7 +13,13 @@ import numpy as np
 from rt_segmentation.inference import tuning
 from rt_segmentation.inference.engines.choosing import build_engine, works_concurrently
 from rt_segmentation.inference.engines.failures import reason
-from rt_segmentation.inference.engines.interface import Description, Engine, EngineError, describe
+from rt_segmentation.inference.engines.interface import (
+    Description,
+    Engine,
+    EngineError,
+    StandsForEngine,
+    describe,
+)
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.inference.tuning import Throughput
 from rt_segmentation.models import ModelManifest
@@ -84,7 +90,7 @@ def choose(measured: Sequence[Throughput], cameras: int, origin: str) -> Plan | 
     return Plan(best.parallel, best.batch, rates)
 
 
-class PlannedEngine:
+class PlannedEngine(StandsForEngine):
     """An engine that is given as many frames at once as `rt_seg tune`, or else its own start, measured.
 
     The first size that is prepared decides, once. What is not measured is one frame at a time.
@@ -122,26 +128,6 @@ class PlannedEngine:
     def current(self) -> Description:
         """The engine in use."""
         return describe(self._engine)
-
-    @property
-    def name(self) -> str:
-        """See `Engine`."""
-        return self.current.name
-
-    @property
-    def precision(self) -> str:
-        """See `Engine`."""
-        return self.current.precision
-
-    @property
-    def device(self) -> str:
-        """See `Engine`."""
-        return self.current.device
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """See `Engine`."""
-        return self.current.warnings
 
     def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
         """See `Engine.prepare`; the first call decides the plan."""

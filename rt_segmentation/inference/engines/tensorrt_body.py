@@ -10,6 +10,7 @@ import torch
 
 from rt_segmentation.inference.deploy.body import Body
 from rt_segmentation.inference.engines.interface import EngineError
+from rt_segmentation.inference.engines.tensorrt_builds import load_engine
 
 INPUT, OUTPUT = "input_0", "output_0"
 """Names of an engine's tensors, as torch2trt gives them."""
@@ -44,20 +45,7 @@ class TensorRTBody(Body):
         # Its parameters also hold what torch2trt hung on them while it converted them.
         self._spread = body.to_empty(device="meta").spread
         # An engine needs its runtime for as long as it lives.
-        self._runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.WARNING))
-        if dla is not None:
-            self._runtime.DLA_core = dla
-        self._engine = self._runtime.deserialize_cuda_engine(serialized)
-        if self._engine is None:
-            raise EngineError(
-                "TensorRT cannot load the engine from the cache; `rt_seg cache clear` removes it"
-            )
-        self._context = self._engine.create_execution_context()
-        if self._context is None:
-            raise EngineError(
-                "TensorRT has no memory to run the engine in, its log says how much; free some, or take a"
-                " smaller size or batch"
-            )
+        self._runtime, self._engine, self._context = load_engine(serialized, tensorrt, dla)
         # TensorRT 10 has no numbered bindings any more; those below 8.5 have nothing else.
         bind = self._bind_by_number if hasattr(self._engine, "num_bindings") else self._bind_by_name
         self._start = bind()

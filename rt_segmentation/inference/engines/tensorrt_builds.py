@@ -6,6 +6,8 @@ import logging
 import time
 from typing import Any
 
+from rt_segmentation.inference.engines.interface import EngineError
+
 logger = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_S = 5.0
@@ -32,6 +34,35 @@ def set_up(config: Any, tensorrt: Any, precision: str, what: str) -> None:
     if precision == "fp32":
         # On by default: 10 of 23 bits.
         config.clear_flag(tensorrt.BuilderFlag.TF32)
+
+
+def load_engine(serialized: bytes, tensorrt: Any, dla: int | None = None) -> tuple[Any, Any, Any]:
+    """Make what was built executable.
+
+    Args:
+        serialized: the engine.
+        tensorrt: the library.
+        dla: the DLA core that it was built for; None for the GPU.
+
+    Returns:
+        An IRuntime, an ICudaEngine and an IExecutionContext; an engine needs its runtime as long as it lives.
+
+    Raises:
+        EngineError: TensorRT refuses the engine, or has no memory to run it in.
+    """
+    runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.WARNING))
+    if dla is not None:
+        runtime.DLA_core = dla
+    engine = runtime.deserialize_cuda_engine(serialized)
+    if engine is None:
+        raise EngineError("TensorRT cannot load the engine from the cache; `rt_seg cache clear` removes it")
+    context = engine.create_execution_context()
+    if context is None:
+        raise EngineError(
+            "TensorRT has no memory to run the engine in, its log says how much; free some, or take a"
+            " smaller size or batch"
+        )
+    return runtime, engine, context
 
 
 def progress_monitor(tensorrt: Any, what: str) -> Any:

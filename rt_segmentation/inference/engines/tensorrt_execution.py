@@ -13,6 +13,7 @@ import tensorrt
 from rt_segmentation.inference.engines.cuda_driver import Driver
 from rt_segmentation.inference.engines.export import INPUT_NAME, OUTPUT_NAMES
 from rt_segmentation.inference.engines.interface import EngineError
+from rt_segmentation.inference.engines.tensorrt_builds import load_engine
 
 
 class Execution:
@@ -30,18 +31,7 @@ class Execution:
         self._driver = driver
         driver.activate()
         # An engine needs its runtime for as long as it lives.
-        self._runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.WARNING))
-        self._engine = self._runtime.deserialize_cuda_engine(serialized)
-        if self._engine is None:
-            raise EngineError(
-                "TensorRT cannot load the engine from the cache; `rt_seg cache clear` removes it"
-            )
-        self._context = self._engine.create_execution_context()
-        if self._context is None:
-            raise EngineError(
-                "TensorRT has no memory to run the engine in, its log says how much; free some, or take a"
-                " smaller size or batch"
-            )
+        self._runtime, self._engine, self._context = load_engine(serialized, tensorrt)
         self._lock = threading.Lock()
         self._stream = driver.stream()
         weakref.finalize(self, driver.close, self._stream)
