@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 
 from rt_segmentation.evaluation.bag.compare import compare, draw_mean_ious
@@ -58,7 +59,8 @@ def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState]
     asked = settings.label_topic is not None or settings.labels is not None
     lacks_truth = asked and not partial and not accuracies
     known = environment()
-    python = {"python": known["machine"].pop("python")}
+    machine = asdict(known.machine)
+    python = {"python": machine.pop("python")}
     return Evaluation(
         partial=partial,
         problems=(*problems, *([UNUSED_TRUTH] if lacks_truth else [])),
@@ -68,10 +70,10 @@ def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState]
         rate=settings.rate,
         parallel_frames=settings.parallel_frames if settings.mode == REALTIME else None,
         command=command,
-        commit=known["commit"],
+        commit=known.commit,
         date=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        machine=known["machine"],
-        versions={**known["versions"], **python},
+        machine=machine,
+        versions={**known.versions, **python},
         bags=tuple(
             BagResult(**state.bag, frames=state.next_index, frames_span_s=state.span_ns / 1e9)
             for state in states
