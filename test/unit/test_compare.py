@@ -159,7 +159,7 @@ def test_what_became_of_what() -> None:
     frame.new[frame.old == 0] = 2
     tally.add(frame)
     (flow,) = tally.flows()
-    assert (flow["old"], flow["new"], flow["share"]) == ("a", "c", 1.0)
+    assert (flow.old, flow.new, flow.share) == ("a", "c", 1.0)
     assert tally.agreement() == np.mean(frame.old != 0) and tally.labelled == 0
 
 
