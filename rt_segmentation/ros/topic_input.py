@@ -20,7 +20,9 @@ def take(subscription: Any, message_type: Any) -> Any | None:
     """
     if subscription is None:
         return None
-    with subscription.handle as handle:
+    handle = subscription.handle
+    # Its own `__enter__` gives nothing.
+    with handle:
         taken = handle.take_message(message_type, False)
     return None if taken is None else taken[0]
 
