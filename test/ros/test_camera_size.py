@@ -163,7 +163,7 @@ def test_the_engine_is_built_while_it_is_configured_for_the_first_image(
     (tmp_path / "loading").unlink()
     node.spin_until(lambda: bool(labels))
     assert node.process.output.index("building 160x120") < node.process.output.index("active:")
-    assert node.process.output.count("building") == 1
+    assert node.process.output.count("building 160x120") == 1
     assert labels[0].header.frame_id == "early" and (labels[0].width, labels[0].height) == (64, 48)
     node.spin_until(lambda: node.count("frames received") == 1)
     node.process.send(signal.SIGINT)
