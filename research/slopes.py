@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rt_segmentation.models import ModelError, ModelManifest, find_model, load_weights
+from rt_segmentation.models import ModelError, ModelManifest, find_model
+from rt_segmentation.weights import load_weights
 from tools.running import run_tool
 
 

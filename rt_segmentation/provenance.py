@@ -6,14 +6,34 @@ import os
 import platform
 import subprocess
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 ENGINE_LIBRARIES = ("torch", "openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt", "torch2trt")
 LIBRARIES = (*ENGINE_LIBRARIES, "nncf", "numpy", "opencv-python-headless", "rt_segmentation")
 """What the times and the labels of a model may depend on."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What computes here; `memory_gb` is in units of 2**30 bytes."""
+
+    cpu: str
+    cores: int
+    memory_gb: float | None
+    system: str
+    python: str
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The machine, the versions of the `LIBRARIES` that it has, and the commit of the source tree."""
+
+    machine: Machine
+    versions: dict[str, str]
+    commit: str
 
 
 def commit() -> str:
@@ -45,19 +65,10 @@ def versions(*libraries: str) -> dict[str, str]:
     return found
 
 
-def environment() -> dict[str, Any]:
-    """The machine, the versions of the `LIBRARIES`, and the commit, as JSON's types."""
-    return {
-        "machine": {
-            "cpu": processor(),
-            "cores": cores(),
-            "memory_gb": _memory_gb(),
-            "system": platform.platform(),
-            "python": platform.python_version(),
-        },
-        "versions": versions(*LIBRARIES),
-        "commit": commit(),
-    }
+def environment() -> Environment:
+    """What this process runs on and with."""
+    here = Machine(processor(), cores(), _memory_gb(), platform.platform(), platform.python_version())
+    return Environment(here, versions(*LIBRARIES), commit())
 
 
 @cache

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rt_segmentation.models import ModelManifest, compare_shapes, find_model, load_weights, save_model
+from rt_segmentation.models import ModelManifest, find_model
+from rt_segmentation.weights import compare_shapes, load_weights, save_model
 
 
 def average(start: ModelManifest, end: ModelManifest, weight: float) -> dict[str, np.ndarray]:

@@ -192,7 +192,7 @@ def time_throughputs(
 def _time_in_turns(
     settings: Sequence[tuple[Row, int]], seconds: float, report: Callable[[str], None]
 ) -> None:
-    """Fill in rows, each with its frames side by side."""
+    """Fill in rows, each with its frames concurrently."""
     candidates = []
     for row, parallel in settings:
         report(f"{row.network} {row.width}x{row.height} {row.engine} {row.precision}: building")

@@ -11,8 +11,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.ros.declaring import declare, refuse_unknown, values
 from rt_segmentation.ros.messages import image_message
-from rt_segmentation.ros.parameters import Parameter, declare, refuse_unknown, values
+from rt_segmentation.ros.parameters import Parameter
 from rt_segmentation.ros.process import run_node
 
 NODE_NAME = "benchmark_player"

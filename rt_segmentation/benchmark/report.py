@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from rt_segmentation.benchmark.engines import Row
 from rt_segmentation.files import write_atomically
-from rt_segmentation.provenance import environment
+from rt_segmentation.provenance import Environment, environment
+from rt_segmentation.settings import to_plain
+
+T = TypeVar("T")
 
 MAX_LOSS = 0.5
 """Points of mean IoU that an engine may lose for its time to count."""
@@ -21,20 +25,21 @@ MAX_LOSS = 0.5
 @dataclass(frozen=True)
 class _Column:
     head: str
-    key: str
+    of: Callable[[Row], float | None]
     form: str
 
 
+_LOST = "mIoU lost"
 _COLUMNS = (
-    _Column("median [ms]", "median_ms", ".1f"),
-    _Column("p95 [ms]", "p95_ms", ".1f"),
-    _Column("fps", "fps", ".1f"),
-    _Column("memory [MB]", "peak_memory_mb", ".0f"),
-    _Column("x eager", "eager_ratio", ".2f"),
-    _Column("mIoU lost", "miou_loss", ".2f"),
-    _Column("GOPS", "gops", ".0f"),
-    _Column("of peak", "peak_share", ".0%"),
-    _Column("cores [ns]", "core_round_trip_ns", ".0f"),
+    _Column("median [ms]", lambda row: row.median_ms, ".1f"),
+    _Column("p95 [ms]", lambda row: row.p95_ms, ".1f"),
+    _Column("fps", lambda row: row.fps, ".1f"),
+    _Column("memory [MB]", lambda row: row.peak_memory_mb, ".0f"),
+    _Column("x eager", lambda row: row.eager_ratio, ".2f"),
+    _Column(_LOST, lambda row: row.miou_loss, ".2f"),
+    _Column("GOPS", lambda row: row.gops, ".0f"),
+    _Column("of peak", lambda row: row.peak_share, ".0%"),
+    _Column("cores [ns]", lambda row: row.core_round_trip_ns, ".0f"),
 )
 
 
@@ -44,6 +49,37 @@ def command_line() -> str:
     name = "" if spec is None else spec.name
     program = ["python", "-m", name] if name.startswith("tools.") else ["rt_seg"]
     return shlex.join([*program, *sys.argv[1:]])
+
+
+@dataclass(frozen=True)
+class Result(Generic[T]):
+    """What a command measured.
+
+    Attributes:
+        rows: the measurements, dataclasses; those with a method `to_plain` have another shape in the file.
+        command: that measured, as it can be given again.
+        environment: on what.
+    """
+
+    rows: Sequence[T]
+    command: str = field(default_factory=command_line)
+    environment: Environment = field(default_factory=environment)
+
+    def to_plain(self, **more: object) -> dict[str, Any]:
+        """As JSON's types; the measurements are under `rows`.
+
+        Args:
+            more: keys beside them.
+        """
+        rows = [row.to_plain() if hasattr(row, "to_plain") else to_plain(row) for row in self.rows]
+        return {"command": self.command, **to_plain(self.environment), **to_plain(more), "rows": rows}
+
+
+def without_nan(plain: dict[str, Any]) -> dict[str, Any]:
+    """None for the latency of masks that never came, as JSON has no number for it."""
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value for key, value in plain.items()
+    }
 
 
 def write_json(folder: Path, name: str, content: dict[str, Any]) -> None:
@@ -58,46 +94,39 @@ def write_page(folder: Path, name: str, page: str) -> None:
     print(page)
 
 
-def write_result(
-    folder: Path, name: str, rows: Sequence[dict[str, Any]], to_markdown: Callable[[dict[str, Any]], str]
-) -> None:
+def write_result(folder: Path, name: str, rows: Sequence[T], page: Callable[[Result[T]], str]) -> None:
     """Write what was measured now by this command, as ``FOLDER/NAME.json`` and as the page made of that."""
-    content = {"command": command_line(), **environment(), "rows": rows}
-    write_json(folder, name, content)
-    write_page(folder, name, to_markdown(content))
+    result = Result(rows)
+    write_json(folder, name, result.to_plain())
+    write_page(folder, name, page(result))
 
 
-def page_head(title: str, content: Mapping[str, Any]) -> list[str]:
+def page_head(title: str, result: Result[Any]) -> list[str]:
     """A page's first lines: what it is about, where it was measured, and how."""
-    machine = content["machine"]
+    machine = result.environment.machine
     return [
         f"# {title}",
         "",
-        f"{machine['cpu']}, {machine['cores']} cores; commit {content['commit']}.",
-        f"Command: `{content['command']}`.",
+        f"{machine.cpu}, {machine.cores} cores; commit {result.environment.commit}.",
+        f"Command: `{result.command}`.",
     ]
 
 
-def to_json(rows: Sequence[Row], **more: Any) -> dict[str, Any]:
-    """What was measured now by this command, as JSON's types; the measurements are under `rows`."""
-    return {"command": command_line(), **environment(), **more, "rows": [asdict(row) for row in rows]}
-
-
-def to_markdown(content: dict[str, Any], more: Sequence[str] = ()) -> str:
+def to_markdown(result: Result[Row], more: Sequence[str] = ()) -> str:
     """A table of the times at each model and size; columns that nothing was measured for are left out.
 
     Args:
-        content: as `to_json` gives it.
+        result: of engines.
         more: lines that come before the tables.
     """
-    machine = content["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
+    machine = result.environment.machine
+    versions = ", ".join(f"{name} {version}" for name, version in result.environment.versions.items())
     lines = [
         "# Engines",
         "",
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; {versions};"
-        f" commit {content['commit']}.",
-        f"Command: `{content['command']}`.",
+        f"{machine.cpu}, {machine.cores} cores, {machine.memory_gb} GB; {versions};"
+        f" commit {result.environment.commit}.",
+        f"Command: `{result.command}`.",
         "",
         "Medians and 95th percentiles of a frame. Memory is the peak of a process with this engine alone."
         " `eager` is plain PyTorch, float32, contiguous, forward pass alone, of the network as trained;"
@@ -106,11 +135,11 @@ def to_markdown(content: dict[str, Any], more: Sequence[str] = ()) -> str:
         " usual, the cores did not share a cache, and every network of small layers was slower.",
         *more,
     ]
-    columns = [column for column in _COLUMNS if any(row[column.key] is not None for row in content["rows"])]
+    columns = [column for column in _COLUMNS if any(column.of(row) is not None for row in result.rows)]
     heads = ("engine", "precision", *(column.head for column in columns))
-    groups: dict[tuple[str, int, int, int], list[dict[str, Any]]] = {}
-    for row in content["rows"]:
-        groups.setdefault((row["model"], row["width"], row["height"], row["batch"]), []).append(row)
+    groups: dict[tuple[str, int, int, int], list[Row]] = {}
+    for row in result.rows:
+        groups.setdefault((row.model, row.width, row.height, row.batch), []).append(row)
     for (model, width, height, batch), rows in groups.items():
         frames = "" if batch == 1 else f", {batch} frames per batch"
         lines += ["", f"## {model}, {width}x{height}{frames}", "", f"| {' | '.join(heads)} |"]
@@ -118,19 +147,19 @@ def to_markdown(content: dict[str, Any], more: Sequence[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row_line(row: dict[str, Any], columns: Sequence[_Column]) -> str:
-    name = f"| {row['engine']} | {row['precision']} | "
-    if row["problem"]:
-        return f"{name}{row['problem']} |" + " |" * (len(columns) - 1)
+def _row_line(row: Row, columns: Sequence[_Column]) -> str:
+    name = f"| {row.engine} | {row.precision} | "
+    if row.problem:
+        return f"{name}{row.problem} |" + " |" * (len(columns) - 1)
     return name + " | ".join(_cell(row, column) for column in columns) + " |"
 
 
-def _cell(row: dict[str, Any], column: _Column) -> str:
-    value = row[column.key]
-    mark = " (!)" if column.key == "miou_loss" and too_lossy(row) else ""
+def _cell(row: Row, column: _Column) -> str:
+    value = column.of(row)
+    mark = " (!)" if column.head == _LOST and too_lossy(row) else ""
     return "" if value is None else format(value, column.form) + mark
 
 
-def too_lossy(row: dict[str, Any]) -> bool:
+def too_lossy(row: Row) -> bool:
     """Whether a row loses so much mean IoU that its time counts for no claim."""
-    return row["miou_loss"] is not None and row["miou_loss"] > MAX_LOSS
+    return row.miou_loss is not None and row.miou_loss > MAX_LOSS

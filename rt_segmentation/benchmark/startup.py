@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from std_msgs.msg import Header
 
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.data.synthetic import StreetScene
-from rt_segmentation.ros.messages import image_message
+from rt_segmentation.ros.messages import image_message, stamp_ns
 from rt_segmentation.ros.middleware import start_ros
 from rt_segmentation.ros.processes import Process, ros_environment
 
@@ -36,10 +37,14 @@ class StartUp:
     Attributes:
         first_mask_s: from the process's start to the first mask's arrival in another process.
         memory_mb: resident, `SETTLED_MASKS` masks later.
+        first_latency_ms: of the first mask, from its frame's stamp to its arrival.
+        latency_ms: of those after it, median.
     """
 
     first_mask_s: float
     memory_mb: float
+    first_latency_ms: float
+    latency_ms: float
 
 
 def start_node(parameters: Mapping[str, object], size: tuple[int, int], out: Path) -> StartUp:
@@ -59,12 +64,16 @@ def start_node(parameters: Mapping[str, object], size: tuple[int, int], out: Pat
     start_ros("rt_seg", signals=SignalHandlerOptions.ALL)
     camera = Node("benchmark_camera")
     arrivals: list[float] = []
+    latencies_ms: list[float] = []
+
+    def receive(mask: Image) -> None:
+        arrivals.append(time.monotonic())
+        latencies_ms.append((camera.get_clock().now().nanoseconds - stamp_ns(mask.header)) / 1e6)
+
     try:
         reliable = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
         publisher = camera.create_publisher(Image, "image", reliable)
-        camera.create_subscription(
-            Image, "segmentation_node/label", lambda _: arrivals.append(time.monotonic()), reliable
-        )
+        camera.create_subscription(Image, "segmentation_node/label", receive, reliable)
         message = image_message(Header(frame_id="camera"), StreetScene(0, *size).render(0.0)[0], "rgb8")
 
         def publish() -> None:
@@ -78,7 +87,12 @@ def start_node(parameters: Mapping[str, object], size: tuple[int, int], out: Pat
                 rclpy.spin_once(camera, timeout_sec=0.05)
                 if node.exit_status is not None or time.monotonic() - started > TIMEOUT_S:
                     raise BenchmarkError(f"the node gave no masks; it said: {node.last_words()}")
-            return StartUp(round(arrivals[0] - started, 3), round(node.resident_mb(), 1))
+            return StartUp(
+                round(arrivals[0] - started, 3),
+                round(node.resident_mb(), 1),
+                round(latencies_ms[0], 1),
+                round(statistics.median(latencies_ms[1:]), 1),
+            )
     finally:
         camera.destroy_node()
         rclpy.try_shutdown()

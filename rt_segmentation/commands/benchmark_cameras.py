@@ -6,16 +6,16 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.commands.options import parse_size, say
 from rt_segmentation.files import write_atomically
-from rt_segmentation.provenance import environment
 
 if TYPE_CHECKING:
     from rt_segmentation.benchmark.cameras import CamerasRun, Layout
+    from rt_segmentation.benchmark.report import Result
 
 ROUNDS = 3
 SHORTEST_PLAY_S = 3.0
@@ -24,6 +24,51 @@ OVERHEAD_S = 4.0
 # So much more than the engine gives, in all: each camera always has a frame that waits.
 TOO_MUCH = 1.5
 ENGINE_S = 4.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all rows have in common.
+
+    Attributes:
+        model: name or manifest.
+        camera, network: (width, height) of the frames, and of what the network gets [px].
+        parallel_frames: of the nodes.
+    """
+
+    model: str
+    camera: tuple[int, int]
+    network: tuple[int, int]
+    parallel_frames: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run, and its engine by itself at that time [Hz]."""
+
+    run: CamerasRun
+    engine_hz: float
+
+    @property
+    def engine_ratio(self) -> float:
+        """The masks of all cameras by the engine's rate."""
+        return round(self.run.masks_hz / self.engine_hz, 3)
+
+    @property
+    def memory_per_camera_mb(self) -> float:
+        """Resident, of all processes."""
+        return round(self.run.memory_mb / self.run.cameras, 1)
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON's types."""
+        from rt_segmentation.benchmark.report import without_nan
+
+        return {
+            **without_nan(asdict(self.run)),
+            "engine_hz": round(self.engine_hz, 2),
+            "engine_ratio": self.engine_ratio,
+            "memory_per_camera_mb": self.memory_per_camera_mb,
+        }
 
 
 def main(
@@ -43,7 +88,7 @@ def main(
     """
     from rt_segmentation.benchmark import cameras
     from rt_segmentation.benchmark.node import Bench
-    from rt_segmentation.benchmark.report import command_line, write_json
+    from rt_segmentation.benchmark.report import Result, write_json
     from rt_segmentation.imaging.placement import width_for
     from rt_segmentation.models import find_model
 
@@ -52,30 +97,23 @@ def main(
     model, size = arguments.models[0], parse_size(arguments.sizes[0])
     manifest = find_model(model)
     network = manifest.fixed_size or (width_for(size, manifest.height), manifest.height)
+    setting = Setting(model, size, network, arguments.parallel[0])
     parameters: dict[str, object] = {
         "model": model,
         "engine": arguments.engine,
         "precision": arguments.precision,
-        "parallel_frames": arguments.parallel[0],
+        "parallel_frames": setting.parallel_frames,
     }
     make = layouts or (
         lambda number, given: [cameras.one_node(number, given), cameras.separate_nodes(number, given)]
     )
     plays = sum(ROUNDS * len(make(number, parameters)) for number in arguments.cameras)
     seconds = max(SHORTEST_PLAY_S, arguments.minutes * 60 / plays - OVERHEAD_S)
-    rows: list[dict[str, Any]] = []
-    content = {
-        "command": command_line(),
-        **environment(),
-        "model": model,
-        "camera": size,
-        "network": network,
-        "parallel_frames": parameters["parallel_frames"],
-        "rows": rows,
-    }
+    rows: list[Row] = []
+    result = Result(rows)
     with Bench(arguments.out / "logs", say) as bench:
         for number in arguments.cameras:
-            engine_hz = _engine_hz(manifest.architecture, model, arguments, network)
+            engine_hz = _engine_hz(manifest.architecture, setting, arguments)
             rate_hz = max(1.0, round(TOO_MUCH * engine_hz / number, 1))
             with ExitStack() as stack:
                 subjects = [
@@ -88,21 +126,20 @@ def main(
                     [cameras.play(bench, *subject, size, rate_hz, seconds) for subject in subjects]
                     for _ in range(ROUNDS)
                 ]
-            engine_hz = (engine_hz + _engine_hz(manifest.architecture, model, arguments, network)) / 2
-            rows += [row_of(_median(runs), engine_hz) for runs in zip(*rounds)]
-            write_json(arguments.out, "cameras", content)
-            write_atomically(arguments.out / "cameras.md", to_markdown(content).encode())
-    print(to_markdown(content))
+            engine_hz = (engine_hz + _engine_hz(manifest.architecture, setting, arguments)) / 2
+            rows += [Row(_median(runs), engine_hz) for runs in zip(*rounds)]
+            write_json(arguments.out, "cameras", result.to_plain(**asdict(setting)))
+            write_atomically(arguments.out / "cameras.md", to_markdown(result, setting).encode())
+    print(to_markdown(result, setting))
 
 
-def _engine_hz(
-    architecture: str, model: str, arguments: argparse.Namespace, network: tuple[int, int]
-) -> float:
+def _engine_hz(architecture: str, setting: Setting, arguments: argparse.Namespace) -> float:
     from rt_segmentation.benchmark.engines import Group, time_group
 
     candidate = ((arguments.engine, arguments.precision),)
-    parallel = max(1, arguments.parallel[0])
-    (row,) = time_group(Group(architecture, model, *network, candidate, parallel), ENGINE_S)
+    parallel = max(1, setting.parallel_frames)
+    group = Group(architecture, setting.model, *setting.network, candidate, parallel)
+    (row,) = time_group(group, ENGINE_S)
     if row.fps is None:
         raise BenchmarkError(f"the engine by itself: {row.problem}")
     return row.fps
@@ -112,32 +149,17 @@ def _median(runs: Sequence[CamerasRun]) -> CamerasRun:
     return sorted(runs, key=lambda run: run.masks_hz)[len(runs) // 2]
 
 
-def row_of(run: CamerasRun, engine_hz: float) -> dict[str, Any]:
-    """A row of the table, as JSON's types; the engine's rate by itself beside the run's."""
-    # JSON has no number for the latency of masks that never came.
-    measured = {
-        key: None if isinstance(value, float) and math.isnan(value) else value
-        for key, value in asdict(run).items()
-    }
-    return {
-        **measured,
-        "engine_hz": round(engine_hz, 2),
-        "engine_ratio": round(run.masks_hz / engine_hz, 3),
-        "memory_per_camera_mb": round(run.memory_mb / run.cameras, 1),
-    }
-
-
-def to_markdown(content: dict[str, Any]) -> str:
+def to_markdown(result: Result[Row], setting: Setting) -> str:
     """The runs as a table, and the memory of one node beside that of one camera."""
     from rt_segmentation.benchmark.report import page_head
 
-    camera, network = ("x".join(map(str, content[key])) for key in ("camera", "network"))
+    camera, network = ("x".join(map(str, size)) for size in (setting.camera, setting.network))
     heads = ("cameras", "nodes", "sent, each [Hz]", "masks, all [Hz]", "fewest [Hz]", "of the engine")
     more = ("p50 [ms]", "p95 [ms]", "slowest p95 [ms]", "memory [MB]", "per camera [MB]")
     lines = [
-        *page_head("Several cameras over DDS", content),
-        f"Model {content['model']}, cameras of {camera}, network {network}, `parallel_frames`"
-        f" {content['parallel_frames']}. More frames are sent than the engine can take. Layouts take turns;"
+        *page_head("Several cameras over DDS", result),
+        f"Model {setting.model}, cameras of {camera}, network {network}, `parallel_frames`"
+        f" {setting.parallel_frames}. More frames are sent than the engine can take. Layouts take turns;"
         f" a row is the round of median rate of {ROUNDS}. `of the engine` is the masks of all cameras by the"
         " rate of the engine by itself; `fewest` and `slowest` are of one camera; memory is resident, of all"
         " processes of the row.",
@@ -145,14 +167,16 @@ def to_markdown(content: dict[str, Any]) -> str:
         f"| {' | '.join(heads + more)} |",
         "|" + "---|" * len(heads + more),
     ]
-    for row in content["rows"]:
-        cells = [str(row["cameras"]), row["layout"]]
-        cells += [f"{row[key]:.1f}" for key in ("rate_hz", "masks_hz", "least_hz")]
-        cells.append(f"{row['engine_ratio']:.2f}")
-        keys = ("latency_p50_ms", "latency_p95_ms", "worst_p95_ms", "memory_mb", "memory_per_camera_mb")
-        cells += ["" if row[key] is None else f"{row[key]:.0f}" for key in keys]
+    for row in result.rows:
+        run = row.run
+        cells = [str(run.cameras), run.layout]
+        cells += [f"{rate:.1f}" for rate in (run.rate_hz, run.masks_hz, run.least_hz)]
+        cells.append(f"{row.engine_ratio:.2f}")
+        latencies = (run.latency_p50_ms, run.latency_p95_ms, run.worst_p95_ms)
+        cells += ["" if math.isnan(latency) else f"{latency:.0f}" for latency in latencies]
+        cells += [f"{run.memory_mb:.0f}", f"{row.memory_per_camera_mb:.0f}"]
         lines.append(f"| {' | '.join(cells)} |")
-    together = {row["cameras"]: row["memory_mb"] for row in content["rows"] if row["layout"] == "one node"}
+    together = {row.run.cameras: row.run.memory_mb for row in result.rows if row.run.layout == "one node"}
     if 1 in together:
         lines += [""] + [
             f"- One node with {number} cameras takes {memory / together[1]:.2f} of the memory with one."

@@ -45,16 +45,14 @@ def main(arguments: argparse.Namespace) -> None:
         ModelError: there is no such model.
         OptionError: a size is not WIDTHxHEIGHT.
     """
-    from rt_segmentation.benchmark.report import to_json, to_markdown, write_json, write_page
+    from rt_segmentation.benchmark.report import to_markdown, write_result
     from rt_segmentation.models import find_model
 
     sizes = [parse_size(text) for text in arguments.sizes]
     models = {name: find_model(name) for name in arguments.models}
     deadline = time.monotonic() + 60 * arguments.minutes
     rows = time_groups(groups(arguments, models, lambda _: sizes), models, deadline)
-    content = to_json(rows)
-    write_json(arguments.out, "engines", content)
-    write_page(arguments.out, "engines", to_markdown(content))
+    write_result(arguments.out, "engines", rows, to_markdown)
 
 
 def groups(

@@ -6,17 +6,17 @@ import argparse
 import importlib.util
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.commands import benchmark_cameras
 from rt_segmentation.commands.options import add_engine, add_models, add_out, add_sizes, parse_size, say
 from rt_segmentation.files import write_atomically
-from rt_segmentation.provenance import environment
 
 if TYPE_CHECKING:
     from rt_segmentation.benchmark.node import Bench, Run
+    from rt_segmentation.benchmark.report import Result
     from rt_segmentation.models import ModelManifest
 
 FIXED_RATES_HZ = (10.0, 30.0, 60.0)
@@ -26,6 +26,69 @@ PLAYS = 10
 OVERHEAD_S = 4.0
 SHORTEST_PLAY_S = 3.0
 ENGINE_S = 4.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured.
+
+    Attributes:
+        node: 'rt_segmentation', or another one beside it.
+        model: name or manifest.
+        parallel_frames: of the node.
+        camera: (width, height) of its frames [px].
+        network: (width, height) of what the network gets [px].
+    """
+
+    node: str
+    model: str
+    parallel_frames: int
+    camera: tuple[int, int]
+    network: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """The highest rate beside those of the engine by itself, in Hz and as shares.
+
+    Attributes:
+        engine_hz, engine_ratio: at one frame at a time.
+        engine_parallel_hz, engine_parallel_ratio: at as many as the node has at once; None where that is one.
+    """
+
+    engine_hz: float
+    engine_ratio: float
+    engine_parallel_hz: float | None = None
+    engine_parallel_ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run, as written to node.json: all numbers side by side, and none that was not measured.
+
+    Attributes:
+        setting: what was measured.
+        run: its name.
+        measured: None with a problem.
+        ratios: of the highest rate.
+        problem: why there are no numbers, or empty.
+    """
+
+    setting: Setting
+    run: str
+    measured: Run | None = None
+    ratios: Ratios | None = None
+    problem: str = ""
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON's types."""
+        from rt_segmentation.benchmark.report import without_nan
+
+        measured = {} if self.measured is None else without_nan(asdict(self.measured))
+        ratios = {} if self.ratios is None else asdict(self.ratios)
+        ratios = {key: value for key, value in ratios.items() if value is not None}
+        problem = {"problem": self.problem} if self.problem else {}
+        return {**asdict(self.setting), "run": self.run, **measured, **ratios, **problem}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +125,7 @@ def main(arguments: argparse.Namespace) -> None:
         ModelError: there is no such model.
         OptionError: a size is not WIDTHxHEIGHT.
     """
-    from rt_segmentation.benchmark.report import command_line, write_json
+    from rt_segmentation.benchmark.report import Result, write_json
     from rt_segmentation.models import find_model
 
     sizes = [parse_size(text) for text in arguments.sizes]
@@ -77,66 +140,44 @@ def main(arguments: argparse.Namespace) -> None:
 
     plays = len(arguments.models) * len(arguments.parallel) * PLAYS * len(sizes)
     seconds = max(SHORTEST_PLAY_S, arguments.minutes * 60 / plays - OVERHEAD_S)
-    settings: list[dict[str, Any]] = [
-        {"engine": arguments.engine, "precision": arguments.precision, "parallel_frames": parallel}
-        for parallel in arguments.parallel
-    ]
+    engine = {"engine": arguments.engine, "precision": arguments.precision}
     manifests = {model: find_model(model) for model in arguments.models}
-    rows: list[dict[str, Any]] = []
-    content = {"command": command_line(), **environment(), "rows": rows}
+    rows: list[Row] = []
+    result = Result(rows)
     with Bench(arguments.out / "logs", say) as bench:
         for model, manifest in manifests.items():
-            for chosen in settings:
-                measured = [
-                    (
-                        _described(manifest, model, chosen, size),
-                        _alone(bench, manifest, model, chosen, size, seconds),
-                    )
-                    for size in sizes
-                ]
-                for described, found in measured:
-                    for row in with_failure(described, found):
+            for parallel in arguments.parallel:
+                for size in sizes:
+                    setting = _setting(manifest, model, parallel, size)
+                    for row in with_failure(setting, _alone(bench, manifest, setting, engine, seconds)):
                         rows.append(row)
-                        write_json(arguments.out, "node", content)
-                        write_atomically(arguments.out / "node.md", to_markdown(content).encode())
-    print(to_markdown(content))
-    if all("problem" in row for row in rows):
-        raise BenchmarkError(f"no setting could be measured; {rows[0]['problem']}")
+                        write_json(arguments.out, "node", result.to_plain())
+                        write_atomically(arguments.out / "node.md", to_markdown(result).encode())
+    print(to_markdown(result))
+    if all(row.problem for row in rows):
+        raise BenchmarkError(f"no setting could be measured; {rows[0].problem}")
 
 
-def with_failure(described: dict[str, Any], rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def with_failure(setting: Setting, rows: Iterator[Row]) -> Iterator[Row]:
     """The rows of a setting; where it fails, those before and one more that says why."""
     try:
         yield from rows
     # A node that ended or gave no masks, an engine that fails by itself, a process that cannot be started.
     except (RuntimeError, OSError) as error:
-        say(f"{described['model']}, {described['parallel_frames']} at once: failed: {error}")
-        yield {**described, "run": "failed", "problem": " ".join(str(error).split())}
+        say(f"{setting.model}, {setting.parallel_frames} at once: failed: {error}")
+        yield Row(setting, "failed", problem=" ".join(str(error).split()))
 
 
-def _described(
-    manifest: ModelManifest, model: str, chosen: dict[str, Any], size: tuple[int, int]
-) -> dict[str, Any]:
-    """What a row is of."""
+def _setting(manifest: ModelManifest, model: str, parallel: int, size: tuple[int, int]) -> Setting:
     from rt_segmentation.imaging.placement import width_for
 
-    return {
-        "node": "rt_segmentation",
-        "model": model,
-        "parallel_frames": chosen["parallel_frames"],
-        "camera": size,
-        "network": manifest.fixed_size or (width_for(size, manifest.height), manifest.height),
-    }
+    network = manifest.fixed_size or (width_for(size, manifest.height), manifest.height)
+    return Setting("rt_segmentation", model, parallel, size, network)
 
 
 def _alone(
-    bench: Bench,
-    manifest: ModelManifest,
-    model: str,
-    chosen: dict[str, Any],
-    size: tuple[int, int],
-    seconds: float,
-) -> Iterator[dict[str, Any]]:
+    bench: Bench, manifest: ModelManifest, setting: Setting, engine: dict[str, str], seconds: float
+) -> Iterator[Row]:
     """The highest rate and the fixed rates.
 
     The engine is timed by itself before and after the search: at one frame at a time, and at as many as the
@@ -144,67 +185,49 @@ def _alone(
     """
     from rt_segmentation.benchmark.node import SEGMENTATION, highest_rate
 
-    described = _described(manifest, model, chosen, size)
-    network = described["network"]
-    with bench.start(SEGMENTATION, {"model": model, **chosen}) as node:
+    size, parallel = setting.camera, setting.parallel_frames
+    parameters = {"model": setting.model, **engine, "parallel_frames": parallel}
+    with bench.start(SEGMENTATION, parameters) as node:
 
         def play(rate_hz: float) -> Run:
             return bench.play(SEGMENTATION, node, size, rate_hz, seconds)
 
         latency_ms = bench.warm_up(SEGMENTATION, node, size)
-        prefixes = {1: "engine"}
-        prefixes.setdefault(chosen["parallel_frames"], "engine_parallel")
-        before = {n: _engine_hz(manifest, model, chosen, network, n) for n in prefixes}
+        counts = [1] if parallel == 1 else [1, parallel]
+        before = [engine_hz(manifest.architecture, setting, engine, n) for n in counts]
         highest = highest_rate(play, 1e3 / latency_ms)
-        ratios = {}
-        for n, prefix in prefixes.items():
-            mean_hz = (before[n] + _engine_hz(manifest, model, chosen, network, n)) / 2
-            ratios[f"{prefix}_hz"] = round(mean_hz, 2)
-            ratios[f"{prefix}_ratio"] = round(highest.output_hz / mean_hz, 3)
-        yield row_of(described, "highest", highest, ratios)
+        numbers = []
+        for n, earlier in zip(counts, before):
+            mean_hz = (earlier + engine_hz(manifest.architecture, setting, engine, n)) / 2
+            numbers += [round(mean_hz, 2), round(highest.output_hz / mean_hz, 3)]
+        yield Row(setting, "highest", highest, Ratios(*numbers))
         for rate in FIXED_RATES_HZ:
-            yield row_of(described, f"{rate:g} Hz", play(rate))
+            yield Row(setting, f"{rate:g} Hz", play(rate))
 
 
-def _engine_hz(
-    manifest: ModelManifest, model: str, chosen: dict[str, Any], network: tuple[int, int], parallel: int
-) -> float:
+def engine_hz(architecture: str, setting: Setting, engine: dict[str, str], parallel: int) -> float:
+    """The rate of a setting's engine by itself, with so many frames at once.
+
+    Raises:
+        BenchmarkError: it cannot be timed.
+    """
     from rt_segmentation.benchmark.engines import Group, time_group
 
-    candidate = ((chosen["engine"], chosen["precision"]),)
-    (row,) = time_group(Group(manifest.architecture, model, *network, candidate, parallel), ENGINE_S)
+    candidate = ((engine["engine"], engine["precision"]),)
+    (row,) = time_group(Group(architecture, setting.model, *setting.network, candidate, parallel), ENGINE_S)
     if row.fps is None:
         raise BenchmarkError(f"the engine by itself: {row.problem}")
     return row.fps
 
 
-def row_of(
-    described: dict[str, Any], name: str, run: Run, ratios: dict[str, float] | None = None
-) -> dict[str, Any]:
-    """A row of the table, as JSON's types.
-
-    Args:
-        described: what it is of.
-        name: of the run.
-        run: what was measured.
-        ratios: more of it.
-    """
-    measured = {
-        # JSON has no number for the latency of masks that never came.
-        key: None if isinstance(value, float) and math.isnan(value) else value
-        for key, value in asdict(run).items()
-    }
-    return {**described, "run": name, **measured, **(ratios or {})}
-
-
-def to_markdown(content: dict[str, Any]) -> str:
+def to_markdown(result: Result[Row]) -> str:
     """The runs as a table, the ratios as sentences."""
     from rt_segmentation.benchmark.report import page_head
 
     heads = ("node", "model", "at once", "camera", "network", "run", "sent [Hz]", "masks [Hz]", "missing")
     units = ("min [ms]", "p50 [ms]", "p95 [ms]", "max [ms]", "CPU [%]", "memory [MB]", "cores [ns]")
     lines = [
-        *page_head("The whole node over DDS", content),
+        *page_head("The whole node over DDS", result),
         "`highest` is the highest rate found with less than 1 % of the frames missing; latency is from the"
         " frame's stamp to the mask's arrival in another process; CPU and memory are the node's process's.",
         "`at once` is the node's `parallel_frames`; `cores` is how long a byte takes from one core to the"
@@ -214,31 +237,31 @@ def to_markdown(content: dict[str, Any]) -> str:
         "|" + "---|" * len(heads + units),
     ]
     sentences = []
-    for row in content["rows"]:
-        camera, network = (f"{row[key][0]}x{row[key][1]}" for key in ("camera", "network"))
-        if "problem" in row:
-            cells = [row["node"], row["model"], str(row["parallel_frames"]), camera, network, row["run"]]
+    for row in result.rows:
+        setting, run, ratios = row.setting, row.measured, row.ratios
+        camera, network = ("x".join(map(str, size)) for size in (setting.camera, setting.network))
+        cells = [setting.node, setting.model, str(setting.parallel_frames), camera, network, row.run]
+        if run is None:
             empty = " |" * (len(heads + units) - len(cells) - 1)
-            lines.append(f"| {' | '.join([*cells, row['problem'].replace('|', '/')])} |{empty}")
+            lines.append(f"| {' | '.join([*cells, row.problem.replace('|', '/')])} |{empty}")
             continue
-        numbers = [row[f"latency_{key}_ms"] for key in ("min", "p50", "p95", "max")]
-        cells = [row["node"], row["model"], str(row["parallel_frames"]), camera, network, row["run"]]
-        cells.append(f"{row['rate_hz']:.1f}")
-        cells += [f"{row['output_hz']:.1f}", f"{row['drop_ratio']:.1%}"]
-        cells += ["" if number is None else f"{number:.1f}" for number in numbers]
-        whole = ("cpu_percent", "memory_mb", "core_round_trip_ns")
-        cells += ["" if row[key] is None else f"{row[key]:.0f}" for key in whole]
+        cells += [f"{run.rate_hz:.1f}", f"{run.output_hz:.1f}", f"{run.drop_ratio:.1%}"]
+        latencies = (run.latency_min_ms, run.latency_p50_ms, run.latency_p95_ms, run.latency_max_ms)
+        cells += ["" if math.isnan(latency) else f"{latency:.1f}" for latency in latencies]
+        whole = (run.cpu_percent, run.memory_mb, run.core_round_trip_ns)
+        cells += ["" if number is None else f"{number:.0f}" for number in whole]
         lines.append(f"| {' | '.join(cells)} |")
-        subject = f"- {row['model']}, {camera}, {row['parallel_frames']} at once:"
-        if "engine_ratio" in row:
-            sentences.append(
-                f"{subject} the node reaches {row['engine_ratio']:.2f} of the rate of its engine alone at"
-                f" {network}, {row['engine_hz']:.1f} Hz"
-                + (
-                    f" at one frame at a time, and {row['engine_parallel_ratio']:.2f} of"
-                    f" {row['engine_parallel_hz']:.1f} Hz at {row['parallel_frames']}."
-                    if "engine_parallel_hz" in row
-                    else "."
-                )
+        if ratios is None:
+            continue
+        parallel = ""
+        if ratios.engine_parallel_hz is not None:
+            parallel = (
+                f" at one frame at a time, and {ratios.engine_parallel_ratio:.2f} of"
+                f" {ratios.engine_parallel_hz:.1f} Hz at {setting.parallel_frames}"
             )
+        sentences.append(
+            f"- {setting.model}, {camera}, {setting.parallel_frames} at once: the node reaches"
+            f" {ratios.engine_ratio:.2f} of the rate of its engine alone at {network},"
+            f" {ratios.engine_hz:.1f} Hz{parallel}."
+        )
     return "\n".join([*lines, "", *sentences]) + "\n"

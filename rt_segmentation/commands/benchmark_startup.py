@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from rt_segmentation.commands.options import add_benchmark, parse_size, say
+
+if TYPE_CHECKING:
+    from rt_segmentation.benchmark.report import Result
 
 ROUNDS = 3
 
@@ -22,7 +25,10 @@ class Row:
         engine, precision: what runs it.
         width, height: of the camera's frames [px].
         first_mask_s: median, from the start of the node's process to its first mask; None with a problem.
+        slowest_s: of the starts; None with a problem.
         memory_mb: median, resident; None with a problem.
+        first_latency_ms: median, of the first mask, from its frame's stamp; None with a problem.
+        latency_ms: median, of the masks after it; None with a problem.
         problem: why there are no numbers, or empty.
     """
 
@@ -34,6 +40,9 @@ class Row:
     height: int
     first_mask_s: float | None = None
     memory_mb: float | None = None
+    slowest_s: float | None = None
+    first_latency_ms: float | None = None
+    latency_ms: float | None = None
     problem: str = ""
 
 
@@ -87,29 +96,42 @@ def main(arguments: argparse.Namespace) -> None:
                     continue
                 first_mask_s = statistics.median(run.first_mask_s for run in runs)
                 memory_mb = statistics.median(run.memory_mb for run in runs)
-                rows.append(replace(row, first_mask_s=first_mask_s, memory_mb=memory_mb))
+                rows.append(
+                    replace(
+                        row,
+                        first_mask_s=first_mask_s,
+                        slowest_s=max(run.first_mask_s for run in runs),
+                        memory_mb=memory_mb,
+                        first_latency_ms=statistics.median(run.first_latency_ms for run in runs),
+                        latency_ms=statistics.median(run.latency_ms for run in runs),
+                    )
+                )
                 say(
                     f"{model} {engine} {precision}: first mask after {first_mask_s:.2f} s, {memory_mb:.0f} MB"
                 )
-    write_result(arguments.out, "startup", [asdict(row) for row in rows], to_markdown)
+    write_result(arguments.out, "startup", rows, to_markdown)
 
 
-def to_markdown(content: dict[str, Any]) -> str:
+def to_markdown(result: Result[Row]) -> str:
     """The starts as a table."""
     from rt_segmentation.benchmark.report import page_head
 
     lines = [
-        *page_head("From the node's start to its first mask", content),
+        *page_head("From the node's start to its first mask", result),
         "From the start of the node's process to its first mask in another one, with a camera that publishes"
-        f" already, from a warm cache; medians of {ROUNDS} starts. Memory is the node's, resident.",
+        f" already, from a warm cache; medians of {ROUNDS} starts, and the slowest. Latencies are from a"
+        " frame's stamp to its mask's arrival, of the first mask and of those after it. Memory is the node's,"
+        " resident.",
         "",
-        "| model | engine | precision | camera | first mask [s] | memory [MB] |",
-        "|---|---|---|---|---|---|",
+        "| model | engine | precision | camera | first mask [s] | slowest [s] | its latency [ms] | later [ms]"
+        " | memory [MB] |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in content["rows"]:
-        camera = f"{row['width']}x{row['height']}"
-        measured = row["problem"] + " | "
-        if not row["problem"]:
-            measured = f"{row['first_mask_s']:.2f} | {row['memory_mb']:.0f}"
-        lines.append(f"| {row['model']} | {row['engine']} | {row['precision']} | {camera} | {measured} |")
+    for row in result.rows:
+        numbers = (row.first_mask_s, row.slowest_s, row.first_latency_ms, row.latency_ms, row.memory_mb)
+        forms = (".2f", ".2f", ".0f", ".0f", ".0f")
+        cells = ["" if number is None else format(number, form) for number, form in zip(numbers, forms)]
+        measured = " | ".join([row.problem, *cells[1:]] if row.problem else cells)
+        camera = f"{row.width}x{row.height}"
+        lines.append(f"| {row.model} | {row.engine} | {row.precision} | {camera} | {measured} |")
     return "\n".join(lines) + "\n"

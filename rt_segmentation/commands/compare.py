@@ -6,6 +6,7 @@ import argparse
 import math
 import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,68 @@ from rt_segmentation.files import write_atomically
 if TYPE_CHECKING:
     from rt_segmentation.evaluation.bag.report.junit import Case
     from rt_segmentation.evaluation.comparison.running import Compared, Pair
-    from rt_segmentation.evaluation.comparison.tally import Change, Tally
+    from rt_segmentation.evaluation.comparison.tally import Change, Flow, Tally
+    from rt_segmentation.inference.segmenter import Segmenter
 
 NAME_WIDTH = 22
 FAILED = 1
 WORDS = {"better": "better", "worse": "WORSE", "noise": "noise", "unknown": "too few frames to tell"}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the models, and its times of a frame [ms]."""
+
+    model: str
+    sha256: str
+    engine: str
+    precision: str
+    median_ms: float
+    p95_ms: float
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A frame, and the share of its pixels whose label is another one."""
+
+    name: str
+    share: float
+
+
+@dataclass(frozen=True)
+class ComparisonResult:
+    """All that is known of two models.
+
+    Attributes:
+        old, new: the models.
+        data: in words.
+        frames, labelled_frames: how many, and how many of them with ground truth.
+        mean_iou, classes: what became of the scores; None and empty without ground truth.
+        agreement: share of the pixels with the same label, 0 to 1.
+        became: what of the old labels is another one now.
+        most_changed: frames, those that changed most first.
+        notes: sentences.
+    """
+
+    old: Side
+    new: Side
+    data: str
+    frames: int
+    labelled_frames: int
+    mean_iou: Change | None
+    classes: Sequence[Change]
+    agreement: float
+    became: Sequence[Flow]
+    most_changed: Sequence[Changed]
+    notes: Sequence[str]
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON's types."""
+        changes = {
+            "mean_iou": None if self.mean_iou is None else self.mean_iou.to_plain(),
+            "classes": [change.to_plain() for change in self.classes],
+        }
+        return {**asdict(self), **changes}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,22 +145,22 @@ def main(arguments: argparse.Namespace) -> None:
     if not tally.frames:
         raise EvaluationError("there is no frame to compare the models on")
     mean, classes = tally.changes()
-    result = {
-        "old": _described(old, tally.old_ms),
-        "new": _described(new, tally.new_ms),
-        "data": _data(arguments),
-        "frames": tally.frames,
-        "labelled_frames": tally.labelled,
-        "mean_iou": mean.to_plain() if tally.labelled else None,
-        "classes": [change.to_plain() for change in classes] if tally.labelled else [],
-        "agreement": tally.agreement(),
-        "became": tally.flows(),
-        "most_changed": [{"name": c.name, "share": c.changed} for c in most.frames],
-        "notes": notes,
-    }
-    print_comparison(result, mean, classes)
+    result = ComparisonResult(
+        _side(old, tally.old_ms),
+        _side(new, tally.new_ms),
+        _data(arguments),
+        tally.frames,
+        tally.labelled,
+        mean if tally.labelled else None,
+        classes if tally.labelled else [],
+        tally.agreement(),
+        tally.flows(),
+        [Changed(frame.name, frame.changed) for frame in most.frames],
+        notes,
+    )
+    print_comparison(result)
     if arguments.json is not None:
-        write_atomically(arguments.json, to_json(result))
+        write_atomically(arguments.json, to_json(result.to_plain()))
     if arguments.pictures is not None and most.frames:
         arguments.pictures.mkdir(parents=True, exist_ok=True)
         path = arguments.pictures / "most_changed.png"
@@ -111,26 +169,25 @@ def main(arguments: argparse.Namespace) -> None:
     _judge(arguments, classes, tally.labelled)
 
 
-def print_comparison(result: dict[str, Any], mean: Change, classes: Sequence[Change]) -> None:
+def print_comparison(result: ComparisonResult) -> None:
     """The classes, the mean, the agreement and the speed."""
-    old, new = result["old"], result["new"]
+    old, new = result.old, result.new
     print(
-        f"{old['model']} ({old['engine']} {old['precision']}) -> {new['model']}"
-        f" ({new['engine']} {new['precision']}) on {result['data']}, {result['frames']} frames,"
-        f" {result['labelled_frames']} with labels"
+        f"{old.model} ({old.engine} {old.precision}) -> {new.model} ({new.engine} {new.precision})"
+        f" on {result.data}, {result.frames} frames, {result.labelled_frames} with labels"
     )
-    if result["labelled_frames"]:
+    if result.mean_iou is not None:
         print(f"\n{'IoU':{NAME_WIDTH}}{'old':>8}{'new':>8}{'change':>9}   95 % of the draws")
-        for change in (*classes, mean):
+        for change in (*result.classes, result.mean_iou):
             print(_line(change))
-    print(f"\nthe same label: {result['agreement']:.2%} of the pixels")
-    for flow in result["became"]:
-        print(f"  {flow['share']:6.1%} of the old {flow['old']} is {flow['new']} now")
+    print(f"\nthe same label: {result.agreement:.2%} of the pixels")
+    for flow in result.became:
+        print(f"  {flow.share:6.1%} of the old {flow.old} is {flow.new} now")
     print(
-        f"time for a frame, median: {old['median_ms']:.1f} -> {new['median_ms']:.1f} ms,"
-        f" 95th percentile: {old['p95_ms']:.1f} -> {new['p95_ms']:.1f} ms"
+        f"time for a frame, median: {old.median_ms:.1f} -> {new.median_ms:.1f} ms,"
+        f" 95th percentile: {old.p95_ms:.1f} -> {new.p95_ms:.1f} ms"
     )
-    for note in result["notes"]:
+    for note in result.notes:
         print(f"note: {note}")
 
 
@@ -206,17 +263,17 @@ def _data(arguments: argparse.Namespace) -> str:
     return " ".join(filter(None, (arguments.dataset, arguments.split)))
 
 
-def _described(segmenter: Any, times_ms: list[float]) -> dict[str, Any]:
+def _side(segmenter: Segmenter, times_ms: list[float]) -> Side:
     config = segmenter.config
     ordered = sorted(times_ms)
-    return {
-        "model": config.manifest.name,
-        "sha256": config.manifest.sha256,
-        "engine": config.engine.name,
-        "precision": config.engine.precision,
-        "median_ms": statistics.median(ordered),
-        "p95_ms": ordered[math.ceil(0.95 * len(ordered)) - 1],
-    }
+    return Side(
+        config.manifest.name,
+        config.manifest.sha256,
+        config.engine.name,
+        config.engine.precision,
+        statistics.median(ordered),
+        ordered[math.ceil(0.95 * len(ordered)) - 1],
+    )
 
 
 def _judge(arguments: argparse.Namespace, classes: Sequence[Change], labelled: int) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rt_segmentation.commands.options import add_data, add_engine, add_groups, parse_options, to_json
 from rt_segmentation.commands.progress import progress
@@ -14,14 +14,24 @@ from rt_segmentation.files import write_atomically
 
 if TYPE_CHECKING:
     from rt_segmentation.data.dataset import SegmentationDataset
-    from rt_segmentation.evaluation.report import Report
+    from rt_segmentation.evaluation.report import Report, Scores
     from rt_segmentation.inference.segmenter import Segmenter
 
 BAR_WIDTH = 30
 NAME_WIDTH = 22
 PICTURES_OF_EACH = 3
-MEANS = ("mean_iou", "iiou", "mean_category_iou", "mean_category_iiou")
-AVERAGES = ("class_average", "global_average", "image_dice", "calibration_error")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A model, what ran it, and what it was evaluated on; groups are None where its classes count."""
+
+    model: str
+    engine: str
+    precision: str
+    dataset: str
+    split: str
+    groups: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,43 +82,55 @@ def main(arguments: argparse.Namespace) -> None:
     for sample, found in progress(segment_all(segmenter, dataset, groups is None), len(dataset)):
         report.add(sample, found.labels, found.confidence)
     engine = segmenter.config.engine
-    result = {
-        "model": manifest.name,
-        "engine": engine.name,
-        "precision": engine.precision,
-        "dataset": arguments.dataset,
-        "split": arguments.split,
-        "groups": arguments.groups or None,
-        **report.result(),
-    }
-    print_table(result)
+    evaluated = Evaluated(
+        manifest.name,
+        engine.name,
+        engine.precision,
+        arguments.dataset,
+        arguments.split,
+        arguments.groups or None,
+    )
+    scores = report.result()
+    print_table(evaluated, scores)
     if arguments.json is not None:
-        write_atomically(arguments.json, to_json(result))
+        write_atomically(arguments.json, to_json({**asdict(evaluated), **scores.to_plain()}))
     if arguments.pictures is not None:
         write_pictures(segmenter, dataset, report, arguments.pictures)
 
 
-def print_table(result: dict[str, Any]) -> None:
+def print_table(evaluated: Evaluated, scores: Scores) -> None:
     """The classes with bars, then the categories, then the means."""
-    groups = f" in groups {result['groups']}" if result.get("groups") else ""
+    groups = f" in groups {evaluated.groups}" if evaluated.groups else ""
     print(
-        f"{result['model']} on {result['dataset']} {result['split']}{groups}, {result['frames']} frames,"
-        f" engine {result['engine']} {result['precision']}"
+        f"{evaluated.model} on {evaluated.dataset} {evaluated.split}{groups}, {scores.frames} frames,"
+        f" engine {evaluated.engine} {evaluated.precision}"
     )
-    for kind in ("class", "category"):
-        scores = result.get(f"{kind}_iou")
-        if scores is None:
+    kinds = (
+        ("class", scores.class_iou, scores.class_iiou),
+        ("category", scores.category_iou, scores.category_iiou),
+    )
+    for kind, ious, instance_scores in kinds:
+        if ious is None:
             continue
-        instance_scores = result.get(f"{kind}_iiou")
         print(f"\n{kind:{NAME_WIDTH}}{'IoU':>7}" + (f"{'iIoU':>8}" if instance_scores else ""))
-        for name, iou in scores.items():
+        for name, iou in ious.items():
             bar = "" if math.isnan(iou) else "█" * round(iou * BAR_WIDTH)
             column = f"{instance_scores.get(name, math.nan):8.4f}" if instance_scores else ""
             print(f"{name:{NAME_WIDTH}}{iou:7.4f}{column.replace('nan', '  -')} {bar}".rstrip())
     print()
-    for key in (*MEANS, *AVERAGES):
-        if key in result:
-            print(f"{key:{NAME_WIDTH}}{result[key]:7.4f}")
+    means = {
+        "mean_iou": scores.mean_iou,
+        "iiou": scores.iiou,
+        "mean_category_iou": scores.mean_category_iou,
+        "mean_category_iiou": scores.mean_category_iiou,
+        "class_average": scores.class_average,
+        "global_average": scores.global_average,
+        "image_dice": scores.image_dice,
+        "calibration_error": scores.calibration_error,
+    }
+    for name, score in means.items():
+        if score is not None:
+            print(f"{name:{NAME_WIDTH}}{score:7.4f}")
 
 
 def write_pictures(segmenter: Segmenter, dataset: SegmentationDataset, report: Report, folder: Path) -> None:

@@ -89,7 +89,8 @@ def describe(manifest: ModelManifest) -> dict[str, Any]:
     The keys are always the same: `kind` ('model'), the manifest's, `classes`, `weights_ok`, `weights_problem`
     (None or a sentence), `published` (the papers' rows) and `convention`.
     """
-    from rt_segmentation.models import ModelError, check_weights
+    from rt_segmentation.models import ModelError
+    from rt_segmentation.weights import check_weights
 
     problem = None
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,41 @@ from rt_segmentation.evaluation.cityscapes import CityscapesScores
 from rt_segmentation.evaluation.metrics import ConfusionMatrix, ImageDice, categories, nan_mean
 from rt_segmentation.evaluation.reliability import Reliability
 from rt_segmentation.labels import IGNORE_ID
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Fractions; NaN for what does not occur, None for what is not measured on such data.
+
+    Attributes:
+        frames: how many.
+        mean_iou, class_average, global_average, image_dice: of the evaluated classes.
+        class_iou, class_accuracy: by the class's name.
+        category_iou, mean_category_iou: of groups of classes; None where each class is one.
+        iiou, class_iiou, category_iiou, mean_category_iiou: Cityscapes', by instances.
+        calibration_error: of the confidence.
+        confusion_matrix: pixels, by the truth in rows and the prediction in columns.
+    """
+
+    frames: int
+    mean_iou: float
+    class_average: float
+    global_average: float
+    image_dice: float
+    class_iou: dict[str, float]
+    class_accuracy: dict[str, float]
+    category_iou: dict[str, float] | None
+    mean_category_iou: float | None
+    iiou: float | None
+    class_iiou: dict[str, float] | None
+    category_iiou: dict[str, float] | None
+    mean_category_iiou: float | None
+    calibration_error: float | None
+    confusion_matrix: list[list[int]]
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON's types, without what was not measured."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 class Report:
@@ -53,34 +89,33 @@ class Report:
             self._official.update(self._label_ids[sample.labels], self._label_ids[predicted], instances)
         self.frame_scores.append(frame.mean_iou())
 
-    def result(self) -> dict[str, Any]:
-        """Scores by name, as fractions; NaN for what does not occur."""
+    def result(self) -> Scores:
+        """All scores so far."""
         confusion, names = self.confusion, self._labels.names
         evaluated = [i for i in range(len(names)) if i not in self._ignored]
         class_iou, accuracy = confusion.class_iou(), confusion.class_accuracy()
         groups = categories(self._labels)
         groups = {name: ids for name, ids in groups.items() if set(ids) & set(evaluated)}
-        result: dict[str, Any] = {
-            "frames": len(self.frame_scores),
-            "mean_iou": confusion.mean_iou(),
-            "class_average": confusion.class_average(),
-            "global_average": confusion.global_average(),
-            "image_dice": self._dice.value(),
-            "class_iou": {names[i]: float(class_iou[i]) for i in evaluated},
-            "class_accuracy": {names[i]: float(accuracy[i]) for i in evaluated},
-        }
-        if len(groups) < len(evaluated):
-            result["category_iou"] = confusion.group_iou(groups)
-            result["mean_category_iou"] = nan_mean(np.array(list(result["category_iou"].values())))
-        if self._official is not None and self._official.has_instances:
-            result["iiou"] = self._official.iiou()
-            result["class_iiou"] = self._official.class_iiou()
-            result["category_iiou"] = self._official.category_iiou()
-            result["mean_category_iiou"] = nan_mean(np.array(list(result["category_iiou"].values())))
-        if self._has_confidence:
-            result["calibration_error"] = self._reliability.error()
-        result["confusion_matrix"] = confusion.counts.tolist()
-        return result
+        category_iou = confusion.group_iou(groups) if len(groups) < len(evaluated) else None
+        official = self._official if self._official is not None and self._official.has_instances else None
+        category_iiou = None if official is None else official.category_iiou()
+        return Scores(
+            frames=len(self.frame_scores),
+            mean_iou=confusion.mean_iou(),
+            class_average=confusion.class_average(),
+            global_average=confusion.global_average(),
+            image_dice=self._dice.value(),
+            class_iou={names[i]: float(class_iou[i]) for i in evaluated},
+            class_accuracy={names[i]: float(accuracy[i]) for i in evaluated},
+            category_iou=category_iou,
+            mean_category_iou=_mean(category_iou),
+            iiou=None if official is None else official.iiou(),
+            class_iiou=None if official is None else official.class_iiou(),
+            category_iiou=category_iiou,
+            mean_category_iiou=_mean(category_iiou),
+            calibration_error=self._reliability.error() if self._has_confidence else None,
+            confusion_matrix=confusion.counts.tolist(),
+        )
 
     def frames_to_show(self, count: int) -> dict[str, list[int]]:
         """Indices of the best, the median and the worst frames, `count` of each at most."""
@@ -92,3 +127,7 @@ class Report:
             "median": order[middle : middle + count],
             "worst": order[:count],
         }
+
+
+def _mean(scores: dict[str, float] | None) -> float | None:
+    return None if scores is None else nan_mean(np.array(list(scores.values())))

@@ -13,17 +13,9 @@ from typing import TYPE_CHECKING
 
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.files import write_atomically
-from rt_segmentation.models import (
-    ModelError,
-    ModelManifest,
-    check_weights,
-    list_models,
-    read_golden,
-    read_manifest,
-    read_weights,
-    write_manifest,
-)
+from rt_segmentation.models import ModelError, ModelManifest, list_models, read_manifest, write_manifest
 from rt_segmentation.resources import MODELS_VARIABLE, installed_models_dir
+from rt_segmentation.weights import check_weights, read_golden, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from rt_segmentation.models import ModelError, ModelManifest, compare_shapes, load_weights
+from rt_segmentation.models import ModelError, ModelManifest
 from rt_segmentation.networks import build_network, code_digest
+from rt_segmentation.weights import compare_shapes, load_weights
 
 if TYPE_CHECKING:
     from torch import nn

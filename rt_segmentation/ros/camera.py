@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
+from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.levels import Levels
 from rt_segmentation.labels import LabelSet
 from rt_segmentation.ros.camera_size import RememberedSize, Size, size_by_info
 from rt_segmentation.ros.diagnostics import Limits, problems
 from rt_segmentation.ros.image_input import ImageInput, ImageMessage, InfoInput
+from rt_segmentation.ros.messages import to_frame
 from rt_segmentation.ros.outputs import Outputs
 from rt_segmentation.ros.trouble_log import TroubleLog
 from rt_segmentation.runtime.statistics import Snapshot, StreamStatistics
 from rt_segmentation.runtime.throttle import Throttle
+
+EARLY_S = 2.0
+"""For so long an image that came while the node was configured waits for somebody who listens to masks."""
 
 
 class Report(NamedTuple):
@@ -59,6 +66,9 @@ class Camera:
         self._throttle = Throttle()
         self._reported = self.statistics.snapshot()
         self._told_size: Size | None = None
+        # The newest image that came while its size was asked for, and when [s, monotonic].
+        self._early: ImageMessage | None = None
+        self._early_at = 0.0
         self._remembered: RememberedSize | None = None
         above = f"{name}/" if name else ""
         self._topic = f"{above}image"
@@ -76,7 +86,7 @@ class Camera:
 
     @property
     def known_size(self) -> Size | None:
-        """The size of its images [px]: the last one's, or what its calibration or the last run tells."""
+        """The size of its images [px]: the last one's, or what the last run or `ask_size` told."""
         return self.size or self._told_size
 
     def configure(self, labels: LabelSet) -> None:
@@ -93,11 +103,27 @@ class Camera:
         """Follow the graph: subscribe while its masks are wanted."""
         self._input.update(wanted, self.parameter("image_transport"))
         self._info_input.update(wanted and self.outputs is not None and self.outputs.listened("camera_info"))
+        early = self._early
+        if early is not None and (wanted or time.monotonic() > self._early_at + EARLY_S):
+            self._early = None
+            if wanted:
+                self._receive(early)
+
+    @property
+    def may_tell_size(self) -> bool:
+        """Whether the size of its images is not known, and one may come, as somebody publishes them."""
+        return self.known_size is None and self._input.has_publisher
 
     def ask_size(self) -> None:
-        """Take a calibration where nothing told the size yet, inside a callback of the executor."""
-        self._info_input.update(self._told_size is None)
+        """Take a calibration or an image where the size is not known, inside a callback of the executor.
+
+        The newest of such images waits until masks are wanted: its sender may publish no other.
+        """
+        unknown = self.known_size is None
+        self._info_input.update(unknown)
+        self._input.update(unknown or self._early is not None, self.parameter("image_transport"))
         self._info_input.take()
+        self._input.take()
 
     def report(self, limits: Limits, wanted: bool) -> Report:
         """What there is to say since the last call.
@@ -136,12 +162,15 @@ class Camera:
     def release(self) -> None:
         """Take its topics away."""
         self._info_input.close()
+        self._input.close()
+        self._early = None
         if self.outputs is not None:
             self.outputs.close()
         self.outputs = None
 
     def _receive(self, message: ImageMessage) -> None:
         if self.hand_over is None:
+            self._see(message)
             return
         self.statistics.frame_received()
         if self.outputs is not None:
@@ -150,6 +179,14 @@ class Camera:
             self.hand_over(self, message)
         else:
             self.statistics.frame_dropped("throttled")
+
+    def _see(self, message: ImageMessage) -> None:
+        """Learn the size; whatever is wrong with an image is said once images are to be segmented."""
+        self._early, self._early_at = message, time.monotonic()
+        if self._told_size is None:
+            with contextlib.suppress(ImageError):
+                frame = to_frame(message)
+                self._told_size = frame.width, frame.height
 
     def _remember(self, info: CameraInfo) -> None:
         if self._told_size is None:

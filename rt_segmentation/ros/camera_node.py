@@ -27,8 +27,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from rt_segmentation.data.sources import Geometry, ImageSource, SourceImage, open_source
 from rt_segmentation.imaging.codec import encode_jpeg
 from rt_segmentation.ros.camera_parameters import PARAMETERS
+from rt_segmentation.ros.declaring import declare, refuse_unknown, values
 from rt_segmentation.ros.logging_bridge import log_through
-from rt_segmentation.ros.parameters import declare, refuse_unknown, values
 from rt_segmentation.ros.process import Process, run_node
 from rt_segmentation.ros.services import answer_always
 from rt_segmentation.ros.tables import NAMES

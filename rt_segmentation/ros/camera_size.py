@@ -1,4 +1,4 @@
-"""The size of a camera's images before the first one comes: its engine can be built in time."""
+"""What tells the size of a camera's images before they are wanted, so that its engine is built in time."""
 
 from __future__ import annotations
 

@@ -41,9 +41,9 @@ from rt_segmentation.ros.cloud_messages import (
     rgb_of,
 )
 from rt_segmentation.ros.cloud_parameters import DEPTH, FROM_TF, PARAMETERS, class_ids
+from rt_segmentation.ros.declaring import declare, refuse_unknown, values
 from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.messages import stamp_ns
-from rt_segmentation.ros.parameters import declare, refuse_unknown, values
 from rt_segmentation.ros.process import run_node
 from rt_segmentation.ros.services import answer_always
 from rt_segmentation.ros.tables import NAMES

@@ -27,6 +27,7 @@ from rt_segmentation.imaging.ground import GroundProjection, GroundView, Labels,
 from rt_segmentation.labels import IGNORE_ID
 from rt_segmentation.ros.cloud_messages import Calibrations, mask_of
 from rt_segmentation.ros.cloud_parameters import FROM_TF
+from rt_segmentation.ros.declaring import declare, refuse_unknown, values
 from rt_segmentation.ros.ground_messages import (
     foot_transform,
     grid_message,
@@ -37,7 +38,7 @@ from rt_segmentation.ros.ground_messages import (
 from rt_segmentation.ros.ground_parameters import PARAMETERS, grid_of, groups_of, named_classes
 from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.messages import stamp_ns
-from rt_segmentation.ros.parameters import ParameterError, declare, refuse_unknown, values
+from rt_segmentation.ros.parameters import ParameterError
 from rt_segmentation.ros.process import run_node
 from rt_segmentation.ros.services import answer_always
 from rt_segmentation.ros.tables import NAMES

@@ -12,7 +12,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from rt_segmentation.ros.graph import COMPRESSED_IMAGE, FIRST_QOS, IMAGE, qos_for, why_silent
-from rt_segmentation.ros.topic_input import TopicInput
+from rt_segmentation.ros.topic_input import TopicInput, take
 from rt_segmentation.ros.topics import INPUT_DEPTH
 
 try:
@@ -96,6 +96,16 @@ class ImageInput:
             event_callbacks=SubscriptionEventCallbacks(message_lost=self._count_lost),
         )
 
+    @property
+    def has_publisher(self) -> bool:
+        """Whether anybody published the topic at the last `update`."""
+        return self._publishers > 0
+
+    def take(self) -> None:
+        """Hand over what has come, inside a callback that keeps the executor from doing so."""
+        while (message := take(self._subscription, self._message_type)) is not None:
+            self._on_image(message)
+
     def close(self) -> None:
         """Stop; what comes after the next subscription is not counted as lost before."""
         if self._subscription is not None:
@@ -142,10 +152,6 @@ class InfoInput(TopicInput):
 
     def take(self) -> None:
         """Hand over what has come, inside a callback that keeps the executor from doing so."""
-        if self._subscription is None:
-            return
-        handle = self._subscription.handle
-        with handle:
-            taken = handle.take_message(CameraInfo, False)
-        if taken is not None:
-            self._receive(taken[0])
+        info = take(self._subscription, CameraInfo)
+        if info is not None:
+            self._receive(info)

@@ -24,6 +24,9 @@ from rt_segmentation.ros.process import Process
 from rt_segmentation.ros.segmentation_parameters import geometry
 from rt_segmentation.ros.switching import Choice, Leaving, Loader
 
+SIZE_WAIT_S = 1.0
+"""For so long a start waits for an image of cameras that publish and whose images have no known size."""
+
 MAX_HANGS = 3
 """So many engines in a row may hang, none with a single mask, before no other is built."""
 
@@ -89,6 +92,9 @@ class RunningModel:
         if config.input_size[0]:
             config.prepare()
             return config
+        deadline = time.monotonic() + SIZE_WAIT_S
+        while any(camera.may_tell_size for camera in self._cameras) and time.monotonic() < deadline:
+            time.sleep(0.02)
         for camera in self._cameras:
             size = camera.known_size
             if size is None:

@@ -27,10 +27,10 @@ from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import ModelError, ModelManifest, find_model
 from rt_segmentation.ros.bond import Bond
 from rt_segmentation.ros.camera import Camera
+from rt_segmentation.ros.declaring import declare, override, refuse_unknown
 from rt_segmentation.ros.diagnostics import Limits, array_message, engine_problem, status_message
 from rt_segmentation.ros.image_input import ImageMessage
 from rt_segmentation.ros.logging_bridge import log_through
-from rt_segmentation.ros.parameters import declare, override, refuse_unknown
 from rt_segmentation.ros.process import Interrupted, Process, run_node
 from rt_segmentation.ros.running_model import RunningModel
 from rt_segmentation.ros.segmentation_parameters import (

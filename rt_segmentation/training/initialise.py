@@ -12,10 +12,11 @@ from torch import nn
 
 from rt_segmentation.inference.network import load_network
 from rt_segmentation.labels import IGNORE_ID, LabelSet, ids_by_name, load_label_set
-from rt_segmentation.models import ModelError, ModelManifest, compare_shapes, find_model, read_manifest
+from rt_segmentation.models import ModelError, ModelManifest, find_model, read_manifest
 from rt_segmentation.networks import build_network
 from rt_segmentation.training.encoders import encoder_tensors, read_encoder
 from rt_segmentation.training.recipe import Recipe
+from rt_segmentation.weights import compare_shapes
 
 Tensors = dict[str, torch.Tensor]
 

@@ -19,16 +19,11 @@ from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.files import write_atomically
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.segmenter import Segmenter
-from rt_segmentation.models import (
-    ModelManifest,
-    Score,
-    load_weights,
-    read_manifest,
-    save_model,
-)
+from rt_segmentation.models import ModelManifest, Score, read_manifest
 from rt_segmentation.networks.complexity import count_gmacs, count_parameters
 from rt_segmentation.profiles import Answer, Answers, Profile
 from rt_segmentation.training.recipe import Recipe
+from rt_segmentation.weights import load_weights, save_model
 
 FLOAT16_ABOVE_BYTES = 25_000_000
 """Larger weights are stored as float16; the score is then that of the rounded values."""

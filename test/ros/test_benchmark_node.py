@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from argparse import Namespace
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.node import SEGMENTATION, Bench, Run, highest_rate
-from rt_segmentation.commands.benchmark_node import main, to_markdown
+from rt_segmentation.benchmark.report import Result
+from rt_segmentation.commands.benchmark_node import Ratios, Row, Setting, main, to_markdown
 from rt_segmentation.models import ModelManifest
 
 
@@ -108,7 +110,7 @@ def test_each_row_is_written_and_a_setting_that_fails_is_a_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("rt_segmentation.benchmark.node.Bench", Played)
-    monkeypatch.setattr("rt_segmentation.commands.benchmark_node._engine_hz", lambda *_: 50.0)
+    monkeypatch.setattr("rt_segmentation.commands.benchmark_node.engine_hz", lambda *_: 50.0)
     benchmark(tmp_path, "enet", "lednet", "linknet")
 
     rows = json.loads((tmp_path / "node.json").read_text())["rows"]
@@ -133,19 +135,20 @@ def no_masks() -> float:
 
 
 def test_runs_as_a_table_with_their_ratios() -> None:
-    run = asdict(Run(30.0, 100, 99, 0.01, 29.7, 20.0, 25.0, 30.0, 40.0, 150.0, 300.0, 230.0))
-    row: dict[str, Any] = {
-        "model": "enet",
-        "parallel_frames": 2,
-        "camera": (640, 360),
-        "network": (640, 360),
-        "run": "highest",
-        **run,
-    }
-    ours = {"node": "rt_segmentation", **row, "engine_hz": 33.0, "engine_ratio": 0.9}
-    silent = {"node": "plain", **row, "latency_p50_ms": None}
-    machine = {"cpu": "a CPU", "cores": 2}
-    text = to_markdown({"machine": machine, "commit": "abc", "command": "rt_seg", "rows": [ours, silent]})
+    run = Run(30.0, 100, 99, 0.01, 29.7, 20.0, 25.0, 30.0, 40.0, 150.0, 300.0, 230.0)
+    setting = Setting("rt_segmentation", "enet", 2, (640, 360), (640, 360))
+    ours = Row(setting, "highest", run, Ratios(33.0, 0.9))
+    silent = Row(replace(setting, node="plain"), "highest", replace(run, latency_p50_ms=math.nan))
+    result = Result([ours, silent], "rt_seg")
+    # The keys that a row has had in files since 0.1.0.
+    first, second = result.to_plain()["rows"]
+    assert list(first) == [
+        *("node", "model", "parallel_frames", "camera", "network", "run"),
+        *(field.name for field in fields(Run)),
+        *("engine_hz", "engine_ratio"),
+    ]
+    assert second["latency_p50_ms"] is None and "engine_hz" not in second
+    text = to_markdown(result)
     lines = text.splitlines()
     cells = "640x360 | 640x360 | highest | 30.0 | 29.7 | 1.0% | 20.0 | 25.0 | 30.0 | 40.0 | 150 | 300 | 230"
     assert f"| rt_segmentation | enet | 2 | {cells} |" in lines
@@ -158,16 +161,10 @@ def test_the_plain_node_is_put_beside_ours() -> None:
 
     ours = Run(30.0, 100, 99, 0.01, 30.0, 10, 20.0, 30, 40, 150, 300)
     plain = Run(30.0, 100, 50, 0.5, 15.0, 50, 80.0, 90, 99, 100, 900)
-    described = {
-        "node": "rt_segmentation",
-        "model": "enet",
-        "parallel_frames": 2,
-        "camera": (64, 48),
-        "network": (64, 48),
-    }
-    first, second = compare(described, "30 Hz", ours, plain)
+    setting = Setting("rt_segmentation", "enet", 2, (64, 48), (64, 48))
+    first, second = (row.to_plain() for row in compare(setting, "30 Hz", ours, plain))
     assert (first["plain_rate_ratio"], first["plain_latency_ratio"]) == (2.0, 0.25)
     assert (second["node"], second["parallel_frames"], second["masks"]) == ("plain", 1, 50)
     silent = Run(30.0, 100, 0, 1.0, 0.0, 0, 0, 0, 0, 0, 0)
     with pytest.raises(BenchmarkError, match="too few masks"):
-        compare(described, "30 Hz", ours, silent)
+        compare(setting, "30 Hz", ours, silent)

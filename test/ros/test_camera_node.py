@@ -27,14 +27,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from rt_segmentation.data.synthetic import CAMERA_HEIGHT_M, StreetScene
 from rt_segmentation.imaging.codec import decode_compressed
 from rt_segmentation.ros.camera_parameters import PARAMETERS
-from rt_segmentation.ros.parameters import (
-    Parameter,
-    ParameterError,
-    declare,
-    refuse_unknown,
-    to_yaml,
-    values,
-)
+from rt_segmentation.ros.declaring import declare, refuse_unknown, values
+from rt_segmentation.ros.parameters import Parameter, ParameterError, to_yaml
 from rt_segmentation.runtime.transforms import rotation_matrix
 
 CAMERA = "rt_segmentation.ros.camera_node"

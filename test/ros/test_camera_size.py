@@ -1,4 +1,4 @@
-"""The engine is ready before the first image comes: by camera_info, or by what the node saw before."""
+"""The engine is ready once the node is active: by camera_info, by the last run, or by an early image."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 pytest.importorskip("torch", reason="torch is not installed: no model to name")
 
-from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
+from std_msgs.msg import Header
 from support.node_under_test import RELIABLE, Feeder, NodeUnderTest
 
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.ros.camera_size import RememberedSize, size_by_info
+from rt_segmentation.ros.messages import compressed_message
 
 
 @pytest.mark.parametrize(
@@ -60,10 +64,12 @@ def test_where_nothing_can_be_written_there_is_nothing_to_remember(
     assert RememberedSize("/node", "/image").size is None
 
 
-def gated_node(spawn: Any, observer: Any, model: ModelManifest, folder: Path) -> NodeUnderTest:
+def gated_node(
+    spawn: Any, observer: Any, model: ModelManifest, folder: Path, **parameters: Any
+) -> NodeUnderTest:
     environment = {"GATES": str(folder), "XDG_CACHE_HOME": str(folder)}
     module = "support.gated_engine_node"
-    return NodeUnderTest(spawn, observer, "/sized", model, environment, module, engine="gated")
+    return NodeUnderTest(spawn, observer, "/sized", model, environment, module, engine="gated", **parameters)
 
 
 def test_the_engine_is_built_while_it_is_configured_for_the_size_of_the_last_run(
@@ -73,6 +79,8 @@ def test_the_engine_is_built_while_it_is_configured_for_the_size_of_the_last_run
     (tmp_path / "160x120").touch()
     node = gated_node(spawn, observer, small_model, tmp_path)
     labels = observer.subscribe(Image, node.topic("label"), 5)
+    # Nobody publishes before: nothing is waited for.
+    node.process.wait_for("active:")
     feeder = Feeder(node)
     message = Image(width=64, height=48, encoding="mono8", step=64, data=bytes(64 * 48))
     feeder.segment(message, labels)
@@ -108,5 +116,71 @@ def test_the_engine_is_built_while_it_is_configured_for_the_size_in_camera_info(
     (tmp_path / "loading").unlink()
     node.process.wait_for("active:")
     assert node.process.output.index("building 160x120") < node.process.output.index("active:")
+    node.process.send(signal.SIGINT)
+    assert node.process.finish() == 0
+
+
+def image(width: int = 64, height: int = 48) -> Image:
+    return Image(width=width, height=height, encoding="mono8", step=width, data=bytes(width * height))
+
+
+def jpeg() -> CompressedImage:
+    return compressed_message(
+        Header(), cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes(), "jpeg"
+    )
+
+
+@pytest.mark.parametrize(
+    ("transport", "topic", "broken", "whole"),
+    [
+        ("raw", "image", Image(width=640, height=480, encoding="mono8", step=640), image()),
+        ("compressed", "image/compressed", CompressedImage(format="jpeg", data=b"no jpeg"), jpeg()),
+    ],
+)
+def test_the_engine_is_built_while_it_is_configured_for_the_first_image(
+    transport: str,
+    topic: str,
+    broken: Any,
+    whole: Any,
+    spawn: Any,
+    observer: Any,
+    small_model: Any,
+    tmp_path: Path,
+) -> None:
+    for name in ("160x120", "loading"):
+        (tmp_path / name).touch()
+    publisher = observer.node.create_publisher(type(whole), f"/sized/{topic}", RELIABLE)
+    node = gated_node(spawn, observer, small_model, tmp_path, image_transport=transport)
+    labels = observer.subscribe(Image, node.topic("label"), 5)
+    node.spin_until(lambda: publisher.get_subscription_count() == 1)
+    # A match is known here before it is there.
+    node.spin_for(0.5)
+    publisher.publish(broken)
+    whole.header.frame_id = "early"
+    publisher.publish(whole)
+    # The only one that is sent gets its mask, too.
+    node.spin_for(0.3)
+    (tmp_path / "loading").unlink()
+    node.spin_until(lambda: bool(labels))
+    assert node.process.output.index("building 160x120") < node.process.output.index("active:")
+    assert node.process.output.count("building 160x120") == 1
+    assert labels[0].header.frame_id == "early" and (labels[0].width, labels[0].height) == (64, 48)
+    node.spin_until(lambda: node.count("frames received") == 1)
+    node.process.send(signal.SIGINT)
+    assert node.process.finish() == 0
+
+
+def test_a_camera_that_sends_nothing_holds_up_no_start(
+    spawn: Any, observer: Any, small_model: ModelManifest, tmp_path: Path
+) -> None:
+    (tmp_path / "160x120").touch()
+    publisher = observer.node.create_publisher(Image, "/sized/image", RELIABLE)
+    node = gated_node(spawn, observer, small_model, tmp_path)
+    node.process.wait_for("active:")
+    assert "building" not in node.process.output
+    # Nobody listens to masks.
+    node.spin_until(lambda: publisher.get_subscription_count() == 0)
+    labels = observer.subscribe(Image, node.topic("label"), 5)
+    Feeder(node).segment(image(), labels)
     node.process.send(signal.SIGINT)
     assert node.process.finish() == 0

@@ -22,9 +22,10 @@ from rt_segmentation.evaluation.profiling import profile_of, read_answers
 from rt_segmentation.groups import load_groups
 from rt_segmentation.imaging.pictures import legend_table
 from rt_segmentation.inference.segmenter import Segmenter
-from rt_segmentation.models import ModelManifest, load_weights, save_model
+from rt_segmentation.models import ModelManifest
 from rt_segmentation.ros.messages import image_message
 from rt_segmentation.ros.topics import LATCHED
+from rt_segmentation.weights import load_weights, save_model
 
 WIDTH, HEIGHT = 128, 96
 GROUPS = load_groups("categories")

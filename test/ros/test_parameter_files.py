@@ -19,7 +19,8 @@ from support.node_under_test import CAMERA, NODE, ros_args
 
 from rt_segmentation.resources import share_dir
 from rt_segmentation.ros.camera_parameters import PARAMETERS as CAMERA_TABLE
-from rt_segmentation.ros.parameters import Parameter, ParameterError, declare, refuse_unknown, values
+from rt_segmentation.ros.declaring import declare, refuse_unknown, values
+from rt_segmentation.ros.parameters import Parameter, ParameterError
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS as TABLE
 from rt_segmentation.ros.segmentation_parameters import camera_parameters, of_another_camera
 

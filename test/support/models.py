@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rt_segmentation.models import ModelManifest, load_weights, save_model
+from rt_segmentation.models import ModelManifest
+from rt_segmentation.weights import load_weights, save_model
 
 if TYPE_CHECKING:
     from torch import nn

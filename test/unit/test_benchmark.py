@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ pytest.importorskip("torch")
 from rt_segmentation.benchmark import cores
 from rt_segmentation.benchmark.engines import Group, Row, time_group, time_throughputs
 from rt_segmentation.benchmark.errors import BenchmarkError
-from rt_segmentation.benchmark.report import to_json, to_markdown
+from rt_segmentation.benchmark.report import Result, to_markdown
 from rt_segmentation.cli import build_parser
 from rt_segmentation.commands import benchmark as command
 from rt_segmentation.commands.options import OptionError
@@ -26,7 +27,7 @@ from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.models import ModelManifest, find_model
 from tools.benchmarks import engines as tool
 from tools.benchmarks.chart import draw_chart
-from tools.benchmarks.engines import describe, explain
+from tools.benchmarks.engines import explain
 from tools.benchmarks.networks import (
     NetworkCost,
     benchmarked_model,
@@ -58,7 +59,7 @@ def test_what_cannot_be_built_is_said(tmp_path: Path) -> None:
     group = Group("enet", str(tmp_path / "none.yaml"), 64, 48, (("torch", "fp32"),))
     (failed,) = time_group(group, 0.1)
     assert "none.yaml does not exist" in failed.problem and failed.median_ms is None
-    assert "none.yaml does not exist" in to_markdown(to_json([failed]))
+    assert "none.yaml does not exist" in to_markdown(Result([failed]))
 
 
 def test_a_candidate_that_dies_leaves_the_others_their_numbers(small_model: ModelManifest) -> None:
@@ -86,7 +87,7 @@ def test_a_batch_is_timed_as_one(small_model: ModelManifest) -> None:
     for timed in time_group(Group("enet", str(small_model.path), 64, 48, candidates, batch=3), 0.1):
         assert timed.batch == 3 and timed.median_ms is not None and timed.eager_ratio is not None
         assert timed.fps == pytest.approx(3e3 / timed.median_ms, rel=0.01)
-    page = to_markdown(to_json([timed]))
+    page = to_markdown(Result([timed]))
     assert "## " in page and "64x48, 3 frames per batch" in page
 
 
@@ -107,7 +108,7 @@ def test_the_way_from_core_to_core_is_measured_beside_each_row(small_model: Mode
     group = Group("enet", str(small_model.path), 64, 48, (("torch", "fp32"),))
     (timed,) = time_group(group, 0.1)
     assert timed.core_round_trip_ns is not None and timed.core_round_trip_ns > 0
-    assert f"| {timed.core_round_trip_ns:.0f} |" in to_markdown(to_json([timed]))
+    assert f"| {timed.core_round_trip_ns:.0f} |" in to_markdown(Result([timed]))
 
 
 def test_one_core_has_no_way_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,9 +130,8 @@ def test_peaks_are_measured_where_they_can_be() -> None:
 
 
 def test_the_page_marks_what_loses_too_much() -> None:
-    content = describe([row("openvino", "fp32", 30.0), row("openvino", "int8", 20.0, 0.7)], [COST], {})
-    content = json.loads(json.dumps(content))
-    page = to_markdown(content, explain(content, False))
+    rows = [row("openvino", "fp32", 30.0), row("openvino", "int8", 20.0, 0.7)]
+    page = to_markdown(Result(rows), explain(rows, [COST], [], False))
     lines = {line.split("|")[2].strip(): line for line in page.splitlines() if line.startswith("| openvino")}
     assert "(!)" in lines["int8"] and "(!)" not in lines["fp32"]
     assert "counts for no claim" in page
@@ -142,11 +142,10 @@ def test_the_chart_shows_one_size() -> None:
     pytest.importorskip("matplotlib")
     from matplotlib.image import imread
 
-    content = describe([row("openvino", "fp32", 30.0), row("openvino", "int8", 20.0, 0.7)], [COST], {})
-    chart = draw_chart(content)
+    result = Result([row("openvino", "fp32", 30.0), row("openvino", "int8", 20.0, 0.7)])
+    chart = draw_chart(result, [COST])
     assert chart is not None and imread(io.BytesIO(chart)).std() > 0.01
-    content["networks"][0]["mean_iou"] = None
-    assert draw_chart(content) is None
+    assert draw_chart(result, [replace(COST, mean_iou=None)]) is None
 
 
 def test_costs_are_those_of_the_papers(tmp_path: Path) -> None:

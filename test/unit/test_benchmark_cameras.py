@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 import pytest
 
@@ -10,8 +11,9 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
 from rt_segmentation.benchmark.cameras import one_node, separate_nodes, summary
 from rt_segmentation.benchmark.errors import BenchmarkError
+from rt_segmentation.benchmark.report import Result
 from rt_segmentation.cli import build_parser
-from rt_segmentation.commands.benchmark_cameras import main, row_of, to_markdown
+from rt_segmentation.commands.benchmark_cameras import Row, Setting, main, to_markdown
 
 
 def test_layouts_share_the_cameras_among_nodes() -> None:
@@ -40,25 +42,18 @@ def test_what_came_is_counted_for_all_cameras_and_for_the_worst() -> None:
 def test_the_page_has_a_row_for_each_layout_and_the_memory() -> None:
     camera = [(number / 10, 20.0) for number in range(21)]
     rows = [
-        row_of(summary("one node", 30.0, [camera] * number, memory), 20.0)
+        Row(summary("one node", 30.0, [camera] * number, memory), 20.0)
         for number, memory in ((1, 200.0), (4, 250.0))
     ]
-    silent = row_of(summary("separate nodes", 30.0, [[]], 100.0), 20.0)
+    rows.append(Row(summary("separate nodes", 30.0, [[]], 100.0), 20.0))
+    setting = Setting("enet", (640, 360), (640, 360), 0)
+    plain = Result(rows).to_plain(**asdict(setting))
+    assert (plain["model"], plain["camera"], plain["parallel_frames"]) == ("enet", [640, 360], 0)
+    first, second, silent = plain["rows"]
+    assert first["engine_ratio"] == 0.5 and second["memory_per_camera_mb"] == 62.5
+    assert (first["layout"], first["cameras"], first["engine_hz"]) == ("one node", 1, 20.0)
     assert silent["latency_p50_ms"] is None
-    rows.append(silent)
-    assert rows[0]["engine_ratio"] == 0.5 and rows[1]["memory_per_camera_mb"] == 62.5
-    text = to_markdown(
-        {
-            "machine": {"cpu": "a CPU", "cores": 2},
-            "commit": "abc",
-            "command": "rt_seg",
-            "model": "enet",
-            "camera": (640, 360),
-            "network": (640, 360),
-            "parallel_frames": 0,
-            "rows": rows,
-        }
-    )
+    text = to_markdown(Result(rows), setting)
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1 and len(table) == 5
     assert "| 1 | one node | 30.0 | 10.0 | 10.0 | 0.50 | 20 | 20 | 20 | 200 | 200 |" in text

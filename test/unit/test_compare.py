@@ -32,7 +32,8 @@ from rt_segmentation.evaluation.comparison.tally import Change, Tally
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.labels import LabelClass, LabelSet, ids_by_name
-from rt_segmentation.models import ModelManifest, load_weights, save_model
+from rt_segmentation.models import ModelManifest
+from rt_segmentation.weights import load_weights, save_model
 
 LABELS = LabelSet("three", tuple(LabelClass(i, n, (i, 0, 0), n) for i, n in enumerate(("a", "b", "c"))))
 
@@ -158,7 +159,7 @@ def test_what_became_of_what() -> None:
     frame.new[frame.old == 0] = 2
     tally.add(frame)
     (flow,) = tally.flows()
-    assert (flow["old"], flow["new"], flow["share"]) == ("a", "c", 1.0)
+    assert (flow.old, flow.new, flow.share) == ("a", "c", 1.0)
     assert tally.agreement() == np.mean(frame.old != 0) and tally.labelled == 0
 
 

@@ -164,14 +164,14 @@ def test_cityscapes_scores_do_not_depend_on_the_label_set(
         predicted[keep & (blocks(20 + i, (0, 1), 96, 64) > 0)] = 0
         reference.add(truth[i], predicted)
         report.add(dataset[i], convert[predicted])
-    expected, result = reference.result(), report.result()
+    expected, scores = reference.result().to_plain(), report.result()
+    result = scores.to_plain()
     for key in ("class_iou", "category_iou", "class_iiou", "category_iiou"):
         assert result[key] == pytest.approx(expected[key], nan_ok=True)
     for key in ("mean_iou", "iiou", "class_average", "global_average", "mean_category_iiou"):
         assert result[key] == pytest.approx(expected[key])
     assert len(result["class_iou"]) == 19 and len(result["category_iou"]) == 7
-    head = {"model": "m", "dataset": "d", "split": "s", "engine": "e", "precision": "p"}
-    evaluate.print_table({**head, **result})
+    evaluate.print_table(evaluate.Evaluated("m", "e", "p", "d", "s"), scores)
     assert "iIoU" in capsys.readouterr().out
 
 
@@ -180,7 +180,7 @@ def test_without_instance_files_there_is_no_iiou(tmp_path: Path) -> None:
     dataset = Cityscapes(tmp_path, "val")
     report = Report(dataset)
     report.add(dataset[0], dataset[0].labels)
-    result = report.result()
+    result = report.result().to_plain()
     assert result["mean_iou"] == 1.0 and not any("iiou" in key for key in result)
 
 
@@ -223,10 +223,10 @@ def test_the_servers_files_are_what_the_official_tool_reads(
     report = Report(dataset)
     for sample, predicted in predict(segmenter, dataset):
         report.add(sample, predicted)
-    result = report.result()
-    assert result["mean_iou"] == pytest.approx(expected["averageScoreClasses"], abs=1e-6)
-    assert result["iiou"] == pytest.approx(expected["averageScoreInstClasses"], abs=1e-6)
-    assert result["mean_category_iou"] == pytest.approx(expected["averageScoreCategories"], abs=1e-6)
+    scores = report.result()
+    assert scores.mean_iou == pytest.approx(expected["averageScoreClasses"], abs=1e-6)
+    assert scores.iiou == pytest.approx(expected["averageScoreInstClasses"], abs=1e-6)
+    assert scores.mean_category_iou == pytest.approx(expected["averageScoreCategories"], abs=1e-6)
 
 
 def test_a_submission_needs_cityscapes_classes_and_sizes(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import torch
 from safetensors.numpy import save_file
 from support.torch7_writer import Torch7Writer, network
 
-from rt_segmentation.models import load_weights, read_manifest
+from rt_segmentation.models import read_manifest
 from rt_segmentation.networks import build_network
 from rt_segmentation.training.importers import (
     SOURCES,
@@ -28,6 +28,7 @@ from rt_segmentation.training.importers import (
     import_checkpoint,
     write_model,
 )
+from rt_segmentation.weights import load_weights
 
 Arrays = dict[str, np.ndarray]
 

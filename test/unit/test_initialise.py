@@ -23,7 +23,7 @@ from rt_segmentation.data.augment import Augmentation
 from rt_segmentation.data.class_folders import ClassFolders
 from rt_segmentation.data.dataset import DatasetError
 from rt_segmentation.labels import load_label_set
-from rt_segmentation.models import ModelError, ModelManifest, Score, find_model, load_weights, save_model
+from rt_segmentation.models import ModelError, ModelManifest, Score, find_model
 from rt_segmentation.networks import build_network
 from rt_segmentation.training.classification import EncoderClassifier, train_classifier
 from rt_segmentation.training.encoders import encoder_tensors, write_encoder
@@ -31,6 +31,7 @@ from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.initialise import class_axes, find_start, initialise
 from rt_segmentation.training.machine import Machine
 from rt_segmentation.training.recipe import Optimizer, Recipe, Schedule, load_recipe
+from rt_segmentation.weights import load_weights, save_model
 
 
 def recipe_for(network: str, label_set: str = "camvid11", **options: Any) -> Recipe:

@@ -13,17 +13,8 @@ import pytest
 import yaml
 
 from rt_segmentation import models
-from rt_segmentation.models import (
-    ModelError,
-    ModelManifest,
-    Score,
-    compare_shapes,
-    find_model,
-    list_models,
-    load_weights,
-    read_manifest,
-    save_model,
-)
+from rt_segmentation.models import ModelError, ModelManifest, Score, find_model, list_models, read_manifest
+from rt_segmentation.weights import compare_shapes, load_weights, save_model
 
 ARRAYS: dict[str, np.ndarray] = {
     "conv.weight": np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::2],

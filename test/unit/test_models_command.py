@@ -14,8 +14,9 @@ import pytest
 
 from rt_segmentation import models
 from rt_segmentation.cli import main
-from rt_segmentation.models import ModelManifest, Score, save_model
+from rt_segmentation.models import ModelManifest, Score
 from rt_segmentation.networks.published import PUBLISHED
+from rt_segmentation.weights import save_model
 
 PAPERS = {"published", "convention"}
 MODEL_KEYS = {

@@ -15,15 +15,8 @@ from rt_segmentation import models
 from rt_segmentation.cli import main
 from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.inference.installing import InstallError, install_model
-from rt_segmentation.models import (
-    ModelError,
-    ModelManifest,
-    find_model,
-    list_models,
-    load_weights,
-    read_manifest,
-    save_model,
-)
+from rt_segmentation.models import ModelError, ModelManifest, find_model, list_models, read_manifest
+from rt_segmentation.weights import load_weights, save_model
 
 CLASSES = "".join(f"  - {{id: {i}, name: thing {i}, color: [{i}, 0, 0]}}\n" for i in range(11))
 

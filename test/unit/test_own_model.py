@@ -22,12 +22,13 @@ from rt_segmentation.api import Segmenter  # noqa: E402
 from rt_segmentation.cli import main  # noqa: E402
 from rt_segmentation.imaging.pictures import write_picture  # noqa: E402
 from rt_segmentation.labels import load_label_set  # noqa: E402
-from rt_segmentation.models import ModelManifest, load_weights, read_manifest  # noqa: E402
+from rt_segmentation.models import ModelManifest, read_manifest  # noqa: E402
 from rt_segmentation.settings import read_settings  # noqa: E402
 from rt_segmentation.training.machine import Machine  # noqa: E402
 from rt_segmentation.training.module import SegmentationModule  # noqa: E402
 from rt_segmentation.training.recipe import Recipe, RecipeError, load_recipe  # noqa: E402
 from rt_segmentation.training.run import Training  # noqa: E402
+from rt_segmentation.weights import load_weights  # noqa: E402
 
 CLASSES = ("road", "building", "SKY", "kerb")
 

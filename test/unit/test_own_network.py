@@ -27,12 +27,13 @@ from rt_segmentation.cli import main
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference.deploy import deploy
 from rt_segmentation.inference.engines import EngineError
-from rt_segmentation.models import ModelManifest, load_weights, read_manifest
+from rt_segmentation.models import ModelManifest, read_manifest
 from rt_segmentation.networks import NetworkError, build_network, register_network
 from rt_segmentation.settings import read_settings
 from rt_segmentation.training.losses import SegmentationLoss
 from rt_segmentation.training.module import SegmentationModule
 from rt_segmentation.training.recipe import Loss, Recipe
+from rt_segmentation.weights import load_weights
 
 PLACE = "support.depthwise_network:Depthwise"
 

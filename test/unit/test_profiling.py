@@ -21,15 +21,9 @@ from rt_segmentation.imaging.pictures import write_picture
 from rt_segmentation.inference.engines.graph import EngineGraph
 from rt_segmentation.inference.network import model_identity
 from rt_segmentation.inference.segmenter import Segmenter
-from rt_segmentation.models import (
-    ModelError,
-    ModelManifest,
-    load_weights,
-    read_manifest,
-    save_model,
-    write_manifest,
-)
+from rt_segmentation.models import ModelError, ModelManifest, read_manifest, write_manifest
 from rt_segmentation.profiles import Profile
+from rt_segmentation.weights import load_weights, save_model
 
 STREET = ["--option", "scenes=3", "--option", "frames_per_scene=1", "--option", "first_seed=100"]
 STREET += ["--option", "width=96", "--option", "height=64"]

@@ -43,7 +43,7 @@ def test_changed_code_is_told_and_changed_documents_are_not(tmp_path: Path) -> N
 
 def test_the_machine_is_named_alike_everywhere() -> None:
     known = provenance.environment()
-    named = f"{known['machine']['cpu']}, {known['machine']['cores']} cores"
-    assert provenance.machine().startswith(named) and known["machine"]["memory_gb"] > 0
-    assert known["versions"]["numpy"] == np.__version__
+    assert provenance.machine().startswith(f"{known.machine.cpu}, {known.machine.cores} cores")
+    assert known.machine.memory_gb is not None and known.machine.memory_gb > 0
+    assert known.versions["numpy"] == np.__version__
     assert provenance.versions("numpy", "no-such-library") == {"numpy": np.__version__}

@@ -12,13 +12,14 @@ import pytest
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from rt_segmentation.models import list_models, load_weights
+from rt_segmentation.models import list_models
 from rt_segmentation.safetensors_reader import (
     MAX_HEADER_BYTES,
     SafetensorsError,
     parse_safetensors,
     read_safetensors,
 )
+from rt_segmentation.weights import load_weights
 
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 

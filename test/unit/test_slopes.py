@@ -13,7 +13,8 @@ pytest.importorskip("torch", reason="torch is not installed: no network to look 
 
 from research import slopes as tool
 from research.slopes import slopes
-from rt_segmentation.models import ModelError, find_model, load_weights
+from rt_segmentation.models import ModelError, find_model
+from rt_segmentation.weights import load_weights
 
 
 def test_slopes_are_the_weights_of_all_prelus_from_first_to_last() -> None:

@@ -22,7 +22,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install lightning")
 
 from rt_segmentation import cli  # noqa: E402
-from rt_segmentation.models import load_weights, read_manifest  # noqa: E402
+from rt_segmentation.models import read_manifest  # noqa: E402
 from rt_segmentation.training.data import Share  # noqa: E402
 from rt_segmentation.training.errors import TrainingError  # noqa: E402
 from rt_segmentation.training.losses import SegmentationLoss  # noqa: E402
@@ -30,6 +30,7 @@ from rt_segmentation.training.machine import Machine  # noqa: E402
 from rt_segmentation.training.recipe import load_recipe  # noqa: E402
 from rt_segmentation.training.run import Training, refuse_single_frames, train  # noqa: E402
 from rt_segmentation.training.store import BestModel  # noqa: E402
+from rt_segmentation.weights import load_weights  # noqa: E402
 
 SMALLEST = {"width": 32, "height": 32}
 """A crop of which LinkNet's encoder leaves one pixel."""

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rt_segmentation.benchmark.cameras import Layout, Part, one_node, separate_nodes
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.node import SEGMENTATION, Bench, Run, Subject
-from rt_segmentation.benchmark.report import command_line, write_json, write_page
+from rt_segmentation.benchmark.report import Result, write_json, write_page
 from rt_segmentation.commands import benchmark_cameras
-from rt_segmentation.commands.benchmark_node import row_of, to_markdown, with_failure
+from rt_segmentation.commands.benchmark_node import Row, Setting, to_markdown, with_failure
 from rt_segmentation.commands.options import add_engine, add_models, add_out, say
-from rt_segmentation.provenance import environment
 from tools.running import run_tool
 
 PLAIN = Subject("plain_node", "tools.benchmarks.plain_node", "/plain_node/image", "/plain_node/label")
@@ -25,6 +25,22 @@ PLAIN = Subject("plain_node", "tools.benchmarks.plain_node", "/plain_node/image"
 # neither.
 CAMERA, NETWORK, RATES_HZ = (1280, 720), (640, 384), (30.0, 60.0)
 ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class ComparedRow(Row):
+    """A row of the segmentation node: its rate and its median latency by those of the plain one."""
+
+    plain_rate_ratio: float = 0.0
+    plain_latency_ratio: float = 0.0
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON's types."""
+        return {
+            **super().to_plain(),
+            "plain_rate_ratio": self.plain_rate_ratio,
+            "plain_latency_ratio": self.plain_latency_ratio,
+        }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,23 +62,17 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.cameras:
         _measure_cameras(arguments)
         return
-    rows: list[dict[str, Any]] = []
-    content = {"command": command_line(), **environment(), "rows": rows}
+    rows: list[Row] = []
+    result = Result(rows)
     with Bench(arguments.out / "logs", say) as bench:
         for model in arguments.models:
-            described = {
-                "node": "rt_segmentation",
-                "model": model,
-                "parallel_frames": arguments.parallel,
-                "camera": CAMERA,
-                "network": NETWORK,
-            }
-            chosen = {"engine": arguments.engine, "precision": arguments.precision}
-            rows += with_failure(described, _measure(bench, described, chosen, arguments.seconds))
-            write_json(arguments.out, "plain", content)
-    write_page(arguments.out, "plain", to_markdown(content) + "\n".join(["", *_sentences(rows)]) + "\n")
-    if all("problem" in row for row in rows):
-        raise BenchmarkError(f"no model could be measured; {rows[0]['problem']}")
+            setting = Setting("rt_segmentation", model, arguments.parallel, CAMERA, NETWORK)
+            engine = {"engine": arguments.engine, "precision": arguments.precision}
+            rows += with_failure(setting, _measure(bench, setting, engine, arguments.seconds))
+            write_json(arguments.out, "plain", result.to_plain())
+    write_page(arguments.out, "plain", to_markdown(result) + "\n".join(["", *_sentences(rows)]) + "\n")
+    if all(row.problem for row in rows):
+        raise BenchmarkError(f"no model could be measured; {rows[0].problem}")
 
 
 def _measure_cameras(arguments: argparse.Namespace) -> None:
@@ -83,20 +93,17 @@ def _measure_cameras(arguments: argparse.Namespace) -> None:
     benchmark_cameras.main(argparse.Namespace(**{**chosen, "minutes": minutes}), layouts)
 
 
-def _measure(
-    bench: Bench, described: dict[str, Any], chosen: dict[str, str], seconds: float
-) -> Iterator[dict[str, Any]]:
+def _measure(bench: Bench, setting: Setting, engine: dict[str, str], seconds: float) -> Iterator[Row]:
     """Both nodes in turn, so that a noisy machine disturbs both alike; of each its round of median rate."""
     width, height = NETWORK
-    model = described["model"]
     ours = {
-        "model": model,
-        "parallel_frames": described["parallel_frames"],
-        **chosen,
+        "model": setting.model,
+        "parallel_frames": setting.parallel_frames,
+        **engine,
         "input_width": width,
         "input_height": height,
     }
-    plain = {"model": model, "width": width, "height": height}
+    plain = {"model": setting.model, "width": width, "height": height}
     with bench.start(SEGMENTATION, ours) as node, bench.start(PLAIN, plain) as plain_node:
         subjects = ((SEGMENTATION, node), (PLAIN, plain_node))
         for subject, process in subjects:
@@ -107,14 +114,14 @@ def _measure(
                 for _ in range(ROUNDS)
             ]
             own, other = (sorted(runs, key=lambda r: r.output_hz)[len(runs) // 2] for runs in zip(*rounds))
-            yield from compare(described, f"{rate:g} Hz", own, other)
+            yield from compare(setting, f"{rate:g} Hz", own, other)
 
 
-def compare(described: dict[str, Any], name: str, own: Run, other: Run) -> list[dict[str, Any]]:
-    """The rows of both nodes; the first has the ratios.
+def compare(setting: Setting, name: str, own: Run, other: Run) -> tuple[ComparedRow, Row]:
+    """The rows of both nodes.
 
     Args:
-        described: what the rows are of.
+        setting: of the segmentation node.
         name: of the run.
         own: of the segmentation node.
         other: of the plain one.
@@ -124,27 +131,27 @@ def compare(described: dict[str, Any], name: str, own: Run, other: Run) -> list[
     """
     if not (own.output_hz and other.output_hz):
         raise BenchmarkError("too few masks came to compare the nodes: the machine is too busy")
-    ratios = {
-        "plain_rate_ratio": round(own.output_hz / other.output_hz, 2),
-        "plain_latency_ratio": round(own.latency_p50_ms / other.latency_p50_ms, 3),
-    }
-    return [
-        row_of(described, name, own, ratios),
-        row_of({**described, "node": "plain", "parallel_frames": 1}, name, other),
-    ]
+    compared = ComparedRow(
+        setting,
+        name,
+        own,
+        plain_rate_ratio=round(own.output_hz / other.output_hz, 2),
+        plain_latency_ratio=round(own.latency_p50_ms / other.latency_p50_ms, 3),
+    )
+    return compared, Row(replace(setting, node="plain", parallel_frames=1), name, other)
 
 
-def _sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
+def _sentences(rows: list[Row]) -> Iterator[str]:
     yield (
         "`plain` is a node as tutorials have it: eager PyTorch, conversion by copies, inference in the"
         " callback."
     )
     for row in rows:
-        if "plain_rate_ratio" in row:
+        if isinstance(row, ComparedRow):
             yield (
-                f"- {row['model']}, {row['parallel_frames']} at once: {row['plain_rate_ratio']:.1f} x the"
-                f" plain node's rate at {row['plain_latency_ratio']:.2f} of its median latency, camera"
-                f" at {row['run']}."
+                f"- {row.setting.model}, {row.setting.parallel_frames} at once: {row.plain_rate_ratio:.1f} x"
+                f" the plain node's rate at {row.plain_latency_ratio:.2f} of its median latency, camera"
+                f" at {row.run}."
             )
 
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rt_segmentation.benchmark.engines import Row
-from rt_segmentation.benchmark.report import MAX_LOSS, to_json, to_markdown, too_lossy, write_json, write_page
+from rt_segmentation.benchmark.report import MAX_LOSS, Result, to_markdown, too_lossy, write_json, write_page
 from rt_segmentation.benchmark.worker import EAGER
 from rt_segmentation.commands.benchmark_engines import add_timing, groups, has_cuda, time_groups
 from rt_segmentation.commands.options import MODELS, add_benchmark, parse_size, say
@@ -25,7 +24,7 @@ from rt_segmentation.inference.engines import EngineError, installed
 from rt_segmentation.models import ModelManifest
 from tools.benchmarks.chart import draw_chart
 from tools.benchmarks.networks import SEGNET, NetworkCost, benchmarked_model, network_cost, sizes_for
-from tools.benchmarks.peak import PEAK_S, measure_peaks, put_beside_peaks
+from tools.benchmarks.peak import PEAK_S, Peak, measure_peaks, put_beside_peaks
 from tools.running import run_tool
 
 FULL_MINUTES = 60.0
@@ -67,43 +66,27 @@ def main(arguments: argparse.Namespace) -> None:
             for row in rows
         }
         put_beside_peaks(rows, lambda row: gmacs[row.model, row.width, row.height], peaks)
-        content = _write(arguments.out, rows, costs, peaks)
+        result, reached = Result(rows), [Peak(*pair, round(gops, 1)) for pair, gops in peaks.items()]
+        write_json(arguments.out, "engines", result.to_plain(networks=costs, peaks=reached))
         if arguments.data_root is not None:
             costs = _measure_losses(rows, models, costs, arguments.data_root)
-            content = _write(arguments.out, rows, costs, peaks)
-    chart = draw_chart(content)
+            write_json(arguments.out, "engines", result.to_plain(networks=costs, peaks=reached))
+    chart = draw_chart(result, costs)
     if chart is not None:
         write_atomically(arguments.out / "engines.png", chart)
-    write_page(arguments.out, "engines", to_markdown(content, explain(content, chart is not None)))
+    page = to_markdown(result, explain(rows, costs, reached, chart is not None))
+    write_page(arguments.out, "engines", page)
 
 
-def _write(
-    out: Path, rows: Sequence[Row], costs: Sequence[NetworkCost], peaks: Mapping[tuple[str, str], float]
-) -> dict[str, Any]:
-    content = describe(rows, costs, peaks)
-    write_json(out, "engines", content)
-    return content
-
-
-def describe(
-    rows: Sequence[Row], costs: Sequence[NetworkCost], peaks: Mapping[tuple[str, str], float]
-) -> dict[str, Any]:
-    """Everything, as JSON's types."""
-    return to_json(
-        rows,
-        networks=[asdict(cost) for cost in costs],
-        peaks=[
-            {"engine": engine, "precision": precision, "gops": round(gops, 1)}
-            for (engine, precision), gops in peaks.items()
-        ],
-    )
-
-
-def explain(content: dict[str, Any], charted: bool) -> list[str]:
+def explain(
+    rows: Sequence[Row], costs: Sequence[NetworkCost], peaks: Sequence[Peak], charted: bool
+) -> list[str]:
     """The lines before the tables of times: what the columns mean, the networks, and the machine's peaks.
 
     Args:
-        content: of `describe`.
+        rows: of the tables.
+        costs: of the networks.
+        peaks: of the machine.
         charted: whether engines.png lies beside the page.
     """
     lines = [
@@ -111,31 +94,31 @@ def explain(content: dict[str, Any], charted: bool) -> list[str]:
         "GOPS are 1e9 operations of the convolutions per second, 2 for a multiply-add; `of peak` is their"
         " share of what the same engine reaches here in plain 3x3 convolutions with 256 channels.",
     ]
-    if any(too_lossy(row) for row in content["rows"]):
+    if any(too_lossy(row) for row in rows):
         lines += ["", f"(!) loses more than {MAX_LOSS} points of mean IoU: this row counts for no claim."]
     if charted:
         lines += ["", "![Latency against mean IoU](engines.png)"]
-    lines += ["", *_network_table(content["networks"])]
-    if content["peaks"]:
+    lines += ["", *_network_table(costs)]
+    if peaks:
         lines += ["", "| engine | precision | peak [GOPS] |", "|---|---|---|"]
-        lines += [f"| {p['engine']} | {p['precision']} | {p['gops']:.0f} |" for p in content["peaks"]]
+        lines += [f"| {peak.engine} | {peak.precision} | {peak.gops:.0f} |" for peak in peaks]
     return lines
 
 
-def _network_table(networks: Sequence[dict[str, Any]]) -> list[str]:
+def _network_table(costs: Sequence[NetworkCost]) -> list[str]:
     lines = [
         "| network | model | GMACs at 640x360 | parameters | fp16 [MiB] | GFLOPs in the paper | mean IoU |",
         "|---|---|---|---|---|---|---|",
     ]
-    for network in networks:
+    for cost in costs:
         cells = (
-            network["network"],
-            network["model"],
-            f"{network['gmacs']:.2f}",
-            f"{network['parameters'] / 1e6:.2f} M",
-            f"{network['fp16_mib']:.1f}",
-            _number(network["paper_gflops"], 1),
-            _number(network["mean_iou"], 3),
+            cost.network,
+            cost.model,
+            f"{cost.gmacs:.2f}",
+            f"{cost.parameters / 1e6:.2f} M",
+            f"{cost.fp16_mib:.1f}",
+            _number(cost.paper_gflops, 1),
+            _number(cost.mean_iou, 3),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return lines

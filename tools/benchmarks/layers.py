@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from rt_segmentation.benchmark.cores import core_round_trip_ns
-from rt_segmentation.benchmark.report import page_head, write_result
+from rt_segmentation.benchmark.report import Result, page_head, write_result
 from rt_segmentation.commands.options import add_models, add_out, add_sizes, parse_size, say
 from rt_segmentation.inference.engines import build_engine
 from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry, onnx_model
@@ -42,6 +41,28 @@ class LayerKind:
     kernel: str
     count: int
     ms: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """The layers of a model, as written to layers.json.
+
+    Attributes:
+        model: name or manifest.
+        width, height: of the frame [px].
+        precision: of the engine.
+        arithmetic_ms: what the convolutions would take at the machine's peak; None without it.
+        core_round_trip_ns: measured just before (`cores`); None on one core.
+        layers: the longest kind first.
+    """
+
+    model: str
+    width: int
+    height: int
+    precision: str
+    arithmetic_ms: float | None
+    core_round_trip_ns: float | None
+    layers: list[LayerKind]
 
 
 def measure_layers(manifest: ModelManifest, precision: str, width: int, height: int) -> list[LayerKind]:
@@ -98,7 +119,7 @@ def main(arguments: argparse.Namespace) -> None:
     sizes = [parse_size(text) for text in arguments.sizes]
     precisions = arguments.precisions
     peaks = measure_peaks([("openvino", precision) for precision in precisions], PEAK_S, say)
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for model in arguments.models:
         manifest = find_model(model)
         for width, height in sizes:
@@ -109,28 +130,26 @@ def main(arguments: argparse.Namespace) -> None:
                 kinds = measure_layers(manifest, precision, width, height)
                 peak_gops = peaks.get(("openvino", precision))
                 limit_ms = None if peak_gops is None else round(arithmetic_ms(cost, peak_gops), 2)
-                described = {"model": model, "width": width, "height": height, "precision": precision}
-                measured = {"arithmetic_ms": limit_ms, "core_round_trip_ns": round_trip_ns}
-                rows.append({**described, **measured, "layers": [asdict(kind) for kind in kinds]})
+                rows.append(Row(model, width, height, precision, limit_ms, round_trip_ns, kinds))
     write_result(arguments.out, "layers", rows, to_markdown)
 
 
-def to_markdown(content: dict[str, Any]) -> str:
+def to_markdown(result: Result[Row]) -> str:
     """A table for each model, size and precision."""
     lines = [
-        *page_head("Layers", content),
+        *page_head("Layers", result),
         "Times of one frame by OpenVINO's clock around every layer, by kind; `arithmetic` is what the"
         " convolutions would take at the rate that plain 3x3 convolutions with 256 channels reach here.",
     ]
-    for row in content["rows"]:
-        total_ms = sum(kind["ms"] for kind in row["layers"])
-        limit = "" if row["arithmetic_ms"] is None else f"; arithmetic {row['arithmetic_ms']:.1f} ms"
-        if row["core_round_trip_ns"] is not None:
-            limit += f"; {row['core_round_trip_ns']:.0f} ns from core to core and back"
-        count = sum(kind["count"] for kind in row["layers"])
+    for row in result.rows:
+        total_ms = sum(kind.ms for kind in row.layers)
+        limit = "" if row.arithmetic_ms is None else f"; arithmetic {row.arithmetic_ms:.1f} ms"
+        if row.core_round_trip_ns is not None:
+            limit += f"; {row.core_round_trip_ns:.0f} ns from core to core and back"
+        count = sum(kind.count for kind in row.layers)
         lines += [
             "",
-            f"## {row['model']}, {row['width']}x{row['height']}, {row['precision']}",
+            f"## {row.model}, {row.width}x{row.height}, {row.precision}",
             "",
             f"{count} layers, {total_ms:.1f} ms{limit}.",
             "",
@@ -138,8 +157,7 @@ def to_markdown(content: dict[str, Any]) -> str:
             "|---|---|---|---|---|",
         ]
         lines += [
-            f"| {k['kind']} | {k['kernel']} | {k['count']} | {k['ms']:.2f} | {k['ms'] / total_ms:.0%} |"
-            for k in row["layers"]
+            f"| {k.kind} | {k.kernel} | {k.count} | {k.ms:.2f} | {k.ms / total_ms:.0%} |" for k in row.layers
         ]
     return "\n".join(lines) + "\n"
 

@@ -9,8 +9,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
 import numpy as np
 import rclpy
@@ -22,7 +21,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from rt_segmentation.benchmark.errors import BenchmarkError
-from rt_segmentation.benchmark.report import page_head, write_result
+from rt_segmentation.benchmark.report import Result, page_head, write_result
 from rt_segmentation.commands.options import add_out, add_sizes, parse_size, say
 from rt_segmentation.ros.messages import ReusedImage, image_message
 from rt_segmentation.ros.middleware import start_ros
@@ -60,6 +59,16 @@ class Costs:
     deserialize: float
     take: float
     take_cdr: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """What images of width x height [px] of an encoding cost, as written to messages.json."""
+
+    width: int
+    height: int
+    encoding: str
+    median_ms: Costs
 
 
 def measure_messages(width: int, height: int, channels: int) -> Costs:
@@ -147,20 +156,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Measure messages of each size; writes messages.json and messages.md."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for width, height in map(parse_size, arguments.sizes):
         for encoding, channels in IMAGES.items():
             costs = measure_messages(width, height, channels)
-            rows.append({"width": width, "height": height, "encoding": encoding, "median_ms": asdict(costs)})
+            rows.append(Row(width, height, encoding, costs))
             say(f"{width}x{height} {encoding}: {costs}")
     write_result(arguments.out, "messages", rows, to_markdown)
 
 
-def to_markdown(content: dict[str, Any]) -> str:
+def to_markdown(result: Result[Row]) -> str:
     """The costs as a table."""
-    ways = list(content["rows"][0]["median_ms"])
+    ways = [way.name for way in fields(Costs)]
     lines = [
-        *page_head("Image messages", content),
+        *page_head("Image messages", result),
         "Medians in ms. Filled by `data = array.tobytes()`, by `data.frombytes(array)`, or as the node does,"
         " into a message that is used again; published as a message or as bytes that are serialised already,"
         " with nobody listening; serialised and read by rclpy; taken by a subscription after it has arrived,"
@@ -169,9 +178,9 @@ def to_markdown(content: dict[str, Any]) -> str:
         f"| image | encoding | {' | '.join(way.replace('_', ' ') for way in ways)} |",
         "|" + "---|" * (len(ways) + 2),
     ]
-    for row in content["rows"]:
-        cells = [f"{row['width']}x{row['height']}", row["encoding"]]
-        cells += [f"{row['median_ms'][way]:.3f}" for way in ways]
+    for row in result.rows:
+        cells = [f"{row.width}x{row.height}", row.encoding]
+        cells += [f"{getattr(row.median_ms, way):.3f}" for way in ways]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rt_segmentation.models import ModelManifest, find_model, save_model
+from rt_segmentation.models import ModelManifest, find_model
 from rt_segmentation.networks.published import published
+from rt_segmentation.weights import save_model
 
 SEGNET = "segnet"
 """The papers' yardstick. Nobody ships it: it is timed with random weights."""

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,15 @@ GOPS = LAYERS * 2 * 9 * CHANNELS**2 * SIDE_PX**2 / 1e9
 
 # So large that a GPU is busy.
 _CUDA_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What an engine reaches in a precision, in 1e9 operations per second."""
+
+    engine: str
+    precision: str
+    gops: float
 
 
 def peak_run(engine: str, precision: str, **_: object) -> Callable[[], None]:

@@ -16,7 +16,8 @@ from sensor_msgs.msg import Image
 
 from rt_segmentation.inference.network import load_network
 from rt_segmentation.models import find_model
-from rt_segmentation.ros.parameters import Parameter, declare, values
+from rt_segmentation.ros.declaring import declare, values
+from rt_segmentation.ros.parameters import Parameter
 from rt_segmentation.ros.process import run_node
 
 NODE_NAME = "plain_node"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rt_segmentation.evaluation.bag.clouds import TOLERANCE_S
-from rt_segmentation.evaluation.bag.state import BagState
+from rt_segmentation.evaluation.bag.state import BagState, Ran
 from rt_segmentation.evaluation.bag.throughput import engine_rate
 from rt_segmentation.evaluation.bag.truth import IdTable
 from rt_segmentation.evaluation.dataset import EvaluationError, check_labels
@@ -202,7 +202,7 @@ class Models:
             grouped = grouping(groups, config.label_set)
             segmenter.config = replace(config, roi=roi, rotation=rotation, groups=grouped)
         self.lanes = [built, *([s.sharing() for s in built] for _ in range(1, parallel))]
-        self._engines: dict[tuple[int, tuple[int, int], bool], dict[str, Any]] = {}
+        self._engines: dict[tuple[int, tuple[int, int], bool], Ran] = {}
 
     def id_tables(self, void_ids: Collection[int]) -> tuple[IdTable, IdTable]:
         """What ids of the ground truth, and of masks, are in the evaluation.
@@ -215,11 +215,11 @@ class Models:
         own = self.labels.void_ids.union(void_ids if self._truth_groups is None else ())
         return truth, IdTable(len(self.labels.classes), own)
 
-    def prepare(self, model: int, frame: Frame, confidence: bool) -> dict[str, Any]:
+    def prepare(self, model: int, frame: Frame, confidence: bool) -> Ran:
         """Compile a model's engine for frames of this size and time it, once.
 
         Returns:
-            What runs: engine, precision, device, input_size and engine_fps.
+            What runs.
         """
         segmenters = [lane[model] for lane in self.lanes]
         config = segmenters[0].config
@@ -227,11 +227,5 @@ class Models:
         if key not in self._engines:
             fps = engine_rate(segmenters, frame, confidence)
             engine = config.engine
-            self._engines[key] = {
-                "engine": engine.name,
-                "precision": engine.precision,
-                "device": engine.device,
-                "input_size": list(key[1]),
-                "engine_fps": fps,
-            }
+            self._engines[key] = Ran(engine.name, engine.precision, engine.device, key[1], fps)
         return self._engines[key]

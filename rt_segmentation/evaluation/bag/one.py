@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from statistics import median
 
 from rt_segmentation.bags.choosing import IMAGE_TYPES, choose_images
@@ -30,7 +31,7 @@ from rt_segmentation.evaluation.bag.outcome import Outcome, Segmented
 from rt_segmentation.evaluation.bag.output import MaskBag, OverlayVideo
 from rt_segmentation.evaluation.bag.realtime import Replay
 from rt_segmentation.evaluation.bag.recorder import Recorder
-from rt_segmentation.evaluation.bag.state import BagState, ModelState
+from rt_segmentation.evaluation.bag.state import BagFacts, BagState, ModelState
 from rt_segmentation.evaluation.bag.tally import Timeline
 from rt_segmentation.evaluation.bag.throughput import run_all
 from rt_segmentation.evaluation.bag.truth import FolderTruth, NoTruth, TopicTruth, Truth
@@ -64,7 +65,7 @@ def evaluate_bag(job: Job, models: Models, stop: threading.Event, progress: Prog
         progress: told the number of frames that are done, after each.
 
     Returns:
-        The state; a bag that cannot be read has its reason in `bag['problem']`.
+        The state; a bag that cannot be read has its reason in `bag.problem`.
 
     Raises:
         EvaluationError: the folder of labels, or the state to resume from, is not as it should be, or masks
@@ -81,9 +82,9 @@ def evaluate_bag(job: Job, models: Models, stop: threading.Event, progress: Prog
             with BagReader(job.path) as reader:
                 _Evaluation(job, models, stop, reader, state).run(progress)
             state.complete = not stop.is_set()
-            state.bag["problem"] = reader.damage
+            state.bag.problem = reader.damage
         except BagError as error:
-            state.bag["problem"] = str(error)
+            state.bag.problem = str(error)
         if state.next_index:
             job.save(state)
     return state
@@ -91,9 +92,8 @@ def evaluate_bag(job: Job, models: Models, stop: threading.Event, progress: Prog
 
 def empty_state(job: Job, num_classes: int, problem: str | None = None) -> BagState:
     """The state of a bag of which nothing is known yet, or nothing but why."""
-    bag = {"path": str(job.path), "start_ns": 0, "duration_s": 0.0, "image_topic": None, "label_topic": None}
     timelines = [Timeline(num_classes, job.settings.max_bins) for _ in job.settings.models]
-    return BagState({**bag, "lost": None, "problem": problem}, [ModelState(t) for t in timelines])
+    return BagState(BagFacts(str(job.path), problem=problem), [ModelState(t) for t in timelines])
 
 
 class _Evaluation:
@@ -116,7 +116,8 @@ class _Evaluation:
             without.append(choose_cloud(reader, self._settings.cloud_topic).name)
         self._image, note = choose_images(reader, self._settings.image_topic, without)
         state.notes = [*([note] if note else []), *reader.notes]
-        state.bag.update(
+        state.bag = replace(
+            state.bag,
             start_ns=reader.start_ns,
             duration_s=(reader.end_ns - reader.start_ns) / 1e9,
             image_topic=self._image.name,
@@ -161,7 +162,7 @@ class _Evaluation:
         if self._stop.is_set():
             return
         if self._reader.message_count is not None:
-            self._state.bag["lost"] = max(self._image.count - self._state.next_index, 0)
+            self._state.bag.lost = max(self._image.count - self._state.next_index, 0)
         if problem := self._few_labels():
             self._state.problems.append(problem)
 
@@ -250,7 +251,7 @@ class _Evaluation:
         if first is not None:
             first = self._levels(first)
             for number, model in enumerate(self._state.models):
-                model.engine = self._models.prepare(number, first, self._settings.mode == THROUGHPUT)
+                model.ran = self._models.prepare(number, first, self._settings.mode == THROUGHPUT)
         self._moment, problem = choose_moment(images, labels)
         self._period_ns = period(images[:FIRST_IMAGES], self._moment)
         asked = self._labels is not None or self._settings.labels is not None

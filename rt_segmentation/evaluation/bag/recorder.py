@@ -62,7 +62,7 @@ class Recorder:
         if outcome.model == 0:
             self._count_pair(outcome.source)
         model = self._state.models[outcome.model]
-        time_ns = outcome.source.message.recorded_ns - self._state.bag["start_ns"]
+        time_ns = outcome.source.message.recorded_ns - self._state.bag.start_ns
         counts = Counts(self._num_classes)
         counts.received = 1
         if isinstance(outcome, Segmented):

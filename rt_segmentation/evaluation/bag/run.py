@@ -106,7 +106,7 @@ def evaluate_bags(
         with closing(crew):
             found = evaluate_fleet(work, crew, size, stop, progress)
     states = [_state(job, found.get(job.index), labels) for job in work]
-    problems = [state.bag["problem"] for state in states]
+    problems = [state.bag.problem for state in states]
     if not stop.is_set() and all(problems) and not any(state.next_index for state in states):
         raise EvaluationError(f"no bag could be read; {work[0].path}: {problems[0]}")
     for model in range(len(settings.models)):

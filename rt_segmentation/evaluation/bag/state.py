@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,36 @@ FRAME = "{frame}"
 """Stands in a sentence for the frames that it is about."""
 
 
+@dataclass(frozen=True)
+class Ran:
+    """What ran a model.
+
+    Attributes:
+        engine, precision, device: of the engine.
+        input_size: (width, height) of what the network got [px].
+        engine_fps: of the engine alone.
+    """
+
+    engine: str
+    precision: str
+    device: str
+    input_size: tuple[int, int]
+    engine_fps: float
+
+
+@dataclass
+class BagFacts:
+    """A bag, as in the result."""
+
+    path: str
+    start_ns: int = 0
+    duration_s: float = 0.0
+    image_topic: str | None = None
+    label_topic: str | None = None
+    lost: int | None = None
+    problem: str | None = None
+
+
 @dataclass
 class ModelState:
     """One model on a bag.
@@ -29,13 +59,13 @@ class ModelState:
         timeline: the sums.
         shown: the worst frames.
         previous: the labels of the last mask, uint8 (H, W).
-        engine: what ran: engine, precision, device, input_size and engine_fps; empty before the first frame.
+        ran: None before the first frame.
     """
 
     timeline: Timeline
     shown: list[Shown] = field(default_factory=list)
     previous: np.ndarray | None = None
-    engine: dict[str, Any] = field(default_factory=dict)
+    ran: Ran | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON's types."""
@@ -45,7 +75,7 @@ class ModelState:
             "timeline": self.timeline.to_plain(),
             "shown": shown,
             "previous": previous,
-            "engine": self.engine,
+            "engine": None if self.ran is None else asdict(self.ran),
         }
 
     @classmethod
@@ -56,7 +86,10 @@ class ModelState:
             data = np.frombuffer(base64.b64decode(plain["previous"]), np.uint8)
             previous = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
         shown = [Shown(**one) for one in plain["shown"]]
-        return cls(Timeline.from_plain(plain["timeline"]), shown, previous, plain["engine"])
+        ran = None
+        if plain["engine"]:
+            ran = Ran(**{**plain["engine"], "input_size": tuple(plain["engine"]["input_size"])})
+        return cls(Timeline.from_plain(plain["timeline"]), shown, previous, ran)
 
 
 @dataclass
@@ -64,7 +97,7 @@ class BagState:
     """One bag.
 
     Attributes:
-        bag: path, start_ns, duration_s, image_topic, label_topic, lost and problem, as in the result.
+        bag: what is known of it.
         models: in the order asked for.
         from_ns, until_ns: recorded times of the first and last frame that are counted; None before the first.
         next_index: how many image messages are counted.
@@ -80,7 +113,7 @@ class BagState:
         complete: whether the bag's end was reached.
     """
 
-    bag: dict[str, Any]
+    bag: BagFacts
     models: list[ModelState]
     from_ns: int | None = None
     until_ns: int | None = None
@@ -110,7 +143,7 @@ class BagState:
     def save(self, path: Path, asked: dict[str, Any]) -> None:
         """Write the state; `asked` says of what."""
         models = [model.to_plain() for model in self.models]
-        content = {"asked": asked, **vars(self), "models": models}
+        content = {"asked": asked, **vars(self), "bag": asdict(self.bag), "models": models}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(content).encode())
 
@@ -125,7 +158,7 @@ class BagState:
             content = json.loads(path.read_text(encoding="utf-8"))
             before = content.pop("asked")
             models = [ModelState.from_plain(plain) for plain in content.pop("models")]
-            state = cls(models=models, **content)
+            state = cls(BagFacts(**content.pop("bag")), models, **content)
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 
 from rt_segmentation.evaluation.bag.compare import compare, draw_mean_ious
@@ -32,7 +33,6 @@ from rt_segmentation.provenance import environment
 
 MAX_TIMELINE = 400
 UNUSED_TRUTH = "ground truth was asked for, and no frame could be compared with it"
-ENGINE_KEYS = ("engine", "precision", "device", "input_size")
 
 
 def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState], command: str) -> Evaluation:
@@ -53,12 +53,13 @@ def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState]
     comparisons: list[Comparison] = []
     if draws is not None and len(scores) == len(models):
         comparisons = compare(names, scores, draws)
-    partial = not all(state.complete or state.bag["problem"] for state in states)
+    partial = not all(state.complete or state.bag.problem for state in states)
     problems = [problem for state in states for problem in _problems(state)]
     asked = settings.label_topic is not None or settings.labels is not None
     lacks_truth = asked and not partial and not accuracies
     known = environment()
-    python = {"python": known["machine"].pop("python")}
+    machine = asdict(known.machine)
+    python = {"python": machine.pop("python")}
     return Evaluation(
         partial=partial,
         problems=(*problems, *([UNUSED_TRUTH] if lacks_truth else [])),
@@ -68,12 +69,12 @@ def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState]
         rate=settings.rate,
         parallel_frames=settings.parallel_frames if settings.mode == REALTIME else None,
         command=command,
-        commit=known["commit"],
+        commit=known.commit,
         date=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        machine=known["machine"],
-        versions={**known["versions"], **python},
+        machine=machine,
+        versions={**known.versions, **python},
         bags=tuple(
-            BagResult(**state.bag, frames=state.next_index, frames_span_s=state.span_ns / 1e9)
+            BagResult(**asdict(state.bag), frames=state.next_index, frames_span_s=state.span_ns / 1e9)
             for state in states
         ),
         classes=tuple(ClassColor(c.name, c.color) for c in labels.classes),
@@ -83,12 +84,12 @@ def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState]
 
 
 def _problems(state: BagState) -> list[str]:
-    problem = state.bag["problem"]
+    problem = state.bag.problem
     return [_of_bag(state, text) for text in (*([problem] if problem else []), *state.sentences())]
 
 
 def _of_bag(state: BagState, text: str) -> str:
-    path = state.bag["path"]
+    path = state.bag.path
     return text if path in text else f"{path}: {text}"
 
 
@@ -104,24 +105,23 @@ def _model(
     total = Counts(len(labels.classes))
     for state in own:
         total.add(state.timeline.total())
-    engines = [state.engine for state in own if state.engine]
-    engine = engines[0] if engines else dict.fromkeys(ENGINE_KEYS)
-    rates = [known["engine_fps"] for known in engines]
+    runs = [state.ran for state in own if state.ran is not None]
+    ran = runs[0] if runs else None
     dropped = total.received - total.segmented
     histogram = total.latency.histogram()
     return ModelResult(
         name=manifest.name,
         network=manifest.architecture,
-        engine=engine["engine"],
-        precision=engine["precision"],
-        device=engine["device"],
-        input_size=engine["input_size"] and tuple(engine["input_size"]),
+        engine=ran and ran.engine,
+        precision=ran and ran.precision,
+        device=ran and ran.device,
+        input_size=ran and ran.input_size,
         received=total.received,
         segmented=total.segmented,
         dropped=dict(total.dropped),
         drop_rate=dropped / total.received if total.received else None,
         fps=_fps(number, settings, states),
-        engine_fps=statistics.median(rates) if rates else None,
+        engine_fps=statistics.median(run.engine_fps for run in runs) if runs else None,
         latency_ms=_latency(total.latency),
         inference_ms=_latency(total.inference),
         age_ms=_latency(total.age),
@@ -180,7 +180,7 @@ def _timeline(states: Sequence[BagState], own: Sequence[ModelState]) -> list[Tim
         width_s = model.timeline.width_ns / 1e9
         for place, counts in sorted(model.timeline.bins.items()):
             bins.append((number, begin_s + place * width_s, width_s, counts))
-        begin_s += state.bag["duration_s"]
+        begin_s += state.bag.duration_s
     size = math.ceil(len(bins) / MAX_TIMELINE)
     return [_entry(bins[i : i + size]) for i in range(0, len(bins), size)] if bins else []
 

@@ -68,6 +68,16 @@ class Change:
         }
 
 
+@dataclass(frozen=True)
+class Flow:
+    """Pixels of an old label that have another one now, and their share of the old one's."""
+
+    old: str
+    new: str
+    share: float
+    pixels: int
+
+
 class Tally:
     """Sums over frames; memory does not grow with their number.
 
@@ -147,16 +157,15 @@ class Tally:
         total = self._agreement.sum()
         return float(np.diagonal(self._agreement).sum() / total) if total else float("nan")
 
-    def flows(self) -> list[dict[str, Any]]:
+    def flows(self) -> list[Flow]:
         """What became of what: the largest shares of a class's pixels that are another class's now."""
         names = [*self.label_set.names, "no class"]
-        found: list[dict[str, Any]] = []
+        found: list[Flow] = []
         for i, row in enumerate(self._agreement):
             for j, count in enumerate(row):
                 if i != j and count and count / row.sum() >= MIN_FLOW:
-                    share = float(count / row.sum())
-                    found.append({"old": names[i], "new": names[j], "share": share, "pixels": int(count)})
-        return sorted(found, key=lambda flow: -flow["pixels"])[:FLOWS]
+                    found.append(Flow(names[i], names[j], float(count / row.sum()), int(count)))
+        return sorted(found, key=lambda flow: -flow.pixels)[:FLOWS]
 
     def _keep(self, counts: np.ndarray) -> None:
         units = self._recordings[-1]

@@ -20,8 +20,9 @@ from rt_segmentation.inference.network import load_network, model_identity
 from rt_segmentation.inference.parity import Gate, parity_frames, resize_frame
 from rt_segmentation.inference.versions import REFERENCE as REFERENCE_VERSION
 from rt_segmentation.inference.versions import graph_version
-from rt_segmentation.models import ModelError, ModelManifest, read_weights
+from rt_segmentation.models import ModelError, ModelManifest
 from rt_segmentation.networks import NetworkError
+from rt_segmentation.weights import read_weights
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ from rt_segmentation.inference.engines.export import (
 from rt_segmentation.inference.engines.interface import Runner, Shape
 from rt_segmentation.inference.options import PLAIN, Options
 from rt_segmentation.inference.parity import Gate
-from rt_segmentation.models import ModelManifest, check_weights
+from rt_segmentation.models import ModelManifest
+from rt_segmentation.weights import check_weights
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from rt_segmentation.files import spread
-from rt_segmentation.models import ModelError, ModelManifest, read_golden
+from rt_segmentation.models import ModelError, ModelManifest
+from rt_segmentation.weights import read_golden
 
 KEPT = 8
 """So many images are kept; more would make the first start slow."""

@@ -17,7 +17,8 @@ from rt_segmentation.inference.foreign.plausible import Preprocessing, plausible
 from rt_segmentation.inference.foreign.probing import Prober, shape_text
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.labels import LabelSet, load_label_set, store_label_set
-from rt_segmentation.models import ModelError, ModelManifest, ONNXInterface, save_onnx_model
+from rt_segmentation.models import ModelError, ModelManifest, ONNXInterface
+from rt_segmentation.weights import save_onnx_model
 
 DEFAULT_SIZE = (640, 480)
 """Of what takes any size and has no golden images [px]."""

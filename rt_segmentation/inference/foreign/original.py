@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from rt_segmentation.inference.engines.failures import reason
-from rt_segmentation.models import ModelError, ModelManifest, ONNXInterface, read_weights
+from rt_segmentation.models import ModelError, ModelManifest, ONNXInterface
+from rt_segmentation.weights import read_weights
 
 logger = logging.getLogger(__name__)
 

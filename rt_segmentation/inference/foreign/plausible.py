@@ -9,7 +9,8 @@ from typing import Any, cast
 import numpy as np
 
 from rt_segmentation.inference.foreign.original import Answer, Original, load
-from rt_segmentation.models import ModelManifest, read_weights
+from rt_segmentation.models import ModelManifest
+from rt_segmentation.weights import read_weights
 
 
 @dataclass(frozen=True)

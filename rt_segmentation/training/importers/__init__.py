@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rt_segmentation.labels import load_label_set, store_label_set
-from rt_segmentation.models import ModelManifest, compare_shapes, save_model
+from rt_segmentation.models import ModelManifest
 from rt_segmentation.networks import build_network
 from rt_segmentation.training.importers.enet import ENET_AUTHORS
 from rt_segmentation.training.importers.errors import CheckpointError
@@ -22,6 +22,7 @@ from rt_segmentation.training.importers.lednet import LEDNET_AUTHORS
 from rt_segmentation.training.importers.linknet import LINKNET_AUTHORS, RESNET18
 from rt_segmentation.training.importers.source import Source, Tensors
 from rt_segmentation.training.importers.tensors import read_tensors
+from rt_segmentation.weights import compare_shapes, save_model
 
 __all__ = ["SOURCES", "CheckpointError", "ImportedModel", "detect", "import_checkpoint", "write_model"]
 
