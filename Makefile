@@ -15,8 +15,8 @@ JAZZY := .venv-jazzy
 JAZZY_EXTRAS := torch,openvino,onnxruntime,export,bags,ros
 
 # Tests run in so many processes, each with one thread; those of a file stay together, as they share nodes and
-# models. More processes than cores gain little, and each may take 2 GB.
-JOBS ?= 2
+# models. Tests of nodes wait for half of their time: three processes keep two cores at work. Each may take 2 GB.
+JOBS ?= 3
 PYTEST := -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile --no-loadscope-reorder)
 
 .PHONY: help demo test test-jazzy test-long lint clean
@@ -52,7 +52,7 @@ endif
 	.venv/gpu/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[export,test,torch,train]' onnxruntime-gpu
 	touch $@
 
-test: lint ## checks of style and types, then all tests but the long ones; JOBS=n: in n processes, 2
+test: lint ## checks of style and types, then all tests but the long ones; JOBS=n: in n processes, 3
 	$(BIN)/python $(PYTEST)
 
 # Apart from `test`: on Python 3.11 it takes a third more of the processor's time.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,21 +31,38 @@ LONG = (
     "test_segmentation_node.py",
     "test_training.py",
     "test_segmentation_lifecycle.py",
-    "test_engines.py",
-    "test_benchmark.py",
-    "test_segmentation_faults.py",
-    "test_bag_realtime.py",
-    "test_evaluate_bag.py",
-    "test_launch.py",
-    "test_benchmark_node.py",
-    "test_node_without_torch.py",
-    "test_networks.py",
     "test_start_and_end.py",
     "test_evaluate_bag_fleet.py",
     "test_camera_node.py",
+    "test_evaluate_bag_command.py",
+    "test_benchmark.py",
+    "test_engines.py",
+    "test_switching.py",
+    "test_parameter_files.py",
+    "test_examples.py",
+    "test_segmentation_faults.py",
+    "test_launch.py",
+    "test_networks.py",
+    "test_docs_commands.py",
+    "test_evaluate_bag.py",
     "test_int8.py",
+    "test_tensorrt.py",
+    "test_folds.py",
+    "test_health.py",
+    "test_node_without_torch.py",
+    "test_enable_and_reload.py",
+    "test_bag_realtime.py",
+    "test_benchmark_node.py",
     "test_frozen_node.py",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One cache of engines for all processes of a run; the user's is neither read nor filled."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="rt_segmentation_cache_")
+        os.environ["XDG_CACHE_HOME"] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.hookimpl(trylast=True)

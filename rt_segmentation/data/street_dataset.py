@@ -16,6 +16,9 @@ DEMO_SEED = 7
 
 FRAME_INTERVAL_S = 1.7
 
+# To lay a street out takes longer than to look at it.
+_scene = lru_cache(maxsize=2)(StreetScene)
+
 
 class Street:
     """Frames of generated streets, rendered when asked for.
@@ -35,7 +38,7 @@ class Street:
         self._length = scenes * frames_per_scene
         self._frames_per_scene = frames_per_scene
         self._first_seed = first_seed
-        self._scene = lru_cache(maxsize=2)(lambda seed: StreetScene(seed, width, height))
+        self._width, self._height = width, height
 
     def __len__(self) -> int:
         return self._length
@@ -51,5 +54,6 @@ class Street:
         if not 0 <= index < self._length:
             raise IndexError(f"street frame {index} of {self._length}")
         scene, frame = divmod(index, self._frames_per_scene)
-        image, labels = self._scene(self._first_seed + scene).render(frame * FRAME_INTERVAL_S)
+        street = _scene(self._first_seed + scene, self._width, self._height)
+        image, labels = street.render(frame * FRAME_INTERVAL_S)
         return Sample(image, labels, self._name(scene, frame))

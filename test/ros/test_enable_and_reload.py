@@ -16,8 +16,8 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 from support.models import shuffled
 from support.node_under_test import CAMERA, Feeder, NodeUnderTest, ros_args
+from support.streets import street_scene
 
-from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.ros.messages import image_message
 
@@ -25,7 +25,7 @@ WIDTH, HEIGHT = 160, 120
 
 
 def street() -> Image:
-    return image_message(Header(), StreetScene(0, WIDTH, HEIGHT).render(1.0)[0], "rgb8")
+    return image_message(Header(), street_scene(0, WIDTH, HEIGHT).render(1.0)[0], "rgb8")
 
 
 def test_off_on_again_and_at_a_rate(stage: Any, listen: Any, small_model: ModelManifest) -> None:

@@ -16,8 +16,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64, Header
 from support.node_under_test import ENGINE, RELIABLE, Feeder, NodeUnderTest, offline, pixels
+from support.streets import street_scene
 
-from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.evaluation.profiling import profile_of, read_answers
 from rt_segmentation.groups import load_groups
 from rt_segmentation.imaging.pictures import legend_table
@@ -32,7 +32,7 @@ GROUPS = load_groups("categories")
 
 
 def street(time_s: float = 0.0) -> np.ndarray:
-    rgb: np.ndarray = StreetScene(0, WIDTH, HEIGHT).render(time_s)[0]
+    rgb: np.ndarray = street_scene(0, WIDTH, HEIGHT).render(time_s)[0]
     return rgb
 
 

@@ -15,8 +15,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from support.node_under_test import ENGINE, RELIABLE, NodeUnderTest, offline, pixels, stamp
+from support.streets import street_scene
 
-from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.ros.camera_node import camera_info
@@ -29,7 +29,7 @@ ENCODINGS = {"front": "rgb8", "left": "mono8", "rear": "bgr8"}
 
 
 def picture(camera: str, time_s: float = 1.0) -> Image:
-    rgb = StreetScene(0, *SIZES[camera]).render(time_s)[0]
+    rgb = street_scene(0, *SIZES[camera]).render(time_s)[0]
     pixels = {"rgb8": rgb, "bgr8": rgb[..., ::-1].copy(), "mono8": rgb[..., 1].copy()}
     return image_message(Header(frame_id=camera), pixels[ENCODINGS[camera]], ENCODINGS[camera])
 

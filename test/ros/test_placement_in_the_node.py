@@ -26,8 +26,8 @@ from support.node_under_test import (
     pixels,
     ros_args,
 )
+from support.streets import street_scene
 
-from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.imaging.frame import Region
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.models import ModelManifest
@@ -41,7 +41,7 @@ SPACE = "/placed"
 
 
 def street(time_s: float = 0.0) -> Image:
-    return image_message(Header(), StreetScene(0, WIDTH, HEIGHT).render(time_s)[0], "rgb8")
+    return image_message(Header(), street_scene(0, WIDTH, HEIGHT).render(time_s)[0], "rgb8")
 
 
 @pytest.fixture(scope="module")

@@ -26,9 +26,9 @@ from support.node_under_test import (
     ros_args,
     stamp,
 )
+from support.streets import street_scene
 
 from rt_segmentation.data.camvid import CamVid
-from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.evaluation.dataset import segment_image
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.imaging.codec import encode_jpeg
@@ -46,7 +46,7 @@ IMAGE_TYPES: dict[str, Any] = {"raw": Image, "compressed": CompressedImage}
 
 def camera_image(transport: str, time_s: float) -> Any:
     """A moment of a street, as a camera message."""
-    rgb = StreetScene(0, WIDTH, HEIGHT).render(time_s)[0]
+    rgb = street_scene(0, WIDTH, HEIGHT).render(time_s)[0]
     header = Header()
     if transport == "raw":
         return image_message(header, rgb, "rgb8")

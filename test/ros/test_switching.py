@@ -20,8 +20,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from support.models import shuffled
 from support.node_under_test import ENGINE, RELIABLE, Feeder, NodeUnderTest, offline, pixels, stamp
+from support.streets import street_scene
 
-from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.ros.messages import image_message
@@ -48,7 +48,7 @@ def set_atomically(node: NodeUnderTest, **values: Any) -> SetParametersResult:
 
 
 def street() -> Image:
-    return image_message(Header(), StreetScene(0, WIDTH, HEIGHT).render(1.0)[0], "rgb8")
+    return image_message(Header(), street_scene(0, WIDTH, HEIGHT).render(1.0)[0], "rgb8")
 
 
 def switched(node: NodeUnderTest, model: ModelManifest) -> Callable[[], bool]:
@@ -58,7 +58,7 @@ def switched(node: NodeUnderTest, model: ModelManifest) -> Callable[[], bool]:
 def test_frames_flow_through_switches_of_the_model(
     stage: Any, listen: Any, node: NodeUnderTest, models: list[ModelManifest]
 ) -> None:
-    switches, scene = 4, StreetScene(0, WIDTH, HEIGHT)
+    switches, scene = 4, street_scene(0, WIDTH, HEIGHT)
     labels = listen(Image, node.topic("label"))
     publisher = stage.observer.node.create_publisher(Image, "/switched/image", RELIABLE)
     by_stamp: dict[tuple[int, int], Image] = {}

@@ -9,11 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.imaging.pictures import write_picture
 from rt_segmentation.imaging.render import overlay
 from rt_segmentation.labels import LabelSet, load_label_set
+from support.streets import street_scene
 
 
 def make_result(
@@ -179,7 +179,7 @@ def _timeline(rng: np.random.Generator, bins: int, pixels: np.ndarray, truth: bo
 def _shown(
     model: str, number: int, seed: int, folder: Path, size: tuple[int, int], truth: bool
 ) -> dict[str, Any]:
-    image, labels = StreetScene(7, *size).render(0.8 * number)
+    image, labels = street_scene(7, *size).render(0.8 * number)
     palette = load_label_set("camvid11").palette()
     coarse = cv2.resize(labels, None, fx=0.05 + 0.02 * seed, fy=0.05, interpolation=cv2.INTER_NEAREST)
     predicted = cv2.resize(coarse, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8)

@@ -45,8 +45,9 @@ def make_cityscapes(
     labels: Sequence[np.ndarray],
     annotation: str = "gtFine",
     with_instances: bool = True,
+    instance_side: int = 16,
 ) -> None:
-    """Frames 'CITY_SEQUENCE_FRAME' with label ids, as leftImg8bit and `annotation`."""
+    """Frames 'CITY_SEQUENCE_FRAME' with label ids, as leftImg8bit and `annotation`; instances are squares."""
     for seed, (name, label) in enumerate(zip(names, labels)):
         city = name.split("_")[0]
         height, width = label.shape
@@ -54,7 +55,7 @@ def make_cityscapes(
         folder = root / annotation / split / city
         write(folder / f"{name}_{annotation}_labelIds.png", label)
         if with_instances:
-            write(folder / f"{name}_{annotation}_instanceIds.png", instances_of(label, seed))
+            write(folder / f"{name}_{annotation}_instanceIds.png", instances_of(label, seed, instance_side))
 
 
 def grey_png(values: np.ndarray, bits: int) -> bytes:

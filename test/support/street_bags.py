@@ -11,9 +11,9 @@ import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.evaluation.bag.job import Settings
 from rt_segmentation.models import ModelManifest
+from support.streets import street_scene
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
 IMAGE = "sensor_msgs/msg/Image"
@@ -27,7 +27,7 @@ MOMENTS = 12
 @lru_cache
 def street(number: int) -> tuple[np.ndarray, np.ndarray]:
     """Image and labels of a moment, uint8 (H, W, 3) and (H, W)."""
-    rgb, labels = StreetScene(1, WIDTH, HEIGHT).render(0.3 * number)[:2]
+    rgb, labels = street_scene(1, WIDTH, HEIGHT).render(0.3 * number)[:2]
     return rgb, labels
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.streets import street_scene
 
-from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.imaging.frame import Frame, Region
 from rt_segmentation.inference import tuning
 from rt_segmentation.inference.engines import planned
@@ -23,7 +23,7 @@ WIDTH, HEIGHT = 64, 48
 
 
 def street(time_s: float) -> Frame:
-    rgb = StreetScene(0, WIDTH, HEIGHT).render(time_s)[0]
+    rgb = street_scene(0, WIDTH, HEIGHT).render(time_s)[0]
     return Frame((rgb,), "rgb8", WIDTH, HEIGHT, 0, "camera")
 
 

@@ -190,7 +190,8 @@ def test_the_servers_files_are_what_the_official_tool_reads(
 ) -> None:
     names = ["ulm_000000_000019", "bonn_000002_000019"]
     truth = [blocks(i, range(34), 2048, 1024, side=128) for i in range(2)]
-    make_cityscapes(tmp_path, "val", names, truth)
+    # Both count each instance over the whole image.
+    make_cityscapes(tmp_path, "val", names, truth, instance_side=128)
     out = tmp_path / "results"
     segmenter = band_segmenter(load_label_set(label_set))
     assert submit.write_submission(segmenter, Cityscapes(tmp_path, "val"), out) == 2

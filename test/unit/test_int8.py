@@ -20,10 +20,10 @@ pytest.importorskip("onnx")
 pytest.importorskip("openvino")
 
 import openvino
+from support.streets import street_scene
 
 from rt_segmentation.cli import build_parser
 from rt_segmentation.commands import export as command
-from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable, build_engine, calibrate
 from rt_segmentation.inference.engines.choosing import _defaults
 from rt_segmentation.inference.engines.export import LABELS_ONLY, WITH_CONFIDENCE, graph_entry
@@ -82,7 +82,7 @@ def copied(calibrated: ModelManifest, tmp_path: Path) -> ModelManifest:
 
 
 def street(seed: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
-    return StreetScene(seed, width, height).render(0.0)[0]
+    return street_scene(seed, width, height).render(0.0)[0]
 
 
 def read_graph(manifest: ModelManifest, file: str = LABELS_ONLY) -> openvino.Model:

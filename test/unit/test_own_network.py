@@ -18,13 +18,13 @@ pytest.importorskip("torch", reason="torch is not installed: no network to run")
 import torch
 from support.depthwise_network import Coarse, Depthwise
 from support.models import save_untrained
+from support.streets import street_scene
 from support.tiny_recipe import RECIPE
 from torch import nn
 
 import rt_segmentation as rt
 from rt_segmentation import networks
 from rt_segmentation.cli import main
-from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference.deploy import deploy
 from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.models import ModelManifest, read_manifest
@@ -101,7 +101,7 @@ def test_engines_run_it_as_it_is(engine: str, size: tuple[int, int], tmp_path: P
     networks.allow_network(PLACE)
     manifest = saved(tmp_path, PLACE)
     width, height = size
-    image = StreetScene(1, width, height).render(0.0)[0]
+    image = street_scene(1, width, height).render(0.0)[0]
     network = Depthwise(11)
     network.load_state_dict({k: torch.from_numpy(v) for k, v in load_weights(manifest).items()}, strict=False)
     padded = np.pad(image, ((0, -height % 4), (0, -width % 4), (0, 0)))

@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 import torch
+from support.streets import street_scene
 
-from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame, Region
 from rt_segmentation.inference.engines import Engine, EngineError
@@ -28,7 +28,7 @@ def segmenter(small_model: ModelManifest) -> Segmenter:
 
 
 def street(width: int, height: int, time_s: float = 0.0) -> Frame:
-    return Frame((StreetScene(1, width, height).render(time_s)[0],), "rgb8", width, height, 0, "camera")
+    return Frame((street_scene(1, width, height).render(time_s)[0],), "rgb8", width, height, 0, "camera")
 
 
 def blank(width: int, height: int) -> Frame:

@@ -29,7 +29,7 @@ CROP = Augmentation(width=48, height=32)
 
 
 def street(frames: int, seed: int = 1000) -> Street:
-    return Street(frames, 1, seed, 64, 48)
+    return Street(1, frames, seed, 64, 48)
 
 
 def epoch(sampler: EpochSampler, number: int) -> list[tuple[int, int]]:
@@ -109,7 +109,7 @@ def test_what_does_not_fit_into_memory_is_read_each_time() -> None:
             frames[number, index]
     assert (kept.reads, read.reads) == (before[0], before[1] + 8)
     names = [frames.frame(index).name for index in range(7)]
-    assert names == [f"street{seed}_000" for seed in (1000, 1001, 1002, 2000, 2001, 2002, 2003)]
+    assert names == [*(f"street1000_00{i}" for i in range(3)), *(f"street2000_00{i}" for i in range(4))]
 
 
 def test_a_mixed_frame_is_a_function_of_seed_epoch_and_index() -> None:
@@ -117,16 +117,22 @@ def test_a_mixed_frame_is_a_function_of_seed_epoch_and_index() -> None:
         return TrainingSet([street(5)], CROP, seed, mixing)
 
     both = Mixing(amplitude=0.5, paste=0.5)
-    views = [frames(both).augmented(epoch, index) for epoch in range(3) for index in range(5)]
-    again = [frames(both).augmented(epoch, index) for epoch in range(3) for index in range(5)]
-    other = [frames(both, seed=2).augmented(epoch, index) for epoch in range(3) for index in range(5)]
+    keys = [(epoch, index) for epoch in range(3) for index in range(5)]
+    one_set, same_set, other_set = frames(both), frames(both), frames(both, seed=2)
+    views = [one_set.augmented(*key) for key in keys]
+    # Whatever came before.
+    again = [same_set.augmented(*key) for key in reversed(keys)][::-1]
+    other = [other_set.augmented(*key) for key in keys]
     for one, two, three in zip(views, again, other):
         np.testing.assert_array_equal(one.image, two.image)
         np.testing.assert_array_equal(one.labels, two.labels)
         assert not np.array_equal(one.image, three.image)
     # Without mixing, or where no chance comes true, a frame is as it was before there was any.
-    before = [CROP(street(5)[i], np.random.default_rng((1, e, i))) for e in range(3) for i in range(5)]
-    without = [frames(Mixing()).augmented(epoch, index) for epoch in range(3) for index in range(5)]
+    scenes = street(5)
+    drawn = [scenes[index] for index in range(5)]
+    before = [CROP(drawn[index], np.random.default_rng((1, epoch, index))) for epoch, index in keys]
+    unmixed = frames(Mixing())
+    without = [unmixed.augmented(*key) for key in keys]
     same = 0
     for mixed, plain, expected in zip(views, without, before):
         np.testing.assert_array_equal(plain.image, expected.image)
