@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 SIZE = (96, 64)
-NORMALISED = ["--mean", *map(str, foreign.MEAN), "--std", *map(str, foreign.STD)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,17 +45,6 @@ def imported(path: Path, name: str, *options: str) -> ModelManifest:
     arguments = ["models", "import", str(path), "--name", name, "--out", str(path.parent)]
     assert main([*arguments, "--label-set", "camvid11", *options]) == 0
     return find_model(path.parent / f"{name}.yaml")
-
-
-def refusal(capsys: pytest.CaptureFixture[str], path: Path, *options: str) -> str:
-    capsys.readouterr()
-    arguments = ["models", "import", str(path), "--name", "refused", "--out", str(path.parent)]
-    labels = [] if "--label-set" in options else ["--label-set", "camvid11"]
-    assert main([*arguments, *labels, *options]) == 2
-    sentence = capsys.readouterr().err
-    assert sentence.count("\n") == 1 and sentence.startswith("rt_seg models: ")
-    assert not list(path.parent.glob("refused*"))
-    return sentence
 
 
 @dataclass(frozen=True)
@@ -100,7 +88,7 @@ def model(
     network = foreign.seeded(case.network())
     path = foreign.export(network, tmp_path_factory.mktemp("net") / "net.onnx", SIZE, **case.export)
     size = [] if case.export.get("free") is False else ["--width", str(SIZE[0]), "--height", str(SIZE[1])]
-    return case, network, imported(path, request.param, *NORMALISED, *size, *case.options)
+    return case, network, imported(path, request.param, *foreign.NORMALISED, *size, *case.options)
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
@@ -141,20 +129,13 @@ def lraspp(folder: Path) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def fixed(folder: Path, lraspp: nn.Module) -> ModelManifest:
-    return imported(folder / "fixed.onnx", "fixed", *NORMALISED)
+    return imported(folder / "fixed.onnx", "fixed", *foreign.NORMALISED)
 
 
 @pytest.fixture
 def net(tmp_path: Path, folder: Path, lraspp: nn.Module) -> Path:
     path = tmp_path / "net.onnx"
     path.write_bytes((folder / "free.onnx").read_bytes())
-    return path
-
-
-def edited(path: Path, edit: Any) -> Path:
-    model = onnx.load(str(path))
-    edit(model)
-    path.write_bytes(model.SerializeToString())
     return path
 
 
@@ -183,7 +164,7 @@ def test_labels_alone_have_no_confidence(
 ) -> None:
     network = foreign.seeded(foreign.BiSeNetV2("labels"))
     foreign.export(network, folder / "ids.onnx", SIZE, free=False)
-    manifest = imported(folder / "ids.onnx", "ids", *NORMALISED)
+    manifest = imported(folder / "ids.onnx", "ids", *foreign.NORMALISED)
     assert "there is no confidence" in capsys.readouterr().err
     assert not manifest.has_confidence
     assert rt.Segmenter(manifest, "onnxruntime")(frames[0], confidence=True).confidence is None
@@ -226,7 +207,7 @@ def test_an_engine_must_reproduce_the_golden_labels(
 ) -> None:
     golden = net.parent / "golden.npz"
     np.savez(golden, images=frames, labels=foreign.expected(lraspp, frames))
-    manifest = imported(net, "strict", *NORMALISED, "--golden", str(golden))
+    manifest = imported(net, "strict", *foreign.NORMALISED, "--golden", str(golden))
     # Somebody changes what is done to images, not the graph: the original runs as the engine does.
     text = manifest.path.read_text().replace("order: rgb", "order: bgr")
     manifest.path.write_text(text)
@@ -243,7 +224,7 @@ def test_golden_labels_that_are_others_refuse_the_import(
 ) -> None:
     golden = net.parent / "golden.npz"
     np.savez(golden, images=frames, labels=np.zeros(frames.shape[:3], np.uint8))
-    sentence = refusal(capsys, net, *NORMALISED, "--golden", str(golden))
+    sentence = foreign.refusal(capsys, net, *foreign.NORMALISED, "--golden", str(golden))
     assert "of the pixels of golden file" in sentence and "99.5% is needed" in sentence
 
 
@@ -271,7 +252,7 @@ def test_a_bad_golden_file_is_named(
         golden.write_bytes(b"nothing")
     else:
         np.savez(golden, **arrays)  # type: ignore[arg-type]
-    sentence = refusal(capsys, net, *NORMALISED, "--golden", str(golden))
+    sentence = foreign.refusal(capsys, net, *foreign.NORMALISED, "--golden", str(golden))
     assert words in sentence and "golden.npz" in sentence
 
 
@@ -281,117 +262,17 @@ def test_golden_images_of_several_sizes_are_refused(
     for number, height in enumerate((64, 48)):
         write(net.parent / "ref" / "images" / f"{number}.png", frames[0][:height])
         write(net.parent / "ref" / "labels" / f"{number}.png", frames[0][:height, :, 0] % 11)
-    sentence = refusal(capsys, net, *NORMALISED, "--reference", str(net.parent / "ref"))
+    sentence = foreign.refusal(capsys, net, *foreign.NORMALISED, "--reference", str(net.parent / "ref"))
     assert "of 96x48 and of 96x64; all must have the size" in sentence
-
-
-def _add_output(model: Any) -> None:
-    again = model.graph.output.add()
-    again.CopyFrom(model.graph.output[0])
-    again.name = "again"
-    model.graph.node.append(onnx.helper.make_node("Identity", [model.graph.output[0].name], ["again"]))
-
-
-def _add_custom(model: Any) -> None:
-    last = model.graph.output[0].name
-    model.graph.node.append(onnx.helper.make_node("Deform", [last], ["bent"], domain="their.ops"))
-    model.graph.output[0].name = "bent"
-    model.opset_import.append(onnx.helper.make_opsetid("their.ops", 1))
-
-
-def _free_input(model: Any) -> None:
-    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "c"
-
-
-def _integer_input(model: Any) -> None:
-    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
-
-
-def _second_input(model: Any) -> None:
-    model.graph.input.append(onnx.helper.make_tensor_value_info("sizes", 1, [2]))
-
-
-def _two_at_once(model: Any) -> None:
-    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
-
-
-def _external(model: Any) -> None:
-    for tensor in model.graph.initializer:
-        onnx.external_data_helper.set_external_data(tensor, "gone.bin", 0, len(tensor.raw_data))
-        tensor.ClearField("raw_data")
-
-
-@pytest.mark.parametrize(
-    ("edit", "options", "words"),
-    [
-        (lambda m: setattr(m.opset_import[0], "version", 99), (), "is of opset 99, and the library onnx"),
-        (lambda m: setattr(m, "ir_version", 99), (), "has IR version 99"),
-        (_add_output, (), "has 2 outputs that may be the labels: 'out' (1, 11, "),
-        (_add_output, ("--output-name", "more"), "has no output 'more'; there are out, again"),
-        (_add_custom, (), "has operations that are not ONNX's: their.ops.Deform; export it without them"),
-        (_free_input, (), "does not say where its channels are: give --layout nchw or --layout nhwc"),
-        (_integer_input, (), "takes int64; images are float32, float16 or uint8"),
-        (_second_input, (), "has 2 inputs ('images', 'sizes'); it must have one"),
-        (_two_at_once, (), "2 images at once; export it for one"),
-        (_external, (), "weights of ONNX file"),
-        (None, ("--label-set", "cityscapes19"), "none has the 19 classes of label set cityscapes19"),
-        (None, ("--layout", "nhwc"), "--layout is nhwc, but input 'images' is (?, 3, ?, ?)"),
-        (None, ("--output", "labels"), "none has labels of the 11 classes"),
-        (None, ("--label-set", "gone"), "unknown label set 'gone'"),
-        (None, ("--width", "96"), "--width and --height belong together"),
-        (None, ("--scale", "1", "--mean", "0", "0", "0", "--std", "1", "1", "0"), "must be above 0"),
-        (None, ("--mean", "123.7", "116.3", "103.5"), "as --scale 1"),
-    ],
-)
-def test_what_cannot_be_used_is_named(
-    edit: Any, options: tuple[str, ...], words: str, net: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    if edit is not None:
-        edited(net, edit)
-    assert words in refusal(capsys, net, *NORMALISED, *options)
-
-
-@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.97])
-def test_a_truncated_file_is_named(keep: float, net: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = net.read_bytes()
-    net.write_bytes(data[: int(keep if keep > 1 else keep * len(data))])
-    assert "net.onnx is no ONNX file, or is truncated" in refusal(capsys, net, *NORMALISED)
-
-
-def test_what_the_file_does_not_say_is_asked_for(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "does not say how images are normalised: give --mean and --std" in refusal(capsys, net)
-    assert "--mean and --std belong together" in refusal(capsys, net, *NORMALISED[:4])
-    arguments = ["models", "import", str(net), "--name", "x", "--out", str(net.parent)]
-    assert main(arguments) == 2
-    assert "no ONNX file names its classes: give --label-set" in capsys.readouterr().err
-    assert main([*arguments[:2], str(net.parent / "x.pth"), *arguments[3:], "--order", "bgr"]) == 2
-    assert "--order is for .onnx files" in capsys.readouterr().err
-
-
-def test_without_the_library_it_is_named(
-    net: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    assert "needs the Python package 'onnx': pip install onnx" in refusal(capsys, net, *NORMALISED)
 
 
 def test_external_weights_are_merged(net: Path, lraspp: nn.Module, frames: np.ndarray) -> None:
     model = onnx.load(str(net))
     onnx.save_model(model, str(net), save_as_external_data=True, location="weights.bin", size_threshold=0)
-    manifest = imported(net, "merged", *NORMALISED, "--width", "96", "--height", "64")
+    manifest = imported(net, "merged", *foreign.NORMALISED, "--width", "96", "--height", "64")
     (net.parent / "weights.bin").unlink()
     labels = build_engine(manifest, "onnxruntime").infer(frames, False)[0]
     assert np.mean(labels == foreign.expected(lraspp, frames)) >= 0.999
-
-
-def test_external_weights_that_are_cut_are_named(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = onnx.load(str(net))
-    onnx.save_model(model, str(net), save_as_external_data=True, location="weights.bin", size_threshold=0)
-    weights = net.parent / "weights.bin"
-    weights.write_bytes(weights.read_bytes()[:100])
-    assert "net.onnx" in refusal(capsys, net, *NORMALISED)
 
 
 def test_bytes_scaled_are_the_same_as_means_of_zero_to_one(net: Path) -> None:
@@ -415,7 +296,7 @@ def test_sizes_are_padded_where_only_multiples_work(folder: Path, frames: np.nda
 
     network = foreign.seeded(Even())
     path = foreign.export(network, folder / "even.onnx", SIZE)
-    manifest = imported(path, "even", *NORMALISED, "--width", "96", "--height", "64")
+    manifest = imported(path, "even", *foreign.NORMALISED, "--width", "96", "--height", "64")
     assert manifest.onnx is not None and manifest.onnx.multiple == 8
     odd = np.ascontiguousarray(frames[:, :60, :90])
     labels = build_engine(manifest, "onnxruntime").infer(odd, False)[0]
@@ -492,7 +373,7 @@ def test_int8_leaves_depthwise_convolutions_as_they_are(
     pytest.importorskip("nncf")
     network = foreign.seeded(foreign.BiSeNetV2("probabilities"))
     foreign.export(network, folder / "eight.onnx", SIZE, free=False)
-    manifest = imported(folder / "eight.onnx", "eight", *NORMALISED)
+    manifest = imported(folder / "eight.onnx", "eight", *foreign.NORMALISED)
     for number, frame in enumerate(frames):
         write(tmp_path / f"{number}.png", frame)
     options = ["--engine", "openvino", "--precision", "int8", "--calibrate-images", str(tmp_path)]

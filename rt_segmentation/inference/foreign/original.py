@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,12 @@ def load(data: bytes, input_name: str) -> tuple[Run, np.dtype[Any], str]:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         # What its native code raises is of many types.
+        newest = re.search(r"till opset (\d+)", str(error))
+        if newest is not None:
+            raise ModelError(
+                f"the graph is of an opset that ONNX Runtime {onnxruntime.__version__}, which knows up to"
+                f" {newest[1]}, does not take: export it with opset 17, or install a newer onnxruntime"
+            ) from error
         raise ModelError(f"ONNX Runtime refuses the graph: {reason(error)}") from error
     (kind,) = [entry.type for entry in session.get_inputs() if entry.name == input_name]
     names = [entry.name for entry in session.get_outputs()]
