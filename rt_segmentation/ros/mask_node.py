@@ -83,6 +83,10 @@ class MaskNode(Node, Generic[Input, Result]):
         """Never by itself."""
         return False
 
+    @abstractmethod
+    def start(self) -> None:
+        """Make the topics."""
+
     def close(self) -> bool:
         """Nothing is left running."""
         return True
