@@ -16,7 +16,7 @@ from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
 from rt_segmentation.inference.engines import ENGINES
 from rt_segmentation.ros.environment import transport_environment
-from rt_segmentation.ros.params_files import advice, reaches, sections
+from rt_segmentation.ros.params_files import advice, reaches, sections, value_for
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS
 
 SHARE = get_package_share_directory("rt_segmentation")
@@ -106,9 +106,6 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         for name in ("model", "engine", "precision", "image_transport")
         if given[name] != NOT_GIVEN
     }
-    cameras = camera_names(given["cameras"]) if given["cameras"] != NOT_GIVEN else [""]
-    if given["cameras"] != NOT_GIVEN:
-        overrides["cameras"] = cameras
     if given["use_sim_time"] != NOT_GIVEN:
         overrides["use_sim_time"] = given["use_sim_time"] == "true"
     above = (
@@ -117,17 +114,22 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         )
         or ""
     ).rstrip("/")
-    names = [f"{above}/segmentation_node"]
-    others = (("camera", "camera_node"), ("cloud", "semantic_cloud_node"), ("ground", "ground_grid_node"))
-    for argument, name in others:
-        if given[argument] not in (NOT_GIVEN, NONE, "false"):
-            names += ["/".join(filter(None, (above, camera, name))) for camera in cameras]
-    files = [os.path.join(SHARE, "config", "seg.yaml")]
+    path = NOT_GIVEN
     if given["params_file"] != NOT_GIVEN:
         path = os.path.abspath(os.path.expanduser(given["params_file"]))
         if not os.path.isfile(path):
             raise RuntimeError(f"params_file {path} does not exist")
-        refuse_unused(path, [name if name.startswith("/") else f"/{name}" for name in names])
+    names = [f"{above}/segmentation_node"]
+    cameras = cameras_of(path, names[0])
+    if given["cameras"] != NOT_GIVEN:
+        cameras = overrides["cameras"] = camera_names(given["cameras"])
+    others = (("camera", "camera_node"), ("cloud", "semantic_cloud_node"), ("ground", "ground_grid_node"))
+    for argument, name in others:
+        if given[argument] not in (NOT_GIVEN, NONE, "false"):
+            names += ["/".join((above, *filter(None, (camera, name)))) for camera in cameras]
+    files = [os.path.join(SHARE, "config", "seg.yaml")]
+    if path != NOT_GIVEN:
+        refuse_unused(path, names)
         files.append(path)
     image = given["image"]
     info = image.rsplit("/", 1)[0] + "/camera_info" if "/" in image else "camera_info"
@@ -228,6 +230,14 @@ def camera_names(text: str) -> list[str]:
     names = [name.strip(" '\"") for name in inside.split(",")]
     # ROS has no type for an empty list: this is the list of no names.
     return [name for name in names if name] or [""]
+
+
+def cameras_of(path: str, node: str) -> list[str]:
+    """The names of the cameras that a params file gives the segmentation node."""
+    found = value_for(Path(path), node, "cameras") if path != NOT_GIVEN else None
+    # What is no list of names the segmentation node refuses.
+    names = isinstance(found, list) and all(isinstance(name, str) for name in found)
+    return list(found) if names and found else [""]
 
 
 def refuse_unknown(arguments: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,11 @@ class Selection:
     def by_range(self) -> bool:
         """Whether distances matter."""
         return self.min_range_m > 0 or self.max_range_m > 0
+
+    @property
+    def everything(self) -> bool:
+        """Whether all points stay."""
+        return self.classes is None and not self.by_range
 
     @property
     def limits_m(self) -> tuple[float, float]:
@@ -108,25 +113,23 @@ def cloud_of_depth(
     out = empty_cloud(height, width) if out is None else out
     ray_x, ray_y = camera.rays
     near, far = selection.limits_m
-    rows = _rows_of_a_band(width)
-    planes = _Planes(rows, width)
-    for top in range(0, height, rows):
-        band = slice(top, min(top + rows, height))
+    nearest, farthest = np.float32(max(near, 1e-6)), np.float32(far)
+    for band, planes in _bands(out):
         z: Any = depth[band]
         if z.dtype == np.uint16:
             z = z * np.float32(0.001)
         distance = z * camera.ray_lengths[band] if selection.by_range else z
         # Neither NaN nor what is 0 or less is in the range.
-        seen: Any = cv2.inRange(distance, max(near, 1e-6), far)
+        with np.errstate(invalid="ignore"):
+            seen: Any = ((distance >= nearest) & (distance <= farthest)).view(np.uint8)
         if selection.classes is not None:
             seen &= cv2.LUT(labels[band], selection.classes)
-        planes.fill(
-            out[band],
-            planes.scaled(ray_x[band], ray_y[band], z, seen),
-            labels[band],
-            None if confidence is None else confidence[band],
-            None if rgb is None else planes.packed(rgb[band]),
-        )
+        planes.z.fill(np.nan)
+        cv2.copyTo(z, seen, planes.z)
+        np.multiply(planes.z, ray_x[band], out=planes.x)
+        np.multiply(planes.z, ray_y[band], out=planes.y)
+        planes.paint(band, labels, confidence, rgb)
+        planes.write(out[band])
     return out
 
 
@@ -155,21 +158,16 @@ def cloud_of_camera_points(
     same_size("cloud", points, labels)
     height, width = labels.shape
     out = empty_cloud(height, width) if out is None else out
-    rows = _rows_of_a_band(width)
-    planes = _Planes(rows, width)
-    for top in range(0, height, rows):
-        band = slice(top, min(top + rows, height))
+    for band, planes in _bands(out):
         xyz: Any = points[band]
-        seen = _selected(xyz, labels[band], selection)
-        if seen is not None:
+        if not selection.everything:
+            # OpenCV is slow with points that have other fields between them.
+            xyz = np.ascontiguousarray(xyz)
+            seen = _selected(xyz, labels[band], selection)
             xyz = cv2.copyTo(xyz, seen, np.full(xyz.shape, np.nan, np.float32))
-        planes.fill(
-            out[band],
-            cv2.split(xyz),
-            labels[band],
-            None if confidence is None else confidence[band],
-            None if rgb is None else planes.packed(rgb[band]),
-        )
+        cv2.transpose(xyz.reshape(-1, 3), planes.xyz)
+        planes.paint(band, labels, confidence, rgb)
+        planes.write(out[band])
     return out
 
 
@@ -212,6 +210,7 @@ def cloud_of_points(
     height, width = labels.shape
     if (camera.width, camera.height) != (width, height):
         raise _info_differs(camera, labels)
+    points = np.ascontiguousarray(points)
     flat = points.reshape(-1, 1, 3)
     if not len(flat):
         return empty_cloud(1, 0)
@@ -221,22 +220,18 @@ def cloud_of_points(
         place, pixel = place[front], pixel[front]
     ids = np.full(len(flat), UNLABELLED, np.uint8)
     ids[place] = labels.reshape(-1)[pixel]
-    certain = np.zeros(len(flat), np.uint8)
-    certain[place] = 255 if confidence is None else confidence.reshape(-1)[pixel]
-    colour = np.zeros(len(flat), np.float32)
+    planes = _Planes(1, len(flat))
+    planes.confidence[0, place] = 1 if confidence is None else _CONFIDENCES[confidence.reshape(-1)[pixel]]
     if rgb is not None and len(pixel):
-        colour[place] = packed(rgb.reshape(-1, 3).take(pixel, axis=0)[None])[0]
+        planes.colour[0, place] = packed(rgb.reshape(-1, 3).take(pixel, axis=0)[None])[0]
+    planes.ids[...] = ids
+    cv2.transpose(flat[:, 0], planes.xyz)
     rows = points.shape[:2]
-    seen = _selected(points, ids.reshape(rows), selection)
-    if seen is not None:
-        stays = np.flatnonzero(seen)
-        points = points.reshape(-1, 3).take(stays, axis=0)[None]
-        ids, certain, colour = ids.take(stays), certain.take(stays), colour.take(stays)
-        rows = points.shape[:2]
+    if not selection.everything:
+        planes = planes.take(np.flatnonzero(_selected(points, ids.reshape(rows), selection)))
+        rows = planes.ids.shape
     out = empty_cloud(*rows)
-    if out.size:
-        xyz = cv2.split(points)
-        _Planes(*rows).fill(out, xyz, ids.reshape(rows), certain.reshape(rows), colour.reshape(rows))
+    planes.write(out)
     return out
 
 
@@ -289,10 +284,6 @@ def check_registered(depth_frame: str, mask_frame: str) -> None:
         )
 
 
-def _rows_of_a_band(width: int) -> int:
-    return max(1, _BAND_PX // width)
-
-
 def _info_differs(camera: Camera, labels: Labels) -> ImageError:
     return ImageError(
         "bad_size",
@@ -301,10 +292,8 @@ def _info_differs(camera: Camera, labels: Labels) -> ImageError:
     )
 
 
-def _selected(points: Floats, labels: Labels, selection: Selection) -> Labels | None:
-    """255 where a point stays and 0 where not, uint8 (H, W); None where all stay."""
-    if selection.classes is None and not selection.by_range:
-        return None
+def _selected(points: Floats, labels: Labels, selection: Selection) -> Labels:
+    """255 where a point stays and 0 where not, uint8 (H, W)."""
     near, far = selection.limits_m
     # cv2.transform adds a point's three squares faster than NumPy; NaN is in no range.
     squares = cv2.transform(points * points, np.ones((1, 3), np.float32))
@@ -343,44 +332,53 @@ def _nearest(pixel: npt.NDArray[np.intp], depth: Floats, pixels: int) -> npt.NDA
 
 
 class _Planes:
-    """The fields of a band of points, one by one, before they are written next to each other.
+    """The fields of points, one by one, before they are written next to each other.
 
-    All bands of a cloud share the memory, which stays in a core's cache.
+    Attributes:
+        x: [m], float32 (rows, width), as are all but `xyz` and `ids`.
+        y: [m]
+        z: [m]
+        xyz: All three, float32 (3, rows * width).
+        colour: As from `packed`.
+        ids: uint32 (rows, width)
+        confidence: 0 to 1.
     """
 
-    def __init__(self, rows: int, width: int) -> None:
-        size = (rows, width)
-        self._x, self._y, self._z, self._certain = (np.empty(size, np.float32) for _ in range(4))
-        self._ids, self._bgra = np.empty(size, np.uint32), np.empty((*size, 4), np.uint8)
-        self._blank = np.zeros(size, np.float32)
-
-    def scaled(self, ray_x: Floats, ray_y: Floats, z: Floats, seen: Labels) -> tuple[Floats, Floats, Floats]:
-        """The coordinates of a band of depths, NaN where `seen` is 0."""
-        x, y, own = (plane[: len(z)] for plane in (self._x, self._y, self._z))
-        own[...] = np.nan
-        cv2.copyTo(z, seen, own)
-        return np.multiply(own, ray_x, out=x), np.multiply(own, ray_y, out=y), own
-
-    def packed(self, rgb: Labels) -> Floats:
-        """As `packed`, of a band."""
-        return packed(rgb, self._bgra[: len(rgb)])
-
-    def fill(
-        self,
-        out: Floats,
-        xyz: Sequence[Any],
-        labels: Labels,
-        confidence: Labels | None,
-        colour: Floats | None,
-    ) -> None:
-        """Writes the fields of a band (H, W) of points; the colours are `packed`."""
-        rows = len(labels)
-        ids, certain, blank = self._ids[:rows], self._certain[:rows], self._blank[:rows]
+    def __init__(self, rows: int, width: int, words: Floats | None = None) -> None:
+        self._words = np.zeros((WORDS, rows * width), np.float32) if words is None else words
+        self.xyz = self._words[:3]
+        planes = [plane.reshape(rows, width) for plane in self._words]
+        self.x, self.y, self.z, _, self.colour, label, self.confidence, _ = planes
         # Bits are moved, not numbers: an id is four bytes of an unsigned integer.
-        ids[...] = labels
+        self.ids = label.view(np.uint32)
+
+    def take(self, places: npt.NDArray[np.intp]) -> _Planes:
+        """Some of the points, in one row."""
+        return _Planes(1, len(places), self._words.take(places, axis=1))
+
+    def paint(self, band: slice, labels: Labels, confidence: Labels | None, rgb: Labels | None) -> None:
+        """Sets the fields of a band of a mask's rows; what is not given is 1 and 0."""
+        self.ids[...] = labels[band]
         if confidence is None:
-            certain[...] = 1
+            self.confidence.fill(1)
         else:
-            certain = np.asarray(cv2.LUT(confidence, _CONFIDENCES, certain), np.float32)
-        planes = [*xyz, blank, blank if colour is None else colour, ids.view(np.float32), certain, blank]
-        cv2.merge(planes, out)
+            cv2.LUT(confidence[band], _CONFIDENCES, self.confidence)
+        if rgb is not None:
+            packed(rgb[band], self.colour.view(np.uint8).reshape(*self.colour.shape, 4))
+
+    def write(self, out: Floats) -> None:
+        """Writes the points, float32 (H, W, 8) of as many; OpenCV transposes faster than it merges."""
+        if out.size:
+            cv2.transpose(self._words, out.reshape(-1, WORDS))
+
+
+def _bands(cloud: Floats) -> Iterator[tuple[slice, _Planes]]:
+    """Bands of a cloud's rows, each with planes; they share the memory, which stays in a core's cache."""
+    height, width = cloud.shape[:2]
+    rows = max(1, _BAND_PX // max(width, 1))
+    planes = _Planes(min(rows, height), width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        if bottom - top < len(planes.x):
+            planes = _Planes(bottom - top, width)
+        yield slice(top, bottom), planes

@@ -68,7 +68,9 @@ def view_points(
     is_bigendian: bool,
     data: Buffer,
 ) -> Floats:
-    """Reads the coordinates of a ``sensor_msgs/PointCloud2``: float32 (H, W, 3), contiguous.
+    """Reads the coordinates of a ``sensor_msgs/PointCloud2``: float32 (H, W, 3).
+
+    It is a view of the message where x, y and z follow one another as this machine's floats.
 
     Args:
         fields: The message's PointFields; x, y and z must be among them, FLOAT32 or FLOAT64.
@@ -105,7 +107,6 @@ def view_points(
             f"The cloud of {width}x{height} points of {point_step} bytes has {available} bytes of data; "
             f"it needs at least {needed}.",
         )
-    points = np.empty((height, width, 3), np.float32)
     coordinates = [by_name[name] for name in "xyz"]
     kinds = {field.datatype for field in coordinates}
     for name, field in zip("xyz", coordinates):
@@ -122,14 +123,17 @@ def view_points(
                 f"The cloud's field {name} ends at byte {field.offset + size}; "
                 f"a point has {point_step} bytes.",
             )
-    if not points.size:
-        return points
+    shape = height, width, 3
+    if not width or not height:
+        return np.empty(shape, np.float32)
     order = ">" if is_bigendian else "<"
     start, size = coordinates[0].offset, 8 if FLOAT64 in kinds else 4
     if len(kinds) == 1 and [field.offset - start for field in coordinates] == [0, size, 2 * size]:
         dtype = np.dtype(order + _COORDINATES[coordinates[0].datatype])
-        points[...] = np.ndarray(points.shape, dtype, data, start, (row_step, point_step, size))
-        return points
+        view: npt.NDArray[Any] = np.ndarray(shape, dtype, data, start, (row_step, point_step, size))
+        native = view.dtype == np.float32 and view.flags.aligned
+        return view if native else view.astype(np.float32, order="C")
+    points = np.empty(shape, np.float32)
     for axis, field in enumerate(coordinates):
         dtype = np.dtype(order + _COORDINATES[field.datatype])
         points[..., axis] = np.ndarray((height, width), dtype, data, field.offset, (row_step, point_step))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
@@ -91,7 +92,7 @@ def rgb_of(message: Image) -> Labels:
         )
     frame = decode_image(message.encoding, message.width, message.height, message.step, False, message.data)
     pixels = frame.planes[0]
-    return np.ascontiguousarray(pixels if message.encoding == "rgb8" else pixels[..., ::-1])
+    return np.asarray(pixels if message.encoding == "rgb8" else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
 
 
 def depth_of(message: Image) -> Any:

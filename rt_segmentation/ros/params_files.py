@@ -39,12 +39,16 @@ def advice(section: str, node_name: str) -> str:
 
 def sections(path: Path) -> list[str]:
     """The node names, with their namespaces and wildcards, of a params file; none where it is not one."""
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    # Not ours to judge: rcl reads the file, too, and says what is wrong with it.
-    except (OSError, ValueError, yaml.YAMLError):
-        return []
-    return list(_sections(document, ""))
+    return [name for name, _ in _sections(_document(path), "")]
+
+
+def value_for(path: Path, node_name: str, parameter: str) -> Any:
+    """What a params file sets a node's parameter to, None where it does not; the last section counts."""
+    found = None
+    for name, values in _sections(_document(path), ""):
+        if reaches(name, node_name) and isinstance(values, dict):
+            found = values.get(parameter, found)
+    return found
 
 
 def reaches(section: str, node_name: str) -> bool:
@@ -53,12 +57,21 @@ def reaches(section: str, node_name: str) -> bool:
     return re.fullmatch(pattern, node_name) is not None
 
 
-def _sections(tree: Any, above: str) -> Iterator[str]:
+def _document(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    # Not ours to judge: rcl reads the file, too, and says what is wrong with it.
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+
+
+def _sections(tree: Any, above: str) -> Iterator[tuple[str, Any]]:
+    """The name over each `ros__parameters`, and what is below it."""
     if not isinstance(tree, dict):
         return
     for key, below in tree.items():
         if key == "ros__parameters":
-            yield above
+            yield above, below
         else:
             yield from _sections(below, f"{above}/{str(key).strip('/')}")
 

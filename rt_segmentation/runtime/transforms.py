@@ -109,6 +109,8 @@ class TransformBuffer:
             return np.eye(3), np.zeros(3)
         known = {*self._links, *(link.parent for link in self._links.values())}
         for frame in (target, source):
+            if not frame:
+                raise TransformError("a message has no frame_id, and tf knows frames by their names")
             if frame not in known:
                 names = ", ".join(f"'{name}'" for name in sorted(known)[:8]) or "no frame at all"
                 raise TransformError(f"tf has no frame '{frame}'; it has {names}")

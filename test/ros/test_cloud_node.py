@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from support.node_under_test import CAMERA, RELIABLE, ros_args
@@ -338,6 +339,31 @@ def test_without_tf2_msgs_a_lidar_says_what_to_install(stage: Any) -> None:
     node = Cloud(stage, "/without_tf", geometry="points")
     node.send(**frame(depth=None, points=lidar(np.ones((5, 3)))))
     node.says("/tf cannot be read, as tf2_msgs is not installed: sudo apt install")
+
+
+def test_tf_places_a_lidar_or_says_why_not(stage: Any) -> None:
+    messages = pytest.importorskip("tf2_msgs.msg", reason="tf2_msgs is not installed")
+    node = Cloud(stage, "/with_tf", geometry="points")
+    frames = stage.observer.node.create_publisher(messages.TFMessage, "/tf", RELIABLE)
+    sweep = np.array([[4.0, 0.4, 0.5], [math.nan, 0.0, 0.0]])
+
+    def place(stamp_s: int) -> None:
+        transform = TransformStamped(child_frame_id="lidar")
+        transform.header.frame_id, transform.header.stamp.sec = "lens", stamp_s
+        turn = transform.transform.rotation
+        turn.x, turn.y, turn.z, turn.w = 0.5, -0.5, 0.5, 0.5
+        frames.publish(messages.TFMessage(transforms=[transform]))
+        node.spin_for(0.5)
+
+    node.send(**frame(depth=None, points=lidar(sweep)))
+    node.says("tf has no frame 'lens'; it has no frame at all")
+    place(2000)
+    node.send(**frame(depth=None, points=lidar(sweep)))
+    node.says("newer than the sensor's message: that is too old, or tf is from the future")
+    place(1030)
+    cloud = node.made_of(**frame(depth=None, points=lidar(sweep)))
+    row, column = round(CY - 0.5 / 4 * FY), round(CX - 0.4 / 4 * FX)
+    assert read(cloud, 0)[4] == LABELS[row, column] and read(cloud, 1)[4] == 255
 
 
 def test_a_bad_parameter_stops_the_start(stage: Any) -> None:

@@ -303,22 +303,22 @@ def test_label_info_names_the_ground_and_tf_places_the_camera(inner: Any) -> Non
     label.header.frame_id, label.header.stamp.sec = "lens", 100
     inner._calibrations.take(calibration())
     with pytest.raises(ImageError, match="no LabelInfo has come on"):
-        inner._view(label)
+        inner._made(label)
     inner._take_names(names("wall", "desk"))
     with pytest.raises(
         ImageError, match="the group 'traversable' has no class of the mask's: the mask has wall"
     ):
-        inner._view(label)
+        inner._made(label)
     # Another model, whose third class is a road.
     inner._take_names(names("sky", "building", "pole", "road"))
     with pytest.raises(TransformError, match="tf has no frame 'base_link'; it has no frame at all"):
-        inner._view(label)
+        inner._made(label)
     inner._tf.take(camera_on_the_robot(130), False)
     with pytest.raises(
         TransformError, match=r"is 30\.00 s newer than the sensor's message: .* from the future"
     ):
-        inner._view(label)
+        inner._made(label)
     inner._tf.take(camera_on_the_robot(100), False)
-    view = inner._view(label)
+    view = inner._made(label)
     assert view.foot == pytest.approx((0.4, 0.0))
     assert view.ranges[WIDTH // 2] == pytest.approx(4.0, abs=0.2)

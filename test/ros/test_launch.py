@@ -116,6 +116,20 @@ def test_each_of_several_cameras_has_its_cloud_and_its_stand_in() -> None:
     assert all(text in output for text in texts)
 
 
+def test_cameras_of_a_params_file_have_their_clouds_too(tmp_path: Path) -> None:
+    params = tmp_path / "two.yaml"
+    params.write_text(
+        "/**/segmentation_node:\n  ros__parameters: {model: enet, cameras: [front, rear]}\n"
+        "/elsewhere/segmentation_node:\n  ros__parameters: {cameras: [left]}\n"
+    )
+    texts = [
+        f"publishing /{name}/semantic_cloud_node/points from /segmentation_node/{name}/label"
+        for name in ("front", "rear")
+    ]
+    output = run_launch([f"params_file:={params}", "cloud:=depth"], *texts)
+    assert all(text in output for text in texts)
+
+
 def test_one_depth_topic_does_not_serve_several_cameras() -> None:
     output = run_launch(["cameras:=[front,rear]", "cloud:=depth", "depth:=/camera/depth"])
     sentence = "depth:=/camera/depth is one topic for 2 cameras; give a name without the first slash"

@@ -1,13 +1,10 @@
-"""Labelled clouds against formulas written point by point, and read back by the fields' offsets."""
+"""Labelled clouds against formulas written point by point, and read back by their offsets."""
 
 from __future__ import annotations
 
 import math
 import struct
-from types import SimpleNamespace
-from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -19,7 +16,6 @@ from rt_segmentation.imaging.cloud import (
     cloud_of_points,
     without_gaps,
 )
-from rt_segmentation.imaging.cloud_fields import FIELDS, POINT_STEP, view_depth, view_points
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.voxels import voxel_grid
 from rt_segmentation.runtime.transforms import rotation_matrix
@@ -47,18 +43,6 @@ def scene() -> dict[str, np.ndarray]:
         "rgb": rng.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8),
         "depth": rng.uniform(0.5, 20.0, (HEIGHT, WIDTH)).astype(np.float32),
     }
-
-
-def test_the_layout_is_that_of_pcl() -> None:
-    assert [(name, offset) for name, offset, _ in FIELDS] == [
-        ("x", 0),
-        ("y", 4),
-        ("z", 8),
-        ("rgb", 16),
-        ("label", 20),
-        ("confidence", 24),
-    ]
-    assert POINT_STEP == 32
 
 
 @pytest.mark.parametrize("unit", ["m", "mm"])
@@ -133,6 +117,29 @@ def test_a_cloud_that_is_written_again_has_nothing_of_the_one_before(scene: dict
     fresh = cloud_of_depth(scene["depth"] + 1, scene["labels"][::-1], CAMERA)
     assert again is out
     assert again.tobytes() == fresh.tobytes()
+
+
+def test_bands_of_rows_do_not_show() -> None:
+    # More pixels than one band has, and a last band that is not full.
+    height, width = 45, 1000
+    rng = np.random.default_rng(4)
+    camera = Camera(width, height, 410.0, 430.0, 499.0, 17.9)
+    labels = rng.integers(0, 256, (height, width)).astype(np.uint8)
+    rgb = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+    depth = rng.uniform(-1, 9, (height, width)).astype(np.float32)
+    selection = Selection(1.0, 8.0, drop=frozenset({7}))
+    cloud = cloud_of_depth(depth, labels, camera, confidence=labels, rgb=rgb, selection=selection)
+    points = np.ascontiguousarray(cloud[..., :3])
+    again = cloud_of_camera_points(points, labels, confidence=labels, rgb=rgb)
+    assert again.tobytes() == cloud.tobytes()
+    for top in range(height):
+        row = slice(top, top + 1)
+        of_row = Camera(width, 1, 410.0, 430.0, 499.0, 17.9 - top)
+        alone = cloud_of_depth(
+            depth[row], labels[row], of_row, confidence=labels[row], rgb=rgb[row], selection=selection
+        )
+        np.testing.assert_allclose(cloud[row, :, :3], alone[..., :3], rtol=1e-5, atol=1e-5)
+        assert cloud[row, :, 4:].tobytes() == alone[..., 4:].tobytes()
 
 
 def test_lidar_points_have_the_label_of_the_pixel_they_fall_into(scene: dict[str, np.ndarray]) -> None:
@@ -278,138 +285,3 @@ def test_sizes_that_differ_are_refused(scene: dict[str, np.ndarray]) -> None:
             UPRIGHT,
             AT_CAMERA,
         )
-
-
-# --- messages' bytes ---------------------------------------------------------------------------------------
-
-
-def test_depth_images_are_views_in_either_byte_order() -> None:
-    depth = np.random.default_rng(0).uniform(0, 9, (HEIGHT, WIDTH)).astype(np.float32)
-    padded = np.zeros((HEIGHT, WIDTH + 3), np.float32)
-    padded[:, :WIDTH] = depth
-    little = view_depth("32FC1", WIDTH, HEIGHT, 4 * WIDTH + 12, False, padded.tobytes())
-    assert np.array_equal(little, depth)
-    big = view_depth("32FC1", WIDTH, HEIGHT, 4 * WIDTH, True, depth.astype(">f4").tobytes())
-    assert np.array_equal(big, depth) and big.dtype.isnative
-    millimetres = (depth * 1000).astype(np.uint16)
-    for order in (False, True):
-        data = millimetres.astype(">u2" if order else "<u2").tobytes()
-        view = view_depth("16UC1", WIDTH, HEIGHT, 2 * WIDTH, order, data)
-        assert np.array_equal(view, millimetres) and view.dtype == np.uint16
-
-
-@pytest.mark.parametrize("encoding", ["rgb8", "32FC3", "16SC1"])
-def test_a_depth_image_of_another_encoding_is_refused(encoding: str) -> None:
-    with pytest.raises(ImageError, match=f"encoding is '{encoding}'; it must be 16UC1"):
-        view_depth(encoding, WIDTH, HEIGHT, 12 * WIDTH, False, bytes(12 * WIDTH * HEIGHT))
-
-
-def fields(**offsets: int) -> list[SimpleNamespace]:
-    return [SimpleNamespace(name=name, offset=offset, datatype=7) for name, offset in offsets.items()]
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("places", [(0, 4, 8), (4, 12, 0)])
-def test_points_are_read_by_their_fields(order: str, places: tuple[int, int, int]) -> None:
-    points = np.random.default_rng(0).normal(size=(3, 5, 3)).astype(np.float32)
-    step, row_step = 22, 5 * 22 + 7
-    data = bytearray(3 * row_step)
-    for row in range(3):
-        for column in range(5):
-            for value, place in zip(points[row, column], places):
-                struct.pack_into(f"{order}f", data, row * row_step + column * step + place, value)
-    named = fields(**dict(zip("xyz", places)), intensity=16)
-    assert np.array_equal(view_points(named, 5, 3, step, row_step, order == ">", data), points)
-
-
-def test_doubles_are_points_too() -> None:
-    points = np.random.default_rng(0).normal(size=(1, 6, 3))
-    named = [SimpleNamespace(name=n, offset=8 * i, datatype=8) for i, n in enumerate("xyz")]
-    read_back = view_points(named, 6, 1, 24, 144, False, points.tobytes())
-    assert np.array_equal(read_back, points.astype(np.float32))
-    assert view_points(named, 0, 1, 24, 0, False, b"").shape == (1, 0, 3)
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ({"fields": fields(x=0, y=4, intensity=8)}, "has no field z; it has x, y, intensity"),
-        ({"fields": []}, "has no field x, y, z; it has none"),
-        (
-            {"fields": [*fields(x=0, y=4), SimpleNamespace(name="z", offset=8, datatype=4)]},
-            "z has datatype 4",
-        ),
-        ({"fields": fields(x=0, y=4, z=14)}, "z ends at byte 18; a point has 16 bytes"),
-        ({"data": bytes(100)}, "of 4x2 points of 16 bytes has 100 bytes of data; it needs at least 128"),
-        ({"row_step": 60}, "row_step is 60 bytes; 4 points of 16 bytes need at least 64"),
-        ({"point_step": 0}, "points of 0 bytes"),
-    ],
-)
-def test_a_damaged_cloud_has_its_sentence(change: dict[str, Any], sentence: str) -> None:
-    message: dict[str, Any] = {
-        "fields": fields(x=0, y=4, z=8),
-        "width": 4,
-        "height": 2,
-        "point_step": 16,
-        "row_step": 64,
-        "is_bigendian": False,
-        "data": bytes(128),
-    }
-    assert view_points(**message).shape == (2, 4, 3)
-    with pytest.raises(ImageError, match=sentence):
-        view_points(**{**message, **change})
-
-
-# --- calibration -------------------------------------------------------------------------------------------
-
-
-def info(**changes: Any) -> SimpleNamespace:
-    values: dict[str, Any] = {
-        "width": 640,
-        "height": 480,
-        "distortion_model": "plumb_bob",
-        "d": [0.1, -0.2, 0.01, 0.02, 0.05],
-        "k": [500.0, 0, 320.0, 0, 510.0, 240.0, 0, 0, 1],
-        "p": [450.0, 0, 310.0, 0, 0, 460.0, 230.0, 0, 0, 0, 1, 0],
-        "binning_x": 0,
-        "binning_y": 0,
-        "roi": SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0),
-    }
-    return SimpleNamespace(**{**values, **changes})
-
-
-def test_p_is_of_the_rectified_image_and_k_of_the_raw_one() -> None:
-    assert Camera.from_info(info(), rectified=True) == Camera(
-        640, 480, 450.0, 460.0, 310.0, 230.0, "plumb_bob"
-    )
-    raw = Camera.from_info(info(), rectified=False)
-    assert (raw.fx, raw.cy, raw.distortion) == (500.0, 240.0, (0.1, -0.2, 0.01, 0.02, 0.05))
-    assert Camera.from_info(info(p=[0.0] * 12), rectified=True).fx == 500.0
-
-
-def test_binning_and_region_are_taken_off() -> None:
-    roi = SimpleNamespace(x_offset=100, y_offset=40, width=400, height=200)
-    camera = Camera.from_info(info(binning_x=2, binning_y=2, roi=roi), rectified=True)
-    assert (camera.width, camera.height) == (200, 100)
-    assert (camera.fx, camera.cx, camera.cy) == (225.0, 105.0, 95.0)
-
-
-def test_a_camera_that_is_not_calibrated_is_refused() -> None:
-    with pytest.raises(ImageError, match="must be calibrated"):
-        Camera.from_info(info(k=[0.0] * 9, p=[0.0] * 12), rectified=True)
-    with pytest.raises(ImageError, match="distortion model 'unheard_of' is not known"):
-        Camera.from_info(info(distortion_model="unheard_of"), rectified=False)
-
-
-@pytest.mark.parametrize("model", ["plumb_bob", "equidistant"])
-def test_rays_of_a_distorted_image_project_back_into_their_pixels(model: str) -> None:
-    coefficients = (0.1, -0.05, 0.002, -0.001) + ((0.01,) if model == "plumb_bob" else ())
-    camera = Camera(64, 48, 60.0, 62.0, 31.0, 24.0, model, coefficients)
-    x, y = camera.rays
-    assert np.allclose(camera.ray_lengths, np.sqrt(x.astype(float) ** 2 + y**2 + 1))
-    points = np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 1, 3).astype(np.float64)
-    project = cv2.projectPoints if model == "plumb_bob" else cv2.fisheye.projectPoints
-    arguments = (np.zeros(3), np.zeros(3), camera.matrix, np.array(coefficients))
-    pixels, _ = project(points, *arguments)
-    expected = np.stack(np.meshgrid(np.arange(64), np.arange(48)), axis=-1)
-    assert np.abs(pixels.reshape(48, 64, 2) - expected).max() < 0.05

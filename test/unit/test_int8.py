@@ -203,7 +203,9 @@ def test_ranges_of_another_graph_are_one_sentence(copied: ModelManifest) -> None
 @pytest.mark.parametrize("name", ["torch", "onnxruntime"])
 def test_an_engine_without_int8_cannot_be_calibrated(name: str, small_model: ModelManifest) -> None:
     pytest.importorskip(name)
-    with pytest.raises(EngineUnavailable, match=f"engine '{name}' has no int8 .*; openvino and torch2trt"):
+    with pytest.raises(
+        EngineUnavailable, match=f"engine '{name}' has no int8 .*; openvino, tensorrt and torch2trt"
+    ):
         calibrate(small_model, name, lambda height, width: ([], "nothing"), 1, HEIGHT, WIDTH)
 
 

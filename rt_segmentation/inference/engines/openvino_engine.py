@@ -19,6 +19,7 @@ from rt_segmentation.inference.cache import DESCRIPTION, CacheKey, find, locked,
 from rt_segmentation.inference.engines.export import LABELS_ONLY, onnx_model
 from rt_segmentation.inference.engines.interface import CalibrationFrames, Runner, Shape
 from rt_segmentation.inference.engines.onnx_engine import ONNXFileEngine
+from rt_segmentation.inference.engines.openvino_int8.calibration import ranges_from
 from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges, load_ranges, quantize
 from rt_segmentation.inference.engines.openvino_kernels import (
     LayerGroup,
@@ -147,11 +148,7 @@ class OpenVINOEngine(ONNXFileEngine):
         cls, manifest: ModelManifest, frames: CalibrationFrames, batch: int, height: int, width: int
     ) -> str:
         """See `EngineClass.calibrate`: the ranges lie beside the model's weights and serve every size."""
-        from rt_segmentation.inference.engines.openvino_int8.calibration import find_ranges
-
-        chosen, source = frames(manifest.height, manifest.width)
-        path = find_ranges(manifest, chosen, source)
-        return f"{path}: int8 ranges of {manifest.name}, found on {len(chosen)} frames of {source}"
+        return ranges_from(manifest, frames)
 
     def _versions(self) -> dict[str, str]:
         ranges = {"ranges": self._ranges.digest} if self._ranges else {}

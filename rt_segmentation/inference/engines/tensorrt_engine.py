@@ -22,8 +22,16 @@ from rt_segmentation.inference.engines.export import (
     graph_entry,
     onnx_model,
 )
-from rt_segmentation.inference.engines.interface import EngineError, EngineUnavailable, Runner, Shape
+from rt_segmentation.inference.engines.interface import (
+    CalibrationFrames,
+    EngineError,
+    EngineUnavailable,
+    Runner,
+    Shape,
+)
 from rt_segmentation.inference.engines.onnx_engine import ONNXEngine, one_by_one
+from rt_segmentation.inference.engines.openvino_int8.calibration import ranges_from
+from rt_segmentation.inference.engines.openvino_int8.ranges import load_ranges
 from rt_segmentation.inference.engines.tensorrt_builds import set_up
 from rt_segmentation.inference.engines.tensorrt_execution import Execution
 from rt_segmentation.inference.engines.tensorrt_graph import for_tensorrt
@@ -43,7 +51,8 @@ _KIND = "tensorrt-engine"
 class TensorRTEngine(ONNXEngine):
     """A model's whole graph in TensorRT: bytes go to the GPU, labels and confidence come back.
 
-    One engine for each batch and size, with and without confidence. fp16 is a graph in float16.
+    One engine for each batch and size, with and without confidence. fp16 is a graph in float16, int8 one with
+    pairs that quantise and dequantise, for models that have ranges; the rest of it is in float32.
     """
 
     name = "tensorrt"
@@ -53,6 +62,7 @@ class TensorRTEngine(ONNXEngine):
         self, manifest: ModelManifest, precision: str, gate: Gate | None = None, parallel: int = 1
     ) -> None:
         super().__init__(manifest, precision, gate, parallel)
+        self._ranges = load_ranges(manifest) if precision == "int8" else None
         # Of the runners that are kept: those with and without confidence share one.
         self._executions: weakref.WeakValueDictionary[str, Execution] = weakref.WeakValueDictionary()
 
@@ -70,7 +80,14 @@ class TensorRTEngine(ONNXEngine):
                 f"engine 'tensorrt' needs TensorRT {_OLDEST} or newer, and {version} is installed"
             )
         driver()
-        return ("fp16", "fp32")
+        return ("fp16", "fp32", "int8")
+
+    @classmethod
+    def calibrate(
+        cls, manifest: ModelManifest, frames: CalibrationFrames, batch: int, height: int, width: int
+    ) -> str:
+        """See `EngineClass.calibrate`: the ranges are those of engine openvino, which finds them."""
+        return ranges_from(manifest, frames)
 
     def source(self, batch: int, height: int, width: int) -> CacheEntry:
         """See `CompiledEngine.source`: TensorRT's engine from the cache, or built now: minutes."""
@@ -101,7 +118,8 @@ class TensorRTEngine(ONNXEngine):
         return run if shape.batch == graph_batch(self._manifest, shape.batch) else one_by_one(run)
 
     def _versions(self) -> dict[str, str]:
-        return {"tensorrt": str(tensorrt.__version__), "opset": str(OPSET)}
+        ranges = {"ranges": self._ranges.digest} if self._ranges else {}
+        return {"tensorrt": str(tensorrt.__version__), "opset": str(OPSET), **ranges}
 
     def _hardware(self) -> dict[str, Any]:
         return driver().hardware()
@@ -114,7 +132,7 @@ class TensorRTEngine(ONNXEngine):
     def _build(self, batch: int, height: int, width: int) -> bytes:
         graph = graph_entry(self._manifest, batch, height, width)
         try:
-            content = for_tensorrt(onnx_model(graph, WITH_CONFIDENCE), self.precision == "fp16")
+            content = for_tensorrt(onnx_model(graph, WITH_CONFIDENCE), self.precision == "fp16", self._ranges)
         except ImportError as error:
             raise EngineUnavailable(
                 f"engine 'tensorrt' builds from an ONNX graph, which needs the Python package '{error.name}':"

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from rt_segmentation.inference.engines.interface import EngineError
+from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges
+from rt_segmentation.inference.engines.tensorrt_int8 import quantise
 
 LARGEST_HALF, SMALLEST_HALF = 65504.0, 2.0**-24
 
@@ -18,7 +20,7 @@ _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 _RESIZE_NUMBERS = (1, 2)
 
 
-def for_tensorrt(graph: Path | bytes, half: bool) -> bytes:
+def for_tensorrt(graph: Path | bytes, half: bool, ranges: QuantizationRanges | None = None) -> bytes:
     """A graph from bytes to bytes, with its weights, for a strongly typed network.
 
     TensorRT has bytes as inputs that go into casts, and as outputs that come out of casts, and nowhere else:
@@ -27,9 +29,10 @@ def for_tensorrt(graph: Path | bytes, half: bool) -> bytes:
     Args:
         graph: an ONNX file, or a model in memory.
         half: whether floats become float16. Numbers that float16 lacks become the nearest that it has.
+        ranges: what is computed in int8.
 
     Raises:
-        EngineError: it has quantised operations, and half is asked for.
+        EngineError: it has quantised operations, and half is asked for; or the ranges do not fit.
         ImportError: the library onnx is missing.
     """
     import onnx
@@ -40,6 +43,8 @@ def for_tensorrt(graph: Path | bytes, half: bool) -> bytes:
         model = inliner.inline_local_functions(model)
     # What was inferred for other types.
     del model.graph.value_info[:]
+    if ranges is not None:
+        quantise(model.graph, ranges)
     _bytes_at_the_edges(model.graph)
     if half:
         _halve(model.graph)

@@ -106,7 +106,7 @@ def _check_versions(path: Path, model: Any) -> None:
         )
     if model.ir_version > onnx.IR_VERSION:
         raise ModelError(
-            f"ONNX file {path} has IR version {model.ir_version}, and the library onnx {onnx.__version__} "
+            f"ONNX file {path} has IR version {model.ir_version}, and the library onnx {onnx.__version__}"
             f" knows up to {onnx.IR_VERSION}: install newer onnx and onnxruntime"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,12 @@ def load(data: bytes, input_name: str) -> tuple[Run, np.dtype[Any], str]:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         # What its native code raises is of many types.
+        newest = re.search(r"(?:till|max supported) (opset|IR version):? (\d+)", str(error))
+        if newest is not None:
+            raise ModelError(
+                f"the graph's {newest[1]} is above {newest[2]}, the last that ONNX Runtime"
+                f" {onnxruntime.__version__} knows: export it with opset 17, or install a newer onnxruntime"
+            ) from error
         raise ModelError(f"ONNX Runtime refuses the graph: {reason(error)}") from error
     (kind,) = [entry.type for entry in session.get_inputs() if entry.name == input_name]
     names = [entry.name for entry in session.get_outputs()]

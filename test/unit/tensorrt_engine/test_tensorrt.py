@@ -29,6 +29,7 @@ from rt_segmentation.inference.engines import (  # noqa: E402
     cuda_driver,
 )
 from rt_segmentation.inference.engines.tensorrt_graph import for_tensorrt  # noqa: E402
+from rt_segmentation.inference.parity import Gate  # noqa: E402
 from rt_segmentation.models import ModelManifest, find_model  # noqa: E402
 
 SIZE = (96, 64)
@@ -63,6 +64,18 @@ def test_labels_are_torchs(precision: str, onnx_tensorrt: Any, frames: np.ndarra
     del engine
     gc.collect()
     assert not driver_of(onnx_tensorrt).allocated and not driver_of(onnx_tensorrt).streams
+
+
+@only_11
+def test_int8_by_the_models_ranges(onnx_tensorrt: Any, frames: np.ndarray) -> None:
+    model = find_model("linknet")
+    # Pictures this small are all edges.
+    engine = build_engine(model, "tensorrt", "int8", Gate(int8=0.9))
+    labels, confidence = engine.infer(frames, True)
+    wanted, sure = build_engine(model, "torch", "fp32").infer(frames, True)
+    assert engine.precision == "int8" and confidence is not None and sure is not None
+    assert 0.93 <= np.mean(labels == wanted) < 1.0
+    assert np.abs(confidence.astype(int) - sure).mean() < 8
 
 
 @only_11
@@ -209,7 +222,9 @@ def test_a_parser_error_is_the_sentence(
 def test_what_is_missing_is_named(
     onnx_tensorrt: Any, small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(EngineUnavailable, match=r"no precision 'int8' on Fake Orin; it has fp16, fp32"):
+    with pytest.raises(EngineUnavailable, match=r"no precision 'bf16' on Fake Orin; it has fp16, fp32, int8"):
+        build_engine(small_model, "tensorrt", "bf16")
+    with pytest.raises(EngineUnavailable, match=r"no int8 ranges .*; `rt_seg export .* finds them"):
         build_engine(small_model, "tensorrt", "int8")
     monkeypatch.setattr(onnx_tensorrt, "__version__", "8.6.2")
     with pytest.raises(EngineUnavailable, match=r"needs TensorRT 10 or newer, and 8.6.2 is installed"):

@@ -12,7 +12,7 @@ import numpy as np
 
 from rt_segmentation.files import write_atomically
 from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry, onnx_model
-from rt_segmentation.inference.engines.interface import EngineError, EngineUnavailable
+from rt_segmentation.inference.engines.interface import CalibrationFrames, EngineError, EngineUnavailable
 from rt_segmentation.inference.engines.openvino_int8.ranges import (
     QuantizationRanges,
     Range,
@@ -26,6 +26,13 @@ from rt_segmentation.models import ModelManifest
 # convolutions read has a range for each channel, and the file of ranges has one for each tensor.
 _KEPT_TYPES = ["Maximum", "Subtract", "Multiply", "Ceiling", "Clamp", "GroupConvolution"]
 _KEPT_NAMES = [".*/unpool/.*", r".*/encoder\.[0-9]+/Add.*"]
+
+
+def ranges_from(manifest: ModelManifest, frames: CalibrationFrames) -> str:
+    """Find a model's ranges on frames of its size, and say where they are; see `find_ranges`."""
+    chosen, source = frames(manifest.height, manifest.width)
+    path = find_ranges(manifest, chosen, source)
+    return f"{path}: int8 ranges of {manifest.name}, found on {len(chosen)} frames of {source}"
 
 
 def find_ranges(manifest: ModelManifest, frames: Sequence[np.ndarray], source: str) -> Path:
