@@ -32,7 +32,8 @@ class Watch:
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from sensor_msgs.msg import Image
 
-        rclpy.init()
+        # The arguments of the command are not ROS's.
+        rclpy.init(args=[])
         self._status = f"{name}: segmentation"
         self.node: Any = rclpy.create_node("soak")
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)

@@ -180,19 +180,26 @@ class RunningModel:
         self._logger.info(f"changed to {outcome.choice}")
         return True
 
-    def rebuild(self, after_s: float, lost: int, had_masks: bool) -> None:
-        """What runs hangs: have it built once more, and run nothing until then.
+    def rebuild(self, engine: Engine | None, after_s: float, lost: int, had_masks: bool) -> None:
+        """An engine hangs: have it built once more where it is what runs, and run nothing until then.
 
         Args:
+            engine: that hangs; None where it has just answered.
             after_s: how long it was given [s].
             lost: frames that it had.
             had_masks: whether it gave any since it was built.
         """
-        self._hangs = 1 if had_masks else self._hangs + 1
-        self._hung = (
-            f"the engine gave no answer for {after_s:g} s (parameter `engine_timeout_s`),"
+        hung = (
+            f"gave no answer for {after_s:g} s (parameter `engine_timeout_s`),"
             f" {lost} frame{'' if lost == 1 else 's'} lost"
         )
+        if engine is not None and self._current is not None and engine is not self._current.config.engine:
+            # What was loaded beside it waits for frames.
+            self._untold = f"the engine before {hung}; the one that took its place goes on"
+            self._logger.error(self._untold)
+            return
+        self._hangs = 1 if had_masks else self._hangs + 1
+        self._hung = f"the engine {hung}"
         if self._hangs > MAX_HANGS:
             self._hung += (
                 f"; {self._hangs} have hung in a row, and no other is built until `model` or `engine` is"

@@ -135,6 +135,33 @@ def test_a_transition_does_not_wait_for_an_engine_that_hangs(faults: Faults) -> 
     faults.good()
 
 
+def test_a_change_of_what_runs_does_not_wait_for_an_engine_that_hangs(faults: Faults) -> None:
+    node = faults.node
+    node.fresh_status()
+    built, hung = node.process.output.count("an engine is built"), node.count("frames dropped: hung")
+    rebuilt = node.count("engines rebuilt after they hung")
+    # Another engine is there before this one is given up.
+    assert node.set_parameter("engine_timeout_s", 0.0).successful
+    faults.fault.write_text("hang")
+    written = node.process.output.count("the engine hangs")
+    faults.feeder.publish(image())
+    node.spin_until(lambda: node.process.output.count("the engine hangs") > written)
+    changed = node.process.output.count("changed to")
+    assert node.set_parameter("input_height", HEIGHT + 8).successful
+    node.spin_until(lambda: node.process.output.count("changed to") == changed + 1)
+    assert node.set_parameter("engine_timeout_s", 1.0).successful
+    node.spin_until(lambda: node.count("frames dropped: hung") == hung + 1)
+    faults.good()
+    assert "the engine before gave no answer for 1 s" in node.process.output
+    # It was built for the change, and not once more.
+    node.fresh_status()
+    assert node.process.output.count("an engine is built") == built + 1
+    assert node.count("engines rebuilt after they hung") == rebuilt
+    assert node.set_parameter("input_height", HEIGHT).successful
+    node.spin_until(lambda: node.process.output.count("changed to") == changed + 2)
+    faults.good()
+
+
 @pytest.mark.long
 def test_engines_that_hang_one_after_the_other_are_not_built_for_ever(faults: Faults) -> None:
     node = faults.node
