@@ -119,8 +119,11 @@ def started(bench: Bench, layout: Layout) -> Iterator[list[Process]]:
         ]
 
 
-def warm_up(bench: Bench, layout: Layout, processes: Sequence[Process], size: tuple[int, int]) -> None:
+def warm_up(bench: Bench, layout: Layout, processes: Sequence[Process], size: tuple[int, int]) -> float:
     """Wait until the nodes listen to their cameras, and play slowly until each camera has masks.
+
+    Returns:
+        How long a mask takes at most at that rate [s].
 
     Raises:
         BenchmarkError: a node ended, does not listen, or gave no masks.
@@ -136,8 +139,9 @@ def warm_up(bench: Bench, layout: Layout, processes: Sequence[Process], size: tu
             _check_alive(layout, processes)
     while time.monotonic() < deadline:
         # On a busy machine the first masks take long.
-        if play(bench, layout, processes, size, 2.0, 2.0, WARM_UP_QUIET_S).fewest:
-            return
+        run = play(bench, layout, processes, size, 2.0, 2.0, WARM_UP_QUIET_S)
+        if run.fewest:
+            return run.worst_p95_ms / 1e3
     raise BenchmarkError(f"{layout.name} gave no masks; it said: {processes[0].last_words()}")
 
 
