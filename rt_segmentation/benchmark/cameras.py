@@ -139,9 +139,9 @@ def warm_up(bench: Bench, layout: Layout, processes: Sequence[Process], size: tu
             _check_alive(layout, processes)
     while time.monotonic() < deadline:
         # On a busy machine the first masks take long.
-        run = play(bench, layout, processes, size, 2.0, 2.0, WARM_UP_QUIET_S)
-        if run.fewest:
-            return run.worst_p95_ms / 1e3
+        if play(bench, layout, processes, size, 2.0, 2.0, WARM_UP_QUIET_S).fewest:
+            # The first ones may have waited for an engine that was built.
+            return play(bench, layout, processes, size, 2.0, 2.0, WARM_UP_QUIET_S).worst_p95_ms / 1e3
     raise BenchmarkError(f"{layout.name} gave no masks; it said: {processes[0].last_words()}")
 
 
