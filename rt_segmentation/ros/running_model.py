@@ -155,6 +155,10 @@ class RunningModel:
             if self._hangs <= MAX_HANGS and time.monotonic() >= self._retry_at:
                 self._build_again()
             return False
+        if self._hung and outcome.config is not None and outcome.config.engine is self._current.config.engine:
+            # Its groups were changed just before.
+            self._loader.ask(outcome.choice)
+            return False
         if outcome.config is None:
             running = self._choice
             # Before it is said, as what is set to what runs ends what was said before.
@@ -170,7 +174,7 @@ class RunningModel:
         if self._hung:
             self._hung, self._refused = "", ""
             self._rebuilt += 1
-        else:
+        elif outcome.config.engine is not self._current.config.engine:
             # One that hangs never leaves.
             self._leaving.add(self._current.config.engine)
         # The geometry may have changed meanwhile.
@@ -272,7 +276,7 @@ class RunningModel:
 
     def _ask(self, choice: Choice) -> str:
         try:
-            grouping(self._parameter("groups"), find_model(choice.model).labels())
+            grouping(choice.groups, find_model(choice.model).labels())
         except (GroupsError, ModelError) as error:
             return str(error)
         self._refused = ""
@@ -306,7 +310,7 @@ class RunningModel:
             engine,
             (choice.input_width, choice.input_height),
             sizes=Sizes(engine, self._process.long_work),
-            groups=grouping(self._parameter("groups"), labels),
+            groups=grouping(choice.groups, labels),
         )
         return self._placed(config, self._parameter)
 
@@ -318,6 +322,11 @@ class RunningModel:
 
     def _load(self, choice: Choice) -> SegmenterConfig:
         """What is to run next, ready for the cameras' images as they are; on the loader's thread."""
+        current, running = self._current, self._choice
+        if current is not None and running is not None and choice.differs_in_groups_alone(running):
+            # What hangs is caught by `update`.
+            config = current.config
+            return replace(config, groups=grouping(choice.groups, config.label_set))
         with self._process.long_work():
             manifest = find_model(choice.model)
             config = self._config(choice, manifest, manifest.labels())
@@ -331,5 +340,5 @@ class RunningModel:
 
     def _keep_sizes(self, config: SegmenterConfig) -> None:
         # Those that are still busy are kept, as threads at work decide how the process ends.
-        busy = [sizes for sizes in self._sizes if sizes.is_busy]
+        busy = [sizes for sizes in self._sizes if sizes.is_busy and sizes is not config.sizes]
         self._sizes = [*busy, *([] if config.sizes is None else [config.sizes])]

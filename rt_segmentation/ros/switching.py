@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from rt_segmentation.errors import RtSegmentationError
@@ -27,7 +27,7 @@ LOOKS = 10
 
 @dataclass(frozen=True)
 class Choice:
-    """The node's parameters that decide what runs: a change of any of them loads it anew."""
+    """The node's parameters that decide what runs: a change of any of them but `groups` loads it anew."""
 
     model: str
     engine: str
@@ -35,6 +35,7 @@ class Choice:
     input_width: int
     input_height: int
     parallel_frames: int
+    groups: str = ""
 
     @staticmethod
     def of(parameter: Callable[[str], Any]) -> Choice:
@@ -45,9 +46,14 @@ class Choice:
         """
         return Choice(**{field.name: parameter(field.name) for field in fields(Choice)})
 
+    def differs_in_groups_alone(self, other: Choice) -> bool:
+        """Whether the other one's engine will do."""
+        return self != other and self == replace(other, groups=self.groups)
+
     def __str__(self) -> str:
         """As a person would set it."""
-        return ", ".join(f"{field.name} {getattr(self, field.name)}" for field in fields(self))
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return ", ".join(f"{name} {value}" for name, value in values if value != "")
 
 
 class Loaded(NamedTuple):
