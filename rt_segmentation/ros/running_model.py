@@ -156,7 +156,7 @@ class RunningModel:
                 self._build_again()
             return False
         if self._hung and outcome.config is not None and outcome.config.engine is self._current.config.engine:
-            # Its groups were changed just before.
+            # It hung just after its groups were changed.
             self._loader.ask(outcome.choice)
             return False
         if outcome.config is None:
@@ -323,10 +323,10 @@ class RunningModel:
     def _load(self, choice: Choice) -> SegmenterConfig:
         """What is to run next, ready for the cameras' images as they are; on the loader's thread."""
         current, running = self._current, self._choice
-        if current is not None and running is not None and choice.differs_in_groups_alone(running):
-            # What hangs is caught by `update`.
+        if current is not None and running is not None and not self._hung:
             config = current.config
-            return replace(config, groups=grouping(choice.groups, config.label_set))
+            if choice.differs_in_groups_alone(running):
+                return replace(config, groups=grouping(choice.groups, config.label_set))
         with self._process.long_work():
             manifest = find_model(choice.model)
             config = self._config(choice, manifest, manifest.labels())
