@@ -1,4 +1,4 @@
-"""Run the node for hours with a camera at full rate, and plot what it holds of the machine.
+"""Run the node for hours with a camera, and plot what it holds of the machine.
 
 `python tools/soak.py --hours 8 --out output/soak` writes soak.csv while it runs, and soak.png at the end or
 when it is interrupted. Exit status 1 where memory grew by more than `--growth` after the first tenth of the
