@@ -228,7 +228,7 @@ def test_a_worker_that_is_given_up_loses_what_it_had_and_counts_each_once(parall
     assert pipeline.worker.stalled_s(is_excused=False) > 0.0
     # Of whatever has taken its place meanwhile nothing is said.
     pipeline.config.engine = "the second"
-    assert pipeline.worker.stalled == "the first"
+    assert cast("str", pipeline.worker.stalled) == "the first"
     assert pipeline.worker.give_up() == parallel + 1
     pipeline.hand_over(4)
     released.set()

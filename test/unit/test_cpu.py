@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -18,11 +20,11 @@ def test_what_others_take_is_all_but_this_process_and_idle_time(
         # Of two cores, on one of which this process may not compute.
         core = f"{user} {nice} 0 {idle} {waiting} 0 0 {stolen} 77 77"
         stat.write_text(f"cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 {core}\ncpu1 0 0 0 0 0 0 0 0 0 0\nintr 5\n")
-        monkeypatch.setattr(cpu.time, "process_time", lambda: own_s)
+        monkeypatch.setattr(time, "process_time", lambda: own_s)
 
     monkeypatch.setattr(cpu, "STAT", stat)
-    monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _: {0}, raising=False)
-    monkeypatch.setattr(cpu.os, "sysconf", lambda _: 100)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    monkeypatch.setattr(os, "sysconf", lambda _: 100)
     passes(0, 0, 0, 0, 0, 1.0)
     others = cpu.Others()
     assert others.share() == 0.0

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rt_segmentation.cpu import Others
 from rt_segmentation.inference import tuning
 from rt_segmentation.inference.engines import EngineError, planned
 from rt_segmentation.inference.engines.planned import Plan, PlannedEngine, choose, measure
@@ -28,7 +29,7 @@ def two_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 def others(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
     """So much of the processor is taken by others."""
-    monkeypatch.setattr(planned.Others, "share", lambda self: share)
+    monkeypatch.setattr(Others, "share", lambda self: share)
 
 
 class Clock:
