@@ -67,7 +67,7 @@ def plot(rows: list[dict[str, float]], path: Path) -> None:
     figure, (memory, things, frames) = pyplot.subplots(3, 1, sharex=True, figsize=(9, 8))
     memory.plot(hours, [row["resident_mb"] for row in rows])
     memory.set_ylabel("resident memory [MB]")
-    memory.set_ylim(bottom=0)
+    memory.set_ylim(0, 1.25 * max(row["resident_mb"] for row in rows))
     for name in ("threads", "files", "shared"):
         things.plot(hours, [row[name] for row in rows], label=name)
     things.legend()
