@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 # The names that Linux gives to bfloat16 arithmetic, on x86 and on Arm. Libraries that offer it elsewhere
@@ -33,6 +35,40 @@ def instruction_sets() -> tuple[str, ...]:
 def arithmetic() -> tuple[str, ...]:
     """The CPU's arithmetic, by Linux's names: virtual machines give one name to several processors."""
     return tuple(sorted(word for word in _words() if word.startswith(_ARITHMETIC)))
+
+
+class Others:
+    """What others take of the processor cores that this process may use, from its making on."""
+
+    def __init__(self) -> None:
+        self._began = _times()
+
+    def share(self) -> float:
+        """0 where they are idle, 1 where this process had nothing; 0 where the system does not say."""
+        now = _times()
+        if self._began is None or now is None:
+            return 0.0
+        passed, busy, own = (after - before for before, after in zip(self._began, now))
+        return min(1.0, max(0.0, (busy - own) / passed)) if passed > 0 else 0.0
+
+
+STAT = Path("/proc/stat")
+
+
+def _times() -> tuple[float, float, float] | None:
+    """Time that passed on the cores, that somebody computed, and that this process did [s]."""
+    try:
+        lines = STAT.read_text(encoding="utf-8").splitlines()
+        names = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    except (OSError, AttributeError):
+        return None
+    # user, nice, system, idle, iowait, irq, softirq, steal; see proc_stat(5).
+    cores = [[int(word) for word in rest] for name, *rest in map(str.split, lines) if name in names]
+    if not cores:
+        return None
+    tick = os.sysconf("SC_CLK_TCK")
+    passed = sum(sum(core[:8]) for core in cores) / tick
+    return passed, passed - sum(sum(core[3:5]) for core in cores) / tick, time.process_time()
 
 
 def _words() -> set[str]:

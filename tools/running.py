@@ -14,7 +14,7 @@ def run_tool(
     add_arguments: Callable[[argparse.ArgumentParser], None],
     main: Callable[[argparse.Namespace], None],
 ) -> None:
-    """Run an instrument with the options of the command line; bad input is one sentence, and exit status 2.
+    """Run an instrument with the options of the command line; what goes wrong is one sentence.
 
     Args:
         text: what it does.
@@ -27,3 +27,6 @@ def run_tool(
         main(parser.parse_args())
     except (RtSegmentationError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        sys.exit(130)

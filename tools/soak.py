@@ -1,4 +1,4 @@
-"""Run the node for hours with a camera at full rate, and plot what it holds of the machine.
+"""Run the node for hours with a camera, and plot what it holds of the machine.
 
 `python tools/soak.py --hours 8 --out output/soak` writes soak.csv while it runs, and soak.png at the end or
 when it is interrupted. Exit status 1 where memory grew by more than `--growth` after the first tenth of the
@@ -32,7 +32,8 @@ class Watch:
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from sensor_msgs.msg import Image
 
-        rclpy.init()
+        # The arguments of the command are not ROS's.
+        rclpy.init(args=[])
         self._status = f"{name}: segmentation"
         self.node: Any = rclpy.create_node("soak")
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
@@ -66,7 +67,7 @@ def plot(rows: list[dict[str, float]], path: Path) -> None:
     figure, (memory, things, frames) = pyplot.subplots(3, 1, sharex=True, figsize=(9, 8))
     memory.plot(hours, [row["resident_mb"] for row in rows])
     memory.set_ylabel("resident memory [MB]")
-    memory.set_ylim(bottom=0)
+    memory.set_ylim(0, 1.25 * max(row["resident_mb"] for row in rows))
     for name in ("threads", "files", "shared"):
         things.plot(hours, [row[name] for row in rows], label=name)
     things.legend()

@@ -16,6 +16,7 @@ from types import TracebackType
 
 import numpy as np
 import rclpy
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
@@ -113,6 +114,9 @@ class Bench:
     ) -> None:
         self._node.destroy_node()
         rclpy.try_shutdown()
+        # rclpy answers Ctrl-C in a way of its own.
+        if kind is not None and issubclass(kind, ExternalShutdownException):
+            raise KeyboardInterrupt from value
 
     def start(self, subject: Subject, parameters: Mapping[str, object]) -> Process:
         """Start a node; it ends with the process's `with` block."""

@@ -213,6 +213,10 @@ class SegmenterConfig:
         )
 
 
+class SizesDiffer(ValueError):
+    """Frames that cannot be one batch, as the network would see them at several sizes."""
+
+
 @dataclass
 class Current:
     """What all segmenters of a stream read, once a batch.
@@ -284,7 +288,7 @@ class Segmenter:
         """Segment frames as one batch, with labels and confidence at their output size.
 
         Raises:
-            ValueError: the frames do not come to the same network size, or there are none.
+            SizesDiffer: the frames do not come to the same network size, or there are none.
             ImageError: the region of interest is not within a frame.
             EngineError: the engine failed.
             ImageError, Closed: as `Sizes.choose` raises them.
@@ -306,7 +310,7 @@ class Segmenter:
         placements = [view.placement(frame) for view, frame in zip(views, frames)]
         sizes = {placement.network for placement in placements}
         if len(sizes) != 1:
-            raise ValueError(f"a batch needs frames of one network size, these have {sorted(sizes)}")
+            raise SizesDiffer(f"a batch needs frames of one network size, these have {sorted(sizes)}")
         (own,) = sizes
         seen = Seen(own, confidence)
         if config.sizes is not None:

@@ -161,6 +161,10 @@ class RunningModel:
             if self._hangs <= MAX_HANGS and time.monotonic() >= self._retry_at:
                 self._build_again()
             return False
+        if self._hung and outcome.config is not None and outcome.config.engine is self._current.config.engine:
+            # It hung just after its groups were changed.
+            self._loader.ask(outcome.choice)
+            return False
         if outcome.config is None:
             running = self._choice
             # Before it is said, as what is set to what runs ends what was said before.
@@ -176,7 +180,7 @@ class RunningModel:
         if self._hung:
             self._hung, self._refused = "", ""
             self._rebuilt += 1
-        else:
+        elif outcome.config.engine is not self._current.config.engine:
             # One that hangs never leaves.
             self._leaving.add(self._current.config.engine)
         # The geometry may have changed meanwhile.
@@ -186,19 +190,26 @@ class RunningModel:
         self._logger.info(f"changed to {outcome.choice}")
         return True
 
-    def rebuild(self, after_s: float, lost: int, had_masks: bool) -> None:
-        """What runs hangs: have it built once more, and run nothing until then.
+    def rebuild(self, engine: Engine | None, after_s: float, lost: int, had_masks: bool) -> None:
+        """An engine hangs: have it built once more where it is what runs, and run nothing until then.
 
         Args:
+            engine: that hangs; None where it has just answered.
             after_s: how long it was given [s].
             lost: frames that it had.
             had_masks: whether it gave any since it was built.
         """
-        self._hangs = 1 if had_masks else self._hangs + 1
-        self._hung = (
-            f"the engine gave no answer for {after_s:g} s (parameter `engine_timeout_s`),"
+        hung = (
+            f"gave no answer for {after_s:g} s (parameter `engine_timeout_s`),"
             f" {lost} frame{'' if lost == 1 else 's'} lost"
         )
+        if engine is not None and self._current is not None and engine is not self._current.config.engine:
+            # What was loaded beside it waits for frames.
+            self._untold = f"the engine before {hung}; the one that took its place goes on"
+            self._logger.error(self._untold)
+            return
+        self._hangs = 1 if had_masks else self._hangs + 1
+        self._hung = f"the engine {hung}"
         if self._hangs > MAX_HANGS:
             self._hung += (
                 f"; {self._hangs} have hung in a row, and no other is built until `model` or `engine` is"
@@ -271,7 +282,7 @@ class RunningModel:
 
     def _ask(self, choice: Choice) -> str:
         try:
-            grouping(self._parameter("groups"), find_model(choice.model).labels())
+            grouping(choice.groups, find_model(choice.model).labels())
         except (GroupsError, ModelError) as error:
             return str(error)
         self._refused = ""
@@ -305,7 +316,7 @@ class RunningModel:
             engine,
             (choice.input_width, choice.input_height),
             sizes=Sizes(engine, self._process.long_work),
-            groups=grouping(self._parameter("groups"), labels),
+            groups=grouping(choice.groups, labels),
         )
         return self._placed(config, self._parameter)
 
@@ -317,6 +328,11 @@ class RunningModel:
 
     def _load(self, choice: Choice) -> SegmenterConfig:
         """What is to run next, ready for the cameras' images as they are; on the loader's thread."""
+        current, running = self._current, self._choice
+        if current is not None and running is not None and not self._hung:
+            config = current.config
+            if choice.differs_in_groups_alone(running):
+                return replace(config, groups=grouping(choice.groups, config.label_set))
         with self._process.long_work():
             manifest = find_model(choice.model)
             config = self._config(choice, manifest, manifest.labels())
@@ -330,5 +346,5 @@ class RunningModel:
 
     def _keep_sizes(self, config: SegmenterConfig) -> None:
         # Those that are still busy are kept, as threads at work decide how the process ends.
-        busy = [sizes for sizes in self._sizes if sizes.is_busy]
+        busy = [sizes for sizes in self._sizes if sizes.is_busy and sizes is not config.sizes]
         self._sizes = [*busy, *([] if config.sizes is None else [config.sizes])]

@@ -282,11 +282,11 @@ class SegmentationNode(LifecycleNode):
     def _give_up(self) -> None:
         """Leave the engine to itself, and have another one built."""
         assert self._worker is not None
-        lost = self._worker.give_up()
+        engine, lost = self._worker.stalled, self._worker.give_up()
         self._given_up = [*(worker for worker in self._given_up if worker.is_busy), self._worker]
         self._worker = None
         published = sum(camera.statistics.snapshot().published for camera in self.cameras)
-        self._model.rebuild(self._value("engine_timeout_s"), lost, published > self._published)
+        self._model.rebuild(engine, self._value("engine_timeout_s"), lost, published > self._published)
         self._published = published
         if self._working:
             self._work()

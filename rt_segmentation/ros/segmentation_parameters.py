@@ -101,7 +101,6 @@ PARAMETERS = (
         "",
         "Groups of classes that the labels become: categories, driving, or the path of a YAML file; empty for"
         " the model's classes.",
-        read_only=True,
     ),
     Parameter(
         "engine",

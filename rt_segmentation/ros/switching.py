@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from rt_segmentation.errors import RtSegmentationError
@@ -14,10 +15,19 @@ from rt_segmentation.inference.segmenter import SegmenterConfig
 from rt_segmentation.inference.sizes import give_memory_back
 from rt_segmentation.ros.diagnostics import engine_problem
 
+OVERDUE_S = 120.0
+"""A load that takes longer does not hold up what was asked for after it: a library may hang in it."""
+
+MAX_LOADS = 3
+"""So many at once: each holds the memory of an engine."""
+
+LOOKS = 10
+"""So often the memory of engines that were replaced is looked for: one that hangs never leaves."""
+
 
 @dataclass(frozen=True)
 class Choice:
-    """The node's parameters that decide what runs: a change of any of them loads it anew."""
+    """The node's parameters that decide what runs: a change of any of them but `groups` loads it anew."""
 
     model: str
     engine: str
@@ -25,6 +35,7 @@ class Choice:
     input_width: int
     input_height: int
     parallel_frames: int
+    groups: str = ""
 
     @staticmethod
     def of(parameter: Callable[[str], Any]) -> Choice:
@@ -35,9 +46,14 @@ class Choice:
         """
         return Choice(**{field.name: parameter(field.name) for field in fields(Choice)})
 
+    def differs_in_groups_alone(self, other: Choice) -> bool:
+        """Whether the other one's engine will do."""
+        return self != other and self == replace(other, groups=self.groups)
+
     def __str__(self) -> str:
         """As a person would set it."""
-        return ", ".join(f"{field.name} {getattr(self, field.name)}" for field in fields(self))
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return ", ".join(f"{name} {value}" for name, value in values if value != "")
 
 
 class Loaded(NamedTuple):
@@ -48,20 +64,34 @@ class Loaded(NamedTuple):
     why: str
 
 
+@dataclass(eq=False)
+class _Turn:
+    """What a thread is loading, and since when [s]."""
+
+    request: list[Choice] = field(default_factory=list)
+    since: float = 0.0
+
+
 class Loader:
     """Loads on a thread of its own, one choice at a time.
 
+    Where a load takes longer than `OVERDUE_S`, what was asked for since is loaded beside it.
+
     Args:
         load: makes a choice ready for frames; takes seconds to minutes.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, load: Callable[[Choice], SegmenterConfig]) -> None:
-        self._load = load
+    def __init__(
+        self, load: Callable[[Choice], SegmenterConfig], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._load, self._clock = load, clock
         self._changing = threading.Lock()
         # A list of one, as two requests for the same choice are not the same request.
         self._wanted: list[Choice] = []
         self._outcome: Loaded | None = None
-        self._thread: threading.Thread | None = None
+        # Of all threads at work; the last one takes what is wanted next.
+        self._turns: list[_Turn] = []
 
     @property
     def loading(self) -> Choice | None:
@@ -72,15 +102,13 @@ class Loader:
     @property
     def is_busy(self) -> bool:
         """Whether it loads still, even if nobody wants that any more."""
-        return self._thread is not None
+        return bool(self._turns)
 
     def ask(self, choice: Choice) -> None:
         """Load a choice; whatever was asked for before will not come."""
         with self._changing:
             self._wanted, self._outcome = [choice], None
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
-                self._thread.start()
+            self._begin()
 
     def forget(self) -> None:
         """What was asked for is not wanted any more."""
@@ -88,20 +116,37 @@ class Loader:
             self._wanted, self._outcome = [], None
 
     def take(self) -> Loaded | None:
-        """What became of the last choice asked for, once; None while there is nothing to say."""
+        """What became of the last choice asked for, once; None while there is nothing to say.
+
+        To be asked some times per second.
+        """
         with self._changing:
             outcome = self._outcome
+            if self._wanted and outcome is None:
+                self._begin()
             if outcome is not None:
                 self._wanted, self._outcome = [], None
             return outcome
 
-    def _run(self) -> None:
+    def _begin(self) -> None:
+        """Have a thread load what is wanted, if none does or will do in time."""
+        if self._turns:
+            last = self._turns[-1]
+            is_overdue = last.request is not self._wanted and self._clock() - last.since > OVERDUE_S
+            if not is_overdue or len(self._turns) == MAX_LOADS:
+                return
+        turn = _Turn(self._wanted, self._clock())
+        self._turns.append(turn)
+        threading.Thread(target=self._run, args=(turn,), name="loading", daemon=True).start()
+
+    def _run(self, turn: _Turn) -> None:
         while True:
             with self._changing:
                 request = self._wanted
-                if not request or self._outcome is not None:
-                    self._thread = None
+                if not request or self._outcome is not None or self._turns[-1] is not turn:
+                    self._turns.remove(turn)
                     return
+                turn.request, turn.since = request, self._clock()
             outcome = self._attempt(request[0])
             with self._changing:
                 if self._wanted is request:
@@ -127,13 +172,17 @@ class Leaving:
 
     def __init__(self) -> None:
         self._engines: list[weakref.ref[Engine]] = []
+        self._looks = 0
 
     def add(self, engine: Engine) -> None:
         """An engine gets no more frames."""
         self._engines.append(weakref.ref(engine))
+        self._looks = LOOKS
 
     def update(self) -> None:
-        """Give back what can be; cheap where nothing leaves."""
-        if self._engines:
+        """Give back what can be; cheap where nothing leaves, and where an engine never does."""
+        has_left = any(engine() is None for engine in self._engines)
+        if has_left or (self._engines and self._looks):
+            self._looks = max(0, self._looks - 1)
             give_memory_back()
             self._engines = [engine for engine in self._engines if engine() is not None]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -16,8 +17,8 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.levels import EIGHT_BIT_FORMATS, Levels
-from rt_segmentation.inference.engines import EngineError
-from rt_segmentation.inference.segmenter import Segmentation, Segmenter
+from rt_segmentation.inference.engines import Engine, EngineError
+from rt_segmentation.inference.segmenter import Segmentation, Segmenter, SizesDiffer
 from rt_segmentation.inference.sizes import Closed
 from rt_segmentation.ros.camera import Camera
 from rt_segmentation.ros.diagnostics import engine_problem
@@ -80,10 +81,11 @@ class Worker:
         self._abandoned = threading.Event()
         self._stall = Stall()
         self._numbers = count()
-        # Guards what is begun and not on its way out yet, and which batches the engine is at, by number.
+        # Guards what is begun and not on its way out yet, and which engines are at a frame or a batch, by its
+        # number.
         self._changing = threading.Lock()
         self._begun: set[_Arrived] = set()
-        self._inferring: set[int] = set()
+        self._inferring: dict[Hashable, Engine] = {}
         batches = self._slot.batches(lambda: segmenters[0].batch)
         self._lanes = OrderedLanes(batches, self._works(segmenters), "segmentation")
         self._publishing = threading.Thread(target=self._publish_all, name="publishing", daemon=True)
@@ -127,6 +129,12 @@ class Worker:
             numbers = list(self._inferring)
         return self._stall.look(numbers, is_excused)
 
+    @property
+    def stalled(self) -> Engine | None:
+        """The engine that `stalled_s` told of last; None where it has answered since."""
+        with self._changing:
+            return self._inferring.get(self._stall.oldest)
+
     def give_up(self) -> int:
         """Leave an engine that hangs to itself; returns how many frames are lost, counted as `hung`.
 
@@ -158,50 +166,47 @@ class Worker:
 
     def _segment(self, segmenter: Segmenter, batch: list[_Arrived]) -> list[_Segmented]:
         """Those of a batch that could be segmented, in its order."""
-        number = next(self._numbers)
         with self._changing:
             self._begun.update(batch)
-            self._inferring.add(number)
         # One that took frames while the worker was given up comes too late for that count.
         if self._abandoned.is_set():
             for arrived in batch:
                 if self._take(arrived):
                     arrived.camera.statistics.frame_dropped(HUNG)
-        try:
-            return self._segment_begun(segmenter, batch)
-        finally:
-            with self._changing:
-                self._inferring.remove(number)
-
-    def _segment_begun(self, segmenter: Segmenter, batch: list[_Arrived]) -> list[_Segmented]:
-        decoded = [self._guarded(arrived, self._take, self._decode, arrived) for arrived in batch]
+        with self._at_work(segmenter):
+            decoded = [self._guarded(arrived, self._take, self._decode, arrived) for arrived in batch]
         frames = [frame for frame in decoded if frame is not None]
+        engine, refusal = segmenter.config.engine, ""
         if len(frames) > 1 and len(frames) == len(batch):
-            together = self._infer_together(segmenter, frames)
-            if together is not None:
-                return together
+            try:
+                return self._infer(segmenter, frames)
+            # They make no batch: sizes of cameras differ or change, or one has its own error.
+            except (SizesDiffer, ImageError, Closed):
+                pass
+            except Exception as error:
+                refusal = f"{type(error).__name__}: {error}"
         # Those that were given up meanwhile are counted, and not for the engine that came after.
         frames = [frame for frame in frames if self._is_begun(frame.arrived)]
         found = [
             self._guarded(frame.arrived, self._take, self._infer, segmenter, [frame]) for frame in frames
         ]
-        return [segmented for one in found if one is not None for segmented in one]
+        segmented = [each for one in found if one is not None for each in one]
+        # It was the batch that failed, not the engine as a whole; nor has another one taken its place.
+        if refusal and segmented and segmenter.config.engine is engine:
+            segmenter.refuse_batches(refusal)
+        return segmented
 
-    def _infer_together(self, segmenter: Segmenter, frames: list[_Decoded]) -> list[_Segmented] | None:
-        """As one batch; None where they make none, and each has its turn, and its own error, alone."""
-        engine = segmenter.config.engine
+    @contextlib.contextmanager
+    def _at_work(self, segmenter: Segmenter) -> Iterator[None]:
+        """For one piece of work, as `stalled_s` sees it: a batch, or each of its frames alone."""
+        number = next(self._numbers)
+        with self._changing:
+            self._inferring[number] = segmenter.config.engine
         try:
-            return self._infer(segmenter, frames)
-        except ValueError:
-            # Of several network sizes: cameras differ, or change. It costs nothing to find out.
-            return None
-        except Closed:
-            return None
-        except Exception as error:
-            # Another engine may have taken its place meanwhile, and refuses nothing.
-            if segmenter.config.engine is engine:
-                segmenter.refuse_batches(f"{type(error).__name__}: {error}")
-            return None
+            yield
+        finally:
+            with self._changing:
+                del self._inferring[number]
 
     def _take(self, arrived: _Arrived) -> bool:
         """Whether a frame is to be counted by the caller: nobody else has counted it, nor will."""
@@ -267,9 +272,10 @@ class Worker:
         cameras = [arrived.camera for arrived, *_ in frames]
         outputs = [camera.outputs for camera in cameras]
         confidence = any(o is not None and o.listened("confidence") for o in outputs)
-        results = segmenter.infer(
-            [frame.frame for frame in frames], confidence, [camera.name for camera in cameras]
-        )
+        with self._at_work(segmenter):
+            results = segmenter.infer(
+                [frame.frame for frame in frames], confidence, [camera.name for camera in cameras]
+            )
         segmented = []
         for (arrived, frame, stages_ms), result in zip(frames, results):
             stages_ms.update(preprocessing=result.preprocess_ms, inference=result.inference_ms)

@@ -35,3 +35,8 @@ class Stall:
             work: self._seen_s[work] + passed_s if work in self._seen_s else 0.0 for work in at_work
         }
         return max(self._seen_s.values(), default=0.0)
+
+    @property
+    def oldest(self) -> Hashable:
+        """The piece of work that `look` told of last; None without any."""
+        return max(self._seen_s, key=self._seen_s.__getitem__, default=None)

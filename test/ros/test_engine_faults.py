@@ -16,6 +16,7 @@ from lifecycle_msgs.msg import Transition
 from sensor_msgs.msg import Image
 from support.node_under_test import Feeder, NodeUnderTest
 
+from rt_segmentation.groups import grouping
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.ros.running_model import MAX_HANGS
 
@@ -39,11 +40,11 @@ class Faults:
         self.labels: list[Image] = observer.subscribe(Image, self.node.topic("label"), 10)
         self.feeder = Feeder(self.node)
 
-    def good(self) -> None:
+    def good(self, label: int = 1) -> None:
         """A frame has its mask."""
         before = len(self.labels)
         mask = self.feeder.segment(image(), self.labels)
-        assert len(self.labels) == before + 1 and (mask == 1).all()
+        assert len(self.labels) == before + 1 and (mask == label).all()
 
     def bad(self, fault: str) -> None:
         """Give the engine a frame at which it fails."""
@@ -135,8 +136,37 @@ def test_a_transition_does_not_wait_for_an_engine_that_hangs(faults: Faults) -> 
     faults.good()
 
 
+def test_a_change_of_what_runs_does_not_wait_for_an_engine_that_hangs(faults: Faults) -> None:
+    node = faults.node
+    node.fresh_status()
+    built, hung = node.process.output.count("an engine is built"), node.count("frames dropped: hung")
+    rebuilt = node.count("engines rebuilt after they hung")
+    # Another engine is there before this one is given up.
+    assert node.set_parameter("engine_timeout_s", 0.0).successful
+    faults.fault.write_text("hang")
+    written = node.process.output.count("the engine hangs")
+    faults.feeder.publish(image())
+    node.spin_until(lambda: node.process.output.count("the engine hangs") > written)
+    changed = node.process.output.count("changed to")
+    assert node.set_parameter("input_height", HEIGHT + 8).successful
+    node.spin_until(lambda: node.process.output.count("changed to") == changed + 1)
+    assert node.set_parameter("engine_timeout_s", 1.0).successful
+    node.spin_until(lambda: node.count("frames dropped: hung") == hung + 1)
+    faults.good()
+    assert "the engine before gave no answer for 1 s" in node.process.output
+    # It was built for the change, and not once more.
+    node.fresh_status()
+    assert node.process.output.count("an engine is built") == built + 1
+    assert node.count("engines rebuilt after they hung") == rebuilt
+    assert node.set_parameter("input_height", HEIGHT).successful
+    node.spin_until(lambda: node.process.output.count("changed to") == changed + 2)
+    faults.good()
+
+
 @pytest.mark.long
-def test_engines_that_hang_one_after_the_other_are_not_built_for_ever(faults: Faults) -> None:
+def test_engines_that_hang_one_after_the_other_are_not_built_for_ever(
+    faults: Faults, small_model: ModelManifest
+) -> None:
     node = faults.node
     faults.fault.write_text("hang always")
     seen = node.process.output.count("the engine hangs")
@@ -154,9 +184,12 @@ def test_engines_that_hang_one_after_the_other_are_not_built_for_ever(faults: Fa
     faults.feeder.publish(image())
     node.spin_until(lambda: node.count("frames dropped: hung") == dropped + 1)
     faults.fault.unlink()
-    assert node.set_parameter("input_height", HEIGHT * 2).successful
+    # Not what hung with other groups, but an engine that is built.
+    assert node.set_parameter("groups", "driving").successful
     node.spin_until(lambda: node.values().get("state", "").startswith("active"))
-    faults.good()
+    driving = grouping("driving", small_model.labels())
+    assert driving is not None
+    faults.good(driving.lookup[1])
     node.fresh_status()
     assert node.count("frames received") == node.count("masks published") + node.count("frames dropped")
     node.process.send(signal.SIGINT)

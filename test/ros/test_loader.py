@@ -16,7 +16,8 @@ from rt_segmentation.inference.engines import EngineError, build_engine
 from rt_segmentation.inference.segmenter import Current, SegmenterConfig
 from rt_segmentation.inference.sizes import Sizes
 from rt_segmentation.models import ModelError, ModelManifest
-from rt_segmentation.ros.switching import Choice, Leaving, Loaded, Loader
+from rt_segmentation.ros import switching
+from rt_segmentation.ros.switching import LOOKS, MAX_LOADS, OVERDUE_S, Choice, Leaving, Loaded, Loader
 
 PATIENCE_S = 60.0
 FIRST = Choice("lednet", "torch", "fp32", 0, 0, 1)
@@ -30,7 +31,8 @@ class Loads:
         self.begun: list[Choice] = []
         self.released = threading.Semaphore(0)
         self.error: Exception | None = None
-        self.loader = Loader(self._load)
+        self.now = 0.0
+        self.loader = Loader(self._load, lambda: self.now)
 
     def _load(self, choice: Choice) -> SegmenterConfig:
         self.begun.append(choice)
@@ -92,6 +94,40 @@ def test_the_same_one_asked_for_again_is_loaded_again() -> None:
     assert loads.begun == [FIRST, FIRST]
 
 
+def test_a_load_that_hangs_holds_up_nothing_for_ever() -> None:
+    loads = Loads()
+
+    def begins(choice: Choice, number: int) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while len(loads.begun) < number:
+            assert loads.loader.take() is None and time.monotonic() < deadline
+            time.sleep(0.001)
+        assert loads.begun[-1] == choice
+
+    loads.loader.ask(FIRST)
+    begins(FIRST, 1)
+    # Whoever waits for it alone goes on waiting.
+    loads.now += 2 * OVERDUE_S
+    assert loads.loader.take() is None and loads.begun == [FIRST]
+    loads.loader.ask(SECOND)
+    begins(SECOND, 2)
+    # The next one has its time as well, whether it is asked for before or after that.
+    loads.loader.ask(THIRD)
+    assert loads.loader.take() is None and len(loads.begun) == 2
+    loads.now += 2 * OVERDUE_S
+    begins(THIRD, 3)
+    assert MAX_LOADS == 3
+    loads.loader.ask(FIRST)
+    loads.now += 2 * OVERDUE_S
+    assert loads.loader.take() is None and loads.loader.loading == FIRST
+    # All come back: one of them loads what is wanted now, and only that comes.
+    for _ in range(4):
+        loads.released.release()
+    assert loads.outcome().choice == FIRST
+    loads.wait_idle()
+    assert loads.begun == [FIRST, SECOND, THIRD, FIRST]
+
+
 def test_what_is_not_wanted_any_more_does_not_come() -> None:
     loads = Loads()
     loads.loader.ask(FIRST)
@@ -138,3 +174,22 @@ def test_an_engine_that_was_replaced_leaves_the_memory(small_model: ModelManifes
     current.config = made()
     leaving.update()
     assert old() is None
+
+
+def test_an_engine_that_never_leaves_is_not_looked_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    monkeypatch.setattr(switching, "give_memory_back", lambda: looks.append(1))
+
+    class Held:
+        """Stands for an engine that somebody holds."""
+
+    held, leaving = Held(), Leaving()
+    leaving.add(cast("Any", held))
+    for _ in range(3 * LOOKS):
+        leaving.update()
+    assert len(looks) == LOOKS
+    # Its memory goes back all the same where it leaves in the end, once.
+    del held
+    for _ in range(3):
+        leaving.update()
+    assert len(looks) == LOOKS + 1

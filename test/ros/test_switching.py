@@ -22,6 +22,7 @@ from support.models import shuffled
 from support.node_under_test import ENGINE, RELIABLE, Feeder, NodeUnderTest, offline, pixels, stamp
 from support.streets import street_scene
 
+from rt_segmentation.groups import grouping
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.ros.messages import image_message
@@ -146,6 +147,41 @@ def test_a_load_that_fails_leaves_the_old_one_and_its_parameters(
     node.spin_until(switched(node, models[1]))
     assert "is refused" not in node.fresh_status().message
     assert not np.array_equal(feeder.segment(street(), labels), mask)
+    feeder.close()
+
+
+def test_groups_follow_at_once_on_the_same_engine(
+    stage: Any, listen: Any, models: list[ModelManifest], tmp_path: Path
+) -> None:
+    node = NodeUnderTest(stage.spawn, stage.observer, "/regrouped", models[0])
+    labels = listen(Image, node.topic("label"))
+    feeder = Feeder(node)
+    classes = feeder.segment(street(), labels)
+    path = tmp_path / "groups.yaml"
+    path.write_text("groups: {all: [Sky, Building], rest: [Car]}")
+    for groups in ("driving", str(path), ""):
+        changed = node.process.output.count("changed to")
+        assert node.set_parameter("groups", groups).successful
+        node.spin_until(lambda n=changed: node.process.output.count("changed to") == n + 1)
+        grouped = grouping(groups, models[0].labels())
+        expected = classes if grouped is None else grouped.apply(classes)
+        np.testing.assert_array_equal(feeder.segment(street(), labels), expected)
+    # Of an atomic set all or nothing.
+    refused = set_atomically(node, groups="sailing", overlay_opacity=0.25)
+    assert not refused.successful and "unknown groups 'sailing'" in refused.reason
+    path.write_text("groups: {all: [Unicorn]}")
+    refused = node.set_parameter("groups", str(path))
+    assert not refused.successful and str(path) in refused.reason
+    assert node.get_parameter("groups") == "" and node.get_parameter("overlay_opacity") != 0.25
+    # Both at once, with another engine.
+    assert set_atomically(node, groups="driving", model=str(models[1].path)).successful
+    node.spin_until(switched(node, models[1]))
+    segmenter = Segmenter.build(models[1], **ENGINE)
+    driving = grouping("driving", models[1].labels())
+    assert driving is not None
+    expected = driving.apply(offline(segmenter, street()).labels)
+    np.testing.assert_array_equal(feeder.segment(street(), labels), expected)
+    assert node.count("frames dropped") == 0 and "[ERROR]" not in node.process.output
     feeder.close()
 
 

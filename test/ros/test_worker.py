@@ -19,10 +19,11 @@ from rclpy.logging import get_logger
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.placement import place
 from rt_segmentation.inference.engines import EngineError
-from rt_segmentation.inference.segmenter import Segmentation, Segmenter
+from rt_segmentation.inference.segmenter import Segmentation, Segmenter, SizesDiffer
 from rt_segmentation.labels import load_label_set
 from rt_segmentation.ros.camera import Camera
 from rt_segmentation.ros.messages import image_message
@@ -70,7 +71,8 @@ class Pipeline:
             self.published.append(header.stamp.sec)
             return 1.0
 
-        segmenter = SimpleNamespace(infer=infer_frames, batch=1)
+        self.config = SimpleNamespace(engine="the first")
+        segmenter = SimpleNamespace(infer=infer_frames, batch=1, config=self.config)
         outputs = SimpleNamespace(listened=lambda _: False, resize=lambda r: r, publish=publish_frame)
         parameters = {"overlay_opacity": 0.5, "jpeg_quality": 90}
         self._camera = cast("Camera", PartOfCamera(outputs, self.statistics))
@@ -224,6 +226,9 @@ def test_a_worker_that_is_given_up_loses_what_it_had_and_counts_each_once(parall
     pipeline.hand_over(3)
     assert pipeline.worker.stalled_s(is_excused=False) == 0.0
     assert pipeline.worker.stalled_s(is_excused=False) > 0.0
+    # Of whatever has taken its place meanwhile nothing is said.
+    pipeline.config.engine = "the second"
+    assert cast("str", pipeline.worker.stalled) == "the first"
     assert pipeline.worker.give_up() == parallel + 1
     pipeline.hand_over(4)
     released.set()
@@ -330,18 +335,61 @@ def test_frames_of_several_cameras_that_wait_together_are_one_batch() -> None:
     ]
 
 
-def test_an_engine_that_refuses_a_batch_gets_single_frames() -> None:
-    batches = Batches(refuses=EngineError("no batches here"))
+@pytest.mark.parametrize("kind", [EngineError, ValueError])
+def test_an_engine_that_refuses_a_batch_gets_single_frames(kind: type[Exception]) -> None:
+    batches = Batches(refuses=kind("no batches here"))
     batches.play()
     assert batches.calls == [["a"], ["b", "c"], ["b"], ["c"], ["a"], ["a"], ["b"], ["c"], ["a"]]
-    assert batches.refused == ["EngineError: no batches here"]
+    assert batches.refused == [f"{kind.__name__}: no batches here"]
     assert len(batches.published) == 8
 
 
-def test_frames_of_other_sizes_are_no_batch_and_no_fault() -> None:
-    batches = Batches(refuses=ValueError("a batch needs frames of one network size"))
+@pytest.mark.parametrize("why", [SizesDiffer("several sizes"), ImageError("bad_roi", "beyond the image")])
+def test_frames_of_other_sizes_are_no_batch_and_no_fault(why: Exception) -> None:
+    batches = Batches(refuses=why)
     batches.play()
     assert batches.refused == [] and len(batches.published) == 8
+
+
+def test_an_engine_that_fails_at_each_frame_has_not_refused_batches() -> None:
+    batches = Batches()
+
+    def fail(frames: Sequence[Frame], _: bool, sources: Sequence[str]) -> Any:
+        batches.calls.append(list(sources))
+        batches.begun.set()
+        assert batches.held.wait(PATIENCE_S)
+        raise RuntimeError("the device is gone")
+
+    batches._segmenter.infer = fail
+    batches.play()
+    assert batches.refused == [] and batches.calls == [["a"], ["b", "c"], ["b"], ["c"], ["a"]] * 2
+    assert sum(c.statistics.snapshot().dropped["failed"] for c in batches.cameras.values()) == 8
+
+
+def test_each_frame_of_a_batch_that_is_refused_has_the_time_of_one() -> None:
+    batches = Batches(refuses=EngineError("no batches here"))
+    at_work, go_on = threading.Semaphore(0), threading.Semaphore(0)
+    infer = batches._segmenter.infer
+
+    def slowly(*arguments: Any) -> Any:
+        at_work.release()
+        assert go_on.acquire(timeout=PATIENCE_S)
+        return infer(*arguments)
+
+    batches._segmenter.infer = slowly
+    batches.held.set()
+    batches.hand_over("a", 1)
+    assert at_work.acquire(timeout=PATIENCE_S)
+    for name in ("b", "c"):
+        batches.hand_over(name, 1)
+    # The first, the batch, and both of its frames: none is as old as all together.
+    for _ in range(4):
+        assert batches.worker.stalled_s(is_excused=False) == 0.0
+        go_on.release()
+        if len(batches.calls) < 4:
+            at_work.acquire(timeout=0.2)
+    assert batches.worker.stop(PATIENCE_S)
+    assert batches.calls == [["a"], ["b", "c"], ["b"], ["c"]]
 
 
 def test_of_a_batch_the_frame_that_fails_is_the_only_one_lost() -> None:

@@ -31,10 +31,13 @@ def test_what_came_is_counted_for_all_cameras_and_for_the_worst() -> None:
     fast = [(number / 10, 20.0) for number in range(21)]
     slow = [(0.0, 100.0), (2.0, 300.0)]
     run = summary("one node", 30.0, [fast, slow], 300.0)
-    assert (run.cameras, run.masks_hz, run.least_hz) == (2, 11.0, 0.96)
+    assert (run.cameras, run.masks_hz, run.least_hz, run.fewest) == (2, 11.0, 0.96, 2)
     assert run.latency_p50_ms == 20.0 and run.worst_p95_ms == 290.0
     silent = summary("one node", 30.0, [fast, []], 300.0)
     assert silent.least_hz == 0.0 and silent.masks_hz == 10.0
+    # One mask has no rate, and came all the same.
+    first = summary("plain nodes", 2.0, [[(0.0, 3000.0)]], 300.0)
+    assert (first.masks_hz, first.fewest) == (0.0, 1)
     nothing = summary("one node", 30.0, [[], []], 300.0)
     assert nothing.masks_hz == 0.0 and math.isnan(nothing.latency_p50_ms)
 

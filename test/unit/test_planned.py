@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rt_segmentation.cpu import Others
 from rt_segmentation.inference import tuning
 from rt_segmentation.inference.engines import EngineError, planned
 from rt_segmentation.inference.engines.planned import Plan, PlannedEngine, choose, measure
@@ -22,7 +23,13 @@ HEIGHT, WIDTH = 24, 32
 def two_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(planned, "cores", lambda: 2)
+    others(monkeypatch, 0.0)
     yield
+
+
+def others(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    """So much of the processor is taken by others."""
+    monkeypatch.setattr(Others, "share", lambda self: share)
 
 
 class Clock:
@@ -141,6 +148,19 @@ def test_the_next_start_measures_nothing(small_model: ModelManifest) -> None:
     assert slow_engine.plan.parallel == 1 and set(slow.built) == {1}
 
 
+def test_a_measurement_on_a_busy_machine_is_not_kept(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others(monkeypatch, 0.63)
+    engine = Machine(small_model, {1: 0.02, 2: 0.02}).prepared()
+    assert engine.plan.parallel == 1
+    assert "while others took 63% of the processor, and again at the next one" in engine.plan.why
+    others(monkeypatch, planned.BUSY)
+    plan = Machine(small_model, {1: 0.02, 2: 0.01}).prepared().plan
+    assert plan.parallel == 2 and plan.why.endswith("(measured at this start)")
+    assert "measured at a start on 20" in Machine(small_model, {1: 0.02, 2: 0.01}).prepared().plan.why
+
+
 def test_what_rt_seg_tune_measured_goes_first(small_model: ModelManifest) -> None:
     throughputs = [
         Throughput("fake", "fp32", parallel, batch, rate)
@@ -171,6 +191,26 @@ def test_an_engine_that_refuses_batches_goes_on_with_single_frames(small_model: 
     machine.built[1].most = 1
     engine.prepare(1, HEIGHT, WIDTH)
     assert engine.plan.batch == 1 and engine.plan.why.endswith("; without batches: no batch of 2")
+
+
+def test_an_engine_that_fails_at_batches_in_a_way_of_its_own_goes_on(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    throughputs = [Throughput("fake", "fp32", 1, batch, 50.0 * batch) for batch in (1, 2)]
+    tuning.remember(small_model, HEIGHT, WIDTH, [Timing("fake", "fp32", 20.0)], throughputs)
+    machine = Machine(small_model, {1: 0.02})
+    engine = machine.engine(cameras=2)
+
+    def prepare(batch: int, *_: object) -> None:
+        if batch > 1:
+            raise ValueError("one at a time")
+
+    monkeypatch.setattr(machine.built[1], "prepare", prepare)
+    for _ in range(2):
+        engine.prepare(1, HEIGHT, WIDTH)
+    assert engine.plan.batch == 1 and "one at a time" in engine.plan.why
+    # Said once.
+    assert caplog.text.count("batches are not used") == 1
 
 
 def test_an_engine_that_cannot_work_at_two_is_not_asked_to(

@@ -14,8 +14,8 @@ def test_only_what_stays_at_work_grows_old() -> None:
         now += 0.5
         # Another piece of work at each look, beside one that hangs from the third on.
         seen.append(stall.look([number, *(["hung"] if number >= 2 else [])]))
-    assert seen == [0.0, 0.0, 0.0, 0.5, 1.0]
-    assert stall.look([]) == 0.0
+    assert seen == [0.0, 0.0, 0.0, 0.5, 1.0] and stall.oldest == "hung"
+    assert stall.look([]) == 0.0 and stall.oldest is None
     # It is a new one when it comes again.
     assert stall.look(["hung"]) == 0.0
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rt_segmentation.cpu import Others
 from rt_segmentation.inference import tuning
 from rt_segmentation.inference.engines.choosing import build_engine, works_concurrently
 from rt_segmentation.inference.engines.failures import reason
@@ -42,6 +43,9 @@ SLOWEST_S = 0.4
 LIMIT_S = 2.0
 """The measurement ends after this time in any case: where the frames of two at once have not come by then,
 one frame at a time is right for this start."""
+
+BUSY = 0.2
+"""Where other processes take more than this share of the processor, the measurement is not kept."""
 
 Clock = Callable[[], float]
 
@@ -143,8 +147,9 @@ class PlannedEngine(StandsForEngine):
             if self.plan.batch > 1:
                 try:
                     self._engine.prepare(self.plan.batch, height, width, confidence)
-                except EngineError as error:
-                    self.refuse_batches(str(error))
+                # Frames one by one are ready, whatever went wrong with more.
+                except Exception as error:
+                    self.refuse_batches(reason(error))
 
     def infer(self, images: np.ndarray, confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """See `Engine.infer`."""
@@ -217,12 +222,17 @@ class PlannedEngine(StandsForEngine):
         if frame_s > SLOWEST_S:
             return one(f"not measured, as a frame takes {frame_s:.1f} s; `rt_seg tune` measures it")
         both = {1: self._engine, 2: build(2)}
+        others = Others()
         rates = measure(both, images, confidence, frame_s, self._clock)
         if rates is None:
             return one(f"two at once took more than {LIMIT_S:g} s in the measurement at this start")
         measured = [Throughput(kind.name, kind.precision, n, 1, round(rates[n], 2)) for n in both]
-        tuning.remember_start(self._manifest, height, width, measured)
-        plan = choose(measured, self._cameras, "measured at this start")
+        origin = "measured at this start"
+        if (share := others.share()) > BUSY:
+            origin += f" while others took {share:.0%} of the processor, and again at the next one"
+        else:
+            tuning.remember_start(self._manifest, height, width, measured)
+        plan = choose(measured, self._cameras, origin)
         assert plan is not None
         return plan, both[plan.parallel]
 

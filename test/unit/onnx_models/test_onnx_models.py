@@ -235,3 +235,12 @@ def test_int8_leaves_depthwise_convolutions_as_they_are(
     assert "engine openvino in int8" in capsys.readouterr().out
     labels = build_engine(manifest, "openvino", "int8").infer(frames, False)[0]
     assert np.mean(labels == foreign.expected(network, frames)) >= 0.97
+
+
+def test_external_weights_are_merged(net: Path, lraspp: nn.Module, frames: np.ndarray) -> None:
+    model = onnx.load(str(net))
+    onnx.save_model(model, str(net), save_as_external_data=True, location="weights.bin", size_threshold=0)
+    manifest = imported(net, "merged", *NORMALISED, "--width", "96", "--height", "64")
+    (net.parent / "weights.bin").unlink()
+    labels = build_engine(manifest, "onnxruntime").infer(frames, False)[0]
+    assert np.mean(labels == foreign.expected(lraspp, frames)) >= 0.999
