@@ -11,7 +11,7 @@ import numpy as np
 from rt_segmentation.benchmark.comparing import Comparison, compare
 from rt_segmentation.benchmark.variants import Group, OutOfTime, Variant, VariantError
 from rt_segmentation.inference.options import EVERY_LAYER, PLAIN, Options
-from rt_segmentation.inference.tuned import Setting, Trial, Tuned
+from rt_segmentation.inference.tuned import NOT_CONFIRMED, Setting, Trial, Tuned
 
 ROUNDS = 8
 HOPELESS_AFTER = 3
@@ -97,7 +97,7 @@ class Search:
         except VariantError as error:
             self._note(plain.describe(), str(error))
             return None
-        best, kernels, sure = plain, own, _Evidence()
+        best, kernels, sure, first = plain, own, _Evidence(), len(self.tried)
         for step in self._steps(plain):
             began_s = self.bench.remaining_s()
             if began_s <= stop_s + reserve_s:
@@ -119,15 +119,15 @@ class Search:
             # On a machine that is busy with other work a step takes many times as long.
             reserve_s = max(reserve_s, AGAIN * (began_s - self.bench.remaining_s()))
         try:
-            return self._confirmed(plain, best)
+            return self._confirmed(plain, best, first)
         except OutOfTime:
             if best == plain:
                 raise
             self._note(best.describe(), "the time was over before it was measured again: it is as it was")
             return _setting(best, sure.plain_ms * sure.ratio, sure.plain_ms, sure.confidence)
 
-    def _confirmed(self, plain: Variant, best: Variant) -> Setting:
-        """Fresh rounds: the best of many looks faster than it is."""
+    def _confirmed(self, plain: Variant, best: Variant, first: int) -> Setting:
+        """Fresh rounds: the best of many looks faster than it is. Its steps are tried[first:]."""
         if best != plain:
             comparison, plain_ms, best_ms = self._compare(plain, best, patient=True)
             kept = comparison.ratio < 1 and comparison.confidence >= SURE
@@ -141,6 +141,10 @@ class Search:
             self.bench.drop(best)
             if kept:
                 return _setting(best, best_ms, plain_ms, comparison.confidence)
+            self.tried[first:] = [
+                replace(trial, kept=False, note=NOT_CONFIRMED) if trial.kept else trial
+                for trial in self.tried[first:]
+            ]
         else:
             plain_ms = float(np.median(self.bench.time(plain, self._frames(plain))))
         return _setting(plain, plain_ms, plain_ms, 0.5)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rt_segmentation import cpu
 from rt_segmentation.commands.options import OptionError, say
 from rt_segmentation.commands.progress import TimeBar
-from rt_segmentation.inference.tuned import Tuned, remember
+from rt_segmentation.inference.tuned import NOT_CONFIRMED, Tuned, remember
 from rt_segmentation.provenance import cores
 
 if TYPE_CHECKING:
@@ -107,5 +107,8 @@ def describe(tuned: Tuned) -> Iterator[str]:
                 f" {one.ms:.1f} ms a frame for {one.plain_ms:.1f}{sure}"
             )
     if tuned.tried:
-        kept = sum(trial.kept for trial in tuned.tried)
+        kept = sum(trial.kept for trial in tuned.tried) or "none"
         yield f"{len(tuned.tried)} things were tried in {tuned.seconds:.0f} s, {kept} kept"
+        lost = sum(trial.note == NOT_CONFIRMED for trial in tuned.tried)
+        if lost:
+            yield f"{lost} were faster as a step, but not when they were measured once more; --json tells"

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 KIND = "settings"
 SHIPPED = "kernels.yaml"
 
+NOT_CONFIRMED = "faster as a step, but all steps together did not pass when they were measured once more"
+"""The note of a step that is not part of what was found."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -56,8 +59,8 @@ class Trial:
         ratio: of times to what was best until then, the median of the rounds; below 1 is faster; None where
             it could not be measured.
         confidence: that it is faster.
-        kept: whether it was best from then on.
-        note: why there is no ratio, or empty.
+        kept: whether it is part of what was found.
+        note: why there is no ratio, or why a faster step is not kept; or empty.
     """
 
     what: str
