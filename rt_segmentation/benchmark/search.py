@@ -90,6 +90,23 @@ class Search:
         throughput.sort(key=lambda one: one.ms)
         return Tuned(tuple(latency), tuple(throughput), tuple(self.tried))
 
+    def carry_over(self, setting: Setting) -> Tuned:
+        """Compare what was found for one frame with the engine's own choice, for the batches of this bench.
+
+        Returns:
+            Empty where the time was over, or the engine does not work with such batches.
+        """
+        plain = Variant(setting.engine, setting.precision)
+        try:
+            self.bench.make(plain)
+            best = replace(plain, options=setting.options)
+            self.bench.make(best)
+            found = self._confirmed(plain, best, len(self.tried))
+        except (OutOfTime, VariantError) as error:
+            self._note(plain.describe(), str(error))
+            return Tuned()
+        return Tuned((found,), (), tuple(self.tried))
+
     def _fastest(self, plain: Variant, stop_s: float, reserve_s: float) -> Setting | None:
         """One batch at a time; `stop_s` are to be left over, and `reserve_s` more for what was found."""
         try:

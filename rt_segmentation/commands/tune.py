@@ -74,7 +74,7 @@ def main(arguments: argparse.Namespace) -> None:
         timings = [Timing(r.engine, r.precision, r.median_ms) for r in rows if r.median_ms is not None]
         if not timings:
             raise EngineError("no engine works here: " + "; ".join(row.problem for row in rows))
-        tuned = tune_inside(manifest, 1, height, width, timings, seconds) or Tuned()
+        tuned = tune_inside(manifest, AT_ONCE, height, width, timings, seconds) or Tuned()
         timings = [with_found(timing, tuned) for timing in timings]
         best = min((row for row in rows if row.median_ms is not None), key=lambda row: row.median_ms or 0)
         settings = [(1, 1)]

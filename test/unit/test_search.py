@@ -24,7 +24,7 @@ from rt_segmentation.commands import tune_inside
 from rt_segmentation.commands.options import OptionError
 from rt_segmentation.commands.progress import TimeBar
 from rt_segmentation.inference.options import PLAIN, Options
-from rt_segmentation.inference.tuned import Setting, Tuned, recall, remember
+from rt_segmentation.inference.tuned import NOT_CONFIRMED, Setting, Tuned, recall, remember
 from rt_segmentation.inference.tuning import Timing
 from rt_segmentation.models import ModelManifest
 
@@ -123,6 +123,29 @@ def test_what_gives_other_labels_is_not_taken() -> None:
     bench.refused = lambda variant: bool(variant.options.kernels)
     (best,) = Search(bench, 1).run([INT8]).latency
     assert best.options == PLAIN and best.ms == best.plain_ms
+
+
+def test_steps_that_do_not_hold_together_are_not_told_as_kept() -> None:
+    bench = FakeBench(by_options)
+    bench.refused = lambda variant: bool(variant.options.kernels)
+    found = Search(bench, 1).run([INT8])
+    assert found.latency[0].options == PLAIN and not any(trial.kept for trial in found.tried)
+    lost = [trial for trial in found.tried if trial.note == NOT_CONFIRMED]
+    assert lost and all(trial.ratio and trial.ratio < 1 for trial in lost)
+    *_, count, why = tune_inside.describe(found)
+    assert count.endswith(", none kept") and why.startswith(f"{len(lost)} were faster as a step, but not")
+
+
+def test_what_was_found_is_measured_for_batches_too() -> None:
+    setting = Setting(*INT8, 1, Options(kernels=(("*", "jit_avx512"),)), 18.0, 20.0, 0.99)
+    (found,) = Search(FakeBench(by_options), 2).carry_over(setting).latency
+    assert found.options == setting.options and found.ms < found.plain_ms
+    slower = replace(setting, options=Options(kernels=(("*", "jit_avx2"),)))
+    (found,) = Search(FakeBench(by_options), 2).carry_over(slower).latency
+    assert found.options == PLAIN
+    broken = replace(setting, options=Options(isa="BROKEN"))
+    assert Search(FakeBench(by_options), 2).carry_over(broken) == Tuned()
+    assert Search(FakeBench(by_options, 0.5), 2).carry_over(setting) == Tuned()
 
 
 @pytest.mark.parametrize("seconds", [0.05, 1.0, 5.0, 12.0])
@@ -237,15 +260,15 @@ def test_an_interrupted_search_leaves_what_there_was(
 
     monkeypatch.setattr(Search, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        tune_inside.tune_inside(small_model, 1, 64, 64, TIMINGS, 60.0)
+        tune_inside.tune_inside(small_model, (), 64, 64, TIMINGS, 60.0)
     assert engines == [[INT8]] and recall(small_model, 1, 64, 64) == earlier
     monkeypatch.setattr(Search, "run", lambda self, searched: Tuned())
-    assert tune_inside.tune_inside(small_model, 1, 64, 64, TIMINGS, 60.0) is None
+    assert tune_inside.tune_inside(small_model, (), 64, 64, TIMINGS, 60.0) is None
     assert "give a longer --budget" in capsys.readouterr().err
     assert recall(small_model, 1, 64, 64) == earlier
-    assert tune_inside.tune_inside(small_model, 1, 64, 64, TIMINGS, 0.0) is None
+    assert tune_inside.tune_inside(small_model, (), 64, 64, TIMINGS, 0.0) is None
     monkeypatch.setattr(Search, "run", lambda self, searched: FOUND)
-    found = tune_inside.tune_inside(small_model, 1, 64, 64, TIMINGS, 60.0)
+    found = tune_inside.tune_inside(small_model, (), 64, 64, TIMINGS, 60.0)
     assert found is not None and recall(small_model, 1, 64, 64) == found != earlier
 
 
@@ -273,6 +296,22 @@ def test_time_goes_on_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert terminal.getvalue().startswith("\r") and len(terminal.getvalue()) < 200
 
 
+def test_batches_get_what_was_found_for_one_frame(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kernels = Options(kernels=(("*", "jit_avx512"),))
+    found = Tuned((Setting(*INT8, 1, kernels, 5.0, 10.0, 0.99),))
+    monkeypatch.setattr(Search, "run", lambda self, searched: found)
+    monkeypatch.setattr(Search, "carry_over", lambda self, one: Tuned((replace(one, ms=19.0),)))
+    tune_inside.tune_inside(small_model, (2,), 64, 64, TIMINGS, 60.0)
+    assert recall(small_model, 2, 64, 64).latency[0].ms == 19.0 and not recall(small_model, 4, 64, 64).latency
+    # Threads alone are of one frame.
+    monkeypatch.setattr(Search, "run", lambda self, searched: FOUND)
+    tune_inside.tune_inside(small_model, (4,), 64, 64, TIMINGS, 60.0)
+    assert not recall(small_model, 4, 64, 64).latency
+
+
 @pytest.mark.long
 def test_a_real_search_of_a_small_network(
     small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -281,7 +320,7 @@ def test_a_real_search_of_a_small_network(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     started = time.monotonic()
     timings = [Timing("openvino", "fp32", 1.0)]
-    found = tune_inside.tune_inside(small_model, 1, 64, 64, timings, 60.0)
+    found = tune_inside.tune_inside(small_model, (), 64, 64, timings, 60.0)
     assert time.monotonic() - started < 75
     assert found is not None and found.tried and found.latency[0].ms > 0
     assert recall(small_model, 1, 64, 64) == found
