@@ -10,7 +10,7 @@ import numpy as np
 
 from rt_segmentation.benchmark.comparing import Comparison, compare
 from rt_segmentation.benchmark.variants import Group, OutOfTime, Variant, VariantError
-from rt_segmentation.inference.options import EVERY_LAYER, PLAIN, Options
+from rt_segmentation.inference.options import EVERY_LAYER, FLOAT, PLAIN, Options
 from rt_segmentation.inference.tuned import NOT_CONFIRMED, Setting, Trial, Tuned
 
 ROUNDS = 8
@@ -234,6 +234,8 @@ class Search:
     def _steps(self, plain: Variant) -> Iterator[Callable[[Options], Options]]:
         """Changes of what was best until then, the most promising first."""
         if plain.engine == "openvino":
+            if plain.precision == "int8":
+                yield _with(bytes_between=True)
             if plain.precision != "fp32":
                 # In fp32 any wish makes OpenVINO 2026.4 take matrix multiplication, 4 to 8 times slower.
                 yield from (_with_kernel(EVERY_LAYER, family) for family in FAMILIES)
@@ -257,7 +259,8 @@ class Search:
             return
         for group in groups:
             if group.share >= SMALL_SHARE:
-                yield from (_with_kernel(group.name, family) for family in FAMILIES)
+                floats = (FLOAT,) if plain.precision == "int8" else ()
+                yield from (_with_kernel(group.name, family) for family in (*FAMILIES, *floats))
 
     def _note(self, what: str, note: str) -> None:
         self.tried.append(Trial(what, note=note))

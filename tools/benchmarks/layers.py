@@ -57,11 +57,11 @@ def measure_layers(manifest: ModelManifest, precision: str, width: int, height: 
     """
     # Says what is missing, and passes the gate.
     build_engine(manifest, "openvino", precision).prepare(1, height, width)
-    kernels = options_for(manifest, "openvino", precision, 1, height, width, 1).kernels
+    options = options_for(manifest, "openvino", precision, 1, height, width, 1)
     graph = onnx_model(graph_entry(manifest, 1, height, width), LABELS_ONLY)
     ranges = load_ranges(manifest) if precision == "int8" else None
     compiled = compile_graph(
-        graph, manifest, precision, ranges, options={"PERF_COUNT": True}, kernels=kernels
+        graph, manifest, precision, ranges, properties={"PERF_COUNT": True}, tuned=options
     )
     request = compiled.create_infer_request()
     frame = parity_frames(height, width)[:1]
