@@ -25,7 +25,7 @@ GAIN = 0.01
 CONFIRMED = 0.25
 """Of a search's time: what was found is measured once more, with fresh rounds, and judged."""
 
-AGAIN = 1.75
+AGAIN = 2.0
 """To measure once more takes so many times as long as a step, at most."""
 
 FAMILIES = ("jit_avx512", "brgconv_avx512", "brgconv_avx512_amx", "jit_avx2")
@@ -217,7 +217,7 @@ class Search:
         pair = (one, other)
         frames = [self._frames(variant) for variant in pair]
         times: tuple[list[float], list[float]] = ([], [])
-        for number in range(ROUNDS + (ROUNDS // 2 if patient else 0)):
+        for number in range(ROUNDS * (2 if patient else 1)):
             # Whoever comes second finds the machine as the first one left it: they change places.
             for place in (0, 1) if number % 2 == 0 else (1, 0):
                 times[place].append(float(np.median(self.bench.time(pair[place], frames[place]))))

@@ -12,7 +12,7 @@ from rt_segmentation import cpu
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
 from rt_segmentation.inference.network import model_identity
-from rt_segmentation.inference.options import PLAIN, Options
+from rt_segmentation.inference.options import EVERY_LAYER, PLAIN, Options
 from rt_segmentation.inference.versions import graph_version
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
@@ -170,18 +170,20 @@ class Shipped:
     """A choice for a kind of processor, in `config/kernels.yaml`.
 
     Attributes:
-        processor: 'amx_int8' for those that multiply matrices of int8.
+        processor: what `cpu.kind` calls it.
         network, engine, precision: what it is for.
-        kernels: family of kernels for every convolution.
         measured: what the choice rests on, in words.
+        kernels: family of kernels for every convolution; '' is OpenVINO's own choice.
+        bytes_between: see `Options`.
     """
 
     processor: str
     network: str
     engine: str
     precision: str
-    kernels: str
     measured: str
+    kernels: str = ""
+    bytes_between: bool = False
 
 
 @dataclass(frozen=True)
@@ -207,13 +209,11 @@ def shipped() -> tuple[Shipped, ...]:
 
 def _shipped_options(network: str, engine: str, precision: str) -> Options:
     for one in shipped():
-        if (one.network, one.engine, one.precision) == (network, engine, precision) and _is_here(one):
-            return Options(kernels=(("*", one.kernels),))
+        asked = network, engine, precision, cpu.kind()
+        if (one.network, one.engine, one.precision, one.processor) == asked:
+            kernels = ((EVERY_LAYER, one.kernels),) if one.kernels else ()
+            return Options(kernels=kernels, bytes_between=one.bytes_between)
     return PLAIN
-
-
-def _is_here(one: Shipped) -> bool:
-    return one.processor == "amx_int8" and cpu.has_amx_int8()
 
 
 def _key(manifest: ModelManifest, batch: int, height: int, width: int) -> CacheKey:

@@ -107,17 +107,23 @@ def test_a_record_that_cannot_be_read_is_not_used(
     assert "cannot be read" in caplog.text and "is not used" in caplog.text
 
 
-def test_what_ships_is_for_processors_with_amx(
+def test_what_ships_is_for_the_processors_that_it_was_measured_on(
     small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def shipped(network: str, precision: str) -> Options:
         return options_for(replace(small_model, network=network), "openvino", precision, *SIZE, 1)
 
-    monkeypatch.setattr(cpu, "has_amx_int8", lambda: True)
+    words = {"avx512f", "avx512_vnni", "avx512_bf16", "amx_int8"}
+    monkeypatch.setattr(cpu, "_words", lambda: words)
     assert shipped("enet", "int8") == shipped("lednet", "int8") == Options(kernels=(("*", "jit_avx512"),))
     assert shipped("enet", "fp32") == shipped("linknet", "int8") == PLAIN
-    monkeypatch.setattr(cpu, "has_amx_int8", lambda: False)
-    assert shipped("enet", "int8") == PLAIN
+    words.remove("amx_int8")
+    assert cpu.kind() == "" and shipped("enet", "int8") == shipped("lednet", "int8") == PLAIN
+    words.remove("avx512_bf16")
+    assert cpu.kind() == "avx512_vnni"
+    assert shipped("enet", "int8") == Options(kernels=(("*", "jit_avx512"),))
+    assert shipped("lednet", "int8").bytes_between
+    assert shipped("lednet", "fp32") == PLAIN
 
 
 def test_the_instruction_set_is_set_before_the_library_is_at_work(
