@@ -71,7 +71,7 @@ def main(arguments: argparse.Namespace) -> None:
         MissingPackageError: a package is missing.
         RecipeError, DatasetError, ModelError, TrainingError: see `training.run.train`.
     """
-    # Read by NumPy when it is imported. Its products are small and in the loader's processes, where threads of
+    # NumPy reads it when it is imported. Its products are small, in the loader's processes, where threads of
     # its own take half as much time again and the cores of the training.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
