@@ -81,7 +81,9 @@ def _read(
 ) -> openvino.Model:
     model = _core().read_model(graph if isinstance(graph, bytes) else str(graph))
     if ranges is not None:
-        ranges = without_convolutions(model, ranges, in_float(model, tuned.kernels))
+        floats = in_float(model, tuned.kernels)
+        if floats:
+            ranges = without_convolutions(model, ranges, floats)
         if tuned.bytes_between:
             ranges = with_bytes_between(model, ranges)
         quantize(model, ranges, manifest)

@@ -30,7 +30,7 @@ def with_bytes_between(model: openvino.Model, ranges: QuantizationRanges) -> Qua
     for name, limits in ranges.inputs.items():
         weights, _, port = name.rpartition(":")
         made = list(_made_by(read[weights].input_value(0))) if port == "0" and weights in read else []
-        if made and all(output.get_node().get_type_name() == "Relu" for output in made):
+        if made and all(o.get_node().get_type_name() == "Relu" and o.get_names() for o in made):
             found.append(({min(output.get_names()) for output in made}, limits, {name}))
     joined: list[tuple[set[str], Range, set[str]]] = []
     for maps, limits, inputs in found:
