@@ -45,7 +45,8 @@ class FakeBench:
         self._left = 0.0
 
     def _spend(self) -> None:
-        self._left -= 0.1
+        if self._left > 0:
+            self._left -= 0.1
         if self._left <= 0:
             raise OutOfTime("the time is over")
 

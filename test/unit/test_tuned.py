@@ -17,7 +17,7 @@ from rt_segmentation import cpu
 from rt_segmentation.inference import cache, tuned
 from rt_segmentation.inference.engines import EngineError, build_engine, choosing
 from rt_segmentation.inference.engines.failures import reason
-from rt_segmentation.inference.options import INSTRUCTIONS, PLAIN, Options
+from rt_segmentation.inference.options import FLOAT, INSTRUCTIONS, PLAIN, Options
 from rt_segmentation.inference.tuned import Setting, Trial, Tuned, isa_for, options_for, recall, remember
 from rt_segmentation.models import ModelManifest
 
@@ -148,11 +148,12 @@ def test_the_instruction_set_is_set_before_the_library_is_at_work(
 
 
 def test_options_say_what_they_are() -> None:
-    every = Options(2, True, "AVX2", (("*", "a"), ("3x3", "b")), "parallel", "basic", "contiguous")
+    every = Options(2, True, "AVX2", (("*", "a"), ("3x3", FLOAT)), True, "parallel", "basic", "contiguous")
     assert Options.from_json(json.loads(json.dumps(every.to_json()))) == every
     assert every.describe() == (
         "2 threads for each frame, threads pinned to cores, instructions up to AVX2, a for every convolution,"
-        " b for convolutions 3x3, parallel execution, basic optimisation, contiguous layout"
+        " float for convolutions 3x3, bytes between the convolutions, parallel execution, basic optimisation,"
+        " contiguous layout"
     )
     assert PLAIN.describe() == "the engine's own choice" and PLAIN.to_json() == {}
 

@@ -198,7 +198,7 @@ class OpenVINOEngine(ONNXFileEngine):
     def _compiled(self, graph: Path | bytes, options: Options) -> openvino.CompiledModel:
         """From the cache where it was compiled before, which takes a third of the time, of int8 a quarter."""
         properties = _properties(self.precision, self._parallel, options)
-        asked = self._manifest, self.precision, self._ranges, self._parallel, {}, options
+        asked = self._manifest, self.precision, self._ranges, self._parallel, None, options
         if isinstance(graph, bytes):
             return compile_graph(graph, *asked)
         described = json.loads((graph.parent / DESCRIPTION).read_text(encoding="utf-8"))
