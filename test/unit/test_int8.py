@@ -47,6 +47,8 @@ from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest, find_model, list_models, read_manifest
 
 HEIGHT, WIDTH = 120, 160
+MOVES = ("Concatenation", "Split", "ShuffleChannels")
+"""OpenVINO's names of layers that cut, join and shuffle."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -165,11 +167,11 @@ def test_maps_stay_bytes_between_the_convolutions_where_that_is_asked_for() -> N
         graph = onnx_model(graph_entry(manifest, 1, 75, 100), LABELS_ONLY)
         compiled = compile_graph(graph, manifest, "int8", load_ranges(manifest), tuned=options)
         infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
-        moves = [i for i in infos if i["layerType"].astype(str) in ("Concat", "Split", "ShuffleChannels")]
+        moves = [i for i in infos if i["layerType"].astype(str) in MOVES]
         moved.append([i["runtimePrecision"].astype(str) for i in moves])
     assert (labels[0] == labels[1]).mean() > 0.97
     in_bytes = [sum(precision in ("u8", "i8") for precision in found) for found in moved]
-    assert in_bytes[0] <= 1 and in_bytes[1] == len(moved[1]) > 30
+    assert in_bytes[0] <= 1 and in_bytes[1] == len(moved[1]) >= 20
 
 
 def test_maps_that_meet_have_one_range_and_what_does_not_exist_is_left_to_be_told() -> None:
