@@ -20,9 +20,17 @@ def has_bf16() -> bool:
     return bool(_words() & _BF16_FLAGS)
 
 
-def has_amx_int8() -> bool:
-    """Whether the CPU multiplies matrices of int8; False where Linux does not say so."""
-    return "amx_int8" in _words()
+def kind() -> str:
+    """The kind of CPU, as far as choices of kernels differ by it.
+
+    Returns:
+        'amx_int8' where it multiplies matrices of int8; 'avx512_vnni' where it multiplies vectors of int8 and
+        has no arithmetic in bfloat16; '' elsewhere, and where Linux does not say.
+    """
+    words = _words()
+    if "amx_int8" in words:
+        return "amx_int8"
+    return "avx512_vnni" if "avx512_vnni" in words and not words & _BF16_FLAGS else ""
 
 
 def instruction_sets() -> tuple[str, ...]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,9 +18,15 @@ import numpy as np
 from rt_segmentation.benchmark.cores import core_round_trip_ns
 from rt_segmentation.benchmark.worker import EAGER
 
+WORKER = "rt_segmentation.benchmark.worker"
+"""The module of a candidate's process."""
+
 WARM_UP_FRAMES = 3
 ROUND_S = 1.0
 """How long a candidate runs before the next one has its turn."""
+
+LAST_S = 5.0
+"""So long before its limit the timing ends, so that what was timed is told."""
 
 
 @dataclass
@@ -70,10 +78,14 @@ class Candidate:
         row: of the result; what goes wrong is said there.
         parallel: frames that are segmented concurrently.
         module: whose process it is, one that `worker.serve` serves.
+        limit_s: after which it is ended, whatever it is doing; None: never.
     """
 
-    def __init__(self, row: Row, parallel: int = 1, module: str = "rt_segmentation.benchmark.worker") -> None:
+    def __init__(
+        self, row: Row, parallel: int = 1, module: str = WORKER, limit_s: float | None = None
+    ) -> None:
         self.row = row
+        self._over = False
         self.durations_ms: list[float] = []
         self.round_trips_ns: list[float] = []
         self._process = subprocess.Popen(
@@ -83,6 +95,10 @@ class Candidate:
             stderr=subprocess.DEVNULL,
             text=True,
         )
+        self._alarm = threading.Timer(max(0.0, limit_s or 0.0), self._end)
+        self._alarm.daemon = True
+        if limit_s is not None:
+            self._alarm.start()
         described = {
             "model": row.model,
             "engine": row.engine,
@@ -109,6 +125,11 @@ class Candidate:
         if not self.row.problem:
             self.row.peak_memory_mb = self._answer().get("peak_memory_mb")
         self._process.wait()
+        self._alarm.cancel()
+
+    def _end(self) -> None:
+        self._over = True
+        self._process.kill()
 
     def _ask(self, content: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -125,7 +146,10 @@ class Candidate:
             if line.startswith("\x1e"):
                 answer: dict[str, Any] = json.loads(line[1:])
                 return answer
-        return {"error": f"the candidate's process ended with status {self._process.wait()}"}
+        status = self._process.wait()
+        if self._over:
+            return {"error": "it was not ready when the time was over"}
+        return {"error": f"the candidate's process ended with status {status}"}
 
 
 @dataclass(frozen=True)
@@ -146,7 +170,13 @@ class Group:
     batch: int = 1
 
 
-def time_group(group: Group, seconds: float, report: Callable[[str], None] = lambda _: None) -> list[Row]:
+def time_group(
+    group: Group,
+    seconds: float,
+    report: Callable[[str], None] = lambda _: None,
+    module: str = WORKER,
+    limit_s: float | None = None,
+) -> list[Row]:
     """Time a group's candidates.
 
     Args:
@@ -154,12 +184,14 @@ def time_group(group: Group, seconds: float, report: Callable[[str], None] = lam
         seconds: of timing for the whole group, shared by its candidates, after they are built; each has three
             rounds at least.
         report: told what happens.
+        module: whose processes they are; see `Candidate`.
+        limit_s: for all of it, with building; a candidate that is not ready by then has no numbers.
     """
     rows = [
         Row(group.network, group.model, group.width, group.height, engine, precision, batch=group.batch)
         for engine, precision in group.candidates
     ]
-    _time_in_turns([(row, group.parallel) for row in rows], seconds, report)
+    _time_in_turns([(row, group.parallel) for row in rows], seconds, report, module, limit_s)
     eager = next((row.median_ms for row in rows if (row.engine, row.precision) == (EAGER, "fp32")), None)
     for row in rows:
         if eager is not None and row.median_ms is not None:
@@ -168,7 +200,11 @@ def time_group(group: Group, seconds: float, report: Callable[[str], None] = lam
 
 
 def time_throughputs(
-    row: Row, settings: Sequence[tuple[int, int]], seconds: float, report: Callable[[str], None]
+    row: Row,
+    settings: Sequence[tuple[int, int]],
+    seconds: float,
+    report: Callable[[str], None],
+    limit_s: float | None = None,
 ) -> list[Row]:
     """Time one engine at several numbers of frames at once, in turns.
 
@@ -177,6 +213,7 @@ def time_throughputs(
         settings: (batches at once, frames of each batch).
         seconds: as in `time_group`.
         report: told what happens.
+        limit_s: as in `time_group`.
 
     Returns:
         A row for each setting; `fps` counts frames, and a problem says where there are no numbers.
@@ -185,22 +222,33 @@ def time_throughputs(
         Row(row.network, row.model, row.width, row.height, row.engine, row.precision, batch=batch)
         for _, batch in settings
     ]
-    _time_in_turns([(row, parallel) for row, (parallel, _) in zip(rows, settings)], seconds, report)
+    _time_in_turns(
+        [(row, parallel) for row, (parallel, _) in zip(rows, settings)], seconds, report, WORKER, limit_s
+    )
     return rows
 
 
 def _time_in_turns(
-    settings: Sequence[tuple[Row, int]], seconds: float, report: Callable[[str], None]
+    settings: Sequence[tuple[Row, int]],
+    seconds: float,
+    report: Callable[[str], None],
+    module: str,
+    limit_s: float | None,
 ) -> None:
     """Fill in rows, each with its frames concurrently."""
     candidates = []
+    end = math.inf if limit_s is None else time.monotonic() + limit_s
     for row, parallel in settings:
         report(f"{row.network} {row.width}x{row.height} {row.engine} {row.precision}: building")
-        candidates.append(Candidate(row, parallel))
+        candidates.append(
+            Candidate(row, parallel, module, None if limit_s is None else end - time.monotonic())
+        )
         candidates[-1].run(WARM_UP_FRAMES)
     deadline = time.monotonic() + seconds
     rounds = 0
     while any(not row.problem for row, _ in settings) and (rounds < 3 or time.monotonic() < deadline):
+        if rounds and time.monotonic() + LAST_S > end:
+            break
         for candidate in candidates:
             round_trip_ns = core_round_trip_ns()
             candidate.round_trips_ns += [] if round_trip_ns is None else [round_trip_ns]

@@ -10,8 +10,8 @@ import numpy as np
 
 from rt_segmentation.benchmark.comparing import Comparison, compare
 from rt_segmentation.benchmark.variants import Group, OutOfTime, Variant, VariantError
-from rt_segmentation.inference.options import EVERY_LAYER, PLAIN, Options
-from rt_segmentation.inference.tuned import Setting, Trial, Tuned
+from rt_segmentation.inference.options import EVERY_LAYER, FLOAT, PLAIN, Options
+from rt_segmentation.inference.tuned import NOT_CONFIRMED, Setting, Trial, Tuned
 
 ROUNDS = 8
 HOPELESS_AFTER = 3
@@ -25,7 +25,7 @@ GAIN = 0.01
 CONFIRMED = 0.25
 """Of a search's time: what was found is measured once more, with fresh rounds, and judged."""
 
-AGAIN = 1.75
+AGAIN = 2.0
 """To measure once more takes so many times as long as a step, at most."""
 
 FAMILIES = ("jit_avx512", "brgconv_avx512", "brgconv_avx512_amx", "jit_avx2")
@@ -90,6 +90,23 @@ class Search:
         throughput.sort(key=lambda one: one.ms)
         return Tuned(tuple(latency), tuple(throughput), tuple(self.tried))
 
+    def carry_over(self, setting: Setting) -> Tuned:
+        """Compare what was found for one frame with the engine's own choice, for the batches of this bench.
+
+        Returns:
+            Empty where the time was over, or the engine does not work with such batches.
+        """
+        plain = Variant(setting.engine, setting.precision)
+        try:
+            self.bench.make(plain)
+            best = replace(plain, options=setting.options)
+            self.bench.make(best)
+            found = self._confirmed(plain, best, len(self.tried))
+        except (OutOfTime, VariantError) as error:
+            self._note(plain.describe(), str(error))
+            return Tuned()
+        return Tuned((found,), (), tuple(self.tried))
+
     def _fastest(self, plain: Variant, stop_s: float, reserve_s: float) -> Setting | None:
         """One batch at a time; `stop_s` are to be left over, and `reserve_s` more for what was found."""
         try:
@@ -97,7 +114,7 @@ class Search:
         except VariantError as error:
             self._note(plain.describe(), str(error))
             return None
-        best, kernels, sure = plain, own, _Evidence()
+        best, kernels, sure, first = plain, own, _Evidence(), len(self.tried)
         for step in self._steps(plain):
             began_s = self.bench.remaining_s()
             if began_s <= stop_s + reserve_s:
@@ -119,15 +136,15 @@ class Search:
             # On a machine that is busy with other work a step takes many times as long.
             reserve_s = max(reserve_s, AGAIN * (began_s - self.bench.remaining_s()))
         try:
-            return self._confirmed(plain, best)
+            return self._confirmed(plain, best, first)
         except OutOfTime:
             if best == plain:
                 raise
             self._note(best.describe(), "the time was over before it was measured again: it is as it was")
             return _setting(best, sure.plain_ms * sure.ratio, sure.plain_ms, sure.confidence)
 
-    def _confirmed(self, plain: Variant, best: Variant) -> Setting:
-        """Fresh rounds: the best of many looks faster than it is."""
+    def _confirmed(self, plain: Variant, best: Variant, first: int) -> Setting:
+        """Fresh rounds: the best of many looks faster than it is. Its steps are tried[first:]."""
         if best != plain:
             comparison, plain_ms, best_ms = self._compare(plain, best, patient=True)
             kept = comparison.ratio < 1 and comparison.confidence >= SURE
@@ -141,6 +158,10 @@ class Search:
             self.bench.drop(best)
             if kept:
                 return _setting(best, best_ms, plain_ms, comparison.confidence)
+            self.tried[first:] = [
+                replace(trial, kept=False, note=NOT_CONFIRMED) if trial.kept else trial
+                for trial in self.tried[first:]
+            ]
         else:
             plain_ms = float(np.median(self.bench.time(plain, self._frames(plain))))
         return _setting(plain, plain_ms, plain_ms, 0.5)
@@ -196,7 +217,7 @@ class Search:
         pair = (one, other)
         frames = [self._frames(variant) for variant in pair]
         times: tuple[list[float], list[float]] = ([], [])
-        for number in range(ROUNDS + (ROUNDS // 2 if patient else 0)):
+        for number in range(ROUNDS * (2 if patient else 1)):
             # Whoever comes second finds the machine as the first one left it: they change places.
             for place in (0, 1) if number % 2 == 0 else (1, 0):
                 times[place].append(float(np.median(self.bench.time(pair[place], frames[place]))))
@@ -213,6 +234,8 @@ class Search:
     def _steps(self, plain: Variant) -> Iterator[Callable[[Options], Options]]:
         """Changes of what was best until then, the most promising first."""
         if plain.engine == "openvino":
+            if plain.precision == "int8":
+                yield _with(bytes_between=True)
             if plain.precision != "fp32":
                 # In fp32 any wish makes OpenVINO 2026.4 take matrix multiplication, 4 to 8 times slower.
                 yield from (_with_kernel(EVERY_LAYER, family) for family in FAMILIES)
@@ -236,7 +259,8 @@ class Search:
             return
         for group in groups:
             if group.share >= SMALL_SHARE:
-                yield from (_with_kernel(group.name, family) for family in FAMILIES)
+                floats = (FLOAT,) if plain.precision == "int8" else ()
+                yield from (_with_kernel(group.name, family) for family in (*FAMILIES, *floats))
 
     def _note(self, what: str, note: str) -> None:
         self.tried.append(Trial(what, note=note))

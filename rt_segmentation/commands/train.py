@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -70,6 +71,9 @@ def main(arguments: argparse.Namespace) -> None:
         MissingPackageError: a package is missing.
         RecipeError, DatasetError, ModelError, TrainingError: see `training.run.train`.
     """
+    # NumPy reads it when it is imported. Its products are small, in the loader's processes, where threads of
+    # its own take half as much time again and the cores of the training.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         # The last two are needed at an epoch's end, which may be hours away.
         for package in ("torch", "lightning", "matplotlib", "tensorboard"):

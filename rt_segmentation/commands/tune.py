@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import time
 from dataclasses import asdict
 
 from rt_segmentation.commands.options import OptionError, parse_size, require_kept, say
 from rt_segmentation.provenance import cores, machine
+
+BUILDING_S = 300.0
+"""Time for building all engines of a size; what is not ready then is left out."""
 
 AT_ONCE = (2, 4)
 """Frames at once that are timed beside one: side by side where there are so many cores, and as a batch."""
@@ -24,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds",
         type=float,
         default=30.0,
-        help="time for timing each size [s]; half of it again for frames at once (default 30)",
+        help="time for timing each size [s]; half of it again for frames at once (default 30);"
+        f" to build the engines may take {BUILDING_S:.0f} s more",
     )
     parser.add_argument(
         "--budget",
@@ -60,20 +65,24 @@ def main(arguments: argparse.Namespace) -> None:
     manifest = find_model(arguments.model)
     sizes = [parse_size(text) for text in arguments.size] or [(manifest.width, manifest.height)]
     found = []
+    whole_s = BUILDING_S + 1.5 * arguments.seconds + seconds
+    say(f"at most {whole_s:.0f} s for each size: {BUILDING_S:.0f} of it for building engines, once")
     for width, height in sizes:
+        end = time.monotonic() + whole_s
         group = Group(manifest.architecture, str(manifest.path), width, height, installed())
-        rows = time_group(group, arguments.seconds, say)
+        rows = time_group(group, arguments.seconds, say, limit_s=BUILDING_S + arguments.seconds)
         timings = [Timing(r.engine, r.precision, r.median_ms) for r in rows if r.median_ms is not None]
         if not timings:
             raise EngineError("no engine works here: " + "; ".join(row.problem for row in rows))
-        tuned = tune_inside(manifest, 1, height, width, timings, seconds) or Tuned()
+        tuned = tune_inside(manifest, AT_ONCE, height, width, timings, seconds) or Tuned()
         timings = [with_found(timing, tuned) for timing in timings]
         best = min((row for row in rows if row.median_ms is not None), key=lambda row: row.median_ms or 0)
         settings = [(1, 1)]
         if works_concurrently(best.engine):
             settings += [(number, 1) for number in AT_ONCE if number <= cores()]
         settings += [(1, number) for number in AT_ONCE]
-        several = time_throughputs(best, settings, arguments.seconds / 2, say)
+        # Engines are built for so many frames once more; what was not needed before is left for it.
+        several = time_throughputs(best, settings, arguments.seconds / 2, say, end - time.monotonic())
         throughputs = [
             Throughput(row.engine, row.precision, parallel, batch, row.fps)
             for row, (parallel, batch) in zip(several, settings)

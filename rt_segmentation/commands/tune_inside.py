@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rt_segmentation import cpu
+from rt_segmentation.benchmark.search import Search
+from rt_segmentation.benchmark.variants import Bench
 from rt_segmentation.commands.options import OptionError, say
 from rt_segmentation.commands.progress import TimeBar
-from rt_segmentation.inference.tuned import Tuned, remember
+from rt_segmentation.inference.tuned import NOT_CONFIRMED, Tuned, remember
 from rt_segmentation.provenance import cores
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ PROMISING = 1.6
 
 SEARCHED = ("openvino", "onnxruntime", "torch")
 """Engines that have something to set."""
+
+BATCH_SHARE = 0.1
+"""Of the time, for each size of batches."""
 
 LEAST_S = 2.0
 """A shorter budget starts no process."""
@@ -46,43 +51,63 @@ def budget_s(arguments: argparse.Namespace) -> float:
 
 
 def tune_inside(
-    manifest: ModelManifest, batch: int, height: int, width: int, timings: Sequence[Timing], seconds: float
+    manifest: ModelManifest,
+    batches: Sequence[int],
+    height: int,
+    width: int,
+    timings: Sequence[Timing],
+    seconds: float,
 ) -> Tuned | None:
     """Look for how the fastest engines are best set, and remember it; an interrupted search changes nothing.
 
     Args:
         manifest: the model.
-        batch: frames of a batch.
+        batches: of several frames, for which what was found for one is compared with the engine's own choice.
         height: of the frames [px].
         width: of the frames [px].
         timings: of the engines that passed the gate.
         seconds: at most.
 
     Returns:
-        What was found; None where there was no time to find anything.
+        What was found for one frame; None where there was no time to find anything.
     """
     ordered = sorted(timings, key=lambda timing: timing.median_ms)
     limit = ordered[0].median_ms * PROMISING
     engines = [(t.engine, t.precision) for t in ordered if t.median_ms <= limit and t.engine in SEARCHED]
     if seconds < LEAST_S or not engines:
         return None
-    from rt_segmentation.benchmark.search import Search
-    from rt_segmentation.benchmark.variants import Bench
-
     started = time.monotonic()
+    deadline = started + seconds
     bar = TimeBar(seconds)
-    bench = Bench(str(manifest.path), batch, height, width, started + seconds)
+
+    def search(batch: int, until: float, work: Callable[[Search], Tuned]) -> Tuned:
+        began = time.monotonic()
+        bench = Bench(str(manifest.path), batch, height, width, until)
+        try:
+            found = work(Search(bench, cores(), cpu.instruction_sets(), bar))
+        finally:
+            bench.close()
+        if not found.latency:
+            return found
+        taken = replace(found, seconds=round(time.monotonic() - began, 1))
+        return remember(manifest, batch, height, width, taken)
+
     try:
-        found = Search(bench, cores(), cpu.instruction_sets(), bar).run(engines)
+        until = deadline - BATCH_SHARE * seconds * len(batches)
+        found = search(1, until, lambda one: one.run(engines))
+        best = found.latency[0] if found.latency else None
+        # Threads and pinning were measured for one frame; kernels are those of the layers.
+        if best is not None and (best.options.kernels or best.options.isa):
+            for number, batch in enumerate(batches):
+                bar(f"batches of {batch}")
+                share_s = (deadline - time.monotonic()) / (len(batches) - number)
+                search(batch, time.monotonic() + share_s, lambda one: one.carry_over(best))
     finally:
-        bench.close()
         bar.close()
     if not found.latency:
         say("nothing was found in this time: what was tuned earlier stays; give a longer --budget")
         return None
-    return remember(
-        manifest, batch, height, width, replace(found, seconds=round(time.monotonic() - started, 1))
-    )
+    return found
 
 
 def with_found(timing: Timing, tuned: Tuned) -> Timing:
@@ -107,5 +132,8 @@ def describe(tuned: Tuned) -> Iterator[str]:
                 f" {one.ms:.1f} ms a frame for {one.plain_ms:.1f}{sure}"
             )
     if tuned.tried:
-        kept = sum(trial.kept for trial in tuned.tried)
+        kept = sum(trial.kept for trial in tuned.tried) or "none"
         yield f"{len(tuned.tried)} things were tried in {tuned.seconds:.0f} s, {kept} kept"
+        lost = sum(trial.note == NOT_CONFIRMED for trial in tuned.tried)
+        if lost:
+            yield f"{lost} were faster as a step, but not when they were measured once more; --json tells"

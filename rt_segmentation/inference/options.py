@@ -10,6 +10,9 @@ INSTRUCTIONS = "ONEDNN_MAX_CPU_ISA"
 """The environment's limit of oneDNN's instruction sets; a library reads it once, at its first compilation or
 the first question after precisions."""
 
+FLOAT = "float"
+"""In the place of a family of kernels: computed in bf16 or fp32, where the others are in int8."""
+
 EVERY_LAYER = "*"
 """In the place of a group of layers: all convolutions."""
 
@@ -24,7 +27,9 @@ class Options:
         isa: the highest instruction set that oneDNN may use, as ONEDNN_MAX_CPU_ISA says it; it is of a
             process (OpenVINO).
         kernels: pairs of a group of like convolutions, or `EVERY_LAYER`, and the family of kernels that
-            computes it, as jit_avx512; of two that fit a layer the later one counts (OpenVINO).
+            computes it, as jit_avx512, or `FLOAT`; of two that fit a layer the later one counts (OpenVINO).
+        bytes_between: whether maps are bytes as soon as they are made, also where layers cut, join, shuffle
+            and add them (OpenVINO in int8).
         execution: 'parallel' for branches of the graph side by side (ONNX Runtime).
         optimisation: 'basic' or 'extended' for less than all rewriting of the graph (ONNX Runtime).
         layout: 'contiguous' for channels first (torch).
@@ -34,6 +39,7 @@ class Options:
     pinned: bool | None = None
     isa: str = ""
     kernels: tuple[tuple[str, str], ...] = ()
+    bytes_between: bool = False
     execution: str = ""
     optimisation: str = ""
     layout: str = ""
@@ -66,6 +72,7 @@ class Options:
             f"{family} for " + ("every convolution" if group == EVERY_LAYER else f"convolutions {group}")
             for group, family in self.kernels
         ]
+        parts += ["bytes between the convolutions"] if self.bytes_between else []
         parts += [f"{self.execution} execution"] if self.execution else []
         parts += [f"{self.optimisation} optimisation"] if self.optimisation else []
         parts += [f"{self.layout} layout"] if self.layout else []

@@ -12,7 +12,7 @@ from rt_segmentation import cpu
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
 from rt_segmentation.inference.network import model_identity
-from rt_segmentation.inference.options import PLAIN, Options
+from rt_segmentation.inference.options import EVERY_LAYER, PLAIN, Options
 from rt_segmentation.inference.versions import graph_version
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 KIND = "settings"
 SHIPPED = "kernels.yaml"
+
+NOT_CONFIRMED = "faster as a step, but all steps together did not pass when they were measured once more"
+"""The note of a step that is not part of what was found."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class Trial:
         ratio: of times to what was best until then, the median of the rounds; below 1 is faster; None where
             it could not be measured.
         confidence: that it is faster.
-        kept: whether it was best from then on.
-        note: why there is no ratio, or empty.
+        kept: whether it is part of what was found.
+        note: why there is no ratio, or why a faster step is not kept; or empty.
     """
 
     what: str
@@ -167,18 +170,20 @@ class Shipped:
     """A choice for a kind of processor, in `config/kernels.yaml`.
 
     Attributes:
-        processor: 'amx_int8' for those that multiply matrices of int8.
+        processor: what `cpu.kind` calls it.
         network, engine, precision: what it is for.
-        kernels: family of kernels for every convolution.
         measured: what the choice rests on, in words.
+        kernels: family of kernels for every convolution; '' is OpenVINO's own choice.
+        bytes_between: see `Options`.
     """
 
     processor: str
     network: str
     engine: str
     precision: str
-    kernels: str
     measured: str
+    kernels: str = ""
+    bytes_between: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,13 +209,11 @@ def shipped() -> tuple[Shipped, ...]:
 
 def _shipped_options(network: str, engine: str, precision: str) -> Options:
     for one in shipped():
-        if (one.network, one.engine, one.precision) == (network, engine, precision) and _is_here(one):
-            return Options(kernels=(("*", one.kernels),))
+        asked = network, engine, precision, cpu.kind()
+        if (one.network, one.engine, one.precision, one.processor) == asked:
+            kernels = ((EVERY_LAYER, one.kernels),) if one.kernels else ()
+            return Options(kernels=kernels, bytes_between=one.bytes_between)
     return PLAIN
-
-
-def _is_here(one: Shipped) -> bool:
-    return one.processor == "amx_int8" and cpu.has_amx_int8()
 
 
 def _key(manifest: ModelManifest, batch: int, height: int, width: int) -> CacheKey:

@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip("torch")
 
 from rt_segmentation.benchmark import cores
+from rt_segmentation.benchmark import engines as engines_module
 from rt_segmentation.benchmark.engines import Group, Row, time_group, time_throughputs
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.report import Result, to_markdown
@@ -74,6 +75,18 @@ def test_a_candidate_that_dies_leaves_the_others_their_numbers(small_model: Mode
     kept, killed = time_group(group, 0.1, kill)
     assert kept.median_ms is not None and kept.peak_memory_mb is not None and not kept.problem
     assert killed.median_ms is None and killed.problem == "the candidate's process ended with status -9"
+
+
+def test_a_candidate_that_is_not_ready_in_time_is_left_out(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = Group("enet", str(small_model.path), 64, 48, (("torch", "fp32"),))
+    (late,) = time_group(group, 0.1, limit_s=0.05)
+    assert late.median_ms is None and late.problem == "it was not ready when the time was over"
+    # Rounds end before the limit does.
+    monkeypatch.setattr(engines_module, "LAST_S", 1e6)
+    (timed,) = time_group(group, 1e6, limit_s=600)
+    assert timed.median_ms is not None and not timed.problem
 
 
 def test_frames_side_by_side_are_timed_by_their_rate(small_model: ModelManifest) -> None:

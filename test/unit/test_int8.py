@@ -26,18 +26,29 @@ from rt_segmentation.cli import build_parser
 from rt_segmentation.commands import export as command
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable, build_engine, calibrate
 from rt_segmentation.inference.engines.choosing import _defaults
-from rt_segmentation.inference.engines.export import LABELS_ONLY, WITH_CONFIDENCE, graph_entry
-from rt_segmentation.inference.engines.openvino_engine import OpenVINOEngine
+from rt_segmentation.inference.engines.export import (
+    LABELS_ONLY,
+    WITH_CONFIDENCE,
+    graph_entry,
+    onnx_model,
+)
+from rt_segmentation.inference.engines.interface import Shape
+from rt_segmentation.inference.engines.openvino_engine import OpenVINOEngine, compile_graph
+from rt_segmentation.inference.engines.openvino_int8.places import with_bytes_between, without_convolutions
 from rt_segmentation.inference.engines.openvino_int8.ranges import (
     compared_logits,
     load_ranges,
     quantize,
     ranges_path,
 )
+from rt_segmentation.inference.engines.openvino_kernels import executed_kernels, in_float
+from rt_segmentation.inference.options import EVERY_LAYER, FLOAT, PLAIN, Options
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest, find_model, list_models, read_manifest
 
 HEIGHT, WIDTH = 120, 160
+MOVES = ("Concatenation", "Split", "ShuffleChannels")
+"""OpenVINO's names of layers that cut, join and shuffle."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -143,6 +154,62 @@ def test_what_is_quantised_is_computed_in_int8(shipped: ModelManifest) -> None:
     infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     kernels = [i["primitiveType"].astype(str) for i in infos if i["layerType"].astype(str) == "Convolution"]
     assert len(kernels) > 50 and all(kernel.endswith("_I8") for kernel in kernels)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors have kernels of other names")
+def test_maps_stay_bytes_between_the_convolutions_where_that_is_asked_for() -> None:
+    manifest = find_model("lednet")
+    frames = np.stack([street(seed, 100, 75) for seed in range(2)])
+    labels, moved = [], []
+    for options in (PLAIN, Options(bytes_between=True)):
+        engine = OpenVINOEngine(manifest, "int8", Gate(int8=0.0))
+        labels.append(engine.trial(Shape(2, 75, 100, False), options)(frames)[0])
+        graph = onnx_model(graph_entry(manifest, 1, 75, 100), LABELS_ONLY)
+        compiled = compile_graph(graph, manifest, "int8", load_ranges(manifest), tuned=options)
+        infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+        moves = [i for i in infos if i["layerType"].astype(str) in MOVES]
+        moved.append([i["runtimePrecision"].astype(str) for i in moves])
+    assert (labels[0] == labels[1]).mean() > 0.97
+    in_bytes = [sum(precision in ("u8", "i8") for precision in found) for found in moved]
+    assert in_bytes[0] <= 1 and in_bytes[1] == len(moved[1]) >= 20
+
+
+def test_maps_that_meet_have_one_range_and_what_does_not_exist_is_left_to_be_told() -> None:
+    manifest = find_model("lednet")
+    model, ranges = read_graph(manifest), load_ranges(manifest)
+    between = with_bytes_between(model, ranges)
+    # Both ReLUs of a unit, whose halves the next one's convolutions mix.
+    left, right = (
+        between.tensors[f"/body/encoder/encoder.13/{name}_output_0"] for name in ("Relu", "Relu_1")
+    )
+    read = [ranges.inputs[f"network.body.encoder.15.{side}.0.weight:0"] for side in ("left", "right")]
+    assert left == right == (0.0, max(high for _, high in read))
+    assert set(between.inputs) < set(ranges.inputs) and set(between.tensors) > set(ranges.tensors)
+    # The image's range is that of the first convolution alone.
+    assert "network.body.encoder.0.conv.weight:0" in between.inputs
+    quantize(read_graph(manifest), between, manifest)
+    other = replace(ranges, inputs={"no.weight:0": (0.0, 1.0)})
+    assert "no.weight:0" in with_bytes_between(model, other).inputs
+    # Networks that add and join nothing but what is bytes stay as they are.
+    linknet = find_model("linknet")
+    assert with_bytes_between(read_graph(linknet), load_ranges(linknet)).tensors.keys() == set(
+        load_ranges(linknet).tensors
+    )
+
+
+def test_a_group_of_layers_is_left_out_of_int8(shipped: ModelManifest) -> None:
+    model, ranges = read_graph(shipped), load_ranges(shipped)
+    group = "1x1 32>128 10x13"
+    weights = in_float(model, [(EVERY_LAYER, "jit_avx512"), (group, FLOAT)])
+    assert len(weights) == 16 and in_float(model, [(group, FLOAT), (EVERY_LAYER, "jit_avx512")]) == []
+    left = without_convolutions(model, ranges, weights)
+    assert set(ranges.convolutions) - set(left.convolutions) == set(weights)
+    # What other layers read stays rounded.
+    assert 0 < len(ranges.tensors) - len(left.tensors) <= 16
+    quantize(model, left, shipped)
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    kernels = list(executed_kernels(compiled).values())
+    assert sum(not kernel.endswith("_I8") for kernel in kernels) == 16
 
 
 @pytest.mark.parametrize(("name", "as_bytes"), [("enet", True), ("linknet", True), ("lednet", False)])

@@ -110,6 +110,27 @@ def test_lovasz_softmax_is_the_lovasz_extension(frames: tuple[torch.Tensor, torc
     assert float(lovasz_softmax(probabilities, truth)) == pytest.approx(np.mean(losses), rel=1e-9)
 
 
+def test_lovasz_softmax_in_float32_has_the_gradient_of_the_plain_one(
+    frames: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    logits, labels = frames
+    truth = rows(*frames)[1]
+    found, plain = (logits.clone().requires_grad_() for _ in range(2))
+    value = lovasz_softmax(found.softmax(1), labels)
+    losses = []
+    for c in range(CLASSES - 1):
+        errors = (rows(plain.softmax(1), labels)[0][:, c] - (truth == c).float()).abs()
+        errors, order = errors.sort(descending=True)
+        is_class = (truth == c)[order].float()
+        sets = 1 - (is_class.sum() - is_class.cumsum(0)) / (is_class.sum() + (1 - is_class).cumsum(0))
+        losses.append(errors @ sets.diff(prepend=torch.zeros(1)))
+    expected = torch.stack(losses).mean()
+    torch.testing.assert_close(value, expected)
+    (gradient,), (wanted,) = torch.autograd.grad(value, found), torch.autograd.grad(expected, plain)
+    torch.testing.assert_close(gradient, wanted)
+    assert not gradient.movedim(1, -1)[labels == 255].any()
+
+
 def test_lovasz_softmax_of_certain_predictions_is_one_minus_the_mean_iou() -> None:
     truth = torch.tensor([0, 0, 0, 1, 1, 2])
     predicted = torch.tensor([0, 0, 1, 1, 1, 0])

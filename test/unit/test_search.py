@@ -24,7 +24,7 @@ from rt_segmentation.commands import tune_inside
 from rt_segmentation.commands.options import OptionError
 from rt_segmentation.commands.progress import TimeBar
 from rt_segmentation.inference.options import PLAIN, Options
-from rt_segmentation.inference.tuned import Setting, Tuned, recall, remember
+from rt_segmentation.inference.tuned import NOT_CONFIRMED, Setting, Tuned, recall, remember
 from rt_segmentation.inference.tuning import Timing
 from rt_segmentation.models import ModelManifest
 
@@ -45,7 +45,8 @@ class FakeBench:
         self._left = 0.0
 
     def _spend(self) -> None:
-        self._left -= 0.1
+        if self._left > 0:
+            self._left -= 0.1
         if self._left <= 0:
             raise OutOfTime("the time is over")
 
@@ -82,6 +83,7 @@ def by_options(variant: Variant) -> float:
     ms *= {"jit_avx512": 0.9, "jit_avx2": 1.6}.get(kernels.get("*", ""), 1.0)
     ms *= {"jit_avx2": 0.8}.get(kernels.get("big", ""), 1.0)
     ms *= 1.3 if variant.options.threads == 1 else 1.0
+    ms *= 0.9 if variant.options.bytes_between else 1.0
     return ms * (0.7 if variant.parallel == 2 else 1.0)
 
 
@@ -91,20 +93,22 @@ def test_what_is_faster_is_kept_and_what_is_not_is_told() -> None:
     found = Search(bench, 2, ("BROKEN",), said.append).run([INT8])
     (best,) = found.latency
     assert best.options.kernels == (("*", "jit_avx512"), ("big", "jit_avx2"))
-    assert best.options == Options(kernels=best.options.kernels)
-    assert 0.65 < best.ms / best.plain_ms < 0.8 and best.confidence >= module.SURE
+    assert best.options == Options(kernels=best.options.kernels, bytes_between=True)
+    assert 0.55 < best.ms / best.plain_ms < 0.8 and best.confidence >= module.SURE
     (rate,) = found.throughput
     assert rate.parallel == 2 and rate.ms < best.ms
     tried = {trial.what: trial for trial in found.tried}
     assert len(tried) == len(found.tried)
     kept = [what for what, trial in tried.items() if trial.kept]
-    assert kept[:2] == [
+    assert kept[:3] == [
+        "openvino int8: bytes between the convolutions",
         "openvino int8: jit_avx512 for every convolution",
         "openvino int8: jit_avx2 for convolutions big",
     ]
     slower = tried["openvino int8: 1 threads for each frame"]
     assert slower.ratio and slower.ratio > 1.2 and slower.confidence is not None and slower.confidence < 0.5
     assert tried["openvino int8: instructions up to BROKEN"].note == "no such instructions"
+    assert tried["openvino int8: float for convolutions big"].ratio
     # What computes it already is not measured; small groups are left alone.
     assert "already" in tried["openvino int8: jit_avx512 for convolutions big"].note
     assert not any("small" in what for what in tried)
@@ -120,9 +124,32 @@ def test_where_nothing_helps_all_stays_as_it_is() -> None:
 
 def test_what_gives_other_labels_is_not_taken() -> None:
     bench = FakeBench(by_options)
-    bench.refused = lambda variant: bool(variant.options.kernels)
+    bench.refused = lambda variant: variant.options != PLAIN
     (best,) = Search(bench, 1).run([INT8]).latency
     assert best.options == PLAIN and best.ms == best.plain_ms
+
+
+def test_steps_that_do_not_hold_together_are_not_told_as_kept() -> None:
+    bench = FakeBench(by_options)
+    bench.refused = lambda variant: bool(variant.options.kernels)
+    found = Search(bench, 1).run([INT8])
+    assert found.latency[0].options == PLAIN and not any(trial.kept for trial in found.tried)
+    lost = [trial for trial in found.tried if trial.note == NOT_CONFIRMED]
+    assert lost and all(trial.ratio and trial.ratio < 1 for trial in lost)
+    *_, count, why = tune_inside.describe(found)
+    assert count.endswith(", none kept") and why.startswith(f"{len(lost)} were faster as a step, but not")
+
+
+def test_what_was_found_is_measured_for_batches_too() -> None:
+    setting = Setting(*INT8, 1, Options(kernels=(("*", "jit_avx512"),)), 18.0, 20.0, 0.99)
+    (found,) = Search(FakeBench(by_options), 2).carry_over(setting).latency
+    assert found.options == setting.options and found.ms < found.plain_ms
+    slower = replace(setting, options=Options(kernels=(("*", "jit_avx2"),)))
+    (found,) = Search(FakeBench(by_options), 2).carry_over(slower).latency
+    assert found.options == PLAIN
+    broken = replace(setting, options=Options(isa="BROKEN"))
+    assert Search(FakeBench(by_options), 2).carry_over(broken) == Tuned()
+    assert Search(FakeBench(by_options, 0.5), 2).carry_over(setting) == Tuned()
 
 
 @pytest.mark.parametrize("seconds", [0.05, 1.0, 5.0, 12.0])
@@ -145,7 +172,7 @@ def test_what_was_kept_is_not_lost_when_the_time_is_over_before_it_is_measured_a
 
     search._add = then_none  # type: ignore[assignment, method-assign]
     (best,) = search.run([INT8]).latency
-    assert best.options == Options(kernels=(("*", "jit_avx512"),)) and best.ms < best.plain_ms
+    assert best.options == Options(bytes_between=True) and best.ms < best.plain_ms
     assert "before it was measured again" in search.tried[-1].note
 
 
@@ -237,15 +264,15 @@ def test_an_interrupted_search_leaves_what_there_was(
 
     monkeypatch.setattr(Search, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        tune_inside.tune_inside(small_model, 1, 64, 64, TIMINGS, 60.0)
+        tune_inside.tune_inside(small_model, (), 64, 64, TIMINGS, 60.0)
     assert engines == [[INT8]] and recall(small_model, 1, 64, 64) == earlier
     monkeypatch.setattr(Search, "run", lambda self, searched: Tuned())
-    assert tune_inside.tune_inside(small_model, 1, 64, 64, TIMINGS, 60.0) is None
+    assert tune_inside.tune_inside(small_model, (), 64, 64, TIMINGS, 60.0) is None
     assert "give a longer --budget" in capsys.readouterr().err
     assert recall(small_model, 1, 64, 64) == earlier
-    assert tune_inside.tune_inside(small_model, 1, 64, 64, TIMINGS, 0.0) is None
+    assert tune_inside.tune_inside(small_model, (), 64, 64, TIMINGS, 0.0) is None
     monkeypatch.setattr(Search, "run", lambda self, searched: FOUND)
-    found = tune_inside.tune_inside(small_model, 1, 64, 64, TIMINGS, 60.0)
+    found = tune_inside.tune_inside(small_model, (), 64, 64, TIMINGS, 60.0)
     assert found is not None and recall(small_model, 1, 64, 64) == found != earlier
 
 
@@ -273,6 +300,22 @@ def test_time_goes_on_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert terminal.getvalue().startswith("\r") and len(terminal.getvalue()) < 200
 
 
+def test_batches_get_what_was_found_for_one_frame(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kernels = Options(kernels=(("*", "jit_avx512"),))
+    found = Tuned((Setting(*INT8, 1, kernels, 5.0, 10.0, 0.99),))
+    monkeypatch.setattr(Search, "run", lambda self, searched: found)
+    monkeypatch.setattr(Search, "carry_over", lambda self, one: Tuned((replace(one, ms=19.0),)))
+    tune_inside.tune_inside(small_model, (2,), 64, 64, TIMINGS, 60.0)
+    assert recall(small_model, 2, 64, 64).latency[0].ms == 19.0 and not recall(small_model, 4, 64, 64).latency
+    # Threads alone are of one frame.
+    monkeypatch.setattr(Search, "run", lambda self, searched: FOUND)
+    tune_inside.tune_inside(small_model, (4,), 64, 64, TIMINGS, 60.0)
+    assert not recall(small_model, 4, 64, 64).latency
+
+
 @pytest.mark.long
 def test_a_real_search_of_a_small_network(
     small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -281,7 +324,7 @@ def test_a_real_search_of_a_small_network(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     started = time.monotonic()
     timings = [Timing("openvino", "fp32", 1.0)]
-    found = tune_inside.tune_inside(small_model, 1, 64, 64, timings, 60.0)
+    found = tune_inside.tune_inside(small_model, (), 64, 64, timings, 60.0)
     assert time.monotonic() - started < 75
     assert found is not None and found.tried and found.latency[0].ms > 0
     assert recall(small_model, 1, 64, 64) == found

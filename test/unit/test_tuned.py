@@ -17,7 +17,7 @@ from rt_segmentation import cpu
 from rt_segmentation.inference import cache, tuned
 from rt_segmentation.inference.engines import EngineError, build_engine, choosing
 from rt_segmentation.inference.engines.failures import reason
-from rt_segmentation.inference.options import INSTRUCTIONS, PLAIN, Options
+from rt_segmentation.inference.options import FLOAT, INSTRUCTIONS, PLAIN, Options
 from rt_segmentation.inference.tuned import Setting, Trial, Tuned, isa_for, options_for, recall, remember
 from rt_segmentation.models import ModelManifest
 
@@ -107,17 +107,23 @@ def test_a_record_that_cannot_be_read_is_not_used(
     assert "cannot be read" in caplog.text and "is not used" in caplog.text
 
 
-def test_what_ships_is_for_processors_with_amx(
+def test_what_ships_is_for_the_processors_that_it_was_measured_on(
     small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def shipped(network: str, precision: str) -> Options:
         return options_for(replace(small_model, network=network), "openvino", precision, *SIZE, 1)
 
-    monkeypatch.setattr(cpu, "has_amx_int8", lambda: True)
+    words = {"avx512f", "avx512_vnni", "avx512_bf16", "amx_int8"}
+    monkeypatch.setattr(cpu, "_words", lambda: words)
     assert shipped("enet", "int8") == shipped("lednet", "int8") == Options(kernels=(("*", "jit_avx512"),))
     assert shipped("enet", "fp32") == shipped("linknet", "int8") == PLAIN
-    monkeypatch.setattr(cpu, "has_amx_int8", lambda: False)
-    assert shipped("enet", "int8") == PLAIN
+    words.remove("amx_int8")
+    assert cpu.kind() == "" and shipped("enet", "int8") == shipped("lednet", "int8") == PLAIN
+    words.remove("avx512_bf16")
+    assert cpu.kind() == "avx512_vnni"
+    assert shipped("enet", "int8") == Options(kernels=(("*", "jit_avx512"),))
+    assert shipped("lednet", "int8").bytes_between
+    assert shipped("lednet", "fp32") == PLAIN
 
 
 def test_the_instruction_set_is_set_before_the_library_is_at_work(
@@ -142,11 +148,12 @@ def test_the_instruction_set_is_set_before_the_library_is_at_work(
 
 
 def test_options_say_what_they_are() -> None:
-    every = Options(2, True, "AVX2", (("*", "a"), ("3x3", "b")), "parallel", "basic", "contiguous")
+    every = Options(2, True, "AVX2", (("*", "a"), ("3x3", FLOAT)), True, "parallel", "basic", "contiguous")
     assert Options.from_json(json.loads(json.dumps(every.to_json()))) == every
     assert every.describe() == (
         "2 threads for each frame, threads pinned to cores, instructions up to AVX2, a for every convolution,"
-        " b for convolutions 3x3, parallel execution, basic optimisation, contiguous layout"
+        " float for convolutions 3x3, bytes between the convolutions, parallel execution, basic optimisation,"
+        " contiguous layout"
     )
     assert PLAIN.describe() == "the engine's own choice" and PLAIN.to_json() == {}
 

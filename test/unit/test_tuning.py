@@ -159,7 +159,8 @@ def test_the_command(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    def timed(group: Group, seconds: float, report: Callable[[str], None]) -> list[Row]:
+    def timed(group: Group, seconds: float, report: Callable[[str], None], limit_s: float) -> list[Row]:
+        assert limit_s == command.BUILDING_S + seconds
         rows = [Row(group.network, group.model, group.width, group.height, *c) for c in group.candidates]
         for place, row in enumerate(rows):
             row.median_ms = 50.0 - place
@@ -167,8 +168,13 @@ def test_the_command(
         return rows
 
     def at_once(
-        row: Row, settings: list[tuple[int, int]], seconds: float, report: Callable[[str], None]
+        row: Row,
+        settings: list[tuple[int, int]],
+        seconds: float,
+        report: Callable[[str], None],
+        limit_s: float,
     ) -> list[Row]:
+        assert seconds < limit_s <= command.BUILDING_S + 1.5
         rows = [replace(row, batch=batch, fps=20.0 * parallel * batch) for parallel, batch in settings]
         rows[-1] = replace(rows[-1], fps=None, problem="no batch of 4")
         return rows
@@ -186,7 +192,8 @@ def test_the_command(
         json=False,
     )
     command.main(arguments)
-    out = capsys.readouterr().out
+    out, said = capsys.readouterr()
+    assert f"at most {command.BUILDING_S + 1.5:.0f} s for each size" in said
     assert "small 160x120" in out and "x y" in out and "refused: it gives other labels" in out
     assert recall(small_model, 120, 160).timings == (
         Timing("openvino", "bf16", 49.0),

@@ -17,6 +17,7 @@ from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry, o
 from rt_segmentation.inference.engines.openvino_engine import compile_graph
 from rt_segmentation.inference.engines.openvino_int8.ranges import load_ranges
 from rt_segmentation.inference.parity import parity_frames
+from rt_segmentation.inference.tuned import options_for
 from rt_segmentation.models import ModelManifest, find_model
 from tools.benchmarks.networks import NetworkCost, network_cost
 from tools.benchmarks.peak import PEAK_S, measure_peaks
@@ -68,6 +69,8 @@ class Row:
 def measure_layers(manifest: ModelManifest, precision: str, width: int, height: int) -> list[LayerKind]:
     """Time the layers of a model on frames of width x height [px], the longest kind first.
 
+    It is set as `rt_seg tune` found, or as ships for this processor.
+
     A clock around every layer takes time as well: the sum is some percent above that of a frame without it.
 
     Raises:
@@ -75,9 +78,12 @@ def measure_layers(manifest: ModelManifest, precision: str, width: int, height: 
     """
     # Says what is missing, and passes the gate.
     build_engine(manifest, "openvino", precision).prepare(1, height, width)
+    options = options_for(manifest, "openvino", precision, 1, height, width, 1)
     graph = onnx_model(graph_entry(manifest, 1, height, width), LABELS_ONLY)
     ranges = load_ranges(manifest) if precision == "int8" else None
-    compiled = compile_graph(graph, manifest, precision, ranges, options={"PERF_COUNT": True})
+    compiled = compile_graph(
+        graph, manifest, precision, ranges, properties={"PERF_COUNT": True}, tuned=options
+    )
     request = compiled.create_infer_request()
     frame = parity_frames(height, width)[:1]
     total_ms: dict[tuple[str, str], float] = defaultdict(float)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -20,11 +20,13 @@ from rt_segmentation.inference.engines.export import LABELS_ONLY, onnx_model
 from rt_segmentation.inference.engines.interface import CalibrationFrames, Runner, Shape
 from rt_segmentation.inference.engines.onnx_engine import ONNXFileEngine
 from rt_segmentation.inference.engines.openvino_int8.calibration import ranges_from
+from rt_segmentation.inference.engines.openvino_int8.places import with_bytes_between, without_convolutions
 from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges, load_ranges, quantize
 from rt_segmentation.inference.engines.openvino_kernels import (
     LayerGroup,
     choose_kernels,
     executed_kernels,
+    in_float,
     time_groups,
 )
 from rt_segmentation.inference.options import INSTRUCTIONS, PLAIN, Options
@@ -56,8 +58,8 @@ def compile_graph(
     precision: str,
     ranges: QuantizationRanges | None,
     parallel: int = 1,
-    options: Mapping[str, object] | None = None,
-    kernels: Sequence[tuple[str, str]] = (),
+    properties: Mapping[str, object] | None = None,
+    tuned: Options = PLAIN,
 ) -> openvino.CompiledModel:
     """A graph for the CPU.
 
@@ -67,16 +69,24 @@ def compile_graph(
         precision: 'fp32', 'bf16' or 'int8'.
         ranges: for int8, else None.
         parallel: frames at once, each on its share of the cores.
-        options: more of OpenVINO's.
-        kernels: see `Options`.
+        properties: more of OpenVINO's.
+        tuned: how it is set.
     """
-    model = choose_kernels(_core(), _read(graph, ranges, manifest), kernels)
-    return _core().compile_model(model, "CPU", {**_properties(precision, parallel), **(options or {})})
+    model = choose_kernels(_core(), _read(graph, ranges, manifest, tuned), tuned.kernels)
+    properties = {**_properties(precision, parallel, tuned), **(properties or {})}
+    return _core().compile_model(model, "CPU", properties)
 
 
-def _read(graph: Path | bytes, ranges: QuantizationRanges | None, manifest: ModelManifest) -> openvino.Model:
+def _read(
+    graph: Path | bytes, ranges: QuantizationRanges | None, manifest: ModelManifest, tuned: Options
+) -> openvino.Model:
     model = _core().read_model(graph if isinstance(graph, bytes) else str(graph))
     if ranges is not None:
+        floats = in_float(model, tuned.kernels)
+        if floats:
+            ranges = without_convolutions(model, ranges, floats)
+        if tuned.bytes_between:
+            ranges = with_bytes_between(model, ranges)
         quantize(model, ranges, manifest)
     return model
 
@@ -174,16 +184,9 @@ class OpenVINOEngine(ONNXFileEngine):
     def time_groups(self, shape: Shape, options: Options) -> list[LayerGroup]:
         """Groups of like convolutions and their times, for frames of a shape, without confidence."""
         graph = onnx_model(self.source(*shape[:3]), LABELS_ONLY)
-        properties = {**_properties(self.precision, self._parallel, options), "PERF_COUNT": True}
-        model = _read(graph, self._ranges, self._manifest)
+        model = _read(graph, self._ranges, self._manifest, options)
         compiled = compile_graph(
-            graph,
-            self._manifest,
-            self.precision,
-            self._ranges,
-            self._parallel,
-            properties,
-            options.kernels,
+            graph, self._manifest, self.precision, self._ranges, self._parallel, {"PERF_COUNT": True}, options
         )
         # A foreign graph may take one frame at a time.
         frames = np.zeros(tuple(compiled.input(0).shape), np.uint8)
@@ -192,7 +195,7 @@ class OpenVINOEngine(ONNXFileEngine):
     def _compiled(self, graph: Path | bytes, options: Options) -> openvino.CompiledModel:
         """From the cache where it was compiled before, which takes a third of the time, of int8 a quarter."""
         properties = _properties(self.precision, self._parallel, options)
-        asked = self._manifest, self.precision, self._ranges, self._parallel, properties, options.kernels
+        asked = self._manifest, self.precision, self._ranges, self._parallel, None, options
         if isinstance(graph, bytes):
             return compile_graph(graph, *asked)
         described = json.loads((graph.parent / DESCRIPTION).read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import openvino
 
-from rt_segmentation.inference.options import EVERY_LAYER
+from rt_segmentation.inference.options import EVERY_LAYER, FLOAT
 
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
@@ -49,8 +49,8 @@ def choose_kernels(
         openvino.serialize(model, str(path), str(weights))
         tree = ElementTree.parse(path)
         for layer in tree.iter("layer"):
-            family = _family(layer, kernels) if layer.get("type") in _CONVOLUTIONS else ""
-            if family:
+            family = _family(_name_in_file(layer), kernels) if layer.get("type") in _CONVOLUTIONS else ""
+            if family not in ("", FLOAT):
                 info = layer.find("rt_info")
                 if info is None:
                     info = ElementTree.Element("rt_info")
@@ -64,9 +64,20 @@ def choose_kernels(
         return core.read_model(path.read_bytes(), weights.read_bytes())
 
 
-def _family(layer: ElementTree.Element, kernels: Sequence[tuple[str, str]]) -> str:
+def in_float(model: openvino.Model, kernels: Sequence[tuple[str, str]]) -> list[str]:
+    """Names of the weights of the convolutions that are left out of int8 (`Options.kernels`)."""
+    group_of = _groups(model)
+    return [
+        node.input_value(1).get_node().get_friendly_name()
+        for node in model.get_ops()
+        if node.get_friendly_name() in group_of
+        and _family(group_of[node.get_friendly_name()], kernels) == FLOAT
+    ]
+
+
+def _family(name: str, kernels: Sequence[tuple[str, str]]) -> str:
+    """What a group's name gets."""
     found = ""
-    name = _name_in_file(layer)
     for group, family in kernels:
         if group in (EVERY_LAYER, name):
             found = family

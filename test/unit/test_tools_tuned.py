@@ -1,0 +1,72 @@
+"""The instrument for what tuning gains: eager, the engine's own choice, and what was found, side by side."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("openvino")
+
+from rt_segmentation.inference.engines.interface import Shape
+from rt_segmentation.inference.options import PLAIN, Options
+from rt_segmentation.inference.tuned import Setting, Tuned, remember
+from rt_segmentation.models import find_model
+from tools.benchmarks import tuned
+from tools.benchmarks.tuned_worker import OWN_CHOICE, TUNED, SetEngine, found_options, make
+
+SIZE = (96, 64)
+FOUND = Options(threads=1)
+
+
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def keep(options: Options) -> None:
+    fp32, int8 = (Setting("openvino", p, 1, options, 5.0, 10.0, 0.99) for p in ("fp32", "int8"))
+    remember(find_model("enet"), 1, SIZE[1], SIZE[0], Tuned((replace(fp32, options=PLAIN), int8)))
+
+
+def test_what_was_found_is_used_and_what_was_not_is_one_sentence() -> None:
+    manifest = find_model("enet")
+    assert found_options(manifest, *SIZE) is None
+    with pytest.raises(ValueError, match=r"not tuned yet: `rt_seg tune enet --size 96x64` comes first"):
+        make("enet", TUNED, "int8", *SIZE, 1, 1)
+    keep(FOUND)
+    assert found_options(manifest, *SIZE) == FOUND
+    # What ships for this processor, or was found, does not matter to an engine that is set.
+    assert SetEngine(manifest, PLAIN).options(Shape(1, SIZE[1], SIZE[0], False)) == PLAIN
+
+
+def test_the_page() -> None:
+    times = {"median_ms": 20.0, "p95_ms": 30.0, "eager_ratio": 5.0, "miou_loss": 0.25, "arithmetic_ms": 8.0}
+    row = {"model": "enet", "width": 96, "height": 64, "engine": TUNED, "precision": "int8", "problem": ""}
+    content = {"machine": {"cpu": "a CPU", "cores": 2}, "commit": "abc", "command": "x"}
+    rows = [
+        {**row, **times, "options": "jit_avx512 for every convolution"},
+        {**row, **times, "engine": OWN_CHOICE, "miou_loss": None, "options": ""},
+        {**row, **times, "engine": "eager", "problem": "no memory", "options": ""},
+    ]
+    page = tuned.to_markdown({**content, "rows": rows})
+    assert "| 20.0 | 30.0 | 5.00 | 0.25 | 8.0 | jit_avx512 for every convolution |" in page
+    assert "| 20.0 | 30.0 | 5.00 |  | 8.0 |  |" in page and "| eager | int8 | no memory |" in page
+    assert len({line.count("|") for line in page.splitlines() if line.startswith("|")}) == 1
+
+
+@pytest.mark.long
+def test_the_three_are_timed_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rt_segmentation.benchmark.engines.ROUND_S", 0.05)
+    monkeypatch.setattr(tuned, "PEAK_S", 0.0)
+    keep(FOUND)
+    tuned.main(Namespace(models=["enet"], sizes=["96x64"], seconds=0.1, data_root=None, out=tmp_path))
+    rows = json.loads((tmp_path / "tuned.json").read_text())["rows"]
+    assert [row["engine"] for row in rows] == ["eager", OWN_CHOICE, TUNED]
+    assert all(row["median_ms"] > 0 and not row["problem"] for row in rows)
+    assert rows[0]["eager_ratio"] == 1.0 and rows[2]["options"] == FOUND.describe()

@@ -1,0 +1,142 @@
+"""What tuning gains: plain PyTorch, OpenVINO in int8 as it chooses by itself, and as `rt_seg tune` set it.
+
+The three of a network take turns. `rt_seg tune MODEL --size 640x360` comes first.
+`python -m tools.benchmarks.tuned --data-root /data/camvid` writes tuned.json and tuned.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rt_segmentation.benchmark.engines import Group, Row, time_group
+from rt_segmentation.benchmark.report import page_head, write_result
+from rt_segmentation.benchmark.worker import EAGER
+from rt_segmentation.commands.options import add_models, add_out, add_sizes, parse_size, say
+from rt_segmentation.inference.options import PLAIN
+from rt_segmentation.models import ModelManifest, find_model
+from tools.benchmarks.networks import network_cost
+from tools.benchmarks.peak import PEAK_S, measure_peaks
+from tools.benchmarks.tuned_worker import OWN_CHOICE, PRECISION, TUNED, SetEngine, found_options
+from tools.running import run_tool
+
+CANDIDATES = ((EAGER, "fp32"), (OWN_CHOICE, PRECISION), (TUNED, PRECISION))
+WORKER = "tools.benchmarks.tuned_worker"
+
+_HEADS = (
+    *("network", "size", "engine", "precision", "median [ms]", "p95 [ms]", "x eager", "mIoU lost"),
+    *("arithmetic [ms]", "set"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_models(parser)
+    add_sizes(parser)
+    parser.add_argument(
+        "--seconds", type=float, default=120.0, help="of timing, for each network and size [s] (default 120)"
+    )
+    parser.add_argument("--data-root", type=Path, help="CamVid's folder, to measure the mean IoU lost")
+    add_out(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Time the three of each model and size; writes tuned.json and tuned.md.
+
+    Raises:
+        DatasetError: the data are not CamVid's.
+        EngineError: OpenVINO or int8 is not to be had here.
+        ModelError: there is no such model.
+        OptionError: a size is not WIDTHxHEIGHT.
+    """
+    sizes = [parse_size(text) for text in arguments.sizes]
+    peaks = measure_peaks([(OWN_CHOICE, PRECISION)], PEAK_S, say)
+    rows: list[dict[str, Any]] = []
+    for model in arguments.models:
+        manifest = find_model(model)
+        for width, height in sizes:
+            group = Group(manifest.architecture, str(manifest.path), width, height, CANDIDATES)
+            timed = time_group(group, arguments.seconds, say, WORKER)
+            options = found_options(manifest, width, height) or PLAIN
+            if arguments.data_root is not None:
+                _measure_losses(timed, manifest, arguments.data_root)
+            gops = 2 * network_cost(manifest, model, width, height).gmacs
+            peak = peaks.get((OWN_CHOICE, PRECISION))
+            arithmetic_ms = None if peak is None else round(gops / peak * 1e3, 2)
+            rows += [
+                {
+                    **asdict(row),
+                    "model": model,
+                    "options": options.describe() if row.engine == TUNED else "",
+                    "arithmetic_ms": arithmetic_ms,
+                }
+                for row in timed
+            ]
+    write_result(arguments.out, "tuned", rows, to_markdown)
+
+
+def to_markdown(content: dict[str, Any]) -> str:
+    """A table of all models and sizes."""
+    lines = [
+        *page_head("Tuned", content),
+        "",
+        "Medians of a frame; the candidates of a network take turns. `eager` is plain PyTorch, float32,"
+        " contiguous, forward pass alone, of the network as trained; `openvino` is set as it chooses itself;"
+        " `arithmetic` is what the network's convolutions would take at the rate that plain 3x3 convolutions"
+        " with 256 channels reach here in int8.",
+        "",
+        f"| {' | '.join(_HEADS)} |",
+        "|" + "---|" * len(_HEADS),
+    ]
+    for row in content["rows"]:
+        name = f"| {row['model']} | {row['width']}x{row['height']} | {row['engine']} | {row['precision']} | "
+        if row["problem"]:
+            lines.append(f"{name}{row['problem']} | | | | | |")
+            continue
+        keys = (("median_ms", ".1f"), ("p95_ms", ".1f"), ("eager_ratio", ".2f"), ("miou_loss", ".2f"))
+        cells = [_cell(row[key], form) for key, form in keys]
+        arithmetic = "" if row["engine"] == EAGER else _cell(row["arithmetic_ms"], ".1f")
+        lines.append(name + " | ".join((*cells, arithmetic, row["options"])) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _measure_losses(rows: list[Row], manifest: ModelManifest, data_root: Path) -> None:
+    """Fill in `miou_loss` against PyTorch in float32, at the size that a node takes for CamVid's.
+
+    Kernels are chosen for one size; here the choice for the timed size is judged at CamVid's, where groups of
+    layers have other names: what holds for every convolution is taken.
+    """
+    from rt_segmentation.data.camvid import CamVid
+    from rt_segmentation.evaluation.dataset import evaluate
+    from rt_segmentation.evaluation.metrics import ConfusionMatrix
+    from rt_segmentation.inference.engines import Engine, build_engine
+    from rt_segmentation.inference.segmenter import Segmenter, SegmenterConfig
+
+    dataset = CamVid(data_root, "val")
+
+    def score(engine: Engine) -> float:
+        say(f"{manifest.name} {engine.name} {engine.precision}: mean IoU on CamVid val")
+        segmenter = Segmenter(SegmenterConfig(manifest, manifest.labels(), engine))
+        confusion = ConfusionMatrix(len(dataset.label_set.classes), dataset.ignored_ids)
+        for _, frame in evaluate(segmenter, dataset):
+            confusion.add(frame)
+        return confusion.mean_iou()
+
+    reference = score(build_engine(manifest, "torch", "fp32"))
+    for row in rows:
+        if row.problem or row.engine == EAGER:
+            continue
+        options = PLAIN
+        if row.engine == TUNED:
+            options = found_options(manifest, row.width, row.height) or PLAIN
+        row.miou_loss = round((reference - score(SetEngine(manifest, options))) * 100, 3)
+
+
+if __name__ == "__main__":
+    run_tool(__doc__, add_arguments, main)
