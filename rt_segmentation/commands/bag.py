@@ -55,7 +55,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     Raises:
         BagError, SourceError: a bag, or what one is made of, cannot be read or written; of `info`, after the
-            other bags were printed.
+            other bags were printed, and of `make`, after the other images were written.
     """
     if arguments.action == "make":
         _make(arguments)
@@ -143,7 +143,7 @@ def _lines(bag: dict[str, Any]) -> list[str]:
 def _make(arguments: argparse.Namespace) -> None:
     from rt_segmentation.bags.making import make_bag
     from rt_segmentation.bags.writing import BagWriter
-    from rt_segmentation.data.sources import FolderSource, StreetSource, open_source
+    from rt_segmentation.data.sources import FolderSource, StreetSource, open_source, passed_over
 
     rate_hz = _rate_hz(arguments.images) if arguments.rate is None else arguments.rate
     if not 0 < rate_hz < math.inf:
@@ -186,7 +186,14 @@ def _make(arguments: argparse.Namespace) -> None:
             raise BagError(f"interrupted; what {arguments.out} has so far can be read") from None
     for sentence in skipped:
         print(sentence, file=sys.stderr)
+    if isinstance(source, FolderSource) and source.passed_over:
+        print(passed_over(source.passed_over), file=sys.stderr)
     print(f"{arguments.out}: {count} images at {rate_hz:g} Hz, {len(skipped)} skipped, from {source.text}")
+    if skipped:
+        raise BagError(
+            f"{len(skipped)} image{'' if len(skipped) == 1 else 's'} could not be read, as said above; all"
+            f" others are in {arguments.out}"
+        )
 
 
 def _rate_hz(images: str) -> float:

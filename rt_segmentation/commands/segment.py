@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rt_segmentation.commands.options import add_engine, add_groups, add_image_bits
+from rt_segmentation.commands.options import add_engine, add_groups, add_image_bits, say
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.text import printable
@@ -63,14 +63,15 @@ def main(arguments: argparse.Namespace) -> None:
 
     Raises:
         SourceError: there are no images.
-        SegmentError: unknown kinds of files, or files that are there and may not be replaced.
+        SegmentError: unknown kinds of files, or files that are there and may not be replaced; or images that
+            cannot be read, when all others are done.
         ModelError, EngineError, GroupsError: the model cannot be run, or not with these groups.
         OSError: a file cannot be written.
         KeyboardInterrupt: Ctrl-C, when what there is has been finished.
     """
     from rt_segmentation.api import Segmenter
     from rt_segmentation.data.capture import CaptureSource
-    from rt_segmentation.data.sources import FolderSource
+    from rt_segmentation.data.sources import FolderSource, passed_over
 
     source = _open(arguments.source, arguments.image_bits)
     is_stream = not isinstance(source, FolderSource)
@@ -107,12 +108,13 @@ def main(arguments: argparse.Namespace) -> None:
     finally:
         files.close()
     skipped = source.skipped if isinstance(source, FolderSource) else 0
+    if isinstance(source, FolderSource) and source.passed_over:
+        say(passed_over(source.passed_over))
     engine = segmenter.config.engine
     print(
         f"{count} image{'' if count == 1 else 's'} segmented by {segmenter.config.manifest.name}"
         f" on {engine.name} {engine.precision}"
         + (f", {busy_s / (count - 1) * 1e3:.1f} ms per image" if count > 1 else "")
-        + (f"; {skipped} file{'' if skipped == 1 else 's'} could not be read" if skipped else "")
         + (
             f"; {files.written} file{'' if files.written == 1 else 's'} in {printable(arguments.out)}"
             if files.written
@@ -121,17 +123,17 @@ def main(arguments: argparse.Namespace) -> None:
     )
     if interrupted:
         raise KeyboardInterrupt
+    if skipped:
+        raise SegmentError(
+            f"{skipped} file{'' if skipped == 1 else 's'} of {printable(arguments.source)} could not be read,"
+            " as said above; all others are done"
+        )
 
 
 def _open(source: str, image_bits: str) -> ImageSource:
     from rt_segmentation.data.capture import CaptureSource
-    from rt_segmentation.data.sources import (
-        IMAGE_SUFFIXES,
-        STREET,
-        FolderSource,
-        SourceError,
-        open_source,
-    )
+    from rt_segmentation.data.sources import STREET, FolderSource, SourceError, open_source
+    from rt_segmentation.files import IMAGE_SUFFIXES
 
     path = Path(source).expanduser()
     if source.isdigit() or source.startswith("/dev/video"):

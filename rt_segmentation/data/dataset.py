@@ -15,7 +15,7 @@ from rt_segmentation.files import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from rt_segmentation.files import FilesByName, alike, files_in, spread
 from rt_segmentation.imaging import files as image_files
 from rt_segmentation.imaging.errors import ImageError
-from rt_segmentation.imaging.files import is_deep_png, read_bytes, read_frame, unusable
+from rt_segmentation.imaging.files import may_be_deep, read_bytes, read_frame, unusable
 from rt_segmentation.imaging.label_images import decode_stored, ids_of
 from rt_segmentation.imaging.levels import AUTO, Levels
 from rt_segmentation.labels import IGNORE_ID, LabelSet
@@ -89,8 +89,8 @@ def levels_of(files: Sequence[Path], bits: str | int = AUTO) -> Levels:
         return levels
     frames = []
     for file in spread(files, LOOKED_AT):
-        # The first kilobyte tells; only deep images are decoded for this.
-        if is_deep_png(file):
+        # The first bytes tell; only images that may be deep are decoded for this.
+        if may_be_deep(file):
             with suppress(ImageError):
                 frames.append(read_frame(file))
     return levels.settle(frames)
@@ -247,7 +247,8 @@ def pair_files(images: Path, labels: Path, image_ending: str = "", label_ending:
             raise DatasetError(f"folder {folder} does not exist")
     files = [file for file in files_in(images) if file.stem.endswith(image_ending)]
     if not files:
-        raise DatasetError(f"folder {images} has no *{image_ending}.png or .jpg images")
+        wanted = f" *{image_ending}" if image_ending else ""
+        raise DatasetError(f"folder {images} has no images{wanted} ({', '.join(IMAGE_SUFFIXES)})")
     names = [p.stem[: len(p.stem) - len(image_ending)] for p in files]
     suffix = label_ending[label_ending.rindex(".") :]
     label_files = [f for f in files_in(labels, (suffix,)) if alike(f.name).endswith(label_ending)]

@@ -117,6 +117,23 @@ def test_bad_arguments_replace_nothing(
     assert (out / "evaluation.json").read_text() == "the last one"
 
 
+def test_a_refusal_leaves_nothing_behind_and_the_status_tells(
+    bag: Path, small_model: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, out = tmp_path / "broken.mcap", tmp_path / "out"
+    broken.write_bytes(b"no bag at all" * 100)
+    arguments = command(broken, small_model, out)
+    assert main(arguments) == 2
+    assert "no bag could be read" in capsys.readouterr().err and not out.exists()
+    out.mkdir()
+    assert main(arguments) == 2
+    assert list(out.iterdir()) == []
+    # Beside one that can be read.
+    with pytest.raises(SystemExit, match=r"^1$"):
+        main([*arguments, str(bag)])
+    assert "problem: " in capsys.readouterr().out and (out / "evaluation.json").is_file()
+
+
 def test_what_was_killed_before_its_first_save_is_gone_on_with_or_replaced(tmp_path: Path) -> None:
     out = tmp_path / "out"
     for options in ({"overwrite": False, "resume": True}, {"overwrite": True, "resume": False}):

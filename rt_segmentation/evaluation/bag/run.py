@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from rt_segmentation.evaluation.bag.fleet import Crew, FleetProgress, Worker, evaluate_fleet
@@ -62,6 +62,23 @@ def claim_folder(out: Path, overwrite: bool, resume: bool) -> None:
     (out / "state").mkdir(parents=True, exist_ok=True)
 
 
+@contextmanager
+def _claimed(out: Path, overwrite: bool, resume: bool) -> Iterator[None]:
+    """`claim_folder`; after an error before anything was saved, no empty folders are left behind."""
+    existed = out.exists()
+    claim_folder(out, overwrite, resume)
+    try:
+        yield
+    except Exception:
+        if not any(path.is_file() for path in out.rglob("*")):
+            for name in WRITTEN:
+                shutil.rmtree(out / name, ignore_errors=True)
+            if not existed:
+                with suppress(OSError):
+                    out.rmdir()
+        raise
+
+
 def evaluate_bags(
     paths: Sequence[Path],
     settings: Settings,
@@ -96,19 +113,18 @@ def evaluate_bags(
     """
     labels = _check(settings, jobs, ray, resume)
     work = [Job(settings, index, path.resolve(), resume) for index, path in enumerate(paths)]
-    if ray is None and (jobs or 1) == 1:
-        worker = Worker(settings, stop)
-        claim_folder(settings.out, overwrite, resume)
-        found = _alone(worker, work, stop, progress)
-    else:
-        claim_folder(settings.out, overwrite, resume)
-        crew, size = _crew(settings, work, jobs, ray)
-        with closing(crew):
-            found = evaluate_fleet(work, crew, size, stop, progress)
-    states = [_state(job, found.get(job.index), labels) for job in work]
-    problems = [state.bag["problem"] for state in states]
-    if not stop.is_set() and all(problems) and not any(state.next_index for state in states):
-        raise EvaluationError(f"no bag could be read; {work[0].path}: {problems[0]}")
+    worker = Worker(settings, stop) if ray is None and (jobs or 1) == 1 else None
+    with _claimed(settings.out, overwrite, resume):
+        if worker is not None:
+            found = _alone(worker, work, stop, progress)
+        else:
+            crew, size = _crew(settings, work, jobs, ray)
+            with closing(crew):
+                found = evaluate_fleet(work, crew, size, stop, progress)
+        states = [_state(job, found.get(job.index), labels) for job in work]
+        problems = [state.bag["problem"] for state in states]
+        if not stop.is_set() and all(problems) and not any(state.next_index for state in states):
+            raise EvaluationError(f"no bag could be read; {work[0].path}: {problems[0]}")
     for model in range(len(settings.models)):
         own = [state.models[model] for state in states]
         kept = all_shown(own)
