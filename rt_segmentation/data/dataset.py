@@ -253,18 +253,26 @@ def pair_files(images: Path, labels: Path, image_ending: str = "", label_ending:
     suffix = label_ending[label_ending.rindex(".") :]
     label_files = [f for f in files_in(labels, (suffix,)) if alike(f.name).endswith(label_ending)]
     by_name, left = FilesByName(label_files), dict.fromkeys(label_files)
-    pairs, missing = [], []
+    pairs, missing, shared = [], [], []
     for image, name in zip(files, names):
         label = by_name.find(name + label_ending)
-        if label is None or label not in left:
+        if label is None:
             missing.append(name + label_ending)
+        elif label not in left:
+            shared.append(image.name)
         else:
             del left[label]
             pairs.append(Pair(image, label, name))
     orphans = [file.name for file in left]
+    problems = [f"folder {labels} lacks {len(missing)} labels: {name_some(missing)}"] if missing else []
+    if shared:
+        problems.append(
+            f"folder {images} has {len(shared)} images whose labels are another image's of the same name:"
+            f" {name_some(shared)}"
+        )
     return Pairing(
         pairs,
-        [f"folder {labels} lacks {len(missing)} labels: {name_some(missing)}"] if missing else [],
+        problems,
         [f"folder {images} lacks the images of {len(orphans)} labels: {name_some(orphans)}"]
         if orphans
         else [],
