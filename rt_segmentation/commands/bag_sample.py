@@ -94,17 +94,20 @@ def main(arguments: argparse.Namespace) -> None:
     looked_at = sum(source.looked_at for source in sources)
     print(f"{arguments.out}: {len(chosen)} of {len(candidates)} usable frames, {looked_at} looked at")
     if len(chosen) < arguments.count:
-        print(f"fewer than {arguments.count}: {_why_fewer(arguments, len(candidates) - len(chosen))}")
+        all_seen = looked_at == sum(source.images for source in sources)
+        print(
+            f"fewer than {arguments.count}:"
+            f" {_why_fewer(arguments, len(chosen) == len(candidates), all_seen)}"
+        )
     print(f"why each was chosen: {arguments.out / TABLE}; all at a glance: {arguments.out / SHEET}")
     print(f"how: {arguments.out / ABOUT}")
     if failures:
         raise BagError("\n".join(f"left out: {sentence}" for sentence in failures))
 
 
-def _why_fewer(arguments: argparse.Namespace, left: int) -> str:
-    if not left:
-        more = "; raise --rate to look at more" if arguments.rate else ""
-        return f"these are all usable frames{more}"
+def _why_fewer(arguments: argparse.Namespace, all_chosen: bool, all_seen: bool) -> str:
+    if all_chosen:
+        return "these are all usable frames" + ("" if all_seen else "; raise --rate to look at more")
     return (
         f"all others are less than {arguments.apart:g} s from one of them, or their bag has its budget; lower"
         " --apart, or raise --rate or --per-bag"
@@ -117,7 +120,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.strategy == "worth" and arguments.model is None:
         raise SampleError("--strategy worth needs --model; random and uniform need none")
     if arguments.strategy != "worth":
-        for name in ("other", "known"):
+        for name in ("model", "other", "known"):
             if getattr(arguments, name) is not None:
                 raise SampleError(f"--{name} is for --strategy worth, not for {arguments.strategy}")
     for name in ("count", "per_bag"):
