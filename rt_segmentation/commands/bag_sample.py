@@ -96,8 +96,7 @@ def main(arguments: argparse.Namespace) -> None:
     if len(chosen) < arguments.count:
         all_seen = looked_at == sum(source.images for source in sources)
         print(
-            f"fewer than {arguments.count}:"
-            f" {_why_fewer(arguments, len(chosen) == len(candidates), all_seen)}"
+            f"fewer than {arguments.count}: {_why_fewer(arguments, len(chosen) == len(candidates), all_seen)}"
         )
     print(f"why each was chosen: {arguments.out / TABLE}; all at a glance: {arguments.out / SHEET}")
     print(f"how: {arguments.out / ABOUT}")

@@ -116,7 +116,7 @@ def prelabel(arguments: argparse.Namespace) -> None:
     """Write a model's masks of images.
 
     Raises:
-        SourceError: there are no images.
+        SourceError: there are no images; or some cannot be read, when all others are done.
         ModelError, EngineError, GroupsError: the model cannot be run.
         ExchangeError, OSError: the file cannot be written.
     """
@@ -145,8 +145,8 @@ def prelabel(arguments: argparse.Namespace) -> None:
         if arguments.min_confidence
         else ""
     )
-    skipped = f"; {source.skipped} could not be read" if source.skipped else ""
-    print(f"{printable(arguments.out)}: masks of {_images(len(share))} by {manifest.name}{left}{skipped}")
+    print(f"{printable(arguments.out)}: masks of {_images(len(share))} by {manifest.name}{left}")
+    source.check_all_read()
 
 
 def _masks(

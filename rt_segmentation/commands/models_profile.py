@@ -40,7 +40,8 @@ def main(arguments: argparse.Namespace) -> None:
 
     Raises:
         ModelError, EngineError: the model cannot be run, or its manifest cannot be written.
-        OptionError, DatasetError, SourceError: the data are not as they should be.
+        OptionError, DatasetError, SourceError: the data are not as they should be; or some images cannot be
+            read, when the others are measured.
         EvaluationError: they have other classes than the model, or fewer than two frames.
     """
     from rt_segmentation.data.sources import FolderSource
@@ -56,6 +57,7 @@ def main(arguments: argparse.Namespace) -> None:
             " without the argmax at its end"
         )
     lines: list[str] = []
+    source: FolderSource | None = None
     if arguments.images is not None:
         source = FolderSource(arguments.images)
         images, count = (image.rgb for image in source), len(source.names)
@@ -84,6 +86,8 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.write:
         write_manifest(replace(manifest, profile=profile))
         say(f"written into {manifest.path}")
+    if source is not None:
+        source.check_all_read()
 
 
 def _open(arguments: argparse.Namespace, manifest: ModelManifest) -> SegmentationDataset:

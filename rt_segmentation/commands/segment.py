@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rt_segmentation.commands.options import add_engine, add_groups, add_image_bits, say
+from rt_segmentation.commands.options import add_engine, add_groups, add_image_bits
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.text import printable
@@ -62,16 +62,15 @@ def main(arguments: argparse.Namespace) -> None:
     """Segment every image, write what was asked for, and print how fast it went.
 
     Raises:
-        SourceError: there are no images.
-        SegmentError: unknown kinds of files, or files that are there and may not be replaced; or images that
-            cannot be read, when all others are done.
+        SourceError: there are no images; or some cannot be read, when all others are done.
+        SegmentError: unknown kinds of files, or files that are there and may not be replaced.
         ModelError, EngineError, GroupsError: the model cannot be run, or not with these groups.
         OSError: a file cannot be written.
         KeyboardInterrupt: Ctrl-C, when what there is has been finished.
     """
     from rt_segmentation.api import Segmenter
     from rt_segmentation.data.capture import CaptureSource
-    from rt_segmentation.data.sources import FolderSource, passed_over
+    from rt_segmentation.data.sources import FolderSource
 
     source = _open(arguments.source, arguments.image_bits)
     is_stream = not isinstance(source, FolderSource)
@@ -107,9 +106,6 @@ def main(arguments: argparse.Namespace) -> None:
         print(file=sys.stderr)
     finally:
         files.close()
-    skipped = source.skipped if isinstance(source, FolderSource) else 0
-    if isinstance(source, FolderSource) and source.passed_over:
-        say(passed_over(source.passed_over))
     engine = segmenter.config.engine
     print(
         f"{count} image{'' if count == 1 else 's'} segmented by {segmenter.config.manifest.name}"
@@ -123,11 +119,8 @@ def main(arguments: argparse.Namespace) -> None:
     )
     if interrupted:
         raise KeyboardInterrupt
-    if skipped:
-        raise SegmentError(
-            f"{skipped} file{'' if skipped == 1 else 's'} of {printable(arguments.source)} could not be read,"
-            " as said above; all others are done"
-        )
+    if isinstance(source, FolderSource):
+        source.check_all_read()
 
 
 def _open(source: str, image_bits: str) -> ImageSource:

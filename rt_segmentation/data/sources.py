@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -132,6 +132,27 @@ class FolderSource:
 
     def __len__(self) -> int:
         return len(self._files)
+
+    def check_all_read(self) -> None:
+        """Say at the end which files were passed over for their names, and fail where one was skipped.
+
+        Raises:
+            SourceError: files were skipped.
+        """
+        if self.passed_over:
+            count = len(self.passed_over)
+            suffixes = sorted({Path(name).suffix.lower() or "no suffix" for name in self.passed_over})
+            files = "file is" if count == 1 else "files are"
+            self._on_warning(
+                printable(
+                    f"{count} other {files} passed over ({', '.join(suffixes)}):"
+                    f" names of images end with {', '.join(IMAGE_SUFFIXES)}"
+                )
+            )
+        if self.skipped:
+            raise SourceError(
+                f"{self.skipped} of the {self.text} could not be read, as said above; all others are done"
+            )
 
     def __iter__(self) -> Iterator[SourceImage]:
         unreadable = 0
@@ -287,15 +308,6 @@ def open_source(
             f"source '{printable(source)}' is neither '{STREET}' nor an existing folder or video file"
         )
     return VideoSource(path, width=width, height=height)
-
-
-def passed_over(names: Sequence[str]) -> str:
-    """A sentence about files of a folder whose suffixes are no image's."""
-    suffixes = sorted({Path(name).suffix.lower() or "no suffix" for name in names})
-    what = "1 other file is" if len(names) == 1 else f"{len(names)} other files are"
-    return printable(
-        f"{what} passed over ({', '.join(suffixes)}): names of images end with {', '.join(IMAGE_SUFFIXES)}"
-    )
 
 
 def _fitted(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
