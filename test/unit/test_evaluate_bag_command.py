@@ -130,7 +130,7 @@ def test_a_refusal_leaves_nothing_behind_and_the_status_tells(
     assert list(out.iterdir()) == []
     # Beside one that can be read.
     with pytest.raises(SystemExit, match=r"^1$"):
-        main([*arguments, str(bag)])
+        main([arguments[0], str(bag), *arguments[1:]])
     assert "problem: " in capsys.readouterr().out and (out / "evaluation.json").is_file()
 
 

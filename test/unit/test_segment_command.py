@@ -183,7 +183,7 @@ def test_an_image_behind_a_bad_one_keeps_its_short_name(
     images: Path, segment: list[str], tmp_path: Path
 ) -> None:
     (images / "0.png").write_bytes(b"no image")
-    assert main(["segment", str(images), *segment, "--save", "labels", "--frames", "2"]) == 0
+    assert main(["segment", str(images), *segment, "--save", "labels", "--frames", "2"]) == 2
     assert names(tmp_path / "out") == ["1_labels.png", "2_labels.png"]
 
 
