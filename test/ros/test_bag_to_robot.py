@@ -144,7 +144,7 @@ def test_from_a_bag_to_a_mask_of_the_robot(
     # The robot's node finds it by its name, and nothing else.
     named = replace(new, path=Path("site"))
     node = NodeUnderTest(spawn, observer, "/robot", named)
-    masks = observer.subscribe(Image, node.topic("labels"), RELIABLE)
+    masks = observer.subscribe(Image, node.topic("label"), RELIABLE)
     camera = Feeder(node)
     image = image_message(Header(), read_rgb(next((tmp_path / "site/val/images").iterdir())), "rgb8")
     mask = camera.segment(image, masks)
