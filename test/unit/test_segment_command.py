@@ -109,7 +109,7 @@ def test_images_of_all_kinds_are_taken_and_other_files_are_counted(
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    pixels = cv2.imread(str(images / "0.png"))
+    pixels = np.asarray(cv2.imread(str(images / "0.png")))
     for name in ("a.tif", "b.TIFF", "c.webp", "d.bmp"):
         cv2.imwrite(str(images / name), pixels)
     # 12 bits in 16, as a camera's: shown as the same picture.
