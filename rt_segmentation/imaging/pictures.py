@@ -15,21 +15,8 @@ from rt_segmentation.text import printable
 CAPTION_PX = 26
 SWATCH_PX = 14
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
-LETTERS = {
-    **{
-        "ß": "ss",
-        "ø": "o",
-        "Ø": "O",
-        "ł": "l",
-        "Ł": "L",
-        "đ": "d",
-        "Đ": "D",
-        "\u0131": "i",
-        "þ": "th",
-        "Þ": "Th",
-    },
-    **{"æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe"},
-}
+_LIKE = "ßss øo ØO łl ŁL đd ĐD þth ÞTh æae ÆAe œoe ŒOe"
+LETTERS = {pair[0]: pair[1:] for pair in _LIKE.split()}
 """Latin letters that are more than a letter and an accent."""
 INK, PAPER = (235, 235, 235), (24, 26, 30)
 

@@ -99,6 +99,7 @@ def test_results_are_overwritten_only_when_that_is_asked_for(
         (("--labels", "nowhere"), "from --label-topic or from --labels, not from both"),
         (("--jobs", "-1"), "--jobs is -1; it must be at least 1"),
         (("--jobs", "0", "--ray", "local"), "--jobs is 0; it must be at least 1"),
+        ((), "no bag could be read; "),
     ],
 )
 def test_bad_arguments_replace_nothing(
@@ -112,7 +113,8 @@ def test_bad_arguments_replace_nothing(
     out = tmp_path / "out"
     (out / "state").mkdir(parents=True)
     (out / "evaluation.json").write_text("the last one")
-    assert main(command(bag, small_model, out, "--overwrite", *arguments)) == 2
+    given = bag if arguments else tmp_path / "gone"
+    assert main(command(given, small_model, out, "--overwrite", *arguments)) == 2
     assert sentence in capsys.readouterr().err
     assert (out / "evaluation.json").read_text() == "the last one"
 

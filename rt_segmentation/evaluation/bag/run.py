@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from rt_segmentation.bags.errors import BagError
+from rt_segmentation.bags.splits import find_splits
 from rt_segmentation.evaluation.bag.fleet import Crew, FleetProgress, Worker, evaluate_fleet
 from rt_segmentation.evaluation.bag.job import (
     REALTIME,
@@ -112,6 +114,8 @@ def evaluate_bags(
         ModelError, EngineError: a model cannot be run.
     """
     labels = _check(settings, jobs, ray, resume)
+    if ray is None and not resume:
+        _check_bags(paths)
     work = [Job(settings, index, path.resolve(), resume) for index, path in enumerate(paths)]
     worker = Worker(settings, stop) if ray is None and (jobs or 1) == 1 else None
     with _claimed(settings.out, overwrite, resume):
@@ -158,6 +162,19 @@ def _check(settings: Settings, jobs: int | None, ray: str | None, resume: bool) 
     first = find_models(settings.models, settings.groups)[0]
     truth_labels(first, settings.groups, settings.truth_classes)
     return output_labels(first, settings.groups)
+
+
+def _check_bags(paths: Sequence[Path]) -> None:
+    """Refuse paths none of which is a bag before an earlier evaluation is replaced."""
+    problems = []
+    for path in paths:
+        try:
+            find_splits(path)
+        except BagError as error:
+            problems.append(str(error))
+        else:
+            return
+    raise EvaluationError(f"no bag could be read; {paths[0]}: {problems[0]}")
 
 
 def _alone(
