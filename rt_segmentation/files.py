@@ -15,7 +15,8 @@ from typing import TypeVar
 
 from rt_segmentation.text import printable
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""Of the image files that are read."""
 
 _T = TypeVar("_T")
 
@@ -91,6 +92,17 @@ def files_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[P
             and not entry.is_dir()
         ]
     return [folder / name for name in sorted(names)]
+
+
+def other_files(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[str]:
+    """Names of a folder's files that `files_in` leaves out for their suffixes, sorted."""
+    taken = {file.name for file in files_in(folder, suffixes)}
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if not entry.name.startswith(".") and entry.name not in taken and not entry.is_dir()
+        )
 
 
 class FilesByName:

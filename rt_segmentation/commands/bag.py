@@ -6,14 +6,13 @@ import argparse
 import itertools
 import json
 import math
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.commands import bag_sample
-from rt_segmentation.commands.options import add_image_bits
+from rt_segmentation.commands.options import add_image_bits, say
 from rt_segmentation.commands.progress import progress
 
 MAX_STAMP_S = 2**31
@@ -55,7 +54,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     Raises:
         BagError, SourceError: a bag, or what one is made of, cannot be read or written; of `info`, after the
-            other bags were printed.
+            other bags were printed, and of `make`, after the other images were written.
     """
     if arguments.action == "make":
         _make(arguments)
@@ -154,14 +153,13 @@ def _make(arguments: argparse.Namespace) -> None:
         raise BagError(
             f"--start-time is {arguments.start_time:g}, it must be from 0 to below {MAX_STAMP_S} [s]"
         )
-    skipped: list[str] = []
     source = open_source(
         arguments.images,
         arguments.labels,
         seed=arguments.seed,
         rate_hz=rate_hz,
         image_bits=arguments.image_bits,
-        on_warning=skipped.append,
+        on_warning=say,
     )
     frames = arguments.frames
     if frames is None and isinstance(source, StreetSource):
@@ -184,9 +182,10 @@ def _make(arguments: argparse.Namespace) -> None:
             )
         except KeyboardInterrupt:
             raise BagError(f"interrupted; what {arguments.out} has so far can be read") from None
-    for sentence in skipped:
-        print(sentence, file=sys.stderr)
-    print(f"{arguments.out}: {count} images at {rate_hz:g} Hz, {len(skipped)} skipped, from {source.text}")
+    skipped = source.skipped if isinstance(source, FolderSource) else 0
+    print(f"{arguments.out}: {count} images at {rate_hz:g} Hz, {skipped} skipped, from {source.text}")
+    if isinstance(source, FolderSource):
+        source.check_all_read()
 
 
 def _rate_hz(images: str) -> float:

@@ -56,15 +56,17 @@ def main(arguments: argparse.Namespace) -> None:
 
     Raises:
         SampleError: the options are wrong, there is nothing to choose from, or the folder is not empty.
-        BagError, ModelError, EngineError: no bag can be read, or a model cannot be run.
+        BagError: a bag cannot be read; after the sample of the others was written.
+        ModelError, EngineError: a model cannot be run.
     """
+    from rt_segmentation.bags.errors import BagError
     from rt_segmentation.provenance import commit
     from rt_segmentation.sampling.errors import SampleError
     from rt_segmentation.sampling.writing import ABOUT, SHEET, TABLE, check_out, write_sample
 
     _check(arguments)
     check_out(arguments.out)
-    sources = _open(arguments)
+    sources, failures = _open(arguments)
     model, other = _segmenter(arguments, arguments.model), _segmenter(arguments, arguments.other)
     known = _known(arguments, model)
     candidates = _look(arguments, sources, model, other)
@@ -92,12 +94,23 @@ def main(arguments: argparse.Namespace) -> None:
     looked_at = sum(source.looked_at for source in sources)
     print(f"{arguments.out}: {len(chosen)} of {len(candidates)} usable frames, {looked_at} looked at")
     if len(chosen) < arguments.count:
+        all_seen = looked_at == sum(source.images for source in sources)
         print(
-            f"fewer than {arguments.count}: all others are less than {arguments.apart:g} s from one of them,"
-            " or their bag has its budget; lower --apart, or raise --rate or --per-bag"
+            f"fewer than {arguments.count}: {_why_fewer(arguments, len(chosen) == len(candidates), all_seen)}"
         )
     print(f"why each was chosen: {arguments.out / TABLE}; all at a glance: {arguments.out / SHEET}")
     print(f"how: {arguments.out / ABOUT}")
+    if failures:
+        raise BagError("\n".join(f"left out: {sentence}" for sentence in failures))
+
+
+def _why_fewer(arguments: argparse.Namespace, all_chosen: bool, all_seen: bool) -> str:
+    if all_chosen:
+        return "these are all usable frames" + ("" if all_seen else "; raise --rate to look at more")
+    return (
+        f"all others are less than {arguments.apart:g} s from one of them, or their bag has its budget; lower"
+        " --apart, or raise --rate or --per-bag"
+    )
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -106,7 +119,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.strategy == "worth" and arguments.model is None:
         raise SampleError("--strategy worth needs --model; random and uniform need none")
     if arguments.strategy != "worth":
-        for name in ("other", "known"):
+        for name in ("model", "other", "known"):
             if getattr(arguments, name) is not None:
                 raise SampleError(f"--{name} is for --strategy worth, not for {arguments.strategy}")
     for name in ("count", "per_bag"):
@@ -120,8 +133,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise SampleError(f"--seed is {arguments.seed}, it must be 0 or more")
 
 
-def _open(arguments: argparse.Namespace) -> list[Source]:
-    """The bags that can be read; the others are named, and are an error only where none is left."""
+def _open(arguments: argparse.Namespace) -> tuple[list[Source], list[str]]:
+    """The bags that can be read, and sentences about the others, which are an error where none is left."""
     from rt_segmentation.bags.errors import BagError
     from rt_segmentation.sampling.looking import open_source
 
@@ -135,7 +148,7 @@ def _open(arguments: argparse.Namespace) -> list[Source]:
         raise BagError("\n".join(failures))
     for sentence in failures:
         say(f"left out: {sentence}")
-    return sources
+    return sources, failures
 
 
 def _segmenter(arguments: argparse.Namespace, name: str | None) -> Segmenter | None:

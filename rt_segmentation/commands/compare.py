@@ -15,6 +15,7 @@ from rt_segmentation.commands.options import (
     add_engine,
     add_image_bits,
     parse_options,
+    refuse_data,
     say,
     to_json,
 )
@@ -93,6 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("old", metavar="OLD", help="a model, or the path of a manifest")
     parser.add_argument("new", metavar="NEW", help="another one")
     add_data(parser)
+    parser.set_defaults(dataset=None, split=None)
     parser.add_argument(
         "--bag", type=Path, action="append", default=[], help="instead of a data set; may be repeated"
     )
@@ -120,7 +122,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     Raises:
         ModelError, EngineError: a model cannot be run.
-        DatasetError, BagError, EvaluationError: the data are not as they should be.
+        OptionError, DatasetError, BagError, EvaluationError: the data are not as they should be.
         SystemExit: 1 where a class is worse than it may be.
     """
     from rt_segmentation.evaluation.comparison.pictures import MostChanged, comparison_picture
@@ -211,8 +213,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise EvaluationError(f"--no-class-worse-than is {points:g}; it must be from 0 to 100 points of IoU")
     if arguments.junit is not None and points is None:
         raise EvaluationError("--junit writes the verdict of --no-class-worse-than, which is not given")
-    if arguments.bag and (arguments.data_root is not None or arguments.option):
-        raise EvaluationError("--bag is instead of a data set; leave out --data-root and --option")
+    refuse_data(arguments, "--bag" if arguments.bag else "")
     if not arguments.bag:
         for name in ("image_topic", "label_topic", "labels"):
             if getattr(arguments, name) is not None:

@@ -102,7 +102,8 @@ def _stats(arguments: argparse.Namespace) -> None:
         write_samples(dataset, arguments.out)
     if statistics.problems:
         raise DatasetError(
-            f"{len(statistics.problems)} problems:\n" + name_some(statistics.problems, separator="\n")
+            f"{len(statistics.problems)} problem{'' if len(statistics.problems) == 1 else 's'}:\n"
+            + name_some(statistics.problems, separator="\n")
         )
 
 

@@ -116,7 +116,7 @@ def prelabel(arguments: argparse.Namespace) -> None:
     """Write a model's masks of images.
 
     Raises:
-        SourceError: there are no images.
+        SourceError: there are no images; or some cannot be read, when all others are done.
         ModelError, EngineError, GroupsError: the model cannot be run.
         ExchangeError, OSError: the file cannot be written.
     """
@@ -145,8 +145,8 @@ def prelabel(arguments: argparse.Namespace) -> None:
         if arguments.min_confidence
         else ""
     )
-    skipped = f"; {source.skipped} could not be read" if source.skipped else ""
-    print(f"{printable(arguments.out)}: masks of {_images(len(share))} by {manifest.name}{left}{skipped}")
+    print(f"{printable(arguments.out)}: masks of {_images(len(share))} by {manifest.name}{left}")
+    source.check_all_read()
 
 
 def _masks(
@@ -188,13 +188,14 @@ def import_file(arguments: argparse.Namespace) -> None:
     names = ClassNames(
         load_label_set(arguments.label_set), renamed, accept_unknown=arguments.unknown == "unlabelled"
     )
-    count = import_labels(arguments.format, arguments.file, names, arguments.out, arguments.images)
+    imported = import_labels(arguments.format, arguments.file, names, arguments.out, arguments.images)
     for label, times in names.unknown.most_common():
         print(f"note: label '{printable(label)}' is no class and is unlabelled, {times} times")
     for label in names.unused:
         print(f"note: --map '{printable(label)}={printable(renamed[label])}' changed nothing: no such label")
     print(
-        f"{printable(arguments.out)}: labels of {_images(count)}"
+        f"{printable(arguments.out)}: labels of {_images(imported.frames)}"
+        + (f", {imported.empty} of them without any label" if imported.empty else "")
         + ("" if arguments.images else "; put the images into its folder images, or give --images")
     )
 

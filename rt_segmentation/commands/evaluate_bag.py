@@ -134,8 +134,8 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         EvaluationError, BagError, ModelError, EngineError: see `evaluate_bags`.
         ReportError: a threshold is out of range.
-        SystemExit: 1 where a threshold is missed, or ground truth was asked for and none used; 130 or 143
-            where a signal ended it early.
+        SystemExit: 1 where a threshold is missed, ground truth was asked for and none used, or one of several
+            bags could not be read; 130 or 143 where a signal ended it early.
     """
     from rt_segmentation.evaluation.bag.report import write_report
     from rt_segmentation.evaluation.bag.report.junit import Thresholds, judge
@@ -174,7 +174,8 @@ def main(arguments: argparse.Namespace) -> None:
             signal.signal(number, handler)
     if got:
         raise SystemExit(SIGNALLED + got[0])
-    if not passed or result.lacks_truth:
+    is_unread = any(bag.problem is not None and not bag.frames for bag in result.bags)
+    if not passed or result.lacks_truth or is_unread:
         raise SystemExit(FAILED)
 
 

@@ -7,18 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rt_segmentation.commands.options import add_data, add_engine, parse_options, say
+from rt_segmentation.commands.options import add_data, add_engine, parse_options, refuse_data, say
 from rt_segmentation.commands.progress import progress
 
 if TYPE_CHECKING:
     from rt_segmentation.data.dataset import SegmentationDataset
     from rt_segmentation.models import ModelManifest
 
+FEW_FRAMES = 30
+"""Below so many, standard deviations of shares are no measure of what is usual."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("name", metavar="MODEL", help="model: a name, or the path of a manifest")
     add_data(parser)
+    parser.set_defaults(dataset=None, split=None)
     parser.add_argument(
         "--images",
         type=Path,
@@ -36,7 +40,8 @@ def main(arguments: argparse.Namespace) -> None:
 
     Raises:
         ModelError, EngineError: the model cannot be run, or its manifest cannot be written.
-        DatasetError, SourceError: the data are not as they should be.
+        OptionError, DatasetError, SourceError: the data are not as they should be; or some images cannot be
+            read, when the others are measured.
         EvaluationError: they have other classes than the model, or fewer than two frames.
     """
     from rt_segmentation.data.sources import FolderSource
@@ -44,6 +49,7 @@ def main(arguments: argparse.Namespace) -> None:
     from rt_segmentation.inference.segmenter import Segmenter
     from rt_segmentation.models import ModelError, find_model, write_manifest
 
+    refuse_data(arguments, "" if arguments.images is None else "--images")
     manifest = find_model(arguments.name)
     if not manifest.has_confidence:
         raise ModelError(
@@ -51,6 +57,7 @@ def main(arguments: argparse.Namespace) -> None:
             " without the argmax at its end"
         )
     lines: list[str] = []
+    source: FolderSource | None = None
     if arguments.images is not None:
         source = FolderSource(arguments.images)
         images, count = (image.rgb for image in source), len(source.names)
@@ -71,9 +78,16 @@ def main(arguments: argparse.Namespace) -> None:
     print(f"{profile.confidence_std:.2%}")
     print(f"  {'changed pixels':20} {profile.changed:7.2%} from frame to frame at most (99 of 100)")
     print("\n".join(lines), end="\n" if lines else "")
+    if profile.frames < FEW_FRAMES:
+        say(
+            f"{profile.frames} frames are few: what is usual varies more than they show; take {FEW_FRAMES} or"
+            " more, of different places and light"
+        )
     if arguments.write:
         write_manifest(replace(manifest, profile=profile))
         say(f"written into {manifest.path}")
+    if source is not None:
+        source.check_all_read()
 
 
 def _open(arguments: argparse.Namespace, manifest: ModelManifest) -> SegmentationDataset:

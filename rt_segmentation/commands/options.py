@@ -16,6 +16,10 @@ MODELS = ("enet", "linknet", "lednet")
 """What benchmarks time by default."""
 
 
+DATASET, SPLIT = "camvid", "val"
+"""What data are by default."""
+
+
 class OptionError(RtSegmentationError, ValueError):
     """An option's value is not of the form that it must have; the message says which."""
 
@@ -74,10 +78,10 @@ def add_thresholds(parser: argparse.ArgumentParser) -> None:
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the choice of a data set."""
     parser.add_argument(
-        "--dataset", default="camvid", help="camvid (default), cityscapes, sunrgbd, folder or street"
+        "--dataset", default=DATASET, help="camvid (default), cityscapes, sunrgbd, folder or street"
     )
     parser.add_argument("--data-root", type=Path, help="folder of the data set; street needs none")
-    parser.add_argument("--split", default="val", help="split of the data set (default val)")
+    parser.add_argument("--split", default=SPLIT, help="split of the data set (default val)")
     parser.add_argument(
         "--option",
         action="append",
@@ -85,6 +89,27 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="option of the data set, such as label_set=site.yaml or annotation=coarse; may be repeated",
     )
+
+
+def refuse_data(arguments: argparse.Namespace, instead: str) -> None:
+    """Refuse options of a data set where an option takes its place, and would let them have no effect.
+
+    Args:
+        arguments: of a parser with `add_data` and ``set_defaults(dataset=None, split=None)``.
+        instead: the option, or '' where a data set is used: then it gets its defaults.
+
+    Raises:
+        OptionError: options of both are given.
+    """
+    if not instead:
+        arguments.dataset = DATASET if arguments.dataset is None else arguments.dataset
+        arguments.split = SPLIT if arguments.split is None else arguments.split
+        return
+    given = [name for name in ("dataset", "data_root", "split") if getattr(arguments, name) is not None]
+    given += ["option"] if arguments.option else []
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise OptionError(f"{instead} takes the place of a data set: leave out {names}")
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:

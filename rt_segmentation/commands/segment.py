@@ -62,7 +62,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Segment every image, write what was asked for, and print how fast it went.
 
     Raises:
-        SourceError: there are no images.
+        SourceError: there are no images; or some cannot be read, when all others are done.
         SegmentError: unknown kinds of files, or files that are there and may not be replaced.
         ModelError, EngineError, GroupsError: the model cannot be run, or not with these groups.
         OSError: a file cannot be written.
@@ -106,13 +106,11 @@ def main(arguments: argparse.Namespace) -> None:
         print(file=sys.stderr)
     finally:
         files.close()
-    skipped = source.skipped if isinstance(source, FolderSource) else 0
     engine = segmenter.config.engine
     print(
         f"{count} image{'' if count == 1 else 's'} segmented by {segmenter.config.manifest.name}"
         f" on {engine.name} {engine.precision}"
         + (f", {busy_s / (count - 1) * 1e3:.1f} ms per image" if count > 1 else "")
-        + (f"; {skipped} file{'' if skipped == 1 else 's'} could not be read" if skipped else "")
         + (
             f"; {files.written} file{'' if files.written == 1 else 's'} in {printable(arguments.out)}"
             if files.written
@@ -121,17 +119,14 @@ def main(arguments: argparse.Namespace) -> None:
     )
     if interrupted:
         raise KeyboardInterrupt
+    if isinstance(source, FolderSource):
+        source.check_all_read()
 
 
 def _open(source: str, image_bits: str) -> ImageSource:
     from rt_segmentation.data.capture import CaptureSource
-    from rt_segmentation.data.sources import (
-        IMAGE_SUFFIXES,
-        STREET,
-        FolderSource,
-        SourceError,
-        open_source,
-    )
+    from rt_segmentation.data.sources import STREET, FolderSource, SourceError, open_source
+    from rt_segmentation.files import IMAGE_SUFFIXES
 
     path = Path(source).expanduser()
     if source.isdigit() or source.startswith("/dev/video"):

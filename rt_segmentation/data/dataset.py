@@ -15,7 +15,7 @@ from rt_segmentation.files import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from rt_segmentation.files import FilesByName, alike, files_in, spread
 from rt_segmentation.imaging import files as image_files
 from rt_segmentation.imaging.errors import ImageError
-from rt_segmentation.imaging.files import is_deep_png, read_bytes, read_frame, unusable
+from rt_segmentation.imaging.files import may_be_deep, read_bytes, read_frame, unusable
 from rt_segmentation.imaging.label_images import decode_stored, ids_of
 from rt_segmentation.imaging.levels import AUTO, Levels
 from rt_segmentation.labels import IGNORE_ID, LabelSet
@@ -89,8 +89,8 @@ def levels_of(files: Sequence[Path], bits: str | int = AUTO) -> Levels:
         return levels
     frames = []
     for file in spread(files, LOOKED_AT):
-        # The first kilobyte tells; only deep images are decoded for this.
-        if is_deep_png(file):
+        # The first bytes tell; only images that may be deep are decoded for this.
+        if may_be_deep(file):
             with suppress(ImageError):
                 frames.append(read_frame(file))
     return levels.settle(frames)
@@ -247,23 +247,32 @@ def pair_files(images: Path, labels: Path, image_ending: str = "", label_ending:
             raise DatasetError(f"folder {folder} does not exist")
     files = [file for file in files_in(images) if file.stem.endswith(image_ending)]
     if not files:
-        raise DatasetError(f"folder {images} has no *{image_ending}.png or .jpg images")
+        wanted = f" *{image_ending}" if image_ending else ""
+        raise DatasetError(f"folder {images} has no images{wanted} ({', '.join(IMAGE_SUFFIXES)})")
     names = [p.stem[: len(p.stem) - len(image_ending)] for p in files]
     suffix = label_ending[label_ending.rindex(".") :]
     label_files = [f for f in files_in(labels, (suffix,)) if alike(f.name).endswith(label_ending)]
     by_name, left = FilesByName(label_files), dict.fromkeys(label_files)
-    pairs, missing = [], []
+    pairs, missing, shared = [], [], []
     for image, name in zip(files, names):
         label = by_name.find(name + label_ending)
-        if label is None or label not in left:
+        if label is None:
             missing.append(name + label_ending)
+        elif label not in left:
+            shared.append(image.name)
         else:
             del left[label]
             pairs.append(Pair(image, label, name))
     orphans = [file.name for file in left]
+    problems = [f"folder {labels} lacks {len(missing)} labels: {name_some(missing)}"] if missing else []
+    if shared:
+        problems.append(
+            f"folder {images} has {len(shared)} images whose labels are another image's of the same name:"
+            f" {name_some(shared)}"
+        )
     return Pairing(
         pairs,
-        [f"folder {labels} lacks {len(missing)} labels: {name_some(missing)}"] if missing else [],
+        problems,
         [f"folder {images} lacks the images of {len(orphans)} labels: {name_some(orphans)}"]
         if orphans
         else [],

@@ -26,7 +26,7 @@ LAYOUTS = (("{split}/images", "{split}/labels"), ("images/{split}", "labels/{spl
 
 
 class Folder(FileDataset):
-    """Images (.png, .jpg) with label PNGs of the same names.
+    """Images, of any suffix in `IMAGE_SUFFIXES`, with label PNGs of the same names.
 
     A label PNG is gray with the label set's ids, at any depth, or coloured (also with a palette) in the label
     set's colours; both may occur. 255 and what `ignore` names are unlabelled.

@@ -16,13 +16,12 @@ import numpy as np
 from rt_segmentation.data.dataset import DatasetError, levels_of, read_labels, read_rgb
 from rt_segmentation.data.synthetic import CAMERA_HEIGHT_M, StreetScene
 from rt_segmentation.errors import RtSegmentationError
-from rt_segmentation.files import FilesByName, files_in
+from rt_segmentation.files import IMAGE_SUFFIXES, FilesByName, files_in, other_files
 from rt_segmentation.imaging import native_messages
 from rt_segmentation.imaging.files import path_for_opencv
 from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.text import printable
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm")
 STREET = "street"
 STREET_SIZE = (640, 360)
 
@@ -78,7 +77,7 @@ class FolderSource:
     """The images of a folder, sorted by name; a file that cannot be read is skipped and counted.
 
     Args:
-        path: Folder of .jpg, .jpeg, .png, .bmp and .ppm files; others are ignored. Or one such file.
+        path: Folder of images by their suffixes, `IMAGE_SUFFIXES`; or one such file.
         labels: Folder of label PNGs (8-bit gray) with the images' stems, or None.
         width: Width of the images in px; 0 keeps theirs, or their aspect ratio where `height` is given.
         height: Likewise.
@@ -87,6 +86,7 @@ class FolderSource:
 
     Attributes:
         skipped: Files skipped so far.
+        passed_over: Names of the folder's other files, whose suffixes are no image's.
 
     Raises:
         SourceError: a folder is missing or has no images, or `image_bits` is wrong; while iterating, when
@@ -109,7 +109,8 @@ class FolderSource:
         for wanted in (folder.parent if alone else folder, self._labels):
             if wanted is not None and not wanted.is_dir():
                 raise SourceError(f"folder '{printable(wanted)}' does not exist")
-        self._files = [folder] if alone else files_in(folder, IMAGE_SUFFIXES)
+        self._files = [folder] if alone else files_in(folder)
+        self.passed_over = [] if alone else other_files(folder)
         if not self._files:
             raise SourceError(f"folder '{printable(folder)}' has no images ({', '.join(IMAGE_SUFFIXES)})")
         try:
@@ -131,6 +132,27 @@ class FolderSource:
 
     def __len__(self) -> int:
         return len(self._files)
+
+    def check_all_read(self) -> None:
+        """Say at the end which files were passed over for their names, and fail where one was skipped.
+
+        Raises:
+            SourceError: files were skipped.
+        """
+        if self.passed_over:
+            count = len(self.passed_over)
+            suffixes = sorted({Path(name).suffix.lower() or "no suffix" for name in self.passed_over})
+            files = "file is" if count == 1 else "files are"
+            self._on_warning(
+                printable(
+                    f"{count} other {files} passed over ({', '.join(suffixes)}):"
+                    f" names of images end with {', '.join(IMAGE_SUFFIXES)}"
+                )
+            )
+        if self.skipped:
+            raise SourceError(
+                f"{self.skipped} of the {self.text} could not be read, as said above; all others are done"
+            )
 
     def __iter__(self) -> Iterator[SourceImage]:
         unreadable = 0

@@ -28,6 +28,7 @@ from rt_segmentation.text import printable
 
 _PNG_DEPTH = 24
 """The byte of a PNG that says how many bits its samples have."""
+_TIFF = (b"II*\0", b"MM\0*")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -62,8 +63,10 @@ def read_frame(path: Path) -> Frame:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
         except cv2.error:
             pixels = None
-    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
+    if pixels is None:
         raise ImageError("undecodable", "The file is not an image that OpenCV can read.")
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ImageError("undecodable", f"Its samples are {pixels.dtype}; they must have 8 or 16 bits.")
     height, width = pixels.shape[:2]
     return Frame((pixels,), "bgr8" if pixels.dtype == np.uint8 else "bgr16", width, height, 0, "")
 
@@ -87,14 +90,14 @@ def unusable(path: Path, error: ImageError) -> str:
     return f"{path} is not an image that can be used: {sentence[0].lower()}{sentence[1:]}"
 
 
-def is_deep_png(path: Path) -> bool:
-    """Whether a file begins as a PNG of 16 bits; False also where it cannot be read."""
+def may_be_deep(path: Path) -> bool:
+    """Whether a file begins as a PNG of 16 bits, or as a TIFF; False also where it cannot be read."""
     try:
         with path.open("rb") as file:
             start = file.read(_PNG_DEPTH + 1)
     except OSError:
         return False
-    return start.startswith(b"\x89PNG") and start[_PNG_DEPTH:] == b"\x10"
+    return start.startswith(_TIFF) or (start.startswith(b"\x89PNG") and start[_PNG_DEPTH:] == b"\x10")
 
 
 def write_image(path: Path, bgr: npt.NDArray[Any]) -> None:

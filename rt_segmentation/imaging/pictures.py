@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import cv2
@@ -14,14 +15,30 @@ from rt_segmentation.text import printable
 CAPTION_PX = 26
 SWATCH_PX = 14
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+_LIKE = "ßss øo ØO łl ŁL đd ĐD þth ÞTh æae ÆAe œoe ŒOe"
+LETTERS = {pair[0]: pair[1:] for pair in _LIKE.split()}
+"""Latin letters that are more than a letter and an accent."""
 INK, PAPER = (235, 235, 235), (24, 26, 30)
+
+
+def drawable(text: str) -> str:
+    """A text in ASCII, as OpenCV's font has no more: without accents, '?' for what has no like."""
+    # OpenCV ends the process over a text that is not UTF-8, and a file may have such a name.
+    plain = "".join(LETTERS.get(c, c) for c in unicodedata.normalize("NFC", printable(text)))
+    parts = unicodedata.normalize("NFKD", plain)
+    return "".join(c if c.isascii() else "?" for c in parts if not unicodedata.combining(c))
+
+
+def _class_name(name: str, class_id: int) -> str:
+    """A class's name for a legend; its id where no letter of it can be drawn."""
+    drawn = drawable(name)
+    return drawn if any(c.isalnum() for c in drawn) else f"class {class_id}"
 
 
 def caption(image: np.ndarray, text: str) -> np.ndarray:
     """Put a line of text above an image; uint8 (H, W, 3) to (H + CAPTION_PX, W, 3) RGB."""
     strip = np.full((CAPTION_PX, image.shape[1], 3), PAPER, np.uint8)
-    # OpenCV ends the process over a text that is not UTF-8, and a file may have such a name.
-    cv2.putText(strip, printable(text), (8, 18), FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
+    cv2.putText(strip, drawable(text), (8, 18), FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
     return np.vstack([strip, image])
 
 
@@ -30,11 +47,12 @@ def legend(labels: LabelSet, width: int) -> np.ndarray:
     lines: list[list[tuple[int, str, tuple[int, int, int]]]] = [[]]
     x = 8
     for c in labels.classes:
-        length = SWATCH_PX + 6 + cv2.getTextSize(c.name, FONT, FONT_SCALE, 1)[0][0] + 16
+        name = _class_name(c.name, c.id)
+        length = SWATCH_PX + 6 + cv2.getTextSize(name, FONT, FONT_SCALE, 1)[0][0] + 16
         if x + length > width and lines[-1]:
             lines.append([])
             x = 8
-        lines[-1].append((x, c.name, c.color))
+        lines[-1].append((x, name, c.color))
         x += length
     strip = np.full((CAPTION_PX * len(lines), width, 3), PAPER, np.uint8)
     for row, line in enumerate(lines):
@@ -47,7 +65,7 @@ def legend(labels: LabelSet, width: int) -> np.ndarray:
 
 def legend_table(labels: LabelSet) -> np.ndarray:
     """Colour, id and name of each class, a row each; uint8 (h, w, 3) RGB."""
-    names = [(str(c.id), printable(c.name), c.color) for c in labels.classes]
+    names = [(str(c.id), _class_name(c.name, c.id), c.color) for c in labels.classes]
 
     def widest(texts: list[str]) -> int:
         return max(cv2.getTextSize(text, FONT, FONT_SCALE, 1)[0][0] for text in texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -148,14 +149,38 @@ def choose_random(candidates: Sequence[Candidate], limits: Limits, seed: int) ->
 
 
 def choose_uniform(candidates: Sequence[Candidate], limits: Limits) -> list[Chosen]:
-    """Frames evenly spread over the recordings under the limits; what these leave out is not replaced."""
-    bags = sorted({c.bag for c in candidates})
-    share, more = divmod(limits.count, max(len(bags), 1))
+    """Frames evenly spread over the recordings under the limits; what a short one cannot give, others do."""
+    bags: dict[int, list[int]] = {}
+    for index in sorted(range(len(candidates)), key=lambda i: candidates[i].moment_ns):
+        bags.setdefault(candidates[index].bag, []).append(index)
+    # As many as are far enough apart.
+    thinned = {bag: _thinned(candidates, own, limits.apart_ns) for bag, own in bags.items()}
+    shares = _shares({bag: min(len(own), limits.per_bag) for bag, own in thinned.items()}, limits.count)
     order: list[int] = []
-    for place, bag in enumerate(bags):
-        own = [i for i, c in enumerate(candidates) if c.bag == bag]
-        order += spread(own, min(share + (place < more), limits.per_bag))
+    for bag in sorted(bags):
+        evenly = spread(bags[bag], shares[bag])
+        is_apart = len(_thinned(candidates, evenly, limits.apart_ns)) == len(evenly)
+        order += evenly if is_apart else spread(thinned[bag], shares[bag])
     return _in_order(candidates, limits, order, "evenly spread")
+
+
+def _thinned(candidates: Sequence[Candidate], indices: Sequence[int], apart_ns: int) -> list[int]:
+    """Of candidates in the order of time those that are far enough from the one before."""
+    kept: list[int] = []
+    for index in indices:
+        if not kept or candidates[index].moment_ns - candidates[kept[-1]].moment_ns >= apart_ns:
+            kept.append(index)
+    return kept
+
+
+def _shares(available: dict[int, int], count: int) -> dict[int, int]:
+    """Numbers by bag that are as equal as can be and sum up to the count, or to all that is available."""
+    shares, left = dict.fromkeys(available, 0), count
+    # The shortest first: what it lacks is divided among the others.
+    for place, bag in enumerate(sorted(available, key=lambda bag: (available[bag], bag))):
+        shares[bag] = min(available[bag], math.ceil(left / (len(available) - place)))
+        left -= shares[bag]
+    return shares
 
 
 def _in_order(

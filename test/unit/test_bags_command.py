@@ -62,11 +62,13 @@ def test_a_bag_of_a_folder_skips_what_has_no_labels_and_says_so(
     (tmp_path / "labels/1.png").unlink()
     make = f"bag make {tmp_path}/bag --images {tmp_path}/images --labels {tmp_path}/labels".split()
 
-    assert not main([*make, "--compressed", "png", "--topic", "/front", "--label-topic", "/truth"])
+    (tmp_path / "images" / "notes.txt").touch()
+    assert main([*make, "--compressed", "png", "--topic", "/front", "--label-topic", "/truth"]) == 2
 
     said = capsys.readouterr()
     assert "2 images at 10 Hz, 1 skipped" in said.out
-    assert "1.png" in said.err
+    assert "1.png" in said.err and "1 other file is passed over (.txt)" in said.err
+    assert f"1 of the 3 images of {tmp_path}/images could not be read, as said above" in said.err
     with BagReader(tmp_path / "bag") as reader:
         assert reader.topics == (Topic("/front/compressed", COMPRESSED_IMAGE, 2), Topic("/truth", IMAGE, 2))
         frames = [to_frame(message) for message in reader.messages(["/front/compressed"])]
@@ -76,7 +78,8 @@ def test_a_bag_of_a_folder_skips_what_has_no_labels_and_says_so(
     # Nothing is overwritten that is not to be.
     assert main(make) == 2
     assert "exists already" in capsys.readouterr().err
-    assert not main([*make, "--overwrite"])
+    assert main([*make, "--overwrite"]) == 2
+    assert "exists already" not in capsys.readouterr().err
 
 
 def test_why_no_image_could_be_read_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

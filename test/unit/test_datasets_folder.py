@@ -31,6 +31,21 @@ def site(tmp_path: Path) -> Path:
     return path
 
 
+def test_images_of_all_kinds_are_found_and_two_of_one_name_are_told(tmp_path: Path, site: Path) -> None:
+    for name in ("a.tif", "b.webp", "c.BMP", "d.jpg"):
+        write(tmp_path / "train/images" / name, image(1))
+        write(tmp_path / "train/labels" / f"{name[0]}.png", blocks(0, range(2)))
+    assert Folder(tmp_path, "train", site).names() == ["a", "b", "c", "d"]
+    write(tmp_path / "train/images/a.jpg", image(2))
+    # Which of the two was labelled is not known.
+    with pytest.raises(DatasetError, match=r"1 images whose labels are another image's .* name: a.tif$"):
+        Folder(tmp_path, "train", site)
+    (tmp_path / "val/images").mkdir(parents=True)
+    (tmp_path / "val/labels").mkdir()
+    with pytest.raises(DatasetError, match=r"val/images has no images \(.bmp, .jpeg, .*\)"):
+        Folder(tmp_path, "val", site)
+
+
 def test_sunrgbd_pairs_train_images_with_the_labels_after_tests(tmp_path: Path) -> None:
     labels = {number: blocks(number, range(38)) for number in (1, 2, 5051, 5052, 5053)}
     for number, label in labels.items():

@@ -99,6 +99,7 @@ def test_results_are_overwritten_only_when_that_is_asked_for(
         (("--labels", "nowhere"), "from --label-topic or from --labels, not from both"),
         (("--jobs", "-1"), "--jobs is -1; it must be at least 1"),
         (("--jobs", "0", "--ray", "local"), "--jobs is 0; it must be at least 1"),
+        ((), "no bag could be read; "),
     ],
 )
 def test_bad_arguments_replace_nothing(
@@ -112,9 +113,27 @@ def test_bad_arguments_replace_nothing(
     out = tmp_path / "out"
     (out / "state").mkdir(parents=True)
     (out / "evaluation.json").write_text("the last one")
-    assert main(command(bag, small_model, out, "--overwrite", *arguments)) == 2
+    given = bag if arguments else tmp_path / "gone"
+    assert main(command(given, small_model, out, "--overwrite", *arguments)) == 2
     assert sentence in capsys.readouterr().err
     assert (out / "evaluation.json").read_text() == "the last one"
+
+
+def test_a_refusal_leaves_nothing_behind_and_the_status_tells(
+    bag: Path, small_model: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, out = tmp_path / "broken.mcap", tmp_path / "out"
+    broken.write_bytes(b"no bag at all" * 100)
+    arguments = command(broken, small_model, out)
+    assert main(arguments) == 2
+    assert "no bag could be read" in capsys.readouterr().err and not out.exists()
+    out.mkdir()
+    assert main(arguments) == 2
+    assert list(out.iterdir()) == []
+    # Beside one that can be read.
+    with pytest.raises(SystemExit, match=r"^1$"):
+        main([arguments[0], str(bag), *arguments[1:]])
+    assert "problem: " in capsys.readouterr().out and (out / "evaluation.json").is_file()
 
 
 def test_what_was_killed_before_its_first_save_is_gone_on_with_or_replaced(tmp_path: Path) -> None:

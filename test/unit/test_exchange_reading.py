@@ -286,3 +286,26 @@ def test_plain_png_is_read_by_its_classes(tmp_path: Path) -> None:
     (folder / "classes.yaml").write_text("classes: 3")
     with pytest.raises(ExchangeError, match="is no list of classes"):
         back("png", folder)
+
+
+def test_images_of_another_size_are_named_and_empty_ones_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, images = city(tmp_path), tmp_path / "images"
+    city(tmp_path, {"label": "Sky", "polygon": SQUARE}, name="b_gtFine_polygons.json")
+    images.mkdir()
+    for name in ("a.png", "b.webp"):
+        cv2.imwrite(str(images / name), np.zeros((40, 41, 3), np.uint8))
+    (tmp_path / "set.yaml").write_bytes(
+        b"name: s\r\nclasses:\r\n  - {id: 0, name: sky, color: [0, 0, 1]}\r\n"
+    )
+    command = ["dataset", "import", "cityscapes", str(folder), "--label-set", str(tmp_path / "set.yaml")]
+    command += ["--images", str(images), "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "labels 2 images of another size: a.png is 41x40, its labels 40x40; b.webp is 41x40" in said
+    assert not (tmp_path / "out").exists()
+    for name in ("a.png", "b.webp"):
+        cv2.imwrite(str(images / name), np.zeros((40, 40, 3), np.uint8))
+    assert main(command) == 0
+    assert "labels of 2 images, 1 of them without any label" in capsys.readouterr().out

@@ -142,10 +142,14 @@ def test_a_folder_of_images_has_a_profile_and_leaves_the_temperature(
         write_picture(tmp_path / "frames" / f"{i}.png", street[i].image)
     command = ["models", "profile", str(own.path), "--images", str(tmp_path / "frames"), "--write"]
     main([*command, "--engine", "torch", "--precision", "fp32"])
-    assert "expected calibration error" not in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "expected calibration error" not in said.out
+    assert "2 frames are few: what is usual varies more than they show; take 30 or more" in said.err
     written = read_manifest(own.path)
     assert written.profile is not None
     assert (written.profile.data, written.profile.frames, written.temperature) == ("frames", 2, 1.0)
+    assert main([*command, "--dataset", "street", "--option", "scenes=2"]) == 2
+    assert "--images takes the place of a data set: leave out --dataset, --option" in capsys.readouterr().err
     (tmp_path / "frames" / "1.png").unlink()
     assert main([*command, "--engine", "torch", "--precision", "fp32"]) == 2
     assert "needs two frames or more, frames has 1" in capsys.readouterr().err

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 
+from rt_segmentation.imaging.pictures import drawable, legend, legend_table
 from rt_segmentation.imaging.render import colorize, overlay
+from rt_segmentation.labels import LabelClass, LabelSet
 
 RNG = np.random.default_rng(11)
 PALETTE = RNG.integers(0, 256, (256, 3), np.uint8)
@@ -59,3 +64,19 @@ def test_what_does_not_fit_is_refused() -> None:
         overlay(RGB, LABELS, PALETTE, 1.5)
     with pytest.raises(ValueError, match="buffer of its own"):
         overlay(RGB, LABELS, PALETTE, 0.5, RGB)
+
+
+def test_names_are_drawn_without_question_marks_where_it_can_be() -> None:
+    assert drawable("Straße, vélo, łódź, Ærø") == "Strasse, velo, lodz, Aero"
+    # As a Mac writes them, and what has no like.
+    assert drawable("ve\u0301lo 道路") == "velo ??"
+    classes = tuple(LabelClass(i, name, (i, i, i)) for i, name in enumerate(("vélo", "道路")))
+
+    def written(*names: str) -> np.ndarray:
+        same = tuple(replace(c, name=name) for c, name in zip(classes, names))
+        return np.hstack(
+            [cv2.resize(f(LabelSet("x", same)), (300, 60)) for f in (legend_table, lambda s: legend(s, 300))]
+        )
+
+    assert np.array_equal(written("vélo", "道路"), written("velo", "class 1"))
+    assert not np.array_equal(written("vélo", "道路"), written("velo", "class 2"))

@@ -94,6 +94,32 @@ def test_random_is_a_function_of_its_seed() -> None:
     assert [c.candidate.number for c in choose_uniform(frames, Limits(5, 9, 0))] == [0, 10, 20, 30, 40]
 
 
+def test_uniform_takes_what_there_is() -> None:
+    def chosen(
+        frames: list[Candidate], count: int, apart_s: float = 1, per_bag: int = 99
+    ) -> list[list[float]]:
+        found = choose_uniform(frames, Limits(count, per_bag, round(apart_s * SECOND)))
+        moments = [(c.candidate.bag, c.candidate.moment_ns / SECOND) for c in found]
+        return [
+            [moment for of, moment in moments if of == bag]
+            for bag in range(3)
+            if any(of == bag for of, _ in moments)
+        ]
+
+    # 10 s at 4 Hz: all that are a second apart, not every second one of those.
+    assert chosen([candidate(0.25 * i, (i, 0)) for i in range(40)], 12) == [list(range(10))]
+    # A clock that was set back.
+    assert chosen([candidate(0.25 * (i % 20), (i, 0)) for i in range(40)], 5) == [[0, 1, 2, 3, 4]]
+    # What a short bag cannot give, the others do; a budget is kept.
+    short = [candidate(i, (i, 0), bag=i // 4) for i in range(8)] + [
+        candidate(i, (i, 0), bag=2) for i in range(40)
+    ]
+    assert [len(bag) for bag in chosen(short, 24)] == [4, 4, 16]
+    assert [len(bag) for bag in chosen(short, 24, per_bag=6)] == [4, 4, 6]
+    assert [len(bag) for bag in chosen(short, 7)] == [3, 2, 2]
+    assert chosen([], 3) == []
+
+
 def compressed(rgb: np.ndarray, kind: str) -> Any:
     return messages.compressed_image(TYPES, messages.header(TYPES, BEGIN_NS, "camera"), rgb, kind)
 
@@ -279,8 +305,8 @@ def test_a_bag_that_cannot_be_read_does_not_stop_the_others(
     bag = write_street(tmp_path / "bag", 6, lambda i, rgb: rgb if i else np.zeros_like(rgb))
     gone, out = tmp_path / "gone", tmp_path / "out"
     command = ["bag", "sample", str(gone), str(bag), "--out", str(out), "--strategy", "random"]
-    assert not main([*command, "--count", "50"])
+    assert main([*command, "--count", "50"]) == 2
     said = capsys.readouterr()
-    assert "left out: " in said.err and "gone" in said.err and "1 black" in said.err
+    assert "rt_seg bag: left out: " in said.err and "gone" in said.err and "1 black" in said.err
     assert "fewer than 50" in said.out and len(table(out)) >= 2
     assert main(["bag", "sample", str(gone), "--out", str(tmp_path / "o"), "--strategy", "random"]) == 2

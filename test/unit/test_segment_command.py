@@ -95,9 +95,41 @@ def test_a_bad_file_is_named_and_passed_over(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     (images / "1.png").write_bytes(b"no image")
-    assert main(["segment", str(images), *segment]) == 0
-    assert "1.png" in caplog.text and "1 file could not be read" in capsys.readouterr().out
+    assert main(["segment", str(images), *segment]) == 2
+    assert "1.png" in caplog.text
+    said = capsys.readouterr().err
+    assert f"1 of the 3 images of {images} could not be read, as said above; all others are done" in said
     assert len(names(tmp_path / "out")) == 4
+
+
+def test_images_of_all_kinds_are_taken_and_other_files_are_counted(
+    images: Path,
+    segment: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pixels = np.asarray(cv2.imread(str(images / "0.png")))
+    for name in ("a.tif", "b.TIFF", "c.webp", "d.bmp"):
+        cv2.imwrite(str(images / name), pixels)
+    # 12 bits in 16, as a camera's: shown as the same picture.
+    deep = images / "deep.tif"
+    cv2.imwrite(str(deep), pixels.astype(np.uint16) << 4)
+    (images / "notes.txt").write_text("by hand")
+    (images / ".hidden").touch()
+    (images / "folder").mkdir()
+    assert main(["segment", str(images), *segment, "--save", "labels"]) == 0
+    said = capsys.readouterr()
+    assert "8 images segmented" in said.out
+    assert "1 other file is passed over (.txt): names of images end with .bmp, " in caplog.text
+    labels = {
+        name: (tmp_path / "out" / f"{name}_labels.png").read_bytes() for name in ("0", "a", "b", "deep")
+    }
+    assert labels["0"] == labels["a"] == labels["b"] == labels["deep"]
+    # Of numbers that are no light.
+    cv2.imwrite(str(deep), pixels.astype(np.float32))
+    assert main(["segment", str(deep), *segment, "--overwrite"]) == 2
+    assert "its samples are float32; they must have 8 or 16 bits" in capsys.readouterr().err
 
 
 def test_images_of_one_stem_keep_their_suffixes(images: Path, segment: list[str], tmp_path: Path) -> None:
@@ -151,7 +183,7 @@ def test_an_image_behind_a_bad_one_keeps_its_short_name(
     images: Path, segment: list[str], tmp_path: Path
 ) -> None:
     (images / "0.png").write_bytes(b"no image")
-    assert main(["segment", str(images), *segment, "--save", "labels", "--frames", "2"]) == 0
+    assert main(["segment", str(images), *segment, "--save", "labels", "--frames", "2"]) == 2
     assert names(tmp_path / "out") == ["1_labels.png", "2_labels.png"]
 
 

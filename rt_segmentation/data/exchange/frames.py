@@ -20,7 +20,6 @@ from rt_segmentation.imaging.label_images import decode_stored
 from rt_segmentation.labels import IGNORE_ID, LabelSet
 from rt_segmentation.text import printable
 
-SUFFIXES = (*IMAGE_SUFFIXES, ".bmp", ".ppm", ".webp")
 UNLABELLED_NAMES = ("unlabelled", "unlabeled", "ignore")
 """Labels that mean 255 where no class has that name."""
 
@@ -197,4 +196,4 @@ def stem_of(name: str) -> str:
     """A frame's name without folders and an image's suffix: what its label file is called."""
     last = PurePosixPath(name).name
     stem, dot, suffix = last.rpartition(".")
-    return stem if dot and f".{suffix.lower()}" in SUFFIXES else last
+    return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else last

@@ -5,6 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
 
 from rt_segmentation.data.dataset import FileDataset, SegmentationDataset, name_some
 from rt_segmentation.data.exchange import FORMATS
@@ -16,8 +19,10 @@ from rt_segmentation.data.exchange.frames import (
     stem_of,
 )
 from rt_segmentation.files import IMAGE_SUFFIXES, alike, check_new_folder, new_folder
-from rt_segmentation.imaging.files import write_image
-from rt_segmentation.labels import LabelSet
+from rt_segmentation.imaging.errors import ImageError
+from rt_segmentation.imaging.files import read_bytes, write_image
+from rt_segmentation.imaging.headers import read_header
+from rt_segmentation.labels import IGNORE_ID, LabelSet
 from rt_segmentation.text import printable
 
 
@@ -73,7 +78,16 @@ def apart(frames: Iterable[LabelledFrame], path: Path) -> Iterator[LabelledFrame
         raise ExchangeError(f"{printable(path)} has no labelled images")
 
 
-def import_labels(kind: str, path: Path, names: ClassNames, out: Path, images: Path | None = None) -> int:
+class Imported(NamedTuple):
+    """Numbers of frames that were imported: all, and those of which no pixel is labelled."""
+
+    frames: int
+    empty: int
+
+
+def import_labels(
+    kind: str, path: Path, names: ClassNames, out: Path, images: Path | None = None
+) -> Imported:
     """Write a format's labels as a folder that the folder data set reads without a split.
 
     Args:
@@ -87,12 +101,12 @@ def import_labels(kind: str, path: Path, names: ClassNames, out: Path, images: P
         How many frames there are.
 
     Raises:
-        ExchangeError: the file is wrong, has unknown labels, or images are missing.
+        ExchangeError: the file is wrong, has unknown labels, or images are missing or of another size.
         OSError: `out` is there and not empty, or cannot be written.
     """
-    count = 0
+    count = empty = 0
     finder = None if images is None else _Images(images)
-    missing = []
+    missing, wrong = [], []
     with new_folder(out) as folder:
         (folder / "labels").mkdir()
         if finder is not None:
@@ -103,19 +117,41 @@ def import_labels(kind: str, path: Path, names: ClassNames, out: Path, images: P
             if names.is_refused:
                 # Only the other unknown labels are looked for.
                 continue
+            empty += not (frame.labels != IGNORE_ID).any()
             write_image(folder / "labels" / f"{stem}.png", frame.labels)
             image = finder.find(frame.name) if finder is not None else None
             if image is not None:
                 shutil.copyfile(image, folder / "images" / f"{stem}{image.suffix}")
+                wrong += _other_size(image, frame.labels)
             elif finder is not None:
                 missing.append(printable(frame.name))
         names.check(path)
+        if wrong:
+            raise ExchangeError(
+                f"{printable(path)} labels {len(wrong)} images of another size: {name_some(wrong, '; ')}"
+            )
         if missing:
             raise ExchangeError(
                 f"folder {printable(images)} lacks {len(missing)} images that {printable(path)} labels:"
                 f" {name_some(missing)}"
             )
-    return count
+    return Imported(count, empty)
+
+
+def _other_size(image: Path, labels: np.ndarray) -> list[str]:
+    """A sentence where an image's header tells another size than its labels have."""
+    try:
+        header = read_header(read_bytes(image))
+    except ImageError:
+        # Whoever reads the data set hears of it.
+        return []
+    height, width = labels.shape
+    if header is None or (header.width, header.height) == (width, height):
+        return []
+    # Cameras write a turned picture as it is, and that it is turned beside it (EXIF).
+    if header.kind == "JPEG" and (header.width, header.height) == (height, width):
+        return []
+    return [f"{printable(image.name)} is {header.width}x{header.height}, its labels {width}x{height}"]
 
 
 class _Images:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from rt_segmentation.bags.errors import BagError
+from rt_segmentation.bags.splits import find_splits
 from rt_segmentation.evaluation.bag.fleet import Crew, FleetProgress, Worker, evaluate_fleet
 from rt_segmentation.evaluation.bag.job import (
     REALTIME,
@@ -62,6 +64,23 @@ def claim_folder(out: Path, overwrite: bool, resume: bool) -> None:
     (out / "state").mkdir(parents=True, exist_ok=True)
 
 
+@contextmanager
+def _claimed(out: Path, overwrite: bool, resume: bool) -> Iterator[None]:
+    """`claim_folder`; after an error before anything was saved, no empty folders are left behind."""
+    existed = out.exists()
+    claim_folder(out, overwrite, resume)
+    try:
+        yield
+    except Exception:
+        if not any(path.is_file() for path in out.rglob("*")):
+            for name in WRITTEN:
+                shutil.rmtree(out / name, ignore_errors=True)
+            if not existed:
+                with suppress(OSError):
+                    out.rmdir()
+        raise
+
+
 def evaluate_bags(
     paths: Sequence[Path],
     settings: Settings,
@@ -95,20 +114,21 @@ def evaluate_bags(
         ModelError, EngineError: a model cannot be run.
     """
     labels = _check(settings, jobs, ray, resume)
+    if ray is None and not resume:
+        _check_bags(paths)
     work = [Job(settings, index, path.resolve(), resume) for index, path in enumerate(paths)]
-    if ray is None and (jobs or 1) == 1:
-        worker = Worker(settings, stop)
-        claim_folder(settings.out, overwrite, resume)
-        found = _alone(worker, work, stop, progress)
-    else:
-        claim_folder(settings.out, overwrite, resume)
-        crew, size = _crew(settings, work, jobs, ray)
-        with closing(crew):
-            found = evaluate_fleet(work, crew, size, stop, progress)
-    states = [_state(job, found.get(job.index), labels) for job in work]
-    problems = [state.bag.problem for state in states]
-    if not stop.is_set() and all(problems) and not any(state.next_index for state in states):
-        raise EvaluationError(f"no bag could be read; {work[0].path}: {problems[0]}")
+    worker = Worker(settings, stop) if ray is None and (jobs or 1) == 1 else None
+    with _claimed(settings.out, overwrite, resume):
+        if worker is not None:
+            found = _alone(worker, work, stop, progress)
+        else:
+            crew, size = _crew(settings, work, jobs, ray)
+            with closing(crew):
+                found = evaluate_fleet(work, crew, size, stop, progress)
+        states = [_state(job, found.get(job.index), labels) for job in work]
+        problems = [state.bag.problem for state in states]
+        if not stop.is_set() and all(problems) and not any(state.next_index for state in states):
+            raise EvaluationError(f"no bag could be read; {work[0].path}: {problems[0]}")
     for model in range(len(settings.models)):
         own = [state.models[model] for state in states]
         kept = all_shown(own)
@@ -142,6 +162,19 @@ def _check(settings: Settings, jobs: int | None, ray: str | None, resume: bool) 
     first = find_models(settings.models, settings.groups)[0]
     truth_labels(first, settings.groups, settings.truth_classes)
     return output_labels(first, settings.groups)
+
+
+def _check_bags(paths: Sequence[Path]) -> None:
+    """Refuse paths none of which is a bag before an earlier evaluation is replaced."""
+    problems = []
+    for path in paths:
+        try:
+            find_splits(path)
+        except BagError as error:
+            problems.append(str(error))
+        else:
+            return
+    raise EvaluationError(f"no bag could be read; {paths[0]}: {problems[0]}")
 
 
 def _alone(
