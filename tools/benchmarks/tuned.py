@@ -7,12 +7,12 @@ The three of a network take turns. `rt_seg tune MODEL --size 640x360` comes firs
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rt_segmentation.benchmark.engines import Group, Row, time_group
-from rt_segmentation.benchmark.report import page_head, write_result
+from rt_segmentation.benchmark.report import Result, page_head, write_result
 from rt_segmentation.benchmark.worker import EAGER
 from rt_segmentation.commands.options import add_models, add_out, add_sizes, parse_size, say
 from rt_segmentation.inference.options import PLAIN
@@ -42,6 +42,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_out(parser)
 
 
+@dataclass(frozen=True)
+class Timed:
+    """One candidate of one model.
+
+    Attributes:
+        row: its times.
+        model: as the command names it.
+        options: what tuning found, in words; '' where the engine chooses itself.
+        arithmetic_ms: what the network's convolutions would take at the rate of plain ones; None if that is
+            not known.
+    """
+
+    row: Row
+    model: str
+    options: str
+    arithmetic_ms: float | None
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON's types, the row's own keys beside the others."""
+        more = {"model": self.model, "options": self.options, "arithmetic_ms": self.arithmetic_ms}
+        return {**asdict(self.row), **more}
+
+
 def main(arguments: argparse.Namespace) -> None:
     """Time the three of each model and size; writes tuned.json and tuned.md.
 
@@ -53,7 +76,7 @@ def main(arguments: argparse.Namespace) -> None:
     """
     sizes = [parse_size(text) for text in arguments.sizes]
     peaks = measure_peaks([(OWN_CHOICE, PRECISION)], PEAK_S, say)
-    rows: list[dict[str, Any]] = []
+    rows: list[Timed] = []
     for model in arguments.models:
         manifest = find_model(model)
         for width, height in sizes:
@@ -66,21 +89,16 @@ def main(arguments: argparse.Namespace) -> None:
             peak = peaks.get((OWN_CHOICE, PRECISION))
             arithmetic_ms = None if peak is None else round(gops / peak * 1e3, 2)
             rows += [
-                {
-                    **asdict(row),
-                    "model": model,
-                    "options": options.describe() if row.engine == TUNED else "",
-                    "arithmetic_ms": arithmetic_ms,
-                }
+                Timed(row, model, options.describe() if row.engine == TUNED else "", arithmetic_ms)
                 for row in timed
             ]
     write_result(arguments.out, "tuned", rows, to_markdown)
 
 
-def to_markdown(content: dict[str, Any]) -> str:
+def to_markdown(result: Result[Timed]) -> str:
     """A table of all models and sizes."""
     lines = [
-        *page_head("Tuned", content),
+        *page_head("Tuned", result),
         "",
         "Medians of a frame; the candidates of a network take turns. `eager` is plain PyTorch, float32,"
         " contiguous, forward pass alone, of the network as trained; `openvino` is set as it chooses itself;"
@@ -90,15 +108,21 @@ def to_markdown(content: dict[str, Any]) -> str:
         f"| {' | '.join(_HEADS)} |",
         "|" + "---|" * len(_HEADS),
     ]
-    for row in content["rows"]:
-        name = f"| {row['model']} | {row['width']}x{row['height']} | {row['engine']} | {row['precision']} | "
-        if row["problem"]:
-            lines.append(f"{name}{row['problem']} | | | | | |")
+    for timed in result.rows:
+        row = timed.row
+        name = f"| {timed.model} | {row.width}x{row.height} | {row.engine} | {row.precision} | "
+        if row.problem:
+            lines.append(f"{name}{row.problem} | | | | | |")
             continue
-        keys = (("median_ms", ".1f"), ("p95_ms", ".1f"), ("eager_ratio", ".2f"), ("miou_loss", ".2f"))
-        cells = [_cell(row[key], form) for key, form in keys]
-        arithmetic = "" if row["engine"] == EAGER else _cell(row["arithmetic_ms"], ".1f")
-        lines.append(name + " | ".join((*cells, arithmetic, row["options"])) + " |")
+        measured = (
+            (row.median_ms, ".1f"),
+            (row.p95_ms, ".1f"),
+            (row.eager_ratio, ".2f"),
+            (row.miou_loss, ".2f"),
+        )
+        cells = [_cell(value, form) for value, form in measured]
+        arithmetic = "" if row.engine == EAGER else _cell(timed.arithmetic_ms, ".1f")
+        lines.append(name + " | ".join((*cells, arithmetic, timed.options)) + " |")
     return "\n".join(lines) + "\n"
 
 
