@@ -17,13 +17,13 @@ pytest.importorskip("torch", reason="torch is not installed: no network to run")
 from builtin_interfaces.msg import Time  # type: ignore[import-untyped]
 from sensor_msgs.msg import Image
 from support.node_under_test import CAMERA, RELIABLE, NodeUnderTest, ros_args, stamp
+from support.streets import street_scene
 
-from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.ros.environment import transport_environment
 
 WIDTH, HEIGHT = 160, 120
-RGB = StreetScene(3, WIDTH, HEIGHT).render(0.0)[0]
+RGB = street_scene(3, WIDTH, HEIGHT).render(0.0)[0]
 SECOND = 10**9
 
 

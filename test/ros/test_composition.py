@@ -22,8 +22,8 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from support.node_under_test import ENGINE, RELIABLE, pixels
+from support.streets import street_scene
 
-from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.models import ModelManifest
@@ -31,7 +31,7 @@ from rt_segmentation.ros.messages import image_message
 from rt_segmentation.ros.segmentation_node import SegmentationNode
 
 WIDTH, HEIGHT = 160, 120
-RGB = StreetScene(3, WIDTH, HEIGHT).render(0.0)[0]
+RGB = street_scene(3, WIDTH, HEIGHT).render(0.0)[0]
 
 
 def given(model: ModelManifest, **parameters: Any) -> list[Parameter[Any]]:

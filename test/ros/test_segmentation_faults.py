@@ -20,8 +20,8 @@ pytest.importorskip("torch", reason="torch is not installed: no network to run")
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Float64
 from support.node_under_test import ENGINE, Feeder, NodeUnderTest, offline, pixels
+from support.streets import street_scene
 
-from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.imaging.codec import decode_compressed, encode_jpeg
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.render import colorize, overlay
@@ -29,7 +29,7 @@ from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.models import ModelManifest
 
 WIDTH, HEIGHT = 160, 120
-RGB = StreetScene(3, WIDTH, HEIGHT).render(0.0)[0]
+RGB = street_scene(3, WIDTH, HEIGHT).render(0.0)[0]
 JPEG = encode_jpeg(RGB, 90)
 
 

@@ -9,17 +9,17 @@ import cv2
 import numpy as np
 import pytest
 from support.dataset_layouts import write
+from support.streets import street_scene
 
 from rt_segmentation.data.dataset import DatasetError, levels_of, read_rgb
 from rt_segmentation.data.folder import Folder
 from rt_segmentation.data.sources import FolderSource, SourceError, open_source
-from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.imaging.convert import to_rgb
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.levels import EIGHT_BIT_FORMATS, IMAGE_BITS, Levels
 
 W, H = 160, 120
-RGB = StreetScene(3, W, H).render(0.0)[0]
+RGB = street_scene(3, W, H).render(0.0)[0]
 GREY = cv2.cvtColor(RGB, cv2.COLOR_RGB2GRAY)
 
 
