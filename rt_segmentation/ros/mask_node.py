@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -40,7 +40,7 @@ Input = TypeVar("Input")
 Result = TypeVar("Result")
 
 
-class MaskNode(Node, Generic[Input, Result]):
+class MaskNode(Node, ABC, Generic[Input, Result]):
     """Makes something of the newest mask while somebody subscribes to it.
 
     What cannot be used is counted by its reason and said in one sentence, in the log and on /diagnostics, and
