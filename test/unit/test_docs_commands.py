@@ -50,6 +50,7 @@ PARSED_ALONE = {
     "models import": "needs a foreign checkpoint",
     "models install": "needs a model; test_models_install.py runs it",
     "models profile": "needs a data set; test_profiling.py runs it",
+    "topics": "prints; test_topics_command.py runs it",
     "train": "trains for hours",
     "tune": "measures for minutes",
 }
