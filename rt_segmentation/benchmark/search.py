@@ -101,7 +101,7 @@ class Search:
             self.bench.make(plain)
             best = replace(plain, options=setting.options)
             self.bench.make(best)
-            found = self._confirmed(plain, best, len(self.tried))
+            found = self._confirmed(plain, best, len(self.tried), patient=False)
         except (OutOfTime, VariantError) as error:
             self._note(plain.describe(), str(error))
             return Tuned()
@@ -143,10 +143,10 @@ class Search:
             self._note(best.describe(), "the time was over before it was measured again: it is as it was")
             return _setting(best, sure.plain_ms * sure.ratio, sure.plain_ms, sure.confidence)
 
-    def _confirmed(self, plain: Variant, best: Variant, first: int) -> Setting:
+    def _confirmed(self, plain: Variant, best: Variant, first: int, patient: bool = True) -> Setting:
         """Fresh rounds: the best of many looks faster than it is. Its steps are tried[first:]."""
         if best != plain:
-            comparison, plain_ms, best_ms = self._compare(plain, best, patient=True)
+            comparison, plain_ms, best_ms = self._compare(plain, best, patient)
             kept = comparison.ratio < 1 and comparison.confidence >= SURE
             note = ""
             if kept:

@@ -156,6 +156,7 @@ def test_what_is_quantised_is_computed_in_int8(shipped: ModelManifest) -> None:
     assert len(kernels) > 50 and all(kernel.endswith("_I8") for kernel in kernels)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors have kernels of other names")
 def test_maps_stay_bytes_between_the_convolutions_where_that_is_asked_for() -> None:
     manifest = find_model("lednet")
