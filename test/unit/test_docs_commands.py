@@ -71,7 +71,10 @@ OTHERS = {
 ROS2_OTHERS = (
     ["launch", "foxglove_bridge"],
     ["run", "diagnostic_aggregator"],
+    ["run", "rt_segmentation"],
     ["run", "web_video_server"],
+    ["security", "create_keystore"],
+    ["security", "generate_artifacts"],
     ["service", "call"],
     ["topic", "echo"],
     ["topic", "hz"],
