@@ -13,11 +13,14 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("openvino")
 
+from rt_segmentation.benchmark.engines import Row
+from rt_segmentation.benchmark.report import Result
 from rt_segmentation.inference.engines.interface import Shape
 from rt_segmentation.inference.options import PLAIN, Options
 from rt_segmentation.inference.tuned import Setting, Tuned, remember
 from rt_segmentation.models import find_model
 from tools.benchmarks import tuned
+from tools.benchmarks.tuned import Timed
 from tools.benchmarks.tuned_worker import OWN_CHOICE, TUNED, SetEngine, found_options, make
 
 SIZE = (96, 64)
@@ -46,15 +49,13 @@ def test_what_was_found_is_used_and_what_was_not_is_one_sentence() -> None:
 
 
 def test_the_page() -> None:
-    times = {"median_ms": 20.0, "p95_ms": 30.0, "eager_ratio": 5.0, "miou_loss": 0.25, "arithmetic_ms": 8.0}
-    row = {"model": "enet", "width": 96, "height": 64, "engine": TUNED, "precision": "int8", "problem": ""}
-    content = {"machine": {"cpu": "a CPU", "cores": 2}, "commit": "abc", "command": "x"}
+    row = Row("enet", "enet.yaml", 96, 64, TUNED, "int8", 20.0, 30.0, 50.0, eager_ratio=5.0, miou_loss=0.25)
     rows = [
-        {**row, **times, "options": "jit_avx512 for every convolution"},
-        {**row, **times, "engine": OWN_CHOICE, "miou_loss": None, "options": ""},
-        {**row, **times, "engine": "eager", "problem": "no memory", "options": ""},
+        Timed(row, "enet", "jit_avx512 for every convolution", 8.0),
+        Timed(replace(row, engine=OWN_CHOICE, miou_loss=None), "enet", "", 8.0),
+        Timed(replace(row, engine="eager", problem="no memory"), "enet", "", 8.0),
     ]
-    page = tuned.to_markdown({**content, "rows": rows})
+    page = tuned.to_markdown(Result(rows))
     assert "| 20.0 | 30.0 | 5.00 | 0.25 | 8.0 | jit_avx512 for every convolution |" in page
     assert "| 20.0 | 30.0 | 5.00 |  | 8.0 |  |" in page and "| eager | int8 | no memory |" in page
     assert len({line.count("|") for line in page.splitlines() if line.startswith("|")}) == 1
