@@ -56,7 +56,7 @@ def test_a_folder_that_cannot_be_used_is_named(images: Path, tmp_path: Path) -> 
     with pytest.raises(ParityError, match=r"folder .*nowhere does not exist"):
         Gate(frames=tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ParityError, match=r"folder .*empty has no images \(\.png"):
+    with pytest.raises(ParityError, match=r"folder .*empty has no images \(\.bmp, .*\.png"):
         Gate(frames=tmp_path / "empty")
     (images / "00.png").write_bytes(b"no image")
     with pytest.raises(ParityError, match=r"00\.png is not an image"):
