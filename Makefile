@@ -15,7 +15,7 @@ JAZZY := .venv-jazzy
 JAZZY_EXTRAS := torch,openvino,onnxruntime,export,bags,ros
 
 # Tests run in so many processes, each with one thread; those of a file stay together, as they share nodes and
-# models. Tests of nodes wait for half of their time: three processes keep two cores at work. Each may take 2 GB.
+# models. Tests of nodes often wait: three processes keep two cores at work. Each may take 2 GB.
 JOBS ?= 3
 PYTEST := -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile --no-loadscope-reorder)
 
