@@ -120,4 +120,4 @@ def _spectrum(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.n
     # (H, 3, W) times (W, 2 K).
     parts = np.ascontiguousarray(pixels.transpose(0, 2, 1), np.float32).reshape(-1, width) @ waves
     halves = parts.reshape(height, 3, 2, len(columns))
-    return np.tensordot(rows, halves[:, :, 0] + 1j * halves[:, :, 1], 1).transpose(0, 2, 1)
+    return np.asarray(np.tensordot(rows, halves[:, :, 0] + 1j * halves[:, :, 1], 1).transpose(0, 2, 1))

@@ -122,7 +122,7 @@ class Camera:
     def ray_lengths(self) -> npt.NDArray[np.float32]:
         """How far a point of depth 1 in each pixel is from the camera: float32 (H, W)."""
         x, y = self.rays
-        return np.sqrt(x * x + y * y + np.float32(1))
+        return np.asarray(np.sqrt(x * x + y * y + np.float32(1)), np.float32)
 
     def pixels_of(
         self, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], z: npt.NDArray[np.float32]

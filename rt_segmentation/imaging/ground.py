@@ -184,7 +184,7 @@ class GroundProjection:
         to_camera = self._rotation.T.astype(np.float32)
         points = [row[0] * x + row[1] * y - row[2] * np.float32(self._height) for row in to_camera]
         row, column, inside = self._camera.pixels_of(*points)
-        pixel = row * np.int32(self._camera.width) + column
+        pixel = np.asarray(row * np.int32(self._camera.width) + column, np.int32)
         pixel[~inside] = self._camera.width * self._camera.height
         return pixel
 

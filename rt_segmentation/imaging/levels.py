@@ -151,7 +151,7 @@ def _upper_eight(plane: npt.NDArray[np.uint16], bits: int) -> npt.NDArray[np.uin
         offset = 0 if plane.dtype == np.dtype(">u2") else 1
         return np.ascontiguousarray(plane.getfield(np.uint8, offset))
     held = np.minimum(plane, np.uint16((1 << bits) - 1))
-    return np.right_shift(held, np.uint16(bits - 8)).astype(np.uint8)
+    return np.asarray(np.right_shift(held, np.uint16(bits - 8)), np.uint8)
 
 
 def _stretched(plane: npt.NDArray[np.uint16], low: float, high: float) -> npt.NDArray[np.uint8]:

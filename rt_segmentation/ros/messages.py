@@ -81,7 +81,7 @@ class ReusedImage:
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
         self._message = Image()
-        self._pixels = np.empty(0, np.uint8)
+        self._pixels: np.ndarray = np.empty(0, np.uint8)
 
     def pixels(self, *shape: int) -> np.ndarray:
         """The pixels, uint8 of the shape (H, W) or (H, W, 3), with whatever they were before."""

@@ -24,7 +24,7 @@ COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "orang
 
 def smooth_rgb(width: int = W, height: int = H) -> Rgb:
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
-    return np.stack([60 + 150 * x, 40 + 160 * y, 200 - 120 * x * y], -1).round().astype(np.uint8)
+    return np.asarray(np.stack([60 + 150 * x, 40 + 160 * y, 200 - 120 * x * y], -1).round(), np.uint8)
 
 
 def plain(colour: tuple[int, int, int]) -> Rgb:
