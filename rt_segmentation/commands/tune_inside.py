@@ -105,7 +105,9 @@ def tune_inside(
     finally:
         bar.close()
     if not found.latency:
-        say("nothing was found in this time: what was tuned earlier stays; give a longer --budget")
+        say(
+            "nothing was found inside the engines in this time, and nothing is changed there; give a longer --budget"
+        )
         return None
     return found
 
