@@ -1,7 +1,8 @@
 """A network of your own, trained and run: `python examples/own_network.py FOLDER`.
 
 The data are those of own_dataset.py. Afterwards the model runs in the node as well, which must be told that
-it may import your code: set RT_SEG_NETWORKS=own_network:Small in its environment, and PYTHONPATH to this folder.
+it may import your code, and must find it: set RT_SEG_NETWORKS=own_network:Small in its environment, and
+add this folder to its PYTHONPATH.
 """
 
 import subprocess

@@ -105,9 +105,7 @@ def tune_inside(
     finally:
         bar.close()
     if not found.latency:
-        say(
-            "nothing was found inside the engines in this time, and nothing is changed there; give a longer --budget"
-        )
+        say("inside the engines nothing was found in time, and nothing is changed; give a longer --budget")
         return None
     return found
 
