@@ -1,7 +1,8 @@
 """A network of your own, trained and run: `python examples/own_network.py FOLDER`.
 
 The data are those of own_dataset.py. Afterwards the model runs in the node as well, which must be told that
-it may import your code: set RT_SEG_NETWORKS=own_network:Small in its environment.
+it may import your code, and must find it: set RT_SEG_NETWORKS=own_network:Small in its environment, and
+add this folder to its PYTHONPATH.
 """
 
 import subprocess
@@ -49,11 +50,12 @@ class Small(nn.Module):
 RECIPE = own_dataset.RECIPE.replace("name: disks", "name: small\nnetwork: own_network:Small")
 
 if __name__ == "__main__":
-    root = Path(sys.argv[1])
+    root = Path(sys.argv[1]).resolve()
     own_dataset.prepare(root)
     (root / "small.yaml").write_text(RECIPE.replace("LABELS", str(root / "labels.yaml")))
     train = [sys.executable, "-m", "rt_segmentation.cli", "train", str(root / "small.yaml")]
-    subprocess.run([*train, "--data-root", str(root), "--out", str(root / "runs")], check=True)
+    here = Path(__file__).parent  # the training finds own_network in the folder where it is started
+    subprocess.run([*train, "--data-root", str(root), "--out", str(root / "runs")], cwd=here, check=True)
 
     allow_network("own_network:Small")
     segmenter = rt.Segmenter(root / "runs" / "small" / "small.yaml", "onnxruntime")

@@ -42,7 +42,7 @@ def read_mapping(path: Path, what: str, error: type[RtSegmentationError]) -> dic
         error: is raised where it cannot be read, or is no mapping; the message names it.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         content = json.loads(text) if path.suffix == ".json" else yaml.load(text, _LOADER)
     except FileNotFoundError:
         raise error(f"{what} {path} does not exist") from None

@@ -78,9 +78,10 @@ def find_splits(path: Path) -> Splits:
             problem = str(error)
     files = _files_of_ros2(path)
     if not files:
-        raise BagError(
-            f"folder {path} is no bag: it has neither {METADATA} nor {' or '.join(STORAGES[:2])} files"
-        )
+        endings = " or ".join(STORAGES[:2])
+        if problem:
+            raise BagError(f"nothing can be read of bag {path}: {problem}, and it has no {endings} files")
+        raise BagError(f"folder {path} is no bag: it has neither {METADATA} nor {endings} files")
     return Splits(tuple(files), problem=problem)
 
 

@@ -128,9 +128,10 @@ def print_table(statistics: Statistics) -> None:
         row = f"{name:{NAME_WIDTH}}{share:9.5f}{frames:8d}{log_weight:14.3f}{median_weight:13.3f} {bar}"
         print(row.replace("nan", "  -").rstrip())
     values = statistics.as_dict()
-    print(f"\nunlabelled {values['unlabelled_share']:.4f} of all pixels")
-    for key in ("mean", "std"):
-        print(f"{key:5}" + " ".join(f"{value:.4f}" for value in values[key]) + "  (R G B, of 1)")
+    if statistics.frames:
+        print(f"\nunlabelled {values['unlabelled_share']:.4f} of all pixels")
+        for key in ("mean", "std"):
+            print(f"{key:5}" + " ".join(f"{value:.4f}" for value in values[key]) + "  (R G B, of 1)")
     for note in values["notes"]:
         print(f"note: {note}")
 

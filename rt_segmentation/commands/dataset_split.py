@@ -101,7 +101,8 @@ def split(arguments: argparse.Namespace) -> None:
         got = 100 * frames[name] / len(pairs)
         print(
             f"{name}: {frames[name]} frames, {got:.1f} % ({100 * share:g} % wanted)"
-            f", of {len(of)} drives: {', '.join(of[:10])}" + (", …" if len(of) > 10 else "")
+            f", of {len(of)} drive{'' if len(of) == 1 else 's'}: {', '.join(of[:10])}"
+            + (", …" if len(of) > 10 else "")
         )
 
 

@@ -89,13 +89,16 @@ def main(arguments: argparse.Namespace) -> None:
             f"model '{manifest.name}' has no confidence to save: its ONNX graph gives labels alone"
         )
     images = itertools.islice(source, arguments.frames)
-    count, busy_s, interrupted = 0, 0.0, False
+    count, interrupted = 0, False
+    sizes: set[tuple[int, ...]] = set()
+    taken_s: list[float] = []
     try:
         for image in progress(images, len(names[: arguments.frames]) or arguments.frames or 0):
             started = time.perf_counter()
             result = segmenter(image.rgb, "confidence" in kinds)
-            # The first image of a size waits for its engine.
-            busy_s += (time.perf_counter() - started) if count else 0.0
+            if image.rgb.shape in sizes:
+                taken_s.append(time.perf_counter() - started)
+            sizes.add(image.rgb.shape)  # the first image of a size waits for its engine
             count += 1
             files.write(image.name, result)
             if arguments.show and not _show(result):
@@ -110,7 +113,7 @@ def main(arguments: argparse.Namespace) -> None:
     print(
         f"{count} image{'' if count == 1 else 's'} segmented by {segmenter.config.manifest.name}"
         f" on {engine.name} {engine.precision}"
-        + (f", {busy_s / (count - 1) * 1e3:.1f} ms per image" if count > 1 else "")
+        + (f", {sum(taken_s) / len(taken_s) * 1e3:.1f} ms per image" if taken_s else "")
         + (
             f"; {files.written} file{'' if files.written == 1 else 's'} in {printable(arguments.out)}"
             if files.written

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -146,6 +147,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def show(training: Training, arguments: argparse.Namespace) -> None:
     """Print class weights and times, and write the picture of a batch; nothing else is written."""
+    from rt_segmentation.commands.options import say
     from rt_segmentation.imaging.pictures import write_picture
     from rt_segmentation.training.preview import batch_picture, time_steps
 
@@ -156,6 +158,8 @@ def show(training: Training, arguments: argparse.Namespace) -> None:
     for name, share, weight in zip(training.label_set.names, shares, weights):
         bar = "█" * round(weight / max(weights) * BAR_WIDTH)
         print(f"{name:{NAME_WIDTH}}{share:9.5f}{weight:9.3f} {bar}")
+    sys.stdout.flush()
+    say("timing some steps, validations and the loader, for a minute or more")
     timing, loaded = time_steps(training)
     trained = recipe.batch_size / timing.step_s
     loaded *= machine.share.world

@@ -105,7 +105,7 @@ def tune_inside(
     finally:
         bar.close()
     if not found.latency:
-        say("nothing was found in this time: what was tuned earlier stays; give a longer --budget")
+        say("inside the engines nothing was found in time, and nothing is changed; give a longer --budget")
         return None
     return found
 

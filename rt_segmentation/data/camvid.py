@@ -114,7 +114,7 @@ def _original_pairs(root: Path, split: str) -> Pairing:
     if not listing.is_file():
         return every._replace(pairs=[pair for pair in every.pairs if split_of(pair.name) == split])
     by_name = {pair.name: pair for pair in every.pairs}
-    names = [Path(line.strip()).stem for line in listing.read_text(encoding="utf-8").splitlines()]
+    names = [Path(line.strip()).stem for line in listing.read_text(encoding="utf-8-sig").splitlines()]
     names = [name.removesuffix("_L") for name in names if name]
     missing = [name for name in names if name not in by_name]
     sentence = f"{listing} names {len(missing)} frames that are not there: {name_some(missing)}"

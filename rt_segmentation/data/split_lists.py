@@ -22,7 +22,7 @@ def read_list(root: Path, split: str) -> Pairing:
     """
     path = list_file(root, split)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"list {path} cannot be read: {error}") from error
     pairs: dict[str, Pair] = {}
@@ -46,7 +46,8 @@ def read_list(root: Path, split: str) -> Pairing:
     if not pairs:
         raise DatasetError(f"list {path} names no frames")
     if missing:
-        raise DatasetError(f"list {path} names {len(missing)} files that do not exist: {name_some(missing)}")
+        many = f"{len(missing)} file{'s that do' if len(missing) > 1 else ' that does'}"
+        raise DatasetError(f"list {path} names {many} not exist: {name_some(missing)}")
     return Pairing(list(pairs.values()), [], [])
 
 

@@ -260,3 +260,9 @@ def test_a_folder_without_bags(tmp_path: Path) -> None:
         BagReader(tmp_path)
     with pytest.raises(BagError, match="does not exist"):
         BagReader(tmp_path / "other")
+
+
+def test_a_folder_with_damaged_metadata_alone(tmp_path: Path) -> None:
+    (tmp_path / "metadata.yaml").write_text("x\n")
+    with pytest.raises(BagError, match=r"metadata.yaml is damaged .*, and it has no .mcap or .db3 files"):
+        BagReader(tmp_path)

@@ -34,7 +34,7 @@ def test_the_sequences_make_the_splits(tmp_path: Path) -> None:
 
 def test_lists_of_names_make_the_splits_where_there_are_any(tmp_path: Path) -> None:
     make_original(tmp_path)
-    (tmp_path / "val.txt").write_text("0006R0_f00930.png\n\nSeq05VD_f00000\n")
+    (tmp_path / "val.txt").write_text("0006R0_f00930.png\n\nSeq05VD_f00000\n", encoding="utf-8-sig")
     assert [pair.name for pair in CamVid(tmp_path, "val").pairs] == ["0006R0_f00930", "Seq05VD_f00000"]
     (tmp_path / "val.txt").write_text("0006R0_f00930\n0006R0_f00001\n0006R0_f00002\n")
     with pytest.raises(

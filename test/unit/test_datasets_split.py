@@ -149,13 +149,20 @@ def test_what_cannot_be_split_is_said(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.txt"))
 
 
+def test_a_list_may_have_an_editors_byte_order_mark(tmp_path: Path) -> None:
+    add(tmp_path / "images", tmp_path / "labels", "a", "b")
+    lines = "images/a.png\tlabels/a.png\r\nimages/b.png\tlabels/b.png\r\n"
+    (tmp_path / "val.txt").write_bytes(b"\xef\xbb\xbf" + lines.encode())
+    assert [pair.name for pair in Folder(tmp_path, "val", SITE).pairs] == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     "line, said",
     [
         ("images/a.png labels/a.png", "is not IMAGE, a tab, LABELS"),
         ("../a.png\tlabels/a.png", "'../a.png' is outside"),
         ("/etc/a.png\tlabels/a.png", "'/etc/a.png' is outside"),
-        ("images/b.png\tlabels/a.png", "1 files that do not exist: images/b.png"),
+        ("images/b.png\tlabels/a.png", "1 file that does not exist: images/b.png"),
         ("images/a.png\tlabels/a.png\nimages/a.png\tlabels/a.png", "line 2: 'images/a.png' is named twice"),
         ("# nothing", "names no frames"),
     ],

@@ -144,13 +144,16 @@ def test_a_class_that_no_frame_need_have_is_not_missed() -> None:
     assert len(notes(counts, load_label_set("cityscapes20"), {18})) == 0
 
 
-def test_many_problems_are_counted(tmp_path: Path, labels: LabelSet) -> None:
+def test_many_problems_are_counted(
+    tmp_path: Path, labels: LabelSet, capsys: pytest.CaptureFixture[str]
+) -> None:
     for i in range(23):
         write(tmp_path / "images" / f"{i:02d}.png", image(0))
         write(tmp_path / "labels" / f"{i:02d}.png", np.full((48, 64), 7, np.uint8))
     with pytest.raises(DatasetError, match=r"(?s)^23 problems:.* … and 3 more$"):
         run(arguments(tmp_path, out=tmp_path / "samples.png"))
     assert not (tmp_path / "samples.png").exists()
+    assert "nan" not in capsys.readouterr().out
 
 
 def test_a_wrong_option_is_named(tmp_path: Path) -> None:

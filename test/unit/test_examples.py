@@ -22,7 +22,7 @@ EXAMPLES = REPOSITORY / "examples"
 
 
 def run(code: list[str], folder: Path) -> str:
-    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{EXAMPLES}", "MPLBACKEND": "Agg"}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MPLBACKEND": "Agg"}
     command = [sys.executable, *code]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -195,7 +195,7 @@ def test_names_outside_the_folder_are_refused(name: str | None, tmp_path: Path) 
         ("label-studio", "a.json", '[{"data": {"image": "a.png"}}]', "has no labelled images"),
         ("cityscapes", "a.json", "{}", "no list 'objects'"),
         ("png", "a.txt", "", "has no label PNGs"),
-        ("cvat-masks", "a.txt", "", r"has 0 files \*labelmap.txt"),
+        ("cvat-masks", "a.txt", "", r"has no file \*labelmap.txt"),
     ],
 )
 def test_a_wrong_file_is_named(kind: str, file: str, content: str, said: str, tmp_path: Path) -> None:

@@ -268,7 +268,7 @@ def test_an_interrupted_search_leaves_what_there_was(
     assert engines == [[INT8]] and recall(small_model, 1, 64, 64) == earlier
     monkeypatch.setattr(Search, "run", lambda self, searched: Tuned())
     assert tune_inside.tune_inside(small_model, (), 64, 64, TIMINGS, 60.0) is None
-    assert "give a longer --budget" in capsys.readouterr().err
+    assert "nothing is changed; give a longer --budget" in capsys.readouterr().err
     assert recall(small_model, 1, 64, 64) == earlier
     assert tune_inside.tune_inside(small_model, (), 64, 64, TIMINGS, 0.0) is None
     monkeypatch.setattr(Search, "run", lambda self, searched: FOUND)

@@ -57,6 +57,19 @@ def test_a_folder_becomes_labels_and_overlays(
     assert labels.ndim == 2 and (labels == expected.labels).all()
 
 
+def test_the_time_of_an_image_is_without_the_engine_of_its_size(
+    images: Path, segment: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (1, 2):
+        scene = StreetScene(1, 96, 64 + 16 * number)
+        cv2.imwrite(str(images / f"{number}.png"), scene.render(0)[0][..., ::-1])
+    assert main(["segment", str(images), *segment]) == 0
+    assert "per image" not in capsys.readouterr().out  # each of the three waited for an engine of its own
+    cv2.imwrite(str(images / "3.png"), scene.render(1)[0][..., ::-1])
+    assert main(["segment", str(images), *segment, "--overwrite"]) == 0
+    assert "ms per image" in capsys.readouterr().out
+
+
 def test_one_image_in_all_kinds(images: Path, segment: list[str], tmp_path: Path) -> None:
     kinds = "labels,color,confidence,overlay"
     assert main(["segment", str(images / "0.png"), *segment, "--save", kinds]) == 0

@@ -282,7 +282,8 @@ def test_a_dry_run_writes_a_picture_and_nothing_else(
     recipe = write_recipe(tmp_path)
     assert cli.main(["train", str(recipe), "--out", str(out), "--workers", "1", "--dry-run"]) == 0
     assert [path.name for path in out.rglob("*")] == ["tiny_batch.png"]
-    printed = capsys.readouterr().out
+    printed, said = capsys.readouterr()
+    assert "timing some steps" in said
     assert re.search(r"Bicyclist +0\.\d+ +\d+\.\d+ █", printed)
     assert "frames/s" in printed
     assert "2 epochs take about 0:" in printed

@@ -96,7 +96,7 @@ def read(path: Path, names: ClassNames) -> Iterator[LabelledFrame]:
         MissingPackageError: pycocotools is not installed.
     """
     container = Container(path)
-    file = container.only(".json", "COCO's annotations")
+    file = container.only(".json", "a COCO file")
     text = container.text(file)
     content = container.json(file)
     lists: dict[str, list[dict[str, Any]]] = {}

@@ -71,8 +71,9 @@ class Container:
         """
         found = self.endings(ending)
         if len(found) != 1:
+            number = f"{len(found)} files" if found else "no file"
             raise ExchangeError(
-                f"{printable(self.path)} has {len(found)} files *{ending}; {what} has one"
+                f"{printable(self.path)} has {number} *{ending}; {what} is one, alone or in a zip or folder"
                 + (f": {', '.join(found[:5])}" if found else "")
             )
         return found[0]
