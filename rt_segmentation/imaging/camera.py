@@ -54,6 +54,17 @@ class Camera:
                 f"The camera_info has fx {self.fx:g}, fy {self.fy:g}, cx {self.cx:g}, cy {self.cy:g}; "
                 "the camera must be calibrated, with focal lengths above 0.",
             )
+        if self.width < 1 or self.height < 1:
+            raise ImageError(
+                "bad_calibration",
+                f"The camera_info is of {self.width}x{self.height} px; its width and height must be above 0.",
+            )
+        if not all(map(math.isfinite, self.distortion)):
+            raise ImageError(
+                "bad_calibration",
+                f"The camera_info's distortion is {', '.join(f'{value:g}' for value in self.distortion)}; "
+                "its coefficients must be finite.",
+            )
         if self.distortion and self.distortion_model not in (*PINHOLE_MODELS, FISHEYE):
             raise ImageError(
                 "bad_calibration",
@@ -91,6 +102,19 @@ class Camera:
             info.distortion_model,
             distortion,
         )
+
+    def check_mask(self, labels: npt.NDArray[np.uint8]) -> None:
+        """Refuses a mask, uint8 (H, W), that is not of the calibration's size.
+
+        Raises:
+            ImageError: ``bad_size``.
+        """
+        if (self.width, self.height) != labels.shape[::-1]:
+            raise ImageError(
+                "bad_size",
+                f"The camera_info is of {self.width}x{self.height} px and the mask of "
+                f"{labels.shape[1]}x{labels.shape[0]} px; give the node the mask's own camera_info.",
+            )
 
     @property
     def _coefficients(self) -> tuple[float, ...]:

@@ -107,8 +107,7 @@ def cloud_of_depth(
         ImageError: ``bad_size``: the sizes differ.
     """
     same_size("depth image", depth, labels)
-    if (camera.width, camera.height) != labels.shape[::-1]:
-        raise _info_differs(camera, labels)
+    camera.check_mask(labels)
     height, width = labels.shape
     out = empty_cloud(height, width) if out is None else out
     ray_x, ray_y = camera.rays
@@ -207,16 +206,14 @@ def cloud_of_points(
     Raises:
         ImageError: ``bad_size``: the camera_info is not of the mask's size.
     """
-    height, width = labels.shape
-    if (camera.width, camera.height) != (width, height):
-        raise _info_differs(camera, labels)
+    camera.check_mask(labels)
     points = np.ascontiguousarray(points)
     flat = points.reshape(-1, 1, 3)
     if not len(flat):
         return empty_cloud(1, 0)
     place, pixel, depth = _pixels(flat, camera, rotation, translation)
     if nearest_wins:
-        front = _nearest(pixel, depth, height * width)
+        front = _nearest(pixel, depth, labels.size)
         place, pixel = place[front], pixel[front]
     ids = np.full(len(flat), UNLABELLED, np.uint8)
     ids[place] = labels.reshape(-1)[pixel]
@@ -282,14 +279,6 @@ def check_registered(depth_frame: str, mask_frame: str) -> None:
             f"The depth image is in frame '{depth_frame}' and the mask in '{mask_frame}'; depth must be "
             "registered to the camera whose images are segmented.",
         )
-
-
-def _info_differs(camera: Camera, labels: Labels) -> ImageError:
-    return ImageError(
-        "bad_size",
-        f"The camera_info is of {camera.width}x{camera.height} px and the mask of "
-        f"{labels.shape[1]}x{labels.shape[0]} px; give the node the mask's own camera_info.",
-    )
 
 
 def _selected(points: Floats, labels: Labels, selection: Selection) -> Labels:

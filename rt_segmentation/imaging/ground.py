@@ -135,12 +135,7 @@ class GroundProjection:
         Raises:
             ImageError: ``bad_size``: the mask is not of the camera's size.
         """
-        if (self._camera.width, self._camera.height) != labels.shape[::-1]:
-            raise ImageError(
-                "bad_size",
-                f"The camera_info is of {self._camera.width}x{self._camera.height} px and the mask of "
-                f"{labels.shape[1]}x{labels.shape[0]} px; give the node the mask's own camera_info.",
-            )
+        self._camera.check_mask(labels)
         # What is not in the image is the pixel after the last one.
         pixels = np.empty(labels.size + 1, np.uint8)
         np.take(table, labels.reshape(-1), out=pixels[:-1])
@@ -168,7 +163,7 @@ class GroundProjection:
                 "no_ground",
                 f"No pixel sees the ground within {self._grid.max_range_m:g} m: the camera is "
                 f"{self._height:.2f} m above it, and its lowest ray points {abs(lowest):.1f} degrees {way}; "
-                "check where the camera looks in the ground frame, or raise max_range_m.",
+                "check where the camera looks in the ground frame, or raise ground_range_m.",
             )
         east, north, near = dx[down], dy[down], distance[down]
         middle = math.atan2(north.sum(), east.sum())

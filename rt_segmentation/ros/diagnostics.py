@@ -106,7 +106,7 @@ def problems(now: Snapshot, before: Snapshot, images: Subscribed, limits: Limits
     for reason, count in now.dropped.items():
         new = count - before.dropped.get(reason, 0)
         if new and reason not in EXPECTED_DROPS:
-            found.append(f"{new} images dropped: {reason}")
+            found.append(f"{new} image{'' if new == 1 else 's'} dropped: {reason}")
     return found
 
 

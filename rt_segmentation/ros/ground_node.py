@@ -128,8 +128,9 @@ class GroundNode(MaskNode[Image, GroundView]):
         labels = mask_of(messages, "mask")
         table = self._ground_table()
         camera = self._camera(messages.header, "the ground")
+        # Before anything is computed of a size that is not the mask's.
+        camera.check_mask(labels)
         rotation, translation = self._camera_pose(messages.header)
-        # A mask that does not fit its calibration is refused before anything is computed of it.
         where = rotation.tobytes() + translation.tobytes()
         known = self._projected
         if self._projection is None or known is None or known[0] is not camera or known[1] != where:

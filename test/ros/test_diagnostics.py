@@ -61,7 +61,8 @@ def test_a_healthy_stream_has_no_problems() -> None:
         ({"dropped": {"replaced": 16}}, "60% of the images were dropped, above 50%"),
         # Of 10 that came and 30 that were lost on their way, 31 are not segmented.
         ({"lost": 30}, "78% of the images were dropped, above 50%"),
-        ({"dropped": {"replaced": 10, "truncated": 1}}, "1 images dropped: truncated"),
+        ({"dropped": {"replaced": 10, "truncated": 1}}, "1 image dropped: truncated"),
+        ({"dropped": {"truncated": 2}}, "2 images dropped: truncated"),
     ],
 )
 def test_each_problem_is_one_sentence(change: dict[str, object], sentence: str) -> None:

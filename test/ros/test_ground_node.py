@@ -154,6 +154,8 @@ def test_a_mask_becomes_a_scan_of_free_ranges_and_a_grid(ground: Ground) -> None
             "The camera_info is of 160x60 px and the mask of 80x60 px",
         ),
         (mask(np.zeros((HEIGHT, 40), np.uint8)), calibration(), "of 80x60 px and the mask of 40x60 px"),
+        (mask(road_to(4.0)), calibration(0), "The camera_info is of 0x60 px; its width and height must"),
+        (mask(road_to(4.0)), calibration(4_000_000_000), "of 4000000000x60 px and the mask of 80x60 px"),
     ],
 )
 def test_what_cannot_be_used_has_its_sentence_and_the_node_goes_on(
@@ -174,6 +176,8 @@ def test_a_camera_that_looks_at_the_sky_without_names_is_told_both(stage: Any) -
     node.says(
         "No pixel sees the ground within 20 m: the camera is 1.20 m above it, and its lowest ray points"
     )
+    # By the name of the node's parameter.
+    assert "or raise ground_range_m." in node.process.output
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vision_msgs") is not None, reason="vision_msgs is installed")

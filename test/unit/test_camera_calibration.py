@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,6 +50,11 @@ def test_a_camera_that_is_not_calibrated_is_refused() -> None:
         Camera.from_info(info(k=[0.0] * 9, p=[0.0] * 12), rectified=True)
     with pytest.raises(ImageError, match="distortion model 'unheard_of' is not known"):
         Camera.from_info(info(distortion_model="unheard_of"), rectified=False)
+    with pytest.raises(ImageError, match=r"of 6x0 px; its width and height must") as caught:
+        Camera.from_info(info(binning_x=100, binning_y=1000), rectified=True)
+    assert caught.value.reason == "bad_calibration"
+    with pytest.raises(ImageError, match=r"distortion is 0\.1, nan; its coefficients must"):
+        Camera.from_info(info(d=[0.1, math.nan]), rectified=False)
 
 
 @pytest.mark.parametrize("model", ["plumb_bob", "equidistant"])
