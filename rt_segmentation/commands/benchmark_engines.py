@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rt_segmentation.commands.options import add_benchmark, parse_size, say
+from rt_segmentation.commands.options import add_benchmark, minutes, parse_size, say
 
 if TYPE_CHECKING:
     from rt_segmentation.benchmark.engines import Group, Row
@@ -32,7 +32,7 @@ def add_timing(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batches", type=int, nargs="+", default=[1], help="batch sizes to time (default 1)")
     parser.add_argument(
-        "--minutes", type=float, default=10.0, help="total time for timing [min] (default 10)"
+        "--minutes", type=minutes, default=10.0, help="total time for timing [min] (default 10)"
     )
 
 

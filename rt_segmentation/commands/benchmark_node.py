@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.commands import benchmark_cameras
-from rt_segmentation.commands.options import add_engine, add_models, add_out, add_sizes, parse_size, say
+from rt_segmentation.commands.options import (
+    add_engine,
+    add_models,
+    add_out,
+    add_sizes,
+    minutes,
+    parse_size,
+    say,
+)
 from rt_segmentation.files import write_atomically
 
 if TYPE_CHECKING:
@@ -111,7 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="so many cameras at once with the first model and size: one node beside a node for each",
     )
-    parser.add_argument("--minutes", type=float, default=10.0, help="of timing in all (default 10)")
+    parser.add_argument("--minutes", type=minutes, default=10.0, help="of timing in all (default 10)")
     add_out(parser)
 
 

@@ -194,6 +194,21 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def minutes(text: str) -> float:
+    """A time for argparse [min]; one that is endless would never be over.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no number, not finite, or below 0.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of minutes of 0 or more")
+    return value
+
+
 def require_kept(what: str) -> None:
     """Check that all that was made could be kept in the cache.
 

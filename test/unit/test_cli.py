@@ -81,3 +81,13 @@ def test_numbers_out_of_their_range_are_a_sentence(
     out = tmp_path / "out"
     assert main(command.format(out=out).split()) == 2
     assert words in capsys.readouterr().err and not out.exists()
+
+
+@pytest.mark.parametrize("what", ["node", "engines"])
+@pytest.mark.parametrize("given", ["inf", "nan", "-3", "soon"])
+def test_a_benchmark_of_no_finite_time_is_refused(
+    what: str, given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["benchmark", what, f"--minutes={given}"])
+    assert f"'{given}' is not a number of minutes of 0 or more" in capsys.readouterr().err
