@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rt_segmentation.cli import main
-
 CLASSES = 11
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-NORMALISED = ["--mean", *map(str, MEAN), "--std", *map(str, STD)]
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -144,15 +140,3 @@ def expected(network: nn.Module, images: np.ndarray, nhwc: bool = False, bgr: bo
         logits = logits.permute(0, 3, 1, 2) if nhwc else logits
         logits = F.interpolate(logits, images.shape[1:3], mode="bilinear", align_corners=False)
         return np.asarray(logits.argmax(1).byte())
-
-
-def refusal(capsys: pytest.CaptureFixture[str], path: Path, *options: str) -> str:
-    """The sentence with which an import ends that leaves nothing behind."""
-    capsys.readouterr()
-    arguments = ["models", "import", str(path), "--name", "refused", "--out", str(path.parent)]
-    labels = [] if "--label-set" in options else ["--label-set", "camvid11"]
-    assert main([*arguments, *labels, *options]) == 2
-    sentence = capsys.readouterr().err
-    assert sentence.count("\n") == 1 and sentence.startswith("rt_seg models: ")
-    assert not list(path.parent.glob("refused*"))
-    return sentence

@@ -22,6 +22,7 @@ def imported(path: Path, name: str, *options: str) -> ModelManifest:
 
 
 def refusal(capsys: pytest.CaptureFixture[str], path: Path, *options: str) -> str:
+    """The sentence with which an import ends that leaves nothing behind."""
     capsys.readouterr()
     arguments = ["models", "import", str(path), "--name", "refused", "--out", str(path.parent)]
     labels = [] if "--label-set" in options else ["--label-set", "camvid11"]

@@ -15,12 +15,13 @@ onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 
 from support import foreign  # noqa: E402
+from support.imported import NORMALISED, SIZE, refusal  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("made") / "free.onnx"
-    return foreign.export(foreign.seeded(foreign.LRASPP()), path, (96, 64)).read_bytes()
+    return foreign.export(foreign.seeded(foreign.LRASPP()), path, SIZE).read_bytes()
 
 
 @pytest.fixture
@@ -96,19 +97,19 @@ def test_what_cannot_be_used_is_named(
         model = onnx.load(str(net))
         edit(model)
         net.write_bytes(model.SerializeToString())
-    assert words in foreign.refusal(capsys, net, *foreign.NORMALISED, *options)
+    assert words in refusal(capsys, net, *NORMALISED, *options)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.97])
 def test_a_truncated_file_is_named(keep: float, net: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = net.read_bytes()
     net.write_bytes(data[: int(keep if keep > 1 else keep * len(data))])
-    assert "net.onnx is no ONNX file, or is truncated" in foreign.refusal(capsys, net, *foreign.NORMALISED)
+    assert "net.onnx is no ONNX file, or is truncated" in refusal(capsys, net, *NORMALISED)
 
 
 def test_what_the_file_does_not_say_is_asked_for(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "does not say how images are normalised: give --mean and --std" in foreign.refusal(capsys, net)
-    assert "--mean and --std belong together" in foreign.refusal(capsys, net, *foreign.NORMALISED[:4])
+    assert "does not say how images are normalised: give --mean and --std" in refusal(capsys, net)
+    assert "--mean and --std belong together" in refusal(capsys, net, *NORMALISED[:4])
     arguments = ["models", "import", str(net), "--name", "x", "--out", str(net.parent)]
     assert main(arguments) == 2
     assert "no ONNX file names its classes: give --label-set" in capsys.readouterr().err
@@ -120,9 +121,7 @@ def test_without_the_library_it_is_named(
     net: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    assert "needs the Python package 'onnx': pip install onnx" in foreign.refusal(
-        capsys, net, *foreign.NORMALISED
-    )
+    assert "needs the Python package 'onnx': pip install onnx" in refusal(capsys, net, *NORMALISED)
 
 
 def test_external_weights_that_are_cut_are_named(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +129,7 @@ def test_external_weights_that_are_cut_are_named(net: Path, capsys: pytest.Captu
     onnx.save_model(model, str(net), save_as_external_data=True, location="weights.bin", size_threshold=0)
     weights = net.parent / "weights.bin"
     weights.write_bytes(weights.read_bytes()[:100])
-    assert "net.onnx" in foreign.refusal(capsys, net, *foreign.NORMALISED)
+    assert "net.onnx" in refusal(capsys, net, *NORMALISED)
 
 
 @pytest.mark.parametrize("what", ["opset", "IR version"])
@@ -154,6 +153,6 @@ def test_a_version_that_only_the_runtime_does_not_know_is_named(
         net.write_bytes(model.SerializeToString())
     else:
         pytest.skip("the installed ONNX Runtime knows all that the installed onnx does")
-    sentence = foreign.refusal(capsys, net, *foreign.NORMALISED)
+    sentence = refusal(capsys, net, *NORMALISED)
     assert f"the graph's {what} is above " in sentence
     assert "knows: export it with opset 17, or install a newer onnxruntime" in sentence
