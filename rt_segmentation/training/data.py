@@ -121,6 +121,23 @@ class TrainingSet(Dataset[Any]):
         return _count(_Labels(self.frame, len(self)), num_classes, 0 if kept else workers)
 
 
+class Indices(Dataset[Any]):
+    """The indices of a training set's frames, which are augmented elsewhere."""
+
+    def __init__(self, frames: TrainingSet) -> None:
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int]:
+        return (key[1],)
+
+    def frame(self, index: int) -> Sample:
+        """A frame as it is."""
+        return self._frames.frame(index)
+
+
 def count_classes(dataset: SegmentationDataset, workers: int) -> ClassCounts:
     """Count the pixels of each class of a data set, with `workers` processes.
 
@@ -282,7 +299,9 @@ def to_tensors(sample: Sample) -> tuple[torch.Tensor, torch.Tensor]:
     return image, torch.from_numpy(sample.labels.astype(np.int64))
 
 
-def training_loader(frames: TrainingSet, recipe: Recipe, workers: int, share: Share) -> ResumableLoader:
+def training_loader(
+    frames: TrainingSet | Indices, recipe: Recipe, workers: int, share: Share
+) -> ResumableLoader:
     """A process's share of the training batches."""
     return ResumableLoader(
         frames,
@@ -290,7 +309,8 @@ def training_loader(frames: TrainingSet, recipe: Recipe, workers: int, share: Sh
         sampler=EpochSampler(len(frames), recipe.seed, recipe.batch_size, share),
         num_workers=workers,
         persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        # Indices stay on the CPU, where the amounts of their augmentation are drawn.
+        pin_memory=torch.cuda.is_available() and isinstance(frames, TrainingSet),
     )
 
 
