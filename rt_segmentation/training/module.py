@@ -181,6 +181,11 @@ class SegmentationModule(lightning.LightningModule):
         if self._passes is None:
             super().backward(loss, *args, **kwargs)
 
+    def on_validation_model_zero_grad(self) -> None:
+        """Free the gradients' memory, unless recorded passes write there: an optimiser skips what is None."""
+        if self._passes is None:
+            super().on_validation_model_zero_grad()
+
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
         """Forget the gradients, unless recorded passes replace them."""
         if self._passes is None:

@@ -52,6 +52,7 @@ from rt_segmentation.training.run_folder import RunFolder
 from rt_segmentation.training.store import BestModel, ModelStore, Store
 from rt_segmentation.training.timing import (
     MAX_VALIDATIONS,
+    Validations,
     measure,
     of_first_process,
     validation_interval,
@@ -60,7 +61,8 @@ from rt_segmentation.training.timing import (
 METRIC = "mean_iou"
 CHECKPOINT_S = 120.0
 LOG_EVERY_STEPS = 10
-FOLD_VALIDATIONS = 4
+FEW_VALIDATIONS = 4
+"""Of a training whose last weights are kept: its validations choose nothing."""
 
 _log = logging.getLogger(__name__)
 
@@ -322,13 +324,19 @@ def fit(
     bar = progress(metric)
     trainer = machine.trainer(
         max_epochs=recipe.epochs,
-        check_val_every_n_epoch=validation_interval(recipe.epochs, most=_validations(recipe)),
         log_every_n_steps=min(LOG_EVERY_STEPS, len(loaders[0])),
         logger=TensorBoardLogger(folder.path, name="", version="tensorboard"),
         enable_checkpointing=False,
         enable_progress_bar=isinstance(bar, ProgressBar),
         # Checkpoints come last: they have what the others know after a step or an epoch.
-        callbacks=[*averages, best, history, bar, Checkpoints(folder.checkpoint, checkpoint_s)],
+        callbacks=[
+            Validations(validation_interval(recipe.epochs, most=_validations(recipe))),
+            *averages,
+            best,
+            history,
+            bar,
+            Checkpoints(folder.checkpoint, checkpoint_s),
+        ],
     )
     trainer.fit(module, *loaders, ckpt_path=str(folder.checkpoint) if folder.checkpoint.is_file() else None)
     return history
@@ -349,8 +357,7 @@ def quieten_lightning() -> None:
 
 
 def _validations(recipe: Recipe) -> int:
-    """How many at most: the frames that a fold leaves out choose nothing, so that few are enough."""
-    return FOLD_VALIDATIONS if recipe.folds is not None and recipe.folds.leave_out else MAX_VALIDATIONS
+    return FEW_VALIDATIONS if recipe.keep == "last" else MAX_VALIDATIONS
 
 
 def _origin(

@@ -42,7 +42,8 @@ class Timing:
 
     def training_s(self, epochs: int) -> float:
         """A whole training with its validations, and the measurement of the stored model [s]."""
-        validations = epochs // validation_interval(epochs) + 1
+        # The last one is of the stored model.
+        validations = -(-epochs // validation_interval(epochs)) + 1
         return epochs * self.epoch_s + validations * self.validation_s
 
     def epochs_within(self, seconds: float, epochs: int) -> int:
@@ -61,8 +62,25 @@ class Timing:
 
 
 def validation_interval(epochs: int, most: int = MAX_VALIDATIONS) -> int:
-    """Epochs from one validation to the next: the last epoch has one, and there are about `most` at most."""
-    return next(n for n in range(max(1, epochs // most), 0, -1) if epochs % n == 0)
+    """Epochs from one validation to the next, for `most` of them at most; see `Validations`."""
+    return -(-epochs // most)
+
+
+class Validations(lightning.Callback):
+    """Has a validation each few epochs, counted from the end: the last epoch has one.
+
+    Args:
+        interval: epochs from one to the next.
+    """
+
+    def __init__(self, interval: int) -> None:
+        self._interval = interval
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Tell the trainer whether this epoch ends with one."""
+        assert trainer.max_epochs is not None
+        left = trainer.max_epochs - 1 - trainer.current_epoch
+        trainer.check_val_every_n_epoch = 1 if left % self._interval == 0 else trainer.max_epochs + 1
 
 
 def measure(

@@ -23,7 +23,12 @@ from rt_segmentation.training.data import (  # noqa: E402
     ValidationSet,
 )
 from rt_segmentation.training.errors import TrainingError  # noqa: E402
-from rt_segmentation.training.timing import Timing, loading_rate, validation_interval  # noqa: E402
+from rt_segmentation.training.timing import (  # noqa: E402
+    Timing,
+    Validations,
+    loading_rate,
+    validation_interval,
+)
 
 CROP = Augmentation(width=48, height=32)
 
@@ -162,12 +167,30 @@ def test_loading_rate_counts_frames() -> None:
     assert loading_rate(loader) > 0
 
 
+class Validated:
+    """A trainer, as far as `Validations` needs one."""
+
+    def __init__(self, epochs: int) -> None:
+        self.max_epochs, self.current_epoch, self.check_val_every_n_epoch = epochs, 0, 1
+
+    def epochs(self, callback: Validations) -> list[int]:
+        """Those with a validation, from 1."""
+        found = []
+        for epoch in range(self.max_epochs):
+            self.current_epoch = epoch
+            callback.on_train_epoch_start(self, None)  # type: ignore[arg-type]
+            if (self.current_epoch + 1) % self.check_val_every_n_epoch == 0:
+                found.append(self.current_epoch + 1)
+        return found
+
+
 def test_the_last_epoch_is_validated_and_not_too_many() -> None:
     for epochs in range(1, 400):
-        interval = validation_interval(epochs)
-        assert epochs % interval == 0
-        assert epochs < 40 or interval <= epochs // 40
-    assert validation_interval(120) == 3
+        validated = Validated(epochs).epochs(Validations(validation_interval(epochs)))
+        assert validated[-1] == epochs
+        assert min(epochs, 20) <= len(validated) <= 40
+    assert Validated(7).epochs(Validations(validation_interval(7, most=3))) == [1, 4, 7]
+    assert Validated(199).epochs(Validations(50)) == [49, 99, 149, 199], "a prime number of epochs"
 
 
 def test_the_schedule_fits_the_time() -> None:

@@ -6,6 +6,7 @@ The formulas are those of `rt_segmentation.data.appearance` and `mixing`. Pixels
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -37,6 +38,14 @@ CHROMINANCE_STEPS = (
 TO_YCBCR = (LUMA, (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 FROM_YCBCR = tuple(map(tuple, np.linalg.inv(np.array(TO_YCBCR)).tolist()))
 BLOCK = 8
+COSINES = tuple(
+    tuple(
+        math.sqrt((1 if k else 0.5) * 2 / BLOCK) * math.cos(math.pi * k * (2 * x + 1) / (2 * BLOCK))
+        for x in range(BLOCK)
+    )
+    for k in range(BLOCK)
+)
+"""The orthonormal cosine transform of a row, by frequency and place."""
 
 
 def recolor(pixels: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
@@ -50,7 +59,7 @@ def recolor(pixels: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
 
 def luma(pixels: torch.Tensor) -> torch.Tensor:
     """Gray of a batch, (N, 1, H, W)."""
-    red, green, blue = pixels.split(1, 1)
+    red, green, blue = (plane[:, None] for plane in pixels.unbind(1))
     return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
@@ -90,7 +99,7 @@ def blur(pixels: torch.Tensor, deviations: torch.Tensor, most: float) -> torch.T
     offsets = torch.arange(-reach, reach + 1, device=pixels.device, dtype=pixels.dtype)
     weights = torch.exp(-(offsets**2) / (2 * deviations.clamp(min=1e-3) ** 2))
     kernels = (weights / weights.sum(1, keepdim=True)).repeat_interleave(3, 0)[:, None, None]
-    planes = F.pad(pixels, (reach,) * 4, mode="reflect").view(
+    planes = F.pad(pixels, (reach,) * 4, mode="reflect").reshape(
         1, -1, *(s + 2 * reach for s in pixels.shape[2:])
     )
     rows = F.conv2d(planes, kernels, groups=len(kernels))
@@ -125,9 +134,7 @@ def jpeg(pixels: torch.Tensor, qualities: torch.Tensor) -> torch.Tensor:
 def _quantise(planes: torch.Tensor, table: tuple[tuple[int, ...], ...], scale: torch.Tensor) -> torch.Tensor:
     """Round the cosine transform of each block of 8x8 of (N, C, H, W) to multiples of the table's steps."""
     batch, channels, height, width = planes.shape
-    k = torch.arange(BLOCK, device=planes.device, dtype=planes.dtype)
-    cosines = torch.cos(torch.pi * k[:, None] * (2 * k + 1) / (2 * BLOCK)) * (2 / BLOCK) ** 0.5
-    cosines[0] *= 0.5**0.5
+    cosines = _constant(COSINES, planes.device)
     blocks = planes.reshape(batch, channels, height // BLOCK, BLOCK, width // BLOCK, BLOCK).transpose(3, 4)
     steps = (_constant(table, planes.device) * scale).round().clamp(1, 255)
     rounded = (cosines @ blocks @ cosines.T / steps).round() * steps
@@ -148,19 +155,24 @@ def mix_amplitudes(
     ours, theirs = (rows @ (part.to(columns.dtype) @ columns.T) for part in (pixels, others))
     amplitudes = ours.abs()
     grown = shares.view(-1, 1, 1, 1) * (theirs.abs() - amplitudes) / amplitudes.clamp(min=1e-6)
-    # Each column's frequency stands for its conjugate too, but for those that are their own.
-    twice = pixels.new_full((len(columns),), 2.0)
-    twice[0] = 1
-    if 2 * (len(columns) - 1) == width:
-        twice[-1] = 1
-    along = rows.conj().T @ (ours * grown) * (twice / (height * width))
-    return (pixels + (along @ columns.conj()).real).clamp(0, 255)
+    along = rows.conj().T @ (ours * grown) * _times(len(columns), width, pixels.device)
+    return (pixels + (along @ columns.conj()).real / (height * width)).clamp(0, 255)
 
 
 @lru_cache
 def _constant(rows: tuple[tuple[float, ...], ...], device: torch.device) -> torch.Tensor:
     """A matrix, float32; it is sent once, as nothing may be while passes are recorded."""
     return torch.tensor(rows, dtype=torch.float32, device=device)
+
+
+@lru_cache
+def _times(columns: int, width: int, device: torch.device) -> torch.Tensor:
+    """How often each column's frequency counts: it stands for its conjugate too, if it is not its own."""
+    times = torch.full((columns,), 2.0)
+    times[0] = 1
+    if 2 * (columns - 1) == width:
+        times[-1] = 1
+    return times.to(device)
 
 
 @lru_cache

@@ -36,14 +36,14 @@ class RecordedPasses:
             "cuda", dtype or torch.bfloat16, enabled=dtype is not None, cache_enabled=False
         )
         kept = [buffer.clone() for buffer in buffers]
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):
                 _forget(parameters)
                 with autocast:
                     loss = passes()
-                loss.backward()
+                torch.autograd.backward(loss)
         torch.cuda.current_stream().wait_stream(stream)
         for buffer, value in zip(buffers, kept):
             buffer.copy_(value)
@@ -53,7 +53,7 @@ class RecordedPasses:
         with torch.cuda.graph(self._graph):
             with autocast:
                 self._loss = passes()
-            self._loss.backward()
+            torch.autograd.backward(self._loss)
         self._loss = self._loss.detach()
 
     def __call__(self) -> torch.Tensor:

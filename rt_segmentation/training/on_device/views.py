@@ -136,9 +136,9 @@ def _chosen(labels: torch.Tensor, classes: tuple[int, ...]) -> torch.Tensor:
     found = torch.zeros(len(labels), 256, device=labels.device)
     if classes:
         for c in classes:
-            found[:, c] = 1
+            found.select(1, c).fill_(1)
         return found > 0
     found.scatter_(1, labels.flatten(1).long(), 1.0)
-    found[:, IGNORE_ID] = 0
+    found.select(1, IGNORE_ID).fill_(0)
     order = (found * torch.rand_like(found).clamp(min=1e-6)).argsort(1, descending=True).argsort(1)
     return order < (found.sum(1, keepdim=True) + 1) // 2
