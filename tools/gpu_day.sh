@@ -8,14 +8,15 @@ usage: tools/gpu_day.sh pack DATA            pack CamVid, a folder or a .tar of 
        tools/gpu_day.sh train [OPTION]... [STAGE]...   train what has not ended yet; call it again until it says so
 
 A STAGE is one recipe or more, joined by commas, which train side by side; the next stage starts when all of it have
-ended. Without any: the networks and the teachers, then the students of the teachers, then Lovasz as the last stage.
+ended. Without any: the networks, then the students of the two larger ones, then Lovasz as the last stage; with --folds
+the networks with each drive left out, with and without the changes for roads that they have not seen.
 
   --minutes N     end after N minutes (9); what is not ready goes on from its checkpoint in the next call
   --data TAR      the packed data (build/gpu_day/camvid.tar), unpacked beside it
   --out DIR       folder of the runs (runs)
   --results DIR   write models, logs and scores there at the end, as results.tar.aa, .ab, … of 15 MB at most
   --workers N     processes that load, for each training (cores / trainings of the stage, 1 to 8)
-  --folds         train and measure the recipes' folds (leave one drive out) instead of the models
+  --folds         train and measure the recipes' folds (leave one drive out)
   --dry-run       say what would be done, check recipes and data, and do nothing
 
 PYTHON names the Python to use (python3), which needs torch, lightning, matplotlib, tensorboard and OpenCV.
@@ -107,9 +108,14 @@ collect() {
 }
 
 train() {
-    if [ ${#stages[@]} = 0 ]; then
+    local folder=research/ablations
+    if [ ${#stages[@]} = 0 ] && [ -n "$folds" ]; then
+        for network in linknet enet lednet; do
+            stages+=("$folder/${network}_folds_gpu.yaml,$folder/${network}_folds_gpu_open.yaml")
+        done
+    elif [ ${#stages[@]} = 0 ]; then
         stages=(
-            enet_open_road_gpu,linknet_open_road_gpu,lednet_open_road_gpu,lednet_heavy_open_road_gpu
+            enet_open_road_gpu,linknet_open_road_gpu,lednet_open_road_gpu
             enet_open_road_gpu_student,linknet_open_road_gpu_student,lednet_open_road_gpu_student
             enet_open_road_gpu_lovasz,linknet_open_road_gpu_lovasz,lednet_open_road_gpu_lovasz
         )
