@@ -24,6 +24,7 @@ from rt_segmentation.data.augment import Augmentation  # noqa: E402
 from rt_segmentation.data.dataset import Sample  # noqa: E402
 from rt_segmentation.data.mixing import Mixing, mix_amplitudes  # noqa: E402
 from rt_segmentation.data.synthetic import StreetScene  # noqa: E402
+from rt_segmentation.training import losses  # noqa: E402
 from rt_segmentation.training import module as training_module  # noqa: E402
 from rt_segmentation.training.losses import SegmentationLoss  # noqa: E402
 from rt_segmentation.training.machine import Machine  # noqa: E402
@@ -337,3 +338,25 @@ def test_what_is_recorded_neither_sends_nor_reads_values(network: str) -> None:
             loss_of_batch: Any = module.loss_of(*views.make(indices, table))
             loss_of_batch.backward()
     assert not watch.found
+
+
+@pytest.mark.parametrize("unlabelled", [0.2, 1.0])
+def test_the_losses_of_a_gpu_are_those_of_a_cpu(unlabelled: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are sums of other terms, which wait for nothing; a frame may have no label at all."""
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(2, 5, 24, 32, generator=generator).requires_grad_()
+    labels = torch.randint(0, 4, (2, 24, 32), generator=generator)
+    labels[torch.rand(labels.shape, generator=generator) < unlabelled] = 255
+    weights = np.array([1.0, 2.0, 3.0, 0.5, 1.0])
+    for settings in (Loss(), Loss(label_smoothing=0.1), Loss(cross_entropy=0.5, dice=1.0, lovasz=2.0)):
+        found = []
+        for is_cuda in (False, True):
+            with monkeypatch.context() as patch:
+                patch.setattr(torch.Tensor, "is_cuda", property(lambda _, is_cuda=is_cuda: is_cuda))
+                if is_cuda:
+                    patch.setattr("rt_segmentation.training.losses._lovasz_on_cpu", losses._lovasz)
+                value = SegmentationLoss(settings, weights)(logits, labels)
+            (gradient,) = torch.autograd.grad(value, logits)
+            found.append((value.detach().numpy(), gradient.numpy()))
+        for on_cpu, on_gpu in zip(*found):
+            np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-4, atol=1e-6)
