@@ -352,7 +352,7 @@ def test_the_losses_of_a_gpu_are_those_of_a_cpu(unlabelled: float, monkeypatch: 
         found = []
         for is_cuda in (False, True):
             with monkeypatch.context() as patch:
-                patch.setattr(torch.Tensor, "is_cuda", property(lambda _, is_cuda=is_cuda: is_cuda))
+                patch.setattr(torch.Tensor, "is_cuda", is_cuda)
                 if is_cuda:
                     patch.setattr("rt_segmentation.training.losses._lovasz_on_cpu", losses._lovasz)
                 value = SegmentationLoss(settings, weights)(logits, labels)
