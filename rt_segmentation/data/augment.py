@@ -54,7 +54,7 @@ class Augmentation:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """A new sample of (height, width); the given one is not changed."""
-        matrix = self._source_of_crop(sample.labels.shape[1], sample.labels.shape[0], rng)
+        (matrix,) = self.sources_of_crops(np.array([sample.labels.shape[::-1]]), rng)
         size = (self.width, self.height)
         image = cv2.warpAffine(
             sample.image, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=(128,) * 3
@@ -64,23 +64,35 @@ class Augmentation:
         )
         return Sample(self.appearance(self._recolor(image, rng), rng), labels, sample.name)
 
-    def _source_of_crop(self, width: int, height: int, rng: np.random.Generator) -> np.ndarray:
-        """A random affine map, float64 (2, 3): (column, row, 1) of the crop to (column, row) of the frame."""
-        scale = float(np.exp(rng.uniform(np.log(self.min_scale), np.log(self.max_scale))))
-        mirror = rng.random() < 0.5
-        frame, crop = np.array((width, height), float), np.array((self.width, self.height), float)
-        scales = scale * crop / frame if self.fit else np.full(2, scale)
+    def sources_of_crops(self, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Random affine maps: (column, row, 1) of the crop to (column, row) of a frame.
+
+        Args:
+            sizes: width and height of each frame, (N, 2) [px].
+            rng: of the maps.
+
+        Returns:
+            float64 (N, 2, 3).
+        """
+        count = len(sizes)
+        scale = np.exp(rng.uniform(np.log(self.min_scale), np.log(self.max_scale), (count, 1)))
+        mirror = rng.random(count) < 0.5
+        frame, crop = np.asarray(sizes, float), np.array((self.width, self.height), float)
+        scales = scale * crop / frame if self.fit else np.repeat(scale, 2, 1)
         if self.aspect:
-            stretch = np.exp(rng.uniform(-0.5, 0.5) * np.log1p(self.aspect))
-            scales = scales * (stretch, 1 / stretch)
-        corner = rng.uniform(0, 1, 2) * (frame * scales - crop)
-        angle, shear = np.radians(rng.uniform(-1, 1, 2) * (self.rotation_deg, self.shear_deg))
-        rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        scaling = np.diag(scales * ((-1, 1) if mirror else (1, 1)))
-        to_frame = np.linalg.inv(rotation @ [[1, np.tan(shear)], [0, 1]] @ scaling)
+            stretch = np.exp(rng.uniform(-0.5, 0.5, count) * np.log1p(self.aspect))
+            scales = scales * np.column_stack((stretch, 1 / stretch))
+        corner = rng.uniform(0, 1, (count, 2)) * (frame * scales - crop)
+        angle, shear = np.radians(rng.uniform(-1, 1, (count, 2)) * (self.rotation_deg, self.shear_deg)).T
+        cos, sin, one, zero = np.cos(angle), np.sin(angle), np.ones(count), np.zeros(count)
+        rotation = np.array([[cos, -sin], [sin, cos]]).transpose(2, 0, 1)
+        shearing = np.array([[one, np.tan(shear)], [zero, one]]).transpose(2, 0, 1)
+        signed = scales * np.column_stack((np.where(mirror, -1, 1), one))
+        to_frame = np.linalg.inv(rotation @ shearing * signed[:, None])
         # The crop's middle stays; a pixel's coordinates are those of its centre.
         middle = (corner + crop / 2) / scales - 0.5
-        return np.column_stack((to_frame, middle - to_frame @ ((crop - 1) / 2)))
+        offset = middle - to_frame @ ((crop - 1) / 2)
+        return np.concatenate((to_frame, offset[..., None]), 2)
 
     def _recolor(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         brightness, contrast, saturation = 1 + rng.uniform(-1, 1, 3) * (

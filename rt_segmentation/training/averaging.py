@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -22,11 +23,16 @@ class RunningAverage(WeightAveraging):
     def __init__(self, share: Callable[[int], float]) -> None:
         def update(averages: list[Tensor], values: list[Tensor], steps: Tensor) -> None:
             new = share(int(steps))
+            mixed: tuple[list[Tensor], list[Tensor]] = ([], [])
             for average, value in zip(averages, values):
                 if new < 1 and average.is_floating_point():
-                    average.lerp_(value, new)
+                    mixed[0].append(average)
+                    mixed[1].append(value)
                 else:
                     average.copy_(value)
+            if mixed[0]:
+                # Hundreds of tensors: on a GPU, to start a kernel for each takes as long as the step.
+                torch._foreach_lerp_(*mixed, new)
 
         super().__init__(multi_avg_fn=update)
 

@@ -9,9 +9,12 @@ from typing import Any
 
 import lightning
 
+EPOCH_S = 20.0
+"""Of epochs that are shorter, not each one's end is saved."""
+
 
 class Checkpoints(lightning.Callback):
-    """Keeps one checkpoint, of the last epoch's end or of a step since.
+    """Keeps one checkpoint, of an epoch's end or of a step since.
 
     A file of this name is always whole: it replaces the one before when it is written to the end.
 
@@ -33,8 +36,11 @@ class Checkpoints(lightning.Callback):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Save."""
-        self._save(trainer)
+        """Save, unless the epochs are so short that saving would take longer than they do."""
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        due = time.monotonic() - self._saved >= min(EPOCH_S, self._interval_s)
+        if last or trainer.strategy.broadcast(due):
+            self._save(trainer)
 
     def _save(self, trainer: lightning.Trainer) -> None:
         unfinished = self._path.with_name(f".{self._path.name}")

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -119,6 +120,23 @@ class TrainingSet(Dataset[Any]):
         """
         kept = all(isinstance(part, list) for part in self._parts)
         return _count(_Labels(self.frame, len(self)), num_classes, 0 if kept else workers)
+
+
+class Indices(Dataset[Any]):
+    """The indices of a training set's frames, which are augmented elsewhere."""
+
+    def __init__(self, frames: TrainingSet) -> None:
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int]:
+        return (key[1],)
+
+    def frame(self, index: int) -> Sample:
+        """A frame as it is."""
+        return self._frames.frame(index)
 
 
 def count_classes(dataset: SegmentationDataset, workers: int) -> ClassCounts:
@@ -282,7 +300,9 @@ def to_tensors(sample: Sample) -> tuple[torch.Tensor, torch.Tensor]:
     return image, torch.from_numpy(sample.labels.astype(np.int64))
 
 
-def training_loader(frames: TrainingSet, recipe: Recipe, workers: int, share: Share) -> ResumableLoader:
+def training_loader(
+    frames: TrainingSet | Indices, recipe: Recipe, workers: int, share: Share
+) -> ResumableLoader:
     """A process's share of the training batches."""
     return ResumableLoader(
         frames,
@@ -290,8 +310,15 @@ def training_loader(frames: TrainingSet, recipe: Recipe, workers: int, share: Sh
         sampler=EpochSampler(len(frames), recipe.seed, recipe.batch_size, share),
         num_workers=workers,
         persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_begin_worker,
+        # Indices stay on the CPU, where the amounts of their augmentation are drawn.
+        pin_memory=torch.cuda.is_available() and isinstance(frames, TrainingSet),
     )
+
+
+def _begin_worker(_: int) -> None:
+    """OpenCV's own threads, in each of the workers, would take the training's cores."""
+    cv2.setNumThreads(1)
 
 
 def validation_loader(frames: ValidationSet, workers: int, share: Share) -> DataLoader[Batch]:

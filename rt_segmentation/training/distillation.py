@@ -90,15 +90,23 @@ class Teachers:
         """
         scaled = images.float() / 255
         views = []
+        self._move_to(images.device)
         for network, mean, std in self._members:
-            network.to(images.device)
-            normalised = (scaled - mean.to(images.device)) / std.to(images.device)
+            normalised = (scaled - mean) / std
             for scale in self._settings.scales:
                 view = _resized(normalised, scale)
                 views.append(self._soften(network(view), images))
                 if self._settings.flip:
                     views.append(self._soften(network(view.flip(3)).flip(3), images))
         return torch.stack(views).mean(0)
+
+    def _move_to(self, device: torch.device) -> None:
+        """Once: while passes are recorded, nothing may be sent."""
+        if self._members[0].mean.device != device:
+            self._members = [
+                Member(network.to(device), mean.to(device), std.to(device))
+                for network, mean, std in self._members
+            ]
 
     def _soften(self, logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         logits = logits.float().contiguous()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 
 from rt_segmentation.files import write_atomically
 from rt_segmentation.training.curves import draw_curves
@@ -39,7 +40,7 @@ class History(lightning.Callback):
         self._folder, self._metric = folder, metric
         self.rows: list[Row] = []
         self._seconds_before, self._started = 0.0, time.monotonic()
-        self._losses: list[float] = []
+        self._losses: list[torch.Tensor] = []
         self._drawn = time.monotonic()
 
     @property
@@ -68,9 +69,10 @@ class History(lightning.Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Take the loss, and write now and then."""
-        self._losses.append(float(trainer.callback_metrics["loss"]))
+        # Read when a row needs it: to wait for each step leaves a GPU without work.
+        self._losses.append(trainer.callback_metrics["loss"].detach().clone())
         if trainer.global_step % max(1, int(trainer.estimated_stepping_batches) // ROWS) == 0:
-            loss = sum(self._losses) / len(self._losses)
+            loss = float(torch.stack(self._losses).double().mean())
             self._losses.clear()
             self._add(trainer, {"loss": loss, "learning_rate": self._rate})
         if time.monotonic() - self._drawn >= REDRAW_S:

@@ -52,7 +52,8 @@ class SegmentationLoss(nn.Module):
         """
         # By planes: a softmax over channels that lie side by side takes ten times as long on a CPU.
         logits = logits.float().contiguous()
-        if not (labels != IGNORE_ID).any():
+        # On a GPU nothing may wait for what a tensor holds; the terms are 0 there by themselves.
+        if not labels.is_cuda and not (labels != IGNORE_ID).any():
             return 0 * logits.sum()
         settings = self.settings
         if logits.device.type == "cpu" and settings.ohem == 1 and not settings.label_smoothing:
@@ -87,10 +88,21 @@ def cross_entropy(
         label_smoothing: share of the truth that is spread over all classes.
         ohem: share of the labelled pixels, 1 or more (online hard example mining; Shrivastava, 2016).
     """
-    if ohem == 1:
+    if ohem == 1 and not logits.is_cuda:
         return F.cross_entropy(
             logits, labels, weights, ignore_index=IGNORE_ID, label_smoothing=label_smoothing
         )
+    if ohem == 1:
+        total = F.cross_entropy(
+            logits,
+            labels,
+            weights,
+            reduction="sum",
+            ignore_index=IGNORE_ID,
+            label_smoothing=label_smoothing,
+        )
+        of_labels = weights[labels.clamp(max=len(weights) - 1)] * (labels != IGNORE_ID)
+        return total / of_labels.sum().clamp(min=torch.finfo(of_labels.dtype).tiny)
     losses = F.cross_entropy(
         logits, labels, weights, reduction="none", ignore_index=IGNORE_ID, label_smoothing=label_smoothing
     )
@@ -109,6 +121,12 @@ def dice_loss(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor
     """
     classes = probabilities.shape[1]
     labelled = labels != IGNORE_ID
+    if probabilities.is_cuda:
+        # Sums over planes: what adds up by index would have all threads wait for a dozen numbers.
+        hits = labels[:, None] == torch.arange(classes, device=labels.device).view(1, -1, 1, 1)
+        overlap = (probabilities * hits).sum((0, 2, 3))
+        total = (probabilities * labelled[:, None]).sum((0, 2, 3)) + hits.sum((0, 2, 3))
+        return 1 - ((2 * overlap + 1) / (total + 1)).mean()
     probabilities = probabilities * labelled[:, None]
     # Any class does for the unlabelled, all of whose probabilities are 0 now.
     truth = labels.clamp(max=classes - 1)
@@ -136,24 +154,29 @@ def lovasz_softmax(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.T
 
 
 def _lovasz(probabilities: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the probabilities weigh in the Lovasz softmax, and what is added to their sum."""
-    places = (labels != IGNORE_ID).flatten().nonzero().flatten()
-    truth = labels.flatten()[places]
-    classes = torch.bincount(truth).nonzero().flatten().tolist()
-    weights, constant = torch.zeros_like(probabilities), probabilities.new_zeros(())
-    for c in classes:
-        is_class = truth == c
-        known = probabilities[:, c].flatten()[places]
-        order = torch.where(is_class, 1 - known, known).argsort(descending=True)
-        hits = is_class[order].to(known.dtype)
-        # 1 - IoU of the set of the k pixels of largest error, for k = 1, 2, ...: its growth are the weights.
-        loss_of_sets = 1 - (hits.sum() - hits.cumsum(0)) / (hits.sum() + (1 - hits).cumsum(0))
-        growth = loss_of_sets.diff(prepend=loss_of_sets.new_zeros(1)) / len(classes)
-        plane = known.new_zeros(labels.numel())
-        plane[places[order]] = growth * (1 - 2 * hits)
-        weights[:, c] = plane.view(labels.shape)
-        constant = constant + (growth * hits).sum()
-    return weights, constant
+    """What the probabilities weigh in the Lovasz softmax, and what is added to their sum.
+
+    All classes are sorted together, and nothing waits for what a tensor holds. Unlabelled pixels come last,
+    and weigh nothing.
+    """
+    classes = probabilities.shape[1]
+    given = probabilities.transpose(0, 1).reshape(classes, -1)
+    truth = labels.flatten()
+    labelled = truth != IGNORE_ID
+    is_class = truth == torch.arange(classes, device=labels.device)[:, None]
+    errors = torch.where(is_class, 1 - given, given).masked_fill(~labelled, -1)
+    order = errors.argsort(1, descending=True)
+    hits = is_class.gather(1, order).to(given.dtype)
+    misses = labelled[order].to(given.dtype) - hits
+    number = hits.sum(1, keepdim=True)
+    # 1 - IoU of the set of the k pixels of largest error, for k = 1, 2, ...: its growth are the weights.
+    loss_of_sets = 1 - (number - hits.cumsum(1)) / (number + misses.cumsum(1)).clamp(min=1)
+    growth = loss_of_sets.diff(dim=1, prepend=loss_of_sets.new_zeros(classes, 1))
+    occurring = (number > 0).to(given.dtype)
+    growth = growth * (occurring / occurring.sum().clamp(min=1)) * labelled[order]
+    weights = torch.zeros_like(given).scatter(1, order, growth * (1 - 2 * hits))
+    others = [probabilities.shape[i] for i in range(probabilities.ndim) if i != 1]
+    return weights.view(classes, *others).transpose(0, 1), (growth * hits).sum()
 
 
 def _lovasz_on_cpu(probabilities: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

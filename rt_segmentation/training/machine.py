@@ -75,6 +75,8 @@ class Machine:
             # Batch norm sees the whole batch; torch has this for GPUs alone.
             sync_batchnorm=several and self.gpu,
             precision=LIGHTNING_PRECISIONS[self.precision],
+            # All training batches have one size: the fastest kernels for it are worth the search.
+            benchmark=self.gpu,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_model_summary=False,

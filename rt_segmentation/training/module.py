@@ -20,8 +20,13 @@ from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.initialise import class_axes
 from rt_segmentation.training.losses import SegmentationLoss
 from rt_segmentation.training.on_cpu import suit_cpu
+from rt_segmentation.training.on_device.recorded import RecordedPasses
+from rt_segmentation.training.on_device.views import Views
 from rt_segmentation.training.optimizers import configure
 from rt_segmentation.training.recipe import Recipe
+
+LOOK_EVERY_STEPS = 10
+"""At the loss of recorded passes, whether it is a number."""
 
 
 class SegmentationModule(lightning.LightningModule):
@@ -36,6 +41,7 @@ class SegmentationModule(lightning.LightningModule):
 
     Attributes:
         teachers: whose soft labels it learns as well, if any.
+        views: makes the training's batches of frames' indices, where the recipe augments on the device.
     """
 
     mean: torch.Tensor
@@ -54,6 +60,8 @@ class SegmentationModule(lightning.LightningModule):
         super().__init__()
         self._epoch_steps = epoch_steps
         self.teachers: Teachers | None = None
+        self.views: Views | None = None
+        self._passes: RecordedPasses | None = None
         self.recipe, self.class_names, self.loss = recipe, class_names, loss
         self.network: nn.Module = build_network(recipe.network, len(class_names), **recipe.options)
         # torch's stubs lack the one-argument form.
@@ -87,14 +95,48 @@ class SegmentationModule(lightning.LightningModule):
         """Make dropout a function of seed, step and process: a resumed training draws the same."""
         seed_everything_for_step(self.recipe.seed, self.global_step, self.global_rank)
 
-    def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
-        """Loss of a batch.
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a batch; frames' indices stay, and are moved with what is drawn for them."""
+        if self.training and self.views is not None:
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def training_step(self, batch: Any, batch_index: int) -> torch.Tensor:
+        """Loss of a batch, or of the frames' indices that `views` makes one of.
 
         Raises:
             TrainingError: the loss is not a finite number.
             NetworkError: the network gives no logits, or of another number of classes.
         """
-        images, labels, indices = batch
+        if self.views is None:
+            images, labels, indices = batch
+            loss = self.loss_of(images, labels)
+        else:
+            (indices,) = batch
+            loss = self._loss_on_device(self.views, indices)
+        # To look at the loss is to wait for the device, which is to have the next passes ready by then.
+        looks = self._passes is None or self.global_step % LOOK_EVERY_STEPS == 0
+        if looks and not torch.isfinite(loss):
+            loader: Any = self.trainer.train_dataloader
+            names = ", ".join(loader.dataset.frame(index).name for index in indices.tolist())
+            since = "" if self._passes is None else f", or since one of the {LOOK_EVERY_STEPS - 1} before it"
+            raise TrainingError(
+                f"the loss is {loss.item()} at step {self.global_step} (epoch {self.current_epoch + 1}), with"
+                f" the frames {names}{since}; look at these frames, or lower the recipe's learning_rate"
+            )
+        self.log("loss", loss, prog_bar=True, sync_dist=True)
+        return loss
+
+    def loss_of(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Loss of a batch, a scalar.
+
+        Args:
+            images: uint8 (N, 3, H, W).
+            labels: int64 (N, H, W).
+
+        Raises:
+            NetworkError: the network gives no logits, or of another number of classes.
+        """
         outputs = self(images)
         logits = main_logits(outputs, images)
         for given in (logits, *auxiliary_logits(outputs)):
@@ -112,15 +154,39 @@ class SegmentationModule(lightning.LightningModule):
         if self.teachers is not None:
             # Of all pixels, of which each process has as many.
             loss = loss + self.teachers.loss(images, logits)
-        if not torch.isfinite(loss):
-            loader: Any = self.trainer.train_dataloader
-            names = ", ".join(loader.dataset.frame(index).name for index in indices.tolist())
-            raise TrainingError(
-                f"the loss is {loss.item()} at step {self.global_step} (epoch {self.current_epoch + 1}), with"
-                f" the frames {names}; look at these frames, or lower the recipe's learning_rate"
-            )
-        self.log("loss", loss, prog_bar=True, sync_dist=True)
         return loss
+
+    def _loss_on_device(self, views: Views, indices: torch.Tensor) -> torch.Tensor:
+        views.to(self.device)
+        drawn = views.draw(indices, self.global_step, self.global_rank)
+        if self._passes is None:
+            self._inputs = indices.to(self.device), drawn.to(self.device)
+            if not self._records():
+                return self.loss_of(*views.make(*self._inputs))
+            self._passes = RecordedPasses(
+                lambda: self.loss_of(*views.make(*self._inputs)),
+                list(self.network.parameters()),
+                list(self.network.buffers()),
+                torch.bfloat16 if self.trainer.precision == "bf16-mixed" else None,
+            )
+        for kept, value in zip(self._inputs, (indices, drawn)):
+            kept.copy_(value.pin_memory(), non_blocking=True)
+        return self._passes()
+
+    def _records(self) -> bool:
+        """Whether the passes may be recorded: by one process, and without the scaled loss of fp16."""
+        one = self.device.type == "cuda" and self.trainer.world_size == 1
+        return one and self.trainer.precision != "16-mixed" and self.recipe.loss.ohem == 1
+
+    def backward(self, loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradients, unless recorded passes have done so."""
+        if self._passes is None:
+            super().backward(loss, *args, **kwargs)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+        """Forget the gradients, unless recorded passes replace them."""
+        if self._passes is None:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
 
     def _weight_of_process(self, labels: torch.Tensor) -> torch.Tensor:
         """What its labels weigh beside the mean over processes, so that together they are one large batch."""

@@ -190,6 +190,9 @@ class Recipe:
         width, height: input size in the model's manifest [px].
         augmentation: of the training frames.
         mixing: of two augmented training frames, none by default.
+        augment_on: 'loader', each frame by itself in the processes that load; or 'device', whole batches on
+            what trains, where the frames are kept. The amounts have the same distributions, and other random
+            numbers.
         epochs, batch_size, seed: numbers.
         optimizer, schedule, loss: see there.
         data_license: licence of the training data, for the manifest.
@@ -223,6 +226,7 @@ class Recipe:
     data_license: str
     loss: Loss = field(default_factory=Loss)
     mixing: Mixing = field(default_factory=Mixing)
+    augment_on: Literal["loader", "device"] = "loader"
     task: Literal["segmentation", "classification"] = "segmentation"
     label_set: str = ""
     ema: float = 0.0
@@ -248,6 +252,8 @@ class Recipe:
                 raise ValueError("'distillation' is of pixels; classification has none")
             if self.folds is not None:
                 raise ValueError("'folds' group the frames of scenes; classification has none")
+            if self.augment_on == "device":
+                raise ValueError("'augment_on: device' is of scenes; classification augments in its loader")
             if self.frozen_norms:
                 raise ValueError("'frozen_norms' keeps what a model of scenes has; classification has none")
         for key in ("width", "height", "epochs", "batch_size"):

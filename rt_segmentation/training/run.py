@@ -29,6 +29,7 @@ from rt_segmentation.training.checkpoints import Checkpoints
 from rt_segmentation.training.data import (
     MEMORY_BYTES,
     Batch,
+    Indices,
     ResumableLoader,
     TrainingSet,
     ValidationSet,
@@ -44,6 +45,7 @@ from rt_segmentation.training.initialise import find_start, initialise
 from rt_segmentation.training.losses import build_loss
 from rt_segmentation.training.machine import Machine
 from rt_segmentation.training.module import SegmentationModule
+from rt_segmentation.training.on_device.views import Views
 from rt_segmentation.training.progress import progress
 from rt_segmentation.training.recipe import Recipe, RecipeError
 from rt_segmentation.training.run_folder import RunFolder
@@ -140,21 +142,17 @@ class Training:
             for name, found in (("training", counts), ("validation", measured)):
                 for note in notes(found, label_set, validation.ignored_ids):
                     _log.warning("%s data: %s", name, note)
-        return cls(
+        module = SegmentationModule(
             recipe,
-            machine,
-            label_set,
-            frames,
-            validation,
-            counts,
-            SegmentationModule(
-                recipe,
-                label_set.names,
-                validation.ignored_ids,
-                build_loss(recipe, counts),
-                len(frames) // recipe.batch_size,
-            ),
+            label_set.names,
+            validation.ignored_ids,
+            build_loss(recipe, counts),
+            len(frames) // recipe.batch_size,
         )
+        if recipe.augment_on == "device":
+            samples = [frames.frame(index) for index in range(len(frames))]
+            module.views = Views(samples, recipe.augmentation, recipe.mixing, recipe.seed)
+        return cls(recipe, machine, label_set, frames, validation, counts, module)
 
     def find_teachers(self, runs: Path) -> list[ModelManifest]:
         """Let the module learn from the recipe's teachers as well, if it has any.
@@ -172,6 +170,8 @@ class Training:
 
     def training_loader(self) -> ResumableLoader:
         """A new loader of this process's training batches."""
+        if self.module.views is not None:
+            return training_loader(Indices(self.frames), self.recipe, 0, self.machine.share)
         return training_loader(self.frames, self.recipe, self.machine.workers, self.machine.share)
 
     def validation_loader(self) -> DataLoader[Batch]:

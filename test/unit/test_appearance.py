@@ -47,7 +47,7 @@ def test_a_frame_of_an_older_recipe_stays_bit_by_bit() -> None:
         image = picture()
         out = augment(Sample(image, image[..., 0], ""), np.random.default_rng(seed))
         rng = np.random.default_rng(seed)
-        matrix = augment._source_of_crop(80, 60, rng)
+        (matrix,) = augment.sources_of_crops(np.array([(80, 60)]), rng)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         view = cv2.warpAffine(image, matrix, (64, 48), flags=flags, borderValue=(128,) * 3)
         brightness, contrast, saturation = (1 + rng.uniform(-1, 1, 3) * (0.4, 0.4, 0.5)).astype(np.float32)
