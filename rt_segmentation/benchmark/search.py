@@ -200,7 +200,8 @@ class Search:
         except OutOfTime:
             if best == plain:
                 raise
-            self._note(best.describe(), "the time was over before it was measured again: it is as it was")
+            why = "the time was over before it was measured again: it is as it was"
+            self._note(f"{best.describe()}, {AGAINST}", why)
             return _setting(best, sure.plain_ms * sure.ratio, sure.plain_ms, sure.confidence)
 
     def _confirmed(

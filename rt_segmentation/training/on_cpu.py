@@ -37,7 +37,8 @@ class ChannelPReLU(nn.PReLU):
         """(N, C, H, W) to the same shape."""
         if not _in_charge(x):
             return super().forward(x)
-        out: torch.Tensor = _PReLU.apply(x, self.weight)
+        function: Any = _PReLU
+        out: torch.Tensor = function.apply(x, self.weight)
         return out
 
 
@@ -56,7 +57,7 @@ class _PReLU(torch.autograd.Function):
         of_x, of_slopes = torch.empty_like(x), torch.zeros_like(slopes, dtype=torch.float32)
         by_channel = slopes.to(gradient.dtype).view(-1, 1, 1)
         frames = max(1, PART_BYTES // max(1, x[:1].nbytes))
-        for part in zip(x.split(frames), gradient.split(frames), of_x.split(frames)):
+        for part in zip(*(torch.split(whole, frames) for whole in (x, gradient, of_x))):
             values, given, found = part
             above = torch.ops.aten.threshold_backward(given, values, 0)
             below = given - above
@@ -69,7 +70,9 @@ def _ask_for_dense_gradient(module: nn.Module, _: object, out: torch.Tensor) -> 
     """Forward hook: the gradient of what a layer gives comes to it in the layout of what it gave."""
     if out.requires_grad and _in_charge(out):
         layout = _layout(out)
-        out.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))
+        # torch's stubs lack it.
+        hooked: Any = out
+        hooked.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))
 
 
 def _in_charge(x: torch.Tensor) -> bool:

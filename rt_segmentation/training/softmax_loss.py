@@ -30,7 +30,8 @@ def softmax_loss(
     """
     # It would round the products.
     with torch.autocast("cpu", enabled=False):
-        loss: torch.Tensor = _SoftmaxLoss.apply(logits, labels, weights, settings, lovasz)
+        function: Any = _SoftmaxLoss
+        loss: torch.Tensor = function.apply(logits, labels, weights, settings, lovasz)
     return loss
 
 

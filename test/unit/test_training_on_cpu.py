@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import os
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rt_segmentation.cli import main
 from rt_segmentation.labels import IGNORE_ID
 from rt_segmentation.networks import build_network
 from rt_segmentation.training.losses import SegmentationLoss, cross_entropy, dice_loss, lovasz_softmax
@@ -109,11 +111,11 @@ def test_a_prelu_has_the_gradients_of_pytorchs(
         torch.testing.assert_close(one, other)
 
 
-class BatchNormsGradients(TorchDispatchMode):
+class BatchNormsGradients(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes whether the gradients that batch norm gets are in a layout."""
 
     def __init__(self, layout: torch.memory_format) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._layout = layout
         self.dense: list[bool] = []
 
@@ -136,7 +138,7 @@ def test_batch_norm_gets_gradients_in_its_own_layout(layout: torch.memory_format
         # The gradient of a part of a concatenation is a part of the gradient.
         out = torch.cat((network[0](x), network(x)), 1)
         with BatchNormsGradients(layout) as seen:
-            out.backward(gradient)
+            torch.autograd.backward(out, gradient)
         assert all(seen.dense) == fast and len(seen.dense) == 2
         found.append(x.grad)
     torch.testing.assert_close(*found)
@@ -147,7 +149,9 @@ def test_batch_norm_gets_gradients_in_its_own_layout(layout: torch.memory_format
 @pytest.mark.parametrize("mixed", [False, True], ids=["fp32", "bf16"])
 def test_networks_train_to_the_same_losses(name: str, size: int, mixed: bool) -> None:
     torch.manual_seed(0)
-    plain = build_network(name, CLASSES).to(memory_format=torch.channels_last).train()
+    plain = build_network(name, CLASSES).train()
+    # torch's stubs lack the one-argument form.
+    plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fast = copy.deepcopy(plain)
     suit_cpu(fast)
     # As averaging and the measurement of a step copy it.
@@ -178,3 +182,15 @@ def test_networks_train_to_the_same_losses(name: str, size: int, mixed: bool) ->
     # Together: the gradients of biases in front of batch norm are 0 but for rounding.
     one, other = (torch.cat([p.flatten().double() for p in of_network]) for of_network in gradients)
     assert F.cosine_similarity(one, other, 0) > (0.98 if mixed else 0.99999)
+
+
+def test_threads_that_wait_sleep_unless_the_user_wants_it_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lightning")
+    # So that it is as it was, afterwards.
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert main(["train", "no_such_recipe"]) == 2
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert main(["train", "no_such_recipe"]) == 2
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
