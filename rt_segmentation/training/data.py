@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -310,15 +309,9 @@ def training_loader(
         sampler=EpochSampler(len(frames), recipe.seed, recipe.batch_size, share),
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=_begin_worker,
         # Indices stay on the CPU, where the amounts of their augmentation are drawn.
         pin_memory=torch.cuda.is_available() and isinstance(frames, TrainingSet),
     )
-
-
-def _begin_worker(_: int) -> None:
-    """OpenCV's own threads, in each of the workers, would take the training's cores."""
-    cv2.setNumThreads(1)
 
 
 def validation_loader(frames: ValidationSet, workers: int, share: Share) -> DataLoader[Batch]:
