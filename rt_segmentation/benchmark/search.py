@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from rt_segmentation.benchmark.comparing import Comparison, compare
+from rt_segmentation.benchmark.steps import change, numbers, steps
 from rt_segmentation.benchmark.variants import Group, OutOfTime, Variant, VariantError
-from rt_segmentation.inference.options import EVERY_LAYER, FLOAT, PLAIN, Options
+from rt_segmentation.inference.options import PLAIN, Options
 from rt_segmentation.inference.tuned import NOT_CONFIRMED, Setting, Trial, Tuned
 
 ROUNDS = 8
@@ -28,11 +29,7 @@ CONFIRMED = 0.25
 AGAIN = 2.0
 """To measure once more takes so many times as long as a step, at most."""
 
-FAMILIES = ("jit_avx512", "brgconv_avx512", "brgconv_avx512_amx", "jit_avx2")
-"""OpenVINO's families of kernels for convolutions."""
-
-SMALL_SHARE = 0.02
-"""Groups of layers below this share of the time are left alone."""
+AGAINST = "against the engine's own choice"
 
 
 class BenchLike(Protocol):
@@ -55,13 +52,17 @@ class Search:
         cores: that this process may use.
         instruction_sets: other values of ONEDNN_MAX_CPU_ISA that are worth a try.
         report: told what is tried, and what it gave.
+        earlier: what a search found here before: what it found is compared with the engine's own choice once
+            more, and what it tried is not tried again.
     """
 
     bench: BenchLike
     cores: int
     instruction_sets: Sequence[str] = ()
     report: Callable[[str], None] = lambda _: None
+    earlier: Tuned = field(default_factory=Tuned)
     tried: list[Trial] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
 
     def run(self, engines: Sequence[tuple[str, str]]) -> Tuned:
         """Search until all was tried or the bench's time is over.
@@ -69,26 +70,38 @@ class Search:
         Args:
             engines: with their precisions, the most promising first.
         """
-        latency: list[Setting] = []
-        throughput: list[Setting] = []
+        self.tried, self.finished = list(self.earlier.tried), list(self.earlier.finished)
+        latency = {_name(one): one for one in self.earlier.latency}
+        throughput = {_name(one): one for one in self.earlier.throughput}
         with_time = list(engines)
         for number, (engine, precision) in enumerate(with_time):
             share_s = self.bench.remaining_s() / (len(with_time) - number)
             stop_s = self.bench.remaining_s() - share_s
+            name = f"{engine} {precision}"
             try:
-                found = self._fastest(Variant(engine, precision), stop_s, CONFIRMED * share_s)
+                known = self._still_true(latency.get(name))
+                if known is None:
+                    self._forget(name)
+                    found = self._fastest(Variant(engine, precision), stop_s, CONFIRMED * share_s)
+                else:
+                    found = self._continued(known, stop_s, CONFIRMED * share_s)
                 if found is None:
+                    latency.pop(name, None)
+                    throughput.pop(name, None)
                     continue
-                latency.append(found)
+                latency[name] = found
                 # Several batches at once are of no use to an engine that takes one.
                 if self.cores > 1 and engine != "torch":
-                    throughput.append(self._most(found))
+                    throughput[name] = self._most(found)
             except OutOfTime:
                 self.report("the time is over")
                 break
-        latency.sort(key=lambda one: one.ms)
-        throughput.sort(key=lambda one: one.ms)
-        return Tuned(tuple(latency), tuple(throughput), tuple(self.tried))
+        return Tuned(
+            tuple(sorted(latency.values(), key=lambda one: one.ms)),
+            tuple(sorted(throughput.values(), key=lambda one: one.ms)),
+            tuple(self.tried),
+            finished=tuple(self.finished),
+        )
 
     def carry_over(self, setting: Setting) -> Tuned:
         """Compare what was found for one frame with the engine's own choice, for the batches of this bench.
@@ -101,27 +114,68 @@ class Search:
             self.bench.make(plain)
             best = replace(plain, options=setting.options)
             self.bench.make(best)
-            found = self._confirmed(plain, best, len(self.tried), patient=False)
+            found = self._confirmed(plain, best, (), patient=False)
         except (OutOfTime, VariantError) as error:
             self._note(plain.describe(), str(error))
             return Tuned()
         return Tuned((found,), (), tuple(self.tried))
 
-    def _fastest(self, plain: Variant, stop_s: float, reserve_s: float) -> Setting | None:
-        """One batch at a time; `stop_s` are to be left over, and `reserve_s` more for what was found."""
+    def _still_true(self, known: Setting | None) -> Setting | None:
+        """What an earlier search found, with the times of today; None where that is no longer faster."""
+        if known is None:
+            return None
+        plain = Variant(known.engine, known.precision)
+        best = replace(plain, options=known.options)
         try:
-            own = self.bench.make(plain)
+            self.bench.make(plain)
+            self.bench.make(best)
+        except VariantError as error:
+            self._note(best.describe(), str(error))
+            return None
+        if best == plain:
+            plain_ms = float(np.median(self.bench.time(plain, self._frames(plain))))
+            return _setting(plain, plain_ms, plain_ms, 0.5)
+        comparison, plain_ms, best_ms = self._compare(plain, best)
+        kept = comparison.ratio < 1 and comparison.confidence >= SURE
+        note = "" if kept else "no longer: all is tried again"
+        self._add(f"{best.describe()}, {AGAINST}", comparison, kept, note)
+        return _setting(best, best_ms, plain_ms, comparison.confidence) if kept else None
+
+    def _forget(self, name: str) -> None:
+        """Let an engine's earlier trials and verdicts go."""
+        self.tried = [trial for trial in self.tried if not trial.what.startswith((f"{name}:", f"{name},"))]
+        self.finished = [other for other in self.finished if other != name]
+
+    def _continued(self, known: Setting, stop_s: float, reserve_s: float) -> Setting:
+        """What an earlier search found, and what it had no time to try."""
+        if _name(known) in self.finished:
+            return known
+        return self._fastest(Variant(known.engine, known.precision), stop_s, reserve_s, known) or known
+
+    def _fastest(
+        self, plain: Variant, stop_s: float, reserve_s: float, known: Setting | None = None
+    ) -> Setting | None:
+        """One batch at a time; `stop_s` are to be left over, and `reserve_s` more for what was found.
+
+        From what is known on; what was tried before is not tried again.
+        """
+        start = plain if known is None else replace(plain, options=known.options)
+        try:
+            kernels = self.bench.make(plain)
+            if start != plain:
+                kernels = self.bench.make(start)
         except VariantError as error:
             self._note(plain.describe(), str(error))
             return None
-        best, kernels, sure, first = plain, own, _Evidence(), len(self.tried)
-        for step in self._steps(plain):
+        best, sure, before = start, _Evidence(), list(self.tried)
+        done = {trial.what for trial in self.tried}
+        for step in steps(plain, self.cores, self.instruction_sets, lambda: self._groups(plain)):
             began_s = self.bench.remaining_s()
             if began_s <= stop_s + reserve_s:
                 self.report(f"{plain.engine} {plain.precision}: its share of the time is over")
                 break
             options = step(best.options)
-            if options == best.options:
+            if options == best.options or _what(best, options) in done:
                 continue
             try:
                 better = self._try(best, replace(best, options=options), kernels, sure)
@@ -135,16 +189,25 @@ class Search:
                 best, kernels = better
             # On a machine that is busy with other work a step takes many times as long.
             reserve_s = max(reserve_s, AGAIN * (began_s - self.bench.remaining_s()))
+        else:
+            if self.bench.remaining_s() > stop_s + reserve_s:
+                self.finished.append(f"{plain.engine} {plain.precision}")
+        if known is not None and best == start:
+            return known
         try:
-            return self._confirmed(plain, best, first)
+            found = self._confirmed(plain, best, before)
+            return known if known is not None and found.options == PLAIN else found
         except OutOfTime:
             if best == plain:
                 raise
-            self._note(best.describe(), "the time was over before it was measured again: it is as it was")
+            why = "the time was over before it was measured again: it is as it was"
+            self._note(f"{best.describe()}, {AGAINST}", why)
             return _setting(best, sure.plain_ms * sure.ratio, sure.plain_ms, sure.confidence)
 
-    def _confirmed(self, plain: Variant, best: Variant, first: int, patient: bool = True) -> Setting:
-        """Fresh rounds: the best of many looks faster than it is. Its steps are tried[first:]."""
+    def _confirmed(
+        self, plain: Variant, best: Variant, before: Sequence[Trial], patient: bool = True
+    ) -> Setting:
+        """Fresh rounds: the best of many looks faster than it is. Its steps are those not tried before."""
         if best != plain:
             comparison, plain_ms, best_ms = self._compare(plain, best, patient)
             kept = comparison.ratio < 1 and comparison.confidence >= SURE
@@ -154,13 +217,15 @@ class Search:
                     self.bench.judge(best)
                 except VariantError as error:
                     kept, note = False, str(error)
-            self._add(f"{best.describe()}, against the engine's own choice", comparison, kept, note)
+            self._add(f"{best.describe()}, {AGAINST}", comparison, kept, note)
             self.bench.drop(best)
             if kept:
                 return _setting(best, best_ms, plain_ms, comparison.confidence)
-            self.tried[first:] = [
-                replace(trial, kept=False, note=NOT_CONFIRMED) if trial.kept else trial
-                for trial in self.tried[first:]
+            self.tried = [
+                replace(trial, kept=False, note=NOT_CONFIRMED)
+                if trial.kept and trial not in before
+                else trial
+                for trial in self.tried
             ]
         else:
             plain_ms = float(np.median(self.bench.time(plain, self._frames(plain))))
@@ -171,9 +236,12 @@ class Search:
         one = Variant(fastest.engine, fastest.precision, 1, fastest.options)
         self.bench.make(one)
         best, best_ms, confidence = one, fastest.ms, fastest.confidence
-        for parallel in _numbers(self.cores):
+        for parallel in numbers(self.cores):
             options = replace(fastest.options, threads=0, pinned=None)
             candidate = replace(one, parallel=parallel, options=options)
+            # What was faster is measured once more, what was not is left out.
+            if any(trial.what == candidate.describe() and not trial.kept for trial in self.tried):
+                continue
             try:
                 self.bench.make(candidate)
             except VariantError as error:
@@ -189,8 +257,7 @@ class Search:
     def _try(
         self, best: Variant, candidate: Variant, kernels: tuple[str, ...], sure: _Evidence
     ) -> tuple[Variant, tuple[str, ...]] | None:
-        changed = _change(best.options, candidate.options)
-        what = f"{candidate.engine} {candidate.precision}: {changed}"
+        what = _what(best, candidate.options)
         try:
             executed = self.bench.make(candidate)
         except VariantError as error:
@@ -231,43 +298,23 @@ class Search:
         (ms,) = self.bench.time(variant, 1)
         return max(2, variant.parallel, min(50, round(ROUND_MS / max(ms, 0.01))))
 
-    def _steps(self, plain: Variant) -> Iterator[Callable[[Options], Options]]:
-        """Changes of what was best until then, the most promising first."""
-        if plain.engine == "openvino":
-            if plain.precision == "int8":
-                yield _with(bytes_between=True)
-            if plain.precision != "fp32":
-                # In fp32 any wish makes OpenVINO 2026.4 take matrix multiplication, 4 to 8 times slower.
-                yield from (_with_kernel(EVERY_LAYER, family) for family in FAMILIES)
-            yield from (_with(isa=isa) for isa in self.instruction_sets)
-        yield from (_with(threads=threads) for threads in _fewer(self.cores))
-        if plain.engine == "openvino":
-            yield from (_with(pinned=pinned) for pinned in (True, False))
-            if plain.precision != "fp32":
-                yield from self._groups(plain)
-        if plain.engine == "onnxruntime":
-            yield _with(execution="parallel")
-            yield from (_with(optimisation=level) for level in ("extended", "basic"))
-        if plain.engine == "torch":
-            yield _with(layout="contiguous")
-
-    def _groups(self, plain: Variant) -> Iterator[Callable[[Options], Options]]:
+    def _groups(self, plain: Variant) -> list[Group]:
         try:
-            groups = self.bench.groups(plain)
-        except VariantError as error:
+            return self.bench.groups(plain)
+        except (OutOfTime, VariantError) as error:
             self._note(f"{plain.describe()}: groups of layers", str(error))
-            return
-        for group in groups:
-            if group.share >= SMALL_SHARE:
-                floats = (FLOAT,) if plain.precision == "int8" else ()
-                yield from (_with_kernel(group.name, family) for family in (*FAMILIES, *floats))
+            return []
 
     def _note(self, what: str, note: str) -> None:
-        self.tried.append(Trial(what, note=note))
+        self._told(Trial(what, note=note))
         self.report(f"{what}: {note}")
 
+    def _told(self, trial: Trial) -> None:
+        """Take in a trial, in the place of an earlier one of the same."""
+        self.tried = [*(other for other in self.tried if other.what != trial.what), trial]
+
     def _add(self, what: str, comparison: Comparison, kept: bool, note: str = "") -> None:
-        self.tried.append(Trial(what, comparison.ratio, comparison.confidence, kept, note))
+        self._told(Trial(what, comparison.ratio, comparison.confidence, kept, note))
         verdict = "kept" if kept else note or "not kept"
         self.report(
             f"{what}: {comparison.ratio:.3f} of the time, {comparison.confidence:.0%} sure: {verdict}"
@@ -302,34 +349,10 @@ def _setting(variant: Variant, ms: float, plain_ms: float, confidence: float) ->
     return Setting(variant.engine, variant.precision, variant.parallel, variant.options, *numbers, confidence)
 
 
-def _with(**changed: object) -> Callable[[Options], Options]:
-    return lambda options: replace(options, **changed)  # type: ignore[arg-type]
+def _name(setting: Setting) -> str:
+    return f"{setting.engine} {setting.precision}"
 
 
-def _with_kernel(group: str, family: str) -> Callable[[Options], Options]:
-    def change(options: Options) -> Options:
-        others = tuple(pair for pair in options.kernels if pair[0] != group)
-        return replace(options, kernels=(*others, (group, family)))
-
-    return change
-
-
-def _change(before: Options, after: Options) -> str:
-    pairs: Iterable[tuple[str, str]] = (pair for pair in after.kernels if pair not in before.kernels)
-    changed = {name: value for name, value in after.to_json().items() if value != before.to_json().get(name)}
-    changed.pop("kernels", None)
-    return replace(PLAIN, kernels=tuple(pairs), **changed).describe()
-
-
-def _fewer(cores: int) -> list[int]:
-    """Fewer threads than cores: by halves."""
-    found = []
-    while cores > 1:
-        cores //= 2
-        found.append(cores)
-    return found
-
-
-def _numbers(cores: int) -> list[int]:
-    """Batches at once: by doubles, and one for each core."""
-    return sorted({*(2**power for power in range(1, 6) if 2**power <= cores), cores} - {1})
+def _what(best: Variant, options: Options) -> str:
+    """A step in words, by which it is known whether it was tried."""
+    return f"{best.engine} {best.precision}: {change(best.options, options)}"

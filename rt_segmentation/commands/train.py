@@ -75,6 +75,9 @@ def main(arguments: argparse.Namespace) -> None:
     # NumPy reads it when it is imported. Its products are small, in the loader's processes, where threads of
     # its own take half as much time again and the cores of the training.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # PyTorch's threads wait for each other after each operation. As a rule they do so busily, which beside
+    # any other work on the same cores takes five times as long; asleep it is twice as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         # The last two are needed at an epoch's end, which may be hours away.
         for package in ("torch", "lightning", "matplotlib", "tensorboard"):

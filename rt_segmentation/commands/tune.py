@@ -5,14 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import statistics
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 from rt_segmentation.commands.options import OptionError, parse_size, require_kept, say
 from rt_segmentation.provenance import cores, machine
 
+if TYPE_CHECKING:
+    from rt_segmentation.inference.tuning import Record, Throughput, Timing
+
 BUILDING_S = 300.0
 """Time for building all engines of a size; what is not ready then is left out."""
+
+AGAIN_SHARE = 0.3
+"""Of the time for timing, where an earlier run of this machine and these libraries is only confirmed."""
 
 AT_ONCE = (2, 4)
 """Frames at once that are timed beside one: side by side where there are so many cores, and as a batch."""
@@ -37,6 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time for each size to try kernels and threads inside the engines [s]; 0: none (default 120)",
     )
     parser.add_argument("--thorough", action="store_true", help="a budget of 600 s")
+    parser.add_argument(
+        "--engine",
+        nargs="+",
+        default=[],
+        metavar="ENGINE",
+        help="time and search these alone; what is known of others stays (default: all that work here)",
+    )
+    parser.add_argument(
+        "--afresh",
+        action="store_true",
+        help="measure all again, also what an earlier run here measured and found slower",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -55,13 +76,14 @@ def main(arguments: argparse.Namespace) -> None:
     from rt_segmentation.commands.tune_inside import budget_s, describe, tune_inside, with_found
     from rt_segmentation.inference.engines import EngineError, installed
     from rt_segmentation.inference.engines.choosing import works_concurrently
-    from rt_segmentation.inference.tuned import Tuned
-    from rt_segmentation.inference.tuning import Throughput, Timing, remember
+    from rt_segmentation.inference.tuned import Tuned, options_for
+    from rt_segmentation.inference.tuning import Throughput, Timing, recall, remember
     from rt_segmentation.models import find_model
 
     seconds = budget_s(arguments)
     if not 0 < arguments.seconds < math.inf:
         raise OptionError(f"--seconds {arguments.seconds:g} is not a number of seconds above 0, as 30")
+    offered = _offered(arguments.engine)
     manifest = find_model(arguments.model)
     sizes = [parse_size(text) for text in arguments.size] or [(manifest.width, manifest.height)]
     found = []
@@ -69,25 +91,31 @@ def main(arguments: argparse.Namespace) -> None:
     say(f"at most {whole_s:.0f} s for each size: {BUILDING_S:.0f} of it for building engines, once")
     for width, height in sizes:
         end = time.monotonic() + whole_s
-        group = Group(manifest.architecture, str(manifest.path), width, height, installed())
-        rows = time_group(group, arguments.seconds, say, limit_s=BUILDING_S + arguments.seconds)
+        known = recall(manifest, height, width)
+        candidates = offered if arguments.afresh else _promising(offered, known)
+        timed_s = arguments.seconds * (AGAIN_SHARE if known.timings and not arguments.afresh else 1.0)
+        group = Group(manifest.architecture, str(manifest.path), width, height, candidates)
+        rows = time_group(group, timed_s, say, limit_s=BUILDING_S + timed_s)
         timings = [Timing(r.engine, r.precision, r.median_ms) for r in rows if r.median_ms is not None]
         if not timings:
             raise EngineError("no engine works here: " + "; ".join(row.problem for row in rows))
-        tuned = tune_inside(manifest, AT_ONCE, height, width, timings, seconds) or Tuned()
-        timings = [with_found(timing, tuned) for timing in timings]
+        set_so = [options_for(manifest, t.engine, t.precision, 1, height, width, 1) for t in timings]
+        tuned = tune_inside(manifest, AT_ONCE, height, width, timings, seconds, arguments.afresh) or Tuned()
+        timings = [with_found(timing, tuned, options) for timing, options in zip(timings, set_so)]
         best = min((row for row in rows if row.median_ms is not None), key=lambda row: row.median_ms or 0)
         settings = [(1, 1)]
         if works_concurrently(best.engine):
             settings += [(number, 1) for number in AT_ONCE if number <= cores()]
         settings += [(1, number) for number in AT_ONCE]
         # Engines are built for so many frames once more; what was not needed before is left for it.
-        several = time_throughputs(best, settings, arguments.seconds / 2, say, end - time.monotonic())
+        several = time_throughputs(best, settings, timed_s / 2, say, end - time.monotonic())
         throughputs = [
             Throughput(row.engine, row.precision, parallel, batch, row.fps)
             for row, (parallel, batch) in zip(several, settings)
             if row.fps is not None
         ]
+        if candidates != installed():
+            timings, throughputs = _with_known(known, candidates, timings, throughputs)
         record = remember(manifest, height, width, timings, throughputs)
         refused = {f"{row.engine} {row.precision}": row.problem for row in rows if row.problem}
         found.append(
@@ -109,3 +137,57 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(found, indent=2))
     require_kept("what was measured")
+
+
+def _offered(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Engines with precisions to time: all that are chosen by themselves here, or all of those named.
+
+    Raises:
+        OptionError: a name is none, or of an engine that cannot be used here.
+    """
+    from rt_segmentation.inference.engines import EngineUnavailable, installed
+    from rt_segmentation.inference.engines.choosing import ENGINES, offered
+
+    found = []
+    for name in dict.fromkeys(names):
+        if name not in ENGINES:
+            raise OptionError(f"--engine {name} is none; there are {', '.join(ENGINES)}")
+        try:
+            found += [(name, precision) for precision in offered(name)]
+        except EngineUnavailable as error:
+            raise OptionError(f"--engine {name}: {error}") from error
+    return found if names else installed()
+
+
+def _promising(offered: Sequence[tuple[str, str]], known: Record) -> list[tuple[str, str]]:
+    """Those that were not measured here yet, and of the others those that are not far behind."""
+    from rt_segmentation.commands.tune_inside import PROMISING
+
+    times = {
+        (t.engine, t.precision): t.median_ms for t in known.timings if (t.engine, t.precision) in offered
+    }
+    limit = PROMISING * min(times.values(), default=0.0)
+    return [pair for pair in offered if times.get(pair, 0.0) <= limit]
+
+
+def _with_known(
+    known: Record,
+    candidates: Sequence[tuple[str, str]],
+    timings: Sequence[Timing],
+    throughputs: Sequence[Throughput],
+) -> tuple[list[Timing], list[Throughput]]:
+    """What was measured now, and of other engines what was measured earlier, by the machine's speed today."""
+    earlier = {(t.engine, t.precision): t.median_ms for t in known.timings}
+    ratios = [t.median_ms / earlier[pair] for t in timings if (pair := (t.engine, t.precision)) in earlier]
+    today = statistics.median(ratios) if ratios else 1.0
+    others = [
+        replace(t, median_ms=round(t.median_ms * today, 3))
+        for t in known.timings
+        if (t.engine, t.precision) not in candidates
+    ]
+    of_others = [
+        t
+        for t in known.throughputs
+        if (t.engine, t.precision) not in {(new.engine, new.precision) for new in throughputs}
+    ]
+    return [*timings, *others], [*throughputs, *of_others]

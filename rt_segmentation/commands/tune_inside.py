@@ -14,7 +14,8 @@ from rt_segmentation.benchmark.search import Search
 from rt_segmentation.benchmark.variants import Bench
 from rt_segmentation.commands.options import OptionError, say
 from rt_segmentation.commands.progress import TimeBar
-from rt_segmentation.inference.tuned import NOT_CONFIRMED, Tuned, remember
+from rt_segmentation.inference.options import PLAIN, Options
+from rt_segmentation.inference.tuned import NOT_CONFIRMED, Setting, Tuned, recall, remember
 from rt_segmentation.provenance import cores
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def tune_inside(
     width: int,
     timings: Sequence[Timing],
     seconds: float,
+    afresh: bool = False,
 ) -> Tuned | None:
     """Look for how the fastest engines are best set, and remember it; an interrupted search changes nothing.
 
@@ -67,6 +69,7 @@ def tune_inside(
         width: of the frames [px].
         timings: of the engines that passed the gate.
         seconds: at most.
+        afresh: try all again, as if nothing had been found here earlier.
 
     Returns:
         What was found for one frame; None where there was no time to find anything.
@@ -80,11 +83,15 @@ def tune_inside(
     deadline = started + seconds
     bar = TimeBar(seconds)
 
+    earlier = {
+        batch: Tuned() if afresh else recall(manifest, batch, height, width) for batch in (1, *batches)
+    }
+
     def search(batch: int, until: float, work: Callable[[Search], Tuned]) -> Tuned:
         began = time.monotonic()
         bench = Bench(str(manifest.path), batch, height, width, until)
         try:
-            found = work(Search(bench, cores(), cpu.instruction_sets(), bar))
+            found = work(Search(bench, cores(), cpu.instruction_sets(), bar, earlier[batch]))
         finally:
             bench.close()
         if not found.latency:
@@ -98,9 +105,11 @@ def tune_inside(
         best = found.latency[0] if found.latency else None
         # Threads and pinning were measured for one frame; kernels are those of the layers.
         if best is not None and (best.options.kernels or best.options.isa):
-            for number, batch in enumerate(batches):
+            # What was compared for the same settings earlier is still true.
+            new = [batch for batch in batches if not _compared(earlier[1], earlier[batch], best)]
+            for number, batch in enumerate(new):
                 bar(f"batches of {batch}")
-                share_s = (deadline - time.monotonic()) / (len(batches) - number)
+                share_s = (deadline - time.monotonic()) / (len(new) - number)
                 search(batch, time.monotonic() + share_s, lambda one: one.carry_over(best))
     finally:
         bar.close()
@@ -110,11 +119,21 @@ def tune_inside(
     return found
 
 
-def with_found(timing: Timing, tuned: Tuned) -> Timing:
-    """An engine's time with what was found for it."""
+def _compared(earlier: Tuned, of_batch: Tuned, best: Setting) -> bool:
+    """Whether what is best for one frame was so earlier, and was compared for a batch then."""
+    name = best.engine, best.precision
+    same = any((one.engine, one.precision, one.options) == (*name, best.options) for one in earlier.latency)
+    return same and any((one.engine, one.precision) == name for one in of_batch.latency)
+
+
+def with_found(timing: Timing, tuned: Tuned, timed: Options) -> Timing:
+    """An engine's time with what was found for it, from its time as it was set when it was `timed`."""
     for one in tuned.latency:
-        if (one.engine, one.precision) == (timing.engine, timing.precision) and one.ms < one.plain_ms:
-            return replace(timing, median_ms=round(timing.median_ms * one.ms / one.plain_ms, 3))
+        if (one.engine, one.precision) != (timing.engine, timing.precision) or one.options == timed:
+            continue
+        # Set otherwise, as an earlier search found it, it says nothing of the engine's own choice.
+        ms = timing.median_ms * one.ms / one.plain_ms if timed == PLAIN else one.ms
+        return replace(timing, median_ms=round(ms, 3))
     return timing
 
 

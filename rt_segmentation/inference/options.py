@@ -33,6 +33,10 @@ class Options:
         execution: 'parallel' for branches of the graph side by side (ONNX Runtime).
         optimisation: 'basic' or 'extended' for less than all rewriting of the graph (ONNX Runtime).
         layout: 'contiguous' for channels first (torch).
+        spinning: whether threads that wait keep their cores busy, so as to go on at once (ONNX Runtime); None
+            as it does by itself, which is True.
+        denormals: False for 0 in the place of numbers too small for float32's full precision, which take some
+            processors many times as long (ONNX Runtime).
     """
 
     threads: int = 0
@@ -43,6 +47,8 @@ class Options:
     execution: str = ""
     optimisation: str = ""
     layout: str = ""
+    spinning: bool | None = None
+    denormals: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """What differs from the default."""
@@ -76,6 +82,9 @@ class Options:
         parts += [f"{self.execution} execution"] if self.execution else []
         parts += [f"{self.optimisation} optimisation"] if self.optimisation else []
         parts += [f"{self.layout} layout"] if self.layout else []
+        if self.spinning is not None:
+            parts.append("threads that spin" if self.spinning else "threads that sleep while they wait")
+        parts += [] if self.denormals else ["no denormal numbers"]
         return ", ".join(parts) or "the engine's own choice"
 
 

@@ -80,6 +80,7 @@ class Tuned:
         tried: in order.
         date: of the search, as 2026-01-31.
         seconds: that it took.
+        finished: engines with their precisions, as 'openvino int8', of which all was tried.
     """
 
     latency: tuple[Setting, ...] = ()
@@ -87,6 +88,7 @@ class Tuned:
     tried: tuple[Trial, ...] = ()
     date: str = ""
     seconds: float = 0.0
+    finished: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON's types."""
@@ -127,7 +129,9 @@ def _read(data: Any) -> Tuned:
         for name in ("latency", "throughput")
     )
     tried = tuple(Trial(**one) for one in data["tried"])
-    return Tuned(latency, throughput, tried, data["date"], data["seconds"])
+    # Earlier versions did not say what was finished.
+    finished = tuple(str(name) for name in data.get("finished", ()))
+    return Tuned(latency, throughput, tried, data["date"], data["seconds"], finished)
 
 
 def options_for(

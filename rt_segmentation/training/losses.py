@@ -13,6 +13,7 @@ from torch import nn
 from rt_segmentation.data.statistics import ClassCounts
 from rt_segmentation.labels import IGNORE_ID
 from rt_segmentation.training.recipe import ClassWeights, Loss, Recipe
+from rt_segmentation.training.softmax_loss import softmax_loss
 
 
 def build_loss(recipe: Recipe, counts: ClassCounts) -> SegmentationLoss:
@@ -55,6 +56,8 @@ class SegmentationLoss(nn.Module):
         if not labels.is_cuda and not (labels != IGNORE_ID).any():
             return 0 * logits.sum()
         settings = self.settings
+        if logits.device.type == "cpu" and settings.ohem == 1 and not settings.label_smoothing:
+            return softmax_loss(logits, labels, self.weights, settings, _lovasz_on_cpu)
         loss = logits.new_zeros(())
         if settings.cross_entropy:
             loss = loss + settings.cross_entropy * cross_entropy(

@@ -19,6 +19,7 @@ from rt_segmentation.training.distillation import Teachers
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.initialise import class_axes
 from rt_segmentation.training.losses import SegmentationLoss
+from rt_segmentation.training.on_cpu import suit_cpu
 from rt_segmentation.training.on_device.recorded import RecordedPasses
 from rt_segmentation.training.on_device.views import Views
 from rt_segmentation.training.optimizers import configure
@@ -65,6 +66,7 @@ class SegmentationModule(lightning.LightningModule):
         self.network: nn.Module = build_network(recipe.network, len(class_names), **recipe.options)
         # torch's stubs lack the one-argument form.
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        suit_cpu(self.network)
         self.register_buffer("mean", torch.tensor(recipe.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(recipe.std).view(1, 3, 1, 1))
         self._confusion = ConfusionMatrix(len(class_names), ignored_ids)

@@ -152,6 +152,78 @@ def test_what_was_found_is_measured_for_batches_too() -> None:
     assert Search(FakeBench(by_options, 0.5), 2).carry_over(setting) == Tuned()
 
 
+class CountingBench(FakeBench):
+    """Counts how often it timed something."""
+
+    timed = 0
+
+    def time(self, variant: Variant, frames: int) -> list[float]:
+        self.timed += 1
+        return super().time(variant, frames)
+
+
+def test_a_second_search_confirms_what_the_first_found_and_tries_nothing_again() -> None:
+    first = CountingBench(by_options)
+    found = Search(first, 2, ("BROKEN",)).run([INT8])
+    assert found.finished == ("openvino int8",)
+    second = CountingBench(by_options)
+    said: list[str] = []
+    again = Search(second, 2, ("BROKEN",), said.append, found).run([INT8])
+    assert [one.options for one in again.latency] == [one.options for one in found.latency]
+    assert [one.parallel for one in again.throughput] == [2] and again.finished == found.finished
+    assert {trial.what for trial in again.tried} == {trial.what for trial in found.tried}
+    assert 0 < second.timed < first.timed / 4
+    assert len(said) == 2 and "against the engine's own choice" in said[0] and "2 at once" in said[1]
+    # Its times are those of today.
+    slow = Search(FakeBench(lambda variant: 3 * by_options(variant)), 2, (), earlier=found).run([INT8])
+    assert slow.latency[0].ms > 2 * found.latency[0].ms
+
+
+def test_a_second_search_where_nothing_helped_is_over_at_once() -> None:
+    engines = [INT8, ("torch", "fp32")]
+    found = Search(FakeBench(lambda variant: 10.0), 2, ("AVX2",)).run(engines)
+    again = CountingBench(lambda variant: 10.0)
+    assert Search(again, 2, ("AVX2",), earlier=found).run(engines).tried == found.tried
+    assert again.timed == 4
+
+
+def test_what_is_no_longer_faster_is_searched_again() -> None:
+    found = Search(FakeBench(by_options), 1).run([INT8])
+
+    def otherwise(variant: Variant) -> float:
+        return 40.0 if variant.options.kernels else 16.0 if variant.options.bytes_between else 20.0
+
+    bench = FakeBench(otherwise)
+    (best,) = Search(bench, 1, earlier=found).run([INT8]).latency
+    assert best.options == Options(bytes_between=True)
+    bench = FakeBench(lambda variant: 10.0)
+    again = Search(bench, 1, earlier=found).run([INT8])
+    assert again.latency[0].options == PLAIN and not any(trial.kept for trial in again.tried)
+
+
+def test_what_had_no_time_is_tried_by_the_next_search() -> None:
+    seconds = 12.0
+    while not (found := Search(FakeBench(by_options, seconds), 1).run([INT8])).latency:
+        seconds += 2.0
+    assert found.finished == () and found.latency[0].options != PLAIN
+    tried = {trial.what for trial in found.tried}
+    bench = FakeBench(by_options)
+    again = Search(bench, 1, earlier=found).run([INT8])
+    assert again.finished == ("openvino int8",) and tried < {trial.what for trial in again.tried}
+    assert again.latency[0].options == Options(
+        kernels=(("*", "jit_avx512"), ("big", "jit_avx2")), bytes_between=True
+    )
+
+
+def test_what_other_searches_found_stays() -> None:
+    found = Search(FakeBench(by_options), 1).run([INT8])
+    bench = FakeBench(lambda variant: 10.0)
+    both = Search(bench, 1, earlier=found).run([("onnxruntime", "fp32")])
+    assert {one.engine for one in both.latency} == {"openvino", "onnxruntime"}
+    assert both.finished == ("openvino int8", "onnxruntime fp32")
+    assert Search(FakeBench(by_options, 0.05), 1, earlier=both).run([INT8]) == replace(both, date="")
+
+
 @pytest.mark.parametrize("seconds", [0.05, 1.0, 5.0, 12.0])
 def test_the_time_is_kept(seconds: float) -> None:
     bench = FakeBench(by_options, seconds)
@@ -183,7 +255,14 @@ def test_each_engine_is_searched_in_what_it_has() -> None:
         "torch fp32: 1 threads for each frame",
         "torch fp32: contiguous layout",
     ]
-    assert "onnxruntime fp32: parallel execution" in tried
+    assert [what for what in tried if what.startswith("onnxruntime fp32: ")] == [
+        "onnxruntime fp32: 1 threads for each frame",
+        "onnxruntime fp32: parallel execution",
+        "onnxruntime fp32: threads that sleep while they wait",
+        "onnxruntime fp32: no denormal numbers",
+        "onnxruntime fp32: extended optimisation",
+        "onnxruntime fp32: basic optimisation",
+    ]
     assert not any("openvino" in what or "pinned" in what for what in tried)
 
 
@@ -277,7 +356,10 @@ def test_an_interrupted_search_leaves_what_there_was(
 
 
 def test_what_was_found_decides_the_order_and_is_told() -> None:
-    assert [tune_inside.with_found(one, FOUND).median_ms for one in TIMINGS] == [5.0, 17.0, 9.0]
+    assert [tune_inside.with_found(one, FOUND, PLAIN).median_ms for one in TIMINGS] == [5.0, 17.0, 9.0]
+    # What was timed as it was found is as fast as it was timed; set otherwise, it tells nothing.
+    same, other = FOUND.latency[0].options, Options(threads=7)
+    assert [tune_inside.with_found(TIMINGS[0], FOUND, so).median_ms for so in (same, other)] == [10.0, 5.0]
     (line,) = tune_inside.describe(FOUND)
     assert line == (
         "lowest latency: openvino int8, 1 threads for each frame: 5.0 ms a frame for 10.0, 99% sure"

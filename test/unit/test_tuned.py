@@ -148,12 +148,14 @@ def test_the_instruction_set_is_set_before_the_library_is_at_work(
 
 
 def test_options_say_what_they_are() -> None:
-    every = Options(2, True, "AVX2", (("*", "a"), ("3x3", FLOAT)), True, "parallel", "basic", "contiguous")
+    every = Options(
+        2, True, "AVX2", (("*", "a"), ("3x3", FLOAT)), True, "parallel", "basic", "contiguous", False, False
+    )
     assert Options.from_json(json.loads(json.dumps(every.to_json()))) == every
     assert every.describe() == (
         "2 threads for each frame, threads pinned to cores, instructions up to AVX2, a for every convolution,"
         " float for convolutions 3x3, bytes between the convolutions, parallel execution, basic optimisation,"
-        " contiguous layout"
+        " contiguous layout, threads that sleep while they wait, no denormal numbers"
     )
     assert PLAIN.describe() == "the engine's own choice" and PLAIN.to_json() == {}
 
@@ -162,7 +164,7 @@ def test_options_say_what_they_are() -> None:
     ("name", "set_so"),
     [
         ("openvino", Options(threads=1, pinned=False, kernels=(("*", "jit_avx512"),))),
-        ("onnxruntime", Options(threads=1, execution="parallel", optimisation="basic")),
+        ("onnxruntime", Options(1, execution="parallel", optimisation="basic", spinning=False)),
         ("torch", Options(threads=1, layout="contiguous")),
     ],
 )
@@ -187,6 +189,40 @@ def test_engines_apply_it_behind_the_gate(
         entry for entry in cache.entries() if entry.key["identity"].get("options") == set_so.to_json()
     ]
     assert [entry.data["passed"] for entry in verdicts] == [True]
+
+
+def test_onnx_runtime_is_told_each_of_its_options(small_model: ModelManifest) -> None:
+    pytest.importorskip("onnxruntime")
+    from onnxruntime import ExecutionMode, GraphOptimizationLevel
+
+    engine: Any = build_engine(small_model, "onnxruntime", "fp32")
+    plain = engine._session_options(PLAIN)
+    for entry in ("session.intra_op.allow_spinning", "session.set_denormal_as_zero"):
+        with pytest.raises(RuntimeError):
+            plain.get_session_config_entry(entry)
+    options = Options(3, execution="parallel", optimisation="extended", spinning=False, denormals=False)
+    told = engine._session_options(options)
+    assert told.intra_op_num_threads == 3
+    assert told.execution_mode == ExecutionMode.ORT_PARALLEL
+    assert told.graph_optimization_level == GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    for pool in ("intra_op", "inter_op"):
+        assert told.get_session_config_entry(f"session.{pool}.allow_spinning") == "0"
+    assert told.get_session_config_entry("session.set_denormal_as_zero") == "1"
+
+
+def test_torch_has_its_own_threads_again_after_a_runner_with_fewer(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    engine: Any = build_engine(small_model, "torch", "fp32")
+    own = torch.get_num_threads()
+    plain = engine.trial(engine_shape(), PLAIN)
+    other = engine.trial(engine_shape(), Options(threads=own + 1))
+    images = np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)
+    for run, threads in ((plain, own), (other, own + 1), (plain, own)):
+        run(images)
+        assert torch.get_num_threads() == threads
 
 
 def engine_shape() -> Any:

@@ -14,6 +14,7 @@ import pytest
 
 from rt_segmentation.benchmark import engines as benchmark
 from rt_segmentation.benchmark.engines import Group, Row
+from rt_segmentation.cli import main
 from rt_segmentation.commands import cache as cache_command
 from rt_segmentation.commands import tune as command
 from rt_segmentation.commands.options import OptionError, parse_size
@@ -189,6 +190,8 @@ def test_the_command(
         seconds=1.0,
         budget=0.0,
         thorough=False,
+        engine=[],
+        afresh=False,
         json=False,
     )
     command.main(arguments)
@@ -221,6 +224,57 @@ def test_the_command(
     with pytest.raises(EngineError, match="no engine works here: it gives other labels"):
         command.main(arguments)
     assert len([entry for entry in cache.entries() if entry.key["kind"] == "tuned"]) == 2
+
+
+def test_a_second_run_measures_what_may_be_the_fastest(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[list[tuple[str, str]], float]] = []
+    speed = 1.0
+
+    def timed(group: Group, seconds: float, report: object, limit_s: float) -> list[Row]:
+        asked.append((list(group.candidates), seconds))
+        rows = [Row(group.network, group.model, group.width, group.height, *c) for c in group.candidates]
+        own = {"openvino": 10.0, "onnxruntime": 14.0, "torch": 30.0, "x": 12.0}
+        for row in rows:
+            row.median_ms = speed * own[row.engine]
+        return rows
+
+    def at_once(row: Row, settings: list[tuple[int, int]], *_: object) -> list[Row]:
+        return [replace(row, fps=100.0) for _ in settings]
+
+    monkeypatch.setattr(benchmark, "time_group", timed)
+    monkeypatch.setattr(benchmark, "time_throughputs", at_once)
+    there = [("openvino", "fp32"), ("onnxruntime", "fp32"), ("torch", "fp32")]
+    monkeypatch.setattr(engines, "installed", lambda: list(there))
+
+    def tune(*more: str) -> list[Timing]:
+        assert main(["tune", str(small_model.path), "--size", "64x64", "--budget", "0", *more]) == 0
+        capsys.readouterr()
+        return list(recall(small_model, 64, 64).timings)
+
+    tune()
+    first, again = there, there[:2]
+    # A machine of half the speed, and an engine that was installed meanwhile.
+    speed = 2.0
+    there = [*there, ("x", "fp32")]
+    found = tune()
+    assert found == [
+        Timing("openvino", "fp32", 20.0),
+        Timing("x", "fp32", 24.0),
+        Timing("onnxruntime", "fp32", 28.0),
+        Timing("torch", "fp32", 60.0),
+    ]
+    assert asked == [(first, 30.0), ([*again, ("x", "fp32")], 9.0)]
+    tune("--afresh")
+    assert asked[-1] == (there, 30.0)
+    # One engine alone: the others stay what they were, and so does the fastest's rate.
+    monkeypatch.setattr(choosing, "_engine_class", FakeClass)
+    assert tune("--engine", "torch") == found and asked[-1][0] == [("torch", "fp32")]
+    rates = recall(small_model, 64, 64).throughputs
+    assert {rate.engine for rate in rates} == {"openvino", "torch"}
+    assert main(["tune", str(small_model.path), "--engine", "tensorflow"]) == 2
+    assert "--engine tensorflow is none; there are openvino, onnx" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["640", "640x", "x360", "640x36o", "-1x5", "16x360"])

@@ -1,7 +1,8 @@
-"""What tuning gains: plain PyTorch, OpenVINO in int8 as it chooses by itself, and as `rt_seg tune` set it.
+"""What tuning gains: plain PyTorch, and engines as they choose by themselves and as `rt_seg tune` set them.
 
-The three of a network take turns. `rt_seg tune MODEL --size 640x360` comes first.
-`python -m tools.benchmarks.tuned --data-root /data/camvid` writes tuned.json and tuned.md.
+All of a network take turns. `rt_seg tune MODEL --size 640x360 --engine ENGINE` comes first.
+`python -m tools.benchmarks.tuned --data-root /data/camvid` writes tuned.json and tuned.md; with other
+engines, files with their names.
 """
 
 from __future__ import annotations
@@ -15,14 +16,13 @@ from rt_segmentation.benchmark.engines import Group, Row, time_group
 from rt_segmentation.benchmark.report import Result, page_head, write_result
 from rt_segmentation.benchmark.worker import EAGER
 from rt_segmentation.commands.options import add_models, add_out, add_sizes, parse_size, say
-from rt_segmentation.inference.options import PLAIN
+from rt_segmentation.inference.options import PLAIN, Options
 from rt_segmentation.models import ModelManifest, find_model
 from tools.benchmarks.networks import network_cost
 from tools.benchmarks.peak import PEAK_S, measure_peaks
-from tools.benchmarks.tuned_worker import OWN_CHOICE, PRECISION, TUNED, SetEngine, found_options
+from tools.benchmarks.tuned_worker import PRECISIONS, TUNED, found_options, set_engine
 from tools.running import run_tool
 
-CANDIDATES = ((EAGER, "fp32"), (OWN_CHOICE, PRECISION), (TUNED, PRECISION))
 WORKER = "tools.benchmarks.tuned_worker"
 
 _HEADS = (
@@ -37,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sizes(parser)
     parser.add_argument(
         "--seconds", type=float, default=120.0, help="of timing, for each network and size [s] (default 120)"
+    )
+    parser.add_argument(
+        "--engines",
+        nargs="+",
+        default=["openvino"],
+        choices=sorted(PRECISIONS),
+        help="openvino in int8, onnxruntime, torch in float32 (default openvino)",
     )
     parser.add_argument("--data-root", type=Path, help="CamVid's folder, to measure the mean IoU lost")
     add_out(parser)
@@ -66,33 +73,37 @@ class Timed:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Time the three of each model and size; writes tuned.json and tuned.md.
+    """Time the three of each model and size; writes what it found.
 
     Raises:
         DatasetError: the data are not CamVid's.
-        EngineError: OpenVINO or int8 is not to be had here.
+        EngineError: an engine, or int8, is not to be had here.
         ModelError: there is no such model.
         OptionError: a size is not WIDTHxHEIGHT.
     """
     sizes = [parse_size(text) for text in arguments.sizes]
-    peaks = measure_peaks([(OWN_CHOICE, PRECISION)], PEAK_S, say)
+    engines = [(engine, PRECISIONS[engine]) for engine in arguments.engines]
+    candidates = [
+        (EAGER, "fp32"),
+        *((engine + ending, precision) for engine, precision in engines for ending in ("", TUNED)),
+    ]
+    peaks = measure_peaks(engines, PEAK_S, say)
     rows: list[Timed] = []
     for model in arguments.models:
         manifest = find_model(model)
         for width, height in sizes:
-            group = Group(manifest.architecture, str(manifest.path), width, height, CANDIDATES)
+            group = Group(manifest.architecture, str(manifest.path), width, height, candidates)
             timed = time_group(group, arguments.seconds, say, WORKER)
-            options = found_options(manifest, width, height) or PLAIN
             if arguments.data_root is not None:
                 _measure_losses(timed, manifest, arguments.data_root)
             gops = 2 * network_cost(manifest, model, width, height).gmacs
-            peak = peaks.get((OWN_CHOICE, PRECISION))
-            arithmetic_ms = None if peak is None else round(gops / peak * 1e3, 2)
-            rows += [
-                Timed(row, model, options.describe() if row.engine == TUNED else "", arithmetic_ms)
-                for row in timed
-            ]
-    write_result(arguments.out, "tuned", rows, to_markdown)
+            for row in timed:
+                options, name = _options(manifest, row), row.engine.removesuffix(TUNED)
+                peak = peaks.get((name, row.precision))
+                said = options.describe() if row.engine != name else ""
+                rows.append(Timed(row, model, said, None if peak is None else round(gops / peak * 1e3, 2)))
+    others = [engine for engine in arguments.engines if engine != "openvino"]
+    write_result(arguments.out, "_".join(["tuned", *others]), rows, to_markdown)
 
 
 def to_markdown(result: Result[Timed]) -> str:
@@ -101,9 +112,9 @@ def to_markdown(result: Result[Timed]) -> str:
         *page_head("Tuned", result),
         "",
         "Medians of a frame; the candidates of a network take turns. `eager` is plain PyTorch, float32,"
-        " contiguous, forward pass alone, of the network as trained; `openvino` is set as it chooses itself;"
-        " `arithmetic` is what the network's convolutions would take at the rate that plain 3x3 convolutions"
-        " with 256 channels reach here in int8.",
+        " contiguous, forward pass alone, of the network as trained; an engine's name alone is the engine as"
+        " it chooses itself; `arithmetic` is what the network's convolutions would take at the rate that"
+        " plain 3x3 convolutions with 256 channels reach here in the same engine and precision.",
         "",
         f"| {' | '.join(_HEADS)} |",
         "|" + "---|" * len(_HEADS),
@@ -124,6 +135,14 @@ def to_markdown(result: Result[Timed]) -> str:
         arithmetic = "" if row.engine == EAGER else _cell(timed.arithmetic_ms, ".1f")
         lines.append(name + " | ".join((*cells, arithmetic, timed.options)) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _options(manifest: ModelManifest, row: Row) -> Options:
+    """How a candidate is set."""
+    engine = row.engine.removesuffix(TUNED)
+    if engine == row.engine:
+        return PLAIN
+    return found_options(manifest, engine, row.width, row.height) or PLAIN
 
 
 def _cell(value: float | None, form: str) -> str:
@@ -156,10 +175,8 @@ def _measure_losses(rows: list[Row], manifest: ModelManifest, data_root: Path) -
     for row in rows:
         if row.problem or row.engine == EAGER:
             continue
-        options = PLAIN
-        if row.engine == TUNED:
-            options = found_options(manifest, row.width, row.height) or PLAIN
-        row.miou_loss = round((reference - score(SetEngine(manifest, options))) * 100, 3)
+        engine = set_engine(manifest, row.engine.removesuffix(TUNED), _options(manifest, row))
+        row.miou_loss = round((reference - score(engine)) * 100, 3)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A candidate of `tuned` in a process of its own: an engine set as OpenVINO chooses, or as it was tuned."""
+"""A candidate of `tuned` in a process of its own: an engine set as it chooses itself, or as it was tuned."""
 
 from __future__ import annotations
 
@@ -9,43 +9,39 @@ from collections.abc import Callable
 import numpy as np
 
 from rt_segmentation.benchmark.worker import EAGER, make_candidate, serve
-from rt_segmentation.inference.engines.interface import Shape
-from rt_segmentation.inference.engines.openvino_engine import OpenVINOEngine
+from rt_segmentation.inference.engines import Engine, build_engine
 from rt_segmentation.inference.options import INSTRUCTIONS, PLAIN, Options
 from rt_segmentation.inference.parity import parity_frames
 from rt_segmentation.inference.tuned import recall
 from rt_segmentation.models import ModelManifest, find_model
 
-OWN_CHOICE, TUNED = "openvino", "openvino, tuned"
-"""Names of the candidates beside `EAGER`."""
+PRECISIONS = {"openvino": "int8", "onnxruntime": "fp32", "torch": "fp32"}
+"""What each engine is compared in: its fastest."""
 
-PRECISION = "int8"
+TUNED = ", tuned"
+"""End of the name of a candidate that is set as it was tuned; the others choose themselves."""
 
 
-class SetEngine(OpenVINOEngine):
-    """Set as it is told, whatever the records say.
+def set_engine(manifest: ModelManifest, engine: str, options: Options) -> Engine:
+    """An engine that is set as it is told, whatever the records say.
 
     Args:
         manifest: the model.
+        engine: one of `PRECISIONS`.
         options: how it is set.
 
     Raises:
-        EngineError: OpenVINO or int8 is not to be had here.
+        EngineError: the engine or its precision is not to be had here.
     """
-
-    def __init__(self, manifest: ModelManifest, options: Options) -> None:
-        super().__init__(manifest, PRECISION)
-        self._set = options
-
-    def options(self, shape: Shape) -> Options:
-        """See `OpenVINOEngine.options`."""
-        return self._set
+    built = build_engine(manifest, engine, PRECISIONS[engine])
+    vars(built)["options"] = lambda shape: options
+    return built
 
 
-def found_options(manifest: ModelManifest, width: int, height: int) -> Options | None:
+def found_options(manifest: ModelManifest, engine: str, width: int, height: int) -> Options | None:
     """What was found for one frame at a time of width x height [px]; None where it was not tuned here."""
     for setting in recall(manifest, 1, height, width).latency:
-        if (setting.engine, setting.precision) == ("openvino", PRECISION):
+        if (setting.engine, setting.precision) == (engine, PRECISIONS[engine]):
             return setting.options
     return None
 
@@ -62,12 +58,15 @@ def make(
     if engine == EAGER:
         return make_candidate(model, engine, precision, width, height, batch, parallel)
     manifest = find_model(model)
-    options = PLAIN if engine == OWN_CHOICE else found_options(manifest, width, height)
+    name = engine.removesuffix(TUNED)
+    options = PLAIN if name == engine else found_options(manifest, name, width, height)
     if options is None:
-        raise ValueError(f"not tuned yet: `rt_seg tune {model} --size {width}x{height}` comes first")
+        raise ValueError(
+            f"not tuned yet: `rt_seg tune {model} --engine {name} --size {width}x{height}` comes first"
+        )
     # The library reads it at its first compilation, which is yet to come.
     os.environ[INSTRUCTIONS] = options.isa
-    built = SetEngine(manifest, options)
+    built = set_engine(manifest, name, options)
     streets = parity_frames(height, width)
     frames = np.resize(streets, (batch, *streets.shape[1:]))
 

@@ -142,6 +142,16 @@ def installed() -> list[tuple[str, str]]:
     return found
 
 
+def offered(engine: str) -> tuple[str, ...]:
+    """All precisions of an engine of `ENGINES` that can be asked for by name here.
+
+    Raises:
+        EngineUnavailable: what it needs is missing.
+    """
+    found = _engine_class(engine)
+    return tuple(getattr(found, "offered", found.precisions)())
+
+
 def works_concurrently(engine: str) -> bool:
     """Whether an engine of `ENGINES` works at several batches at once where it is built for it."""
     return getattr(_engine_class(engine), "concurrent", False)

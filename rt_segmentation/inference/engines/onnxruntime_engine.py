@@ -124,6 +124,11 @@ class ONNXRuntimeEngine(ONNXFileEngine):
         found.intra_op_num_threads = options.threads or max(1, cores // self._parallel)
         if options.execution == "parallel":
             found.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+        if options.spinning is not None:
+            for pool in ("intra_op", "inter_op"):
+                found.add_session_config_entry(f"session.{pool}.allow_spinning", str(int(options.spinning)))
+        if not options.denormals:
+            found.add_session_config_entry("session.set_denormal_as_zero", "1")
         if options.optimisation:
             levels = onnxruntime.GraphOptimizationLevel
             found.graph_optimization_level = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 
 import numpy as np
 import torch
@@ -55,15 +56,23 @@ class TorchGraph(EngineGraph):
 
 def cpu_runner(graph: TorchGraph, confidence: bool, threads: int = 0) -> Runner:
     """Run a graph on the CPU, with so many threads; 0 for as many as the process uses."""
+    own = _own_threads()
+    wanted = threads or own
 
     def run(images: np.ndarray) -> list[np.ndarray]:
-        # It is of the thread that calls.
-        if threads:
-            torch.set_num_threads(threads)
+        # It is of the thread that calls, which another runner may have told another number.
+        if torch.get_num_threads() != wanted:
+            torch.set_num_threads(wanted)
         with torch.inference_mode():
             return [output.numpy() for output in graph.segment(torch.from_numpy(images), confidence)]
 
     return run
+
+
+@cache
+def _own_threads() -> int:
+    """As many as PyTorch used before a runner told it a number."""
+    return torch.get_num_threads()
 
 
 class CudaRunner:
