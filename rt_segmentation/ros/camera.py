@@ -117,11 +117,13 @@ class Camera:
     def ask_size(self) -> None:
         """Take a calibration or an image where the size is not known, inside a callback of the executor.
 
-        The newest of such images waits until masks are wanted: its sender may publish no other.
+        The newest of such images waits until masks are wanted: its sender may publish no other. So images
+        are taken, too, where somebody listens to masks already.
         """
         unknown = self.known_size is None
         self._info_input.update(unknown)
-        self._input.update(unknown or self._early is not None, self.parameter("image_transport"))
+        wanted = unknown or self._early is not None or self.listened()
+        self._input.update(wanted, self.parameter("image_transport"))
         self._info_input.take()
         self._input.take()
 

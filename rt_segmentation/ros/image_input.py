@@ -82,7 +82,12 @@ class ImageInput:
         state = (topic, *self._qos(topic))
         if self._subscription is not None and state == self._state:
             return
+        # Another QoS for the same camera: what it sends between the two subscriptions is lost.
+        known = {gid: last for gid, last in self._last_sequence.items() if gid}
+        same = self._subscription is not None and self._state is not None and topic == self._state[0]
         self.close()
+        if same:
+            self._last_sequence = known
         self._state, self._subscribed_at = state, time.monotonic()
         qos = QoSProfile(depth=INPUT_DEPTH, reliability=state[1], durability=state[2])
         self._message_type = CompressedImage if transport == "compressed" else Image

@@ -56,7 +56,7 @@ class Cloud:
         self._reports = stage.observer.subscribe(DiagnosticArray, "/diagnostics", RELIABLE)
         self.process = stage.spawn(MODULE, *ros_args(namespace, **parameters))
         self.clouds: list[PointCloud2] = stage.observer.subscribe(
-            PointCloud2, f"{namespace}/semantic_cloud_node/points", SENSOR_DATA
+            PointCloud2, f"{namespace}/semantic_cloud_node/points", RELIABLE
         )
         self._second = 0
         self.spin_until(lambda: all(p.get_subscription_count() for p in self._publishers.values()))
@@ -346,6 +346,8 @@ def test_tf_places_a_lidar_or_says_why_not(stage: Any) -> None:
     node = Cloud(stage, "/with_tf", geometry="points")
     frames = stage.observer.node.create_publisher(messages.TFMessage, "/tf", RELIABLE)
     sweep = np.array([[4.0, 0.4, 0.5], [math.nan, 0.0, 0.0]])
+
+    node.spin_until(lambda: frames.get_subscription_count() > 0)
 
     def place(stamp_s: int) -> None:
         transform = TransformStamped(child_frame_id="lidar")
