@@ -89,9 +89,7 @@ class Camera:
         assert masks == self.masks == received - replaced
         assert dropped == replaced
         assert "Traceback" not in node.process.output and "[ERROR]" not in node.process.output
-        return (
-            f"{self.sent} frames, {self.masks} masks, {replaced} replaced, {lost} lost by DDS"
-        )
+        return f"{self.sent} frames, {self.masks} masks, {replaced} replaced, {lost} lost by DDS"
 
 
 def no_more(after: Footprint, before: Footprint, share: float, slack_mb: float = 0.0) -> None:

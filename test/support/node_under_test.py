@@ -146,7 +146,7 @@ class NodeUnderTest:
         self.spin_until(matched)
 
     def rests(self) -> bool:
-        """Whether of the last two statuses both say that each frame that came has met its end, and none came."""
+        """Whether no frame came between the last two statuses, and all before have met their ends."""
         counts = []
         for status in self.statuses[-2:]:
             values = {pair.key: pair.value for pair in status.values}
