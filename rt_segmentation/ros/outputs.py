@@ -45,8 +45,8 @@ class Outputs:
     Attributes:
         stamp_problem: why the last frame's stamp told no latency, in a sentence; empty where it did.
         health: of the camera's images and of their masks.
-        kept_ns: stamp of an image that was published long ago and kept for who comes later [ns]: the next frame
-            with it has no latency. None without one.
+        kept_ns: stamp of an image that was published before, and kept for the node [ns]: the next frame with
+            it has no latency. None without one.
     """
 
     def __init__(self, node: Node, labels: LabelSet, camera: str = "") -> None:
