@@ -263,6 +263,16 @@ def test_a_topic_that_stops_is_named(depth_node: Cloud) -> None:
     depth_node.says("nothing on /from_depth/depth for")
 
 
+def test_what_clouds_wait_for_though_they_need_it_not_is_named_with_its_parameter(depth_node: Cloud) -> None:
+    sentence = "clouds wait for it, unless use_confidence is false"
+    deadline = time.monotonic() + PATIENCE_S
+    while sentence not in depth_node.process.output:
+        assert time.monotonic() < deadline, depth_node.process.output
+        depth_node.send(**frame(confidence=None))
+        depth_node.spin_for(0.3)
+    assert "use_color is false" not in depth_node.process.output
+
+
 def lidar(points: np.ndarray, names: str = "xyz") -> PointCloud2:
     fields = [PointField(name=n, offset=4 * i, datatype=7, count=1) for i, n in enumerate(names)]
     message = PointCloud2(
