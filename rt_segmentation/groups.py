@@ -165,13 +165,14 @@ def load_groups(name_or_path: str | Path) -> Groups:
         path = share_dir() / "config" / "labels" / FOLDER / f"{name_or_path}.yaml"
         if path.name != f"{name_or_path}.yaml" or not path.is_file():
             raise GroupsError(
-                f"unknown groups '{name_or_path}'; there are {', '.join(groups_names())},"
+                f"unknown groups {str(name_or_path)!r}; there are {', '.join(groups_names())},"
                 " or give the path of a .yaml file"
             )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise GroupsError(f"groups {path} cannot be read: {error}") from error
+        why = " ".join(str(error).split())
+        raise GroupsError(f"groups {path} cannot be read: {why}") from error
     entries = content.get("groups") if isinstance(content, dict) else None
     if not isinstance(entries, dict) or not 1 <= len(entries) <= IGNORE_ID:
         raise GroupsError(f"groups {path}: 'groups' must map 1 to {IGNORE_ID} names to lists of classes")

@@ -75,7 +75,7 @@ def load_label_set(name_or_path: str | Path) -> LabelSet:
         path = share_dir() / "config" / "labels" / f"{name_or_path}.yaml"
         if path.name != f"{name_or_path}.yaml" or not path.is_file():
             raise LabelSetError(
-                f"unknown label set '{name_or_path}'; there are {', '.join(label_set_names())},"
+                f"unknown label set {str(name_or_path)!r}; there are {', '.join(label_set_names())},"
                 " or give the path of a .yaml file"
             )
     content = read_file(_File, path, "label set", LabelSetError)

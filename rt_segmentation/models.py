@@ -186,7 +186,7 @@ def find_model(name_or_path: str | Path) -> ModelManifest:
         raise ModelError(f"'{name_or_path}' is no model: give the path of its manifest (.yaml)")
     listed = ", ".join(name for m in manifests for name in (*m.aliases, m.name)) or "none"
     raise ModelError(
-        f"unknown model '{name_or_path}'; there are {listed}, or give the path of a manifest (.yaml)"
+        f"unknown model {str(name_or_path)!r}; there are {listed}, or give the path of a manifest (.yaml)"
     )
 
 

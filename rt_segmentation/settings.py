@@ -99,7 +99,7 @@ def read_settings(
     known = {f.name: f for f in fields(kind) if f.name not in given}  # type: ignore[arg-type]
     unknown = [str(key) for key in content if key not in known]
     if unknown:
-        raise SettingsError(f"unknown key '{prefix}{unknown[0]}'; there are {', '.join(known)}")
+        raise SettingsError(f"unknown key {prefix + unknown[0]!r}; there are {', '.join(known)}")
     required = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
     missing = [name for name in required if name not in content]
     if missing:

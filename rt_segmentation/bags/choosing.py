@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import closing
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -16,12 +17,19 @@ from rt_segmentation.bags.topics import Topic, choose_topic
 IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
 LABEL_WORDS = {"label", "labels", "mask", "masks", "truth", "groundtruth", "segmentation", "semantic"}
 DEPTH_WORDS = {"depth", "disparity", "compresseddepth"}
+LABELS, IDS, DEPTH = "named as labels", "nothing but small ids", "named as depth"
+"""Why a topic is left aside, where a command may have an option for it."""
 MAX_ID = 63
 """An image without any larger value, but for that of unlabelled pixels, is one of ids."""
 _ID_TYPES = {"mono8": "u1", "8UC1": "u1", "mono16": "u2", "16UC1": "u2", "32SC1": "i4"}
 
 
-def choose_images(reader: BagReader, asked: str | None, without: Collection[str] = ()) -> tuple[Topic, str]:
+def choose_images(
+    reader: BagReader,
+    asked: str | None,
+    without: Collection[str] = (),
+    options: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Topic, str]:
     """The topic of the images to segment.
 
     Of several, those are left aside that have no messages, that are named as labels or depth are, that carry
@@ -31,6 +39,7 @@ def choose_images(reader: BagReader, asked: str | None, without: Collection[str]
         reader: of the bag.
         asked: its name; None leaves the choice to the bag.
         without: names of topics that are something else.
+        options: what else the command can do with a topic that is left aside, by the reason.
 
     Returns:
         The topic, and a sentence about what was left aside, or ''.
@@ -47,10 +56,9 @@ def choose_images(reader: BagReader, asked: str | None, without: Collection[str]
     left = [topic for topic in possible if topic.name not in aside]
     chosen = choose_topic(left or possible, None, IMAGE_TYPES, "image")
     reasons = ", ".join(f"{name} ({why})" for name, why in aside.items())
-    return (
-        chosen,
-        f"the images are those of {chosen.name}; left aside: {reasons}; --image-topic takes any",
-    )
+    hints = dict.fromkeys(options[why] for why in aside.values() if why in options)
+    advice = ", ".join(["--image-topic takes any", *hints])
+    return chosen, f"the images are those of {chosen.name}; left aside: {reasons}; {advice}"
 
 
 def _no_camera(reader: BagReader, topic: Topic, names: Collection[str]) -> str:
@@ -59,14 +67,14 @@ def _no_camera(reader: BagReader, topic: Topic, names: Collection[str]) -> str:
     if not topic.count:
         return "no messages"
     if words & LABEL_WORDS:
-        return "named as labels"
+        return LABELS
     if words & DEPTH_WORDS:
-        return "named as depth"
+        return DEPTH
     if topic.name.removesuffix("/compressed") in set(names) - {topic.name}:
         return "the same images compressed"
     with closing(reader.messages([topic.name])) as messages:
         first = next(messages, None)
-    return "nothing but small ids" if first is not None and _holds_ids(first) else ""
+    return IDS if first is not None and _holds_ids(first) else ""
 
 
 def _holds_ids(message: Message) -> bool:

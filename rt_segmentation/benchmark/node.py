@@ -6,6 +6,7 @@ masks.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -16,10 +17,8 @@ from types import TracebackType
 
 import numpy as np
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
 from rt_segmentation.benchmark.cores import core_round_trip_ns
@@ -27,6 +26,7 @@ from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.ros.messages import stamp_ns
 from rt_segmentation.ros.middleware import start_ros
 from rt_segmentation.ros.processes import Process, ros_environment
+from rt_segmentation.ros.signals import ended_by_sigterm
 
 ALLOWED_DROPS = 0.01
 # From a cold cache an engine takes a minute or two.
@@ -105,18 +105,19 @@ class Bench:
         self._out.mkdir(parents=True, exist_ok=True)
         self._environment = ros_environment()
         os.environ.update(self._environment)
-        start_ros("rt_seg", signals=SignalHandlerOptions.ALL)
-        self._node = Node("benchmark_receiver")
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(ended_by_sigterm())
+            start_ros("rt_seg")
+            stack.callback(rclpy.try_shutdown)
+            self._node = Node("benchmark_receiver")
+            stack.callback(self._node.destroy_node)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._node.destroy_node()
-        rclpy.try_shutdown()
-        # rclpy answers Ctrl-C in a way of its own.
-        if kind is not None and issubclass(kind, ExternalShutdownException):
-            raise KeyboardInterrupt from value
+        self._stack.close()
 
     def start(self, subject: Subject, parameters: Mapping[str, object]) -> Process:
         """Start a node; it ends with the process's `with` block."""

@@ -12,7 +12,6 @@ from pathlib import Path
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -21,6 +20,7 @@ from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.ros.messages import image_message, stamp_ns
 from rt_segmentation.ros.middleware import start_ros
 from rt_segmentation.ros.processes import Process, ros_environment
+from rt_segmentation.ros.signals import ended_by_sigterm
 
 RATE_HZ = 10.0
 # So many masks later all buffers are there.
@@ -61,7 +61,7 @@ def start_node(parameters: Mapping[str, object], size: tuple[int, int], out: Pat
     out.mkdir(parents=True, exist_ok=True)
     environment = ros_environment()
     os.environ.update(environment)
-    start_ros("rt_seg", signals=SignalHandlerOptions.ALL)
+    start_ros("rt_seg")
     camera = Node("benchmark_camera")
     arrivals: list[float] = []
     latencies_ms: list[float] = []
@@ -82,7 +82,7 @@ def start_node(parameters: Mapping[str, object], size: tuple[int, int], out: Pat
 
         camera.create_timer(1 / RATE_HZ, publish)
         started = time.monotonic()
-        with Process(_MODULE, parameters, environment, out / "startup.log") as node:
+        with ended_by_sigterm(), Process(_MODULE, parameters, environment, out / "startup.log") as node:
             while len(arrivals) < SETTLED_MASKS:
                 rclpy.spin_once(camera, timeout_sec=0.05)
                 if node.exit_status is not None or time.monotonic() - started > TIMEOUT_S:

@@ -101,7 +101,8 @@ def main(arguments: argparse.Namespace) -> None:
     print(f"why each was chosen: {arguments.out / TABLE}; all at a glance: {arguments.out / SHEET}")
     print(f"how: {arguments.out / ABOUT}")
     if failures:
-        raise BagError("\n".join(f"left out: {sentence}" for sentence in failures))
+        bags = len(failures) + len(sources)
+        raise BagError(f"{len(failures)} of {bags} bags could not be read and are left out, as said above")
 
 
 def _why_fewer(arguments: argparse.Namespace, all_chosen: bool, all_seen: bool) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rt_segmentation.benchmark.report import Result
 
 ROUNDS = 3
+MOST_CAMERAS = 16
+"""Beside one node for all of them as many nodes are started."""
 SHORTEST_PLAY_S = 3.0
 # Each time a player is started, finds its subscribers, and ends.
 OVERHEAD_S = 4.0
@@ -92,8 +94,11 @@ def main(
     from rt_segmentation.imaging.placement import width_for
     from rt_segmentation.models import find_model
 
-    if any(number < 1 for number in arguments.cameras):
-        raise BenchmarkError("--cameras needs numbers of 1 or more")
+    for number in arguments.cameras:
+        if not 1 <= number <= MOST_CAMERAS:
+            raise BenchmarkError(
+                f"--cameras is {number}, it must be from 1 to {MOST_CAMERAS}; each has a node"
+            )
     model, size = arguments.models[0], parse_size(arguments.sizes[0])
     manifest = find_model(model)
     network = manifest.fixed_size or (width_for(size, manifest.height), manifest.height)

@@ -129,7 +129,7 @@ def _candidates(
 
     unknown = sorted(set(engines) - set(ENGINES))
     if unknown:
-        raise EngineError(f"unknown engine '{unknown[0]}'; there are {', '.join(ENGINES)}")
+        raise EngineError(f"unknown engine {unknown[0]!r}; there are {', '.join(ENGINES)}")
     if engines and precisions:
         pairs = [(engine, precision) for engine in engines for precision in precisions]
     else:

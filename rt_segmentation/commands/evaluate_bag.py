@@ -134,12 +134,14 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         EvaluationError, BagError, ModelError, EngineError: see `evaluate_bags`.
         ReportError: a threshold is out of range.
-        SystemExit: 1 where a threshold is missed, ground truth was asked for and none used, or one of several
-            bags could not be read; 130 or 143 where a signal ended it early.
+        EvaluationError: some of the bags could not be read, after the others were evaluated.
+        SystemExit: 1 where a threshold is missed, or ground truth was asked for and none used; 130 or 143
+            where a signal ended it early.
     """
     from rt_segmentation.evaluation.bag.report import write_report
     from rt_segmentation.evaluation.bag.report.junit import Thresholds, judge
     from rt_segmentation.evaluation.bag.run import RESULT, evaluate_bags
+    from rt_segmentation.evaluation.dataset import EvaluationError
 
     settings = _settings(arguments)
     thresholds = Thresholds(arguments.fail_under_miou, arguments.max_p95_ms, arguments.max_drop_rate)
@@ -174,8 +176,11 @@ def main(arguments: argparse.Namespace) -> None:
             signal.signal(number, handler)
     if got:
         raise SystemExit(SIGNALLED + got[0])
-    is_unread = any(bag.problem is not None and not bag.frames for bag in result.bags)
-    if not passed or result.lacks_truth or is_unread:
+    unread = [bag for bag in result.bags if bag.problem is not None and not bag.frames]
+    if unread:
+        # What is judged is not all that was to be judged.
+        raise EvaluationError(f"{len(unread)} of {len(result.bags)} bags could not be read, see the problems")
+    if not passed or result.lacks_truth:
         raise SystemExit(FAILED)
 
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rt_segmentation.commands.options import say
 from rt_segmentation.errors import MissingPackageError
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def main(arguments: argparse.Namespace) -> None:
             print(f"{table}:\n{table.read_text(encoding='utf-8')}")
         return
     if arguments.dry_run:
+        say("reading all frames and counting their classes, as a training does")
         training = Training.prepare(wanted, arguments.data_root, here)
         training.find_teachers(arguments.out)
         show(training, arguments)
@@ -150,7 +152,6 @@ def main(arguments: argparse.Namespace) -> None:
 
 def show(training: Training, arguments: argparse.Namespace) -> None:
     """Print class weights and times, and write the picture of a batch; nothing else is written."""
-    from rt_segmentation.commands.options import say
     from rt_segmentation.imaging.pictures import write_picture
     from rt_segmentation.training.preview import batch_picture, time_steps
 
@@ -162,7 +163,7 @@ def show(training: Training, arguments: argparse.Namespace) -> None:
         bar = "█" * round(weight / max(weights) * BAR_WIDTH)
         print(f"{name:{NAME_WIDTH}}{share:9.5f}{weight:9.3f} {bar}")
     sys.stdout.flush()
-    say("timing some steps, validations and the loader, for a minute or more")
+    say("timing some steps, validations and the loader, for about half a minute")
     timing, loaded = time_steps(training)
     trained = recipe.batch_size / timing.step_s
     loaded *= machine.share.world

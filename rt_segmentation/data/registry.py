@@ -80,7 +80,7 @@ def open_dataset(
         DatasetError: unknown name or options, no root, or the data are not as their layout says.
     """
     if name not in DATASETS:
-        raise DatasetError(f"unknown data set '{name}'; there are {', '.join(DATASETS)}")
+        raise DatasetError(f"unknown data set {name!r}; there are {', '.join(DATASETS)}")
     kind = DATASETS[name]
     given = dict(options or {})
     parameters = inspect.signature(Street if name == "street" else kind.open).parameters

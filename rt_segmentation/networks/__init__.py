@@ -180,7 +180,7 @@ def _find(name: str) -> Callable[..., Any]:
     known = NETWORKS.get(name) or _registered.get(name) or _installed().get(name)
     if known is None:
         if not is_place(name):
-            raise NetworkError(f"unknown network '{name}'; there are {', '.join(network_names())}")
+            raise NetworkError(f"unknown network {name!r}; there are {', '.join(network_names())}")
         if name not in allowed_networks():
             raise NetworkError(
                 f"network '{name}' is code that nobody has allowed; give `rt_seg --network {name} …`, or set"

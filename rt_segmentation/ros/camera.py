@@ -16,7 +16,7 @@ from rt_segmentation.labels import LabelSet
 from rt_segmentation.ros.camera_size import RememberedSize, Size, size_by_info
 from rt_segmentation.ros.diagnostics import Limits, problems
 from rt_segmentation.ros.image_input import ImageInput, ImageMessage, InfoInput
-from rt_segmentation.ros.messages import to_frame
+from rt_segmentation.ros.messages import stamp_ns, to_frame
 from rt_segmentation.ros.outputs import Outputs
 from rt_segmentation.ros.trouble_log import TroubleLog
 from rt_segmentation.runtime.statistics import Snapshot, StreamStatistics
@@ -69,6 +69,7 @@ class Camera:
         # The newest image that came while its size was asked for, and when [s, monotonic].
         self._early: ImageMessage | None = None
         self._early_at = 0.0
+        self._early_is_kept = False
         self._remembered: RememberedSize | None = None
         above = f"{name}/" if name else ""
         self._topic = f"{above}image"
@@ -107,7 +108,7 @@ class Camera:
         if early is not None and (wanted or time.monotonic() > self._early_at + EARLY_S):
             self._early = None
             if wanted:
-                self._receive(early)
+                self._count(early, self._early_is_kept)
 
     @property
     def may_tell_size(self) -> bool:
@@ -117,11 +118,13 @@ class Camera:
     def ask_size(self) -> None:
         """Take a calibration or an image where the size is not known, inside a callback of the executor.
 
-        The newest of such images waits until masks are wanted: its sender may publish no other.
+        The newest of such images waits until masks are wanted: its sender may publish no other. So images
+        are taken, too, where somebody listens to masks already.
         """
         unknown = self.known_size is None
         self._info_input.update(unknown)
-        self._input.update(unknown or self._early is not None, self.parameter("image_transport"))
+        wanted = unknown or self._early is not None or self.listened()
+        self._input.update(wanted, self.parameter("image_transport"))
         self._info_input.take()
         self._input.take()
 
@@ -171,10 +174,18 @@ class Camera:
     def _receive(self, message: ImageMessage) -> None:
         if self.hand_over is None:
             self._see(message)
+        else:
+            self._count(message, self._input.is_kept)
+
+    def _count(self, message: ImageMessage, is_kept: bool) -> None:
+        """Give an image to the worker, unless it is one too many."""
+        if self.hand_over is None:
             return
         self.statistics.frame_received()
         if self.outputs is not None:
             self.outputs.health.arrived()
+            if is_kept:
+                self.outputs.kept_ns = stamp_ns(message.header)
         if self._throttle.passes(self.parameter("max_rate_hz")):
             self.hand_over(self, message)
         else:
@@ -183,6 +194,7 @@ class Camera:
     def _see(self, message: ImageMessage) -> None:
         """Learn the size; whatever is wrong with an image is said once images are to be segmented."""
         self._early, self._early_at = message, time.monotonic()
+        self._early_is_kept = self._input.is_kept
         if self._told_size is None:
             with contextlib.suppress(ImageError):
                 frame = to_frame(message)

@@ -171,6 +171,12 @@ class CloudNode(MaskNode[Messages, PointCloud2]):
         stale_after_s = self._settings["diagnostics.stale_after_s"]
         sources = [self._inputs[name] for name in self._sync.topics]
         found = [source.trouble(stale_after_s) for source in sources]
+        if not any(found[:2]):
+            # There would be clouds without these.
+            found = [
+                f"{trouble}; clouds wait for it, unless use_{source.name} is false" if trouble else ""
+                for source, trouble in zip(sources, found)
+            ]
         if not self._statistics.snapshot().output_hz and not any(found):
             found += [self._apart(source) for source in sources[1:]]
         return found

@@ -32,6 +32,10 @@ class ImageInput:
         on_lost: called with the number of messages that the camera sent and that never came: gaps in the
             middleware's sequence numbers, or, before the first number and on Humble, its own count.
         name: of the topic, before a remap.
+
+    Attributes:
+        is_kept: whether the last image was published before the subscription was there, and kept for it
+            (transient local): its age tells nothing about the node. False on Humble, which does not say.
     """
 
     def __init__(
@@ -43,11 +47,13 @@ class ImageInput:
     ) -> None:
         self._node, self._on_image, self._on_lost = node, on_image, on_lost
         self._name = name
+        self.is_kept = False
         self._subscription: Any = None
         self._message_type: type[ImageMessage] = Image
         self._state: tuple[str, ReliabilityPolicy, DurabilityPolicy] | None = None
         self._publishers = 0
         self._subscribed_at = 0.0
+        self._subscribed_ns = 0
         self._last_sequence: dict[bytes, int] = {}
 
     @property
@@ -82,8 +88,15 @@ class ImageInput:
         state = (topic, *self._qos(topic))
         if self._subscription is not None and state == self._state:
             return
+        # Another QoS for the same camera: what it sends between the two subscriptions is lost.
+        known = {gid: last for gid, last in self._last_sequence.items() if gid}
+        same = self._subscription is not None and self._state is not None and topic == self._state[0]
         self.close()
+        if same:
+            self._last_sequence = known
         self._state, self._subscribed_at = state, time.monotonic()
+        # The middleware's stamps are of the system's clock, whatever the node's is.
+        self._subscribed_ns = time.time_ns()
         qos = QoSProfile(depth=INPUT_DEPTH, reliability=state[1], durability=state[2])
         self._message_type = CompressedImage if transport == "compressed" else Image
         # Humble gives a callback the message alone.
@@ -103,7 +116,9 @@ class ImageInput:
 
     def take(self) -> None:
         """Hand over what has come, inside a callback that keeps the executor from doing so."""
-        while (message := take(self._subscription, self._message_type)) is not None:
+        while (taken := take(self._subscription, self._message_type)) is not None:
+            message, info = taken
+            self._see_age(info)
             self._on_image(message)
 
     def close(self) -> None:
@@ -125,7 +140,12 @@ class ImageInput:
         if not self._last_sequence:
             self._on_lost(event.total_count_change)
 
+    def _see_age(self, info: Any) -> None:
+        latched = self._state is not None and self._state[2] == DurabilityPolicy.TRANSIENT_LOCAL
+        self.is_kept = latched and 0 < info.get("source_timestamp", 0) < self._subscribed_ns
+
     def _receive(self, message: ImageMessage, info: Any) -> None:
+        self._see_age(info)
         sequence = info.get("publication_sequence_number")
         gid = info.get("publisher_gid")
         # Without its name a publisher's numbers can be told from another's only if there is no other.
@@ -152,6 +172,6 @@ class InfoInput(TopicInput):
 
     def take(self) -> None:
         """Hand over what has come, inside a callback that keeps the executor from doing so."""
-        info = take(self._subscription, CameraInfo)
-        if info is not None:
-            self._receive(info)
+        taken = take(self._subscription, CameraInfo)
+        if taken is not None:
+            self._receive(taken[0])

@@ -31,15 +31,13 @@ class StartError(RtSegmentationError, ValueError):
 def start_ros(
     name: str,
     argv: Sequence[str] | None = None,
-    signals: SignalHandlerOptions = SignalHandlerOptions.NO,
     context: Context | None = None,
 ) -> None:
-    """Start ROS 2 with logs in a folder that can be written.
+    """Start ROS 2 with logs in a folder that can be written; it answers no signals.
 
     Args:
         name: the logger's, for a warning.
         argv: command line with the program's name first; the process's own by default.
-        signals: those that rclpy answers, by shutting down.
         context: that is started; rclpy's own by default.
 
     Raises:
@@ -59,7 +57,7 @@ def start_ros(
             arguments += ["--ros-args", NO_LOG_FILE]
             where = "there is no log file"
     try:
-        rclpy.init(args=arguments, context=context, signal_handler_options=signals)
+        rclpy.init(args=arguments, context=context, signal_handler_options=SignalHandlerOptions.NO)
     except rclpy_implementation.UnknownROSArgsError as error:
         raise StartError(f"the command line is not understood: unknown ROS arguments {error}") from error
     except RuntimeError as error:

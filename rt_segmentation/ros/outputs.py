@@ -45,11 +45,14 @@ class Outputs:
     Attributes:
         stamp_problem: why the last frame's stamp told no latency, in a sentence; empty where it did.
         health: of the camera's images and of their masks.
+        kept_ns: stamp of an image that was published before, and kept for the node [ns]: the next frame with
+            it has no latency. None without one.
     """
 
     def __init__(self, node: Node, labels: LabelSet, camera: str = "") -> None:
         self.stamp_problem = ""
         self.health = Health()
+        self.kept_ns: int | None = None
         self._node, self._camera = node, camera
         self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
         self._latest_info: CameraInfo | None = None
@@ -125,6 +128,9 @@ class Outputs:
             self._picture("overlay", header, rgb, jpeg_quality)
         if self.listened("drift") and (drift := self.health.drift) is not None:
             self._send("drift", Float64(data=drift))
+        if frame.stamp_ns == self.kept_ns:
+            self.stamp_problem, self.kept_ns = "", None
+            return None
         clock = self._node.get_clock()
         now_ns = clock.now().nanoseconds
         sim_time = isinstance(clock, ROSClock) and clock.ros_time_is_active

@@ -47,7 +47,7 @@ from rt_segmentation.ros.topics import DIAGNOSTICS, LABEL, publisher
 from rt_segmentation.ros.trouble_log import TroubleLog
 from rt_segmentation.ros.usage import answered
 from rt_segmentation.ros.worker import HUNG, Worker
-from rt_segmentation.text import printable
+from rt_segmentation.text import one_line, printable
 
 NODE_NAME = "segmentation_node"
 ABOUT = "Segments a camera's images: class ids, colours and overlays of what comes on image."
@@ -231,7 +231,7 @@ class SegmentationNode(LifecycleNode):
     def _follow_parameters(self, changed: list[RosParameter[Any]]) -> SetParametersResult:
         """Before they are set; their values are checked by then."""
         why = self._model.follow({parameter.name: parameter.value for parameter in changed})
-        return SetParametersResult(successful=not why, reason=why)
+        return SetParametersResult(successful=not why, reason=one_line(why))
 
     def _set_back(self, values: dict[str, Any]) -> None:
         self.set_parameters_atomically([RosParameter(name, value=value) for name, value in values.items()])

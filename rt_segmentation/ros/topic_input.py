@@ -13,8 +13,8 @@ from rt_segmentation.ros.graph import FIRST_QOS, qos_for, why_silent
 from rt_segmentation.ros.topics import INPUT_DEPTH
 
 
-def take(subscription: Any, message_type: Any) -> Any | None:
-    """A message that has come and that no executor has handed over yet; None without one.
+def take(subscription: Any, message_type: Any) -> tuple[Any, Any] | None:
+    """A message that has come and that no executor has handed over yet, with its info; None without one.
 
     For callbacks that take long, which keep the executor from handing over.
     """
@@ -23,8 +23,8 @@ def take(subscription: Any, message_type: Any) -> Any | None:
     handle = subscription.handle
     # Its own `__enter__` gives nothing.
     with handle:
-        taken = handle.take_message(message_type, False)
-    return None if taken is None else taken[0]
+        taken: tuple[Any, Any] | None = handle.take_message(message_type, False)
+    return taken
 
 
 class TopicInput:

@@ -14,6 +14,8 @@ from rt_segmentation.training.run import Training, quieten_lightning
 from rt_segmentation.training.timing import Timing, loading_rate, measure
 
 FRAMES = 8
+LIMIT_S = 15.0
+"""Of each measurement: an estimate is enough."""
 
 
 def batch_picture(training: Training) -> np.ndarray:
@@ -52,6 +54,10 @@ def time_steps(training: Training) -> tuple[Timing, float]:
     """
     quieten_lightning()
     timing = measure(
-        training.machine, training.module, training.training_loader(), training.validation_loader()
+        training.machine,
+        training.module,
+        training.training_loader(),
+        training.validation_loader(),
+        LIMIT_S,
     )
-    return timing, loading_rate(training.training_loader())
+    return timing, loading_rate(training.training_loader(), LIMIT_S)

@@ -312,8 +312,8 @@ def _find(name_or_path: str | Path, relative_to: Path) -> Path:
     path = _folder() / f"{name_or_path}.yaml"
     if not path.is_file():
         raise RecipeError(
-            f"unknown recipe '{name_or_path}'; there are {', '.join(recipe_names())}, or give the path of a"
-            " file (.yaml)"
+            f"unknown recipe {str(name_or_path)!r}; there are {', '.join(recipe_names())}, or give the path"
+            " of a file (.yaml)"
         )
     return path
 

@@ -21,6 +21,9 @@ from rt_segmentation.training.machine import Machine
 WARM_UP = 3
 MEASURED = 12
 LIMIT_S = 60.0
+"""Of each of the measurements, for a training whose time is limited."""
+LEAST = 3
+"""Batches that are timed in any case: the first tells when the second begins."""
 MAX_VALIDATIONS = 40
 RESERVE = 0.05
 """Share of the given time that is kept for what no measurement foresees."""
@@ -88,6 +91,7 @@ def measure(
     module: lightning.LightningModule,
     training: DataLoader[Batch],
     validation: DataLoader[Batch],
+    limit_s: float = LIMIT_S,
 ) -> Timing:
     """Train a copy of a module for some steps, and validate some frames; all processes take part.
 
@@ -96,8 +100,9 @@ def measure(
         module: stays as it is.
         training: a loader that is used for nothing else.
         validation: a loader of the validation frames.
+        limit_s: for the steps, and once more for the validation, on a slow machine [s].
     """
-    clock = _Clock()
+    clock = _Clock(limit_s)
     trainer = machine.trainer(
         max_epochs=-1,
         max_steps=WARM_UP + MEASURED,
@@ -110,6 +115,9 @@ def measure(
     trial = copy.deepcopy(module)
     trainer.fit(trial, training)
     step_s = clock.mean_s()
+    # A step has a batch's forward pass, and more.
+    most = max(LEAST, min(WARM_UP + MEASURED, int(limit_s / max(step_s, 1e-3))))
+    trainer.limit_val_batches = trainer.strategy.broadcast(most)
     trainer.validate(trial, validation, verbose=False)
     timing = Timing(len(training) * step_s, len(validation) * clock.mean_s(), step_s)
     # All processes must come to the same schedule.
@@ -126,8 +134,8 @@ def of_first_process(value: float) -> float:
     return values[0]
 
 
-def loading_rate(loader: DataLoader[Batch]) -> float:
-    """Measure the frames per second of a loader while nothing else runs [1/s].
+def loading_rate(loader: DataLoader[Batch], limit_s: float = LIMIT_S) -> float:
+    """Measure the frames per second of a loader while nothing else runs, for `limit_s` seconds at most [1/s].
 
     Batches that its workers prepare ahead are not counted.
     """
@@ -138,7 +146,7 @@ def loading_rate(loader: DataLoader[Batch]) -> float:
     started, frames = time.perf_counter(), 0
     for images, *_ in islice(batches, ahead + MEASURED):
         frames += len(images)
-        if time.perf_counter() - started > LIMIT_S:
+        if time.perf_counter() - started > limit_s:
             break
     return frames / (time.perf_counter() - started)
 
@@ -151,7 +159,8 @@ def _forever(loader: DataLoader[Batch]) -> Iterable[Batch]:
 class _Clock(lightning.Callback):
     """Takes the times between the ends of batches."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
         self._ends: list[float] = []
 
     def mean_s(self) -> float:
@@ -162,7 +171,7 @@ class _Clock(lightning.Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         self._ends.append(time.perf_counter())
-        late = len(self._ends) > 2 and self._ends[-1] - self._ends[0] > LIMIT_S
+        late = len(self._ends) >= LEAST and self._ends[-1] - self._ends[0] > self._limit_s
         trainer.should_stop = trainer.strategy.broadcast(late)
 
     def on_validation_batch_end(self, *_: Any) -> None:

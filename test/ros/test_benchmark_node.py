@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
+import time
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
@@ -54,6 +57,49 @@ def test_a_rate_over_dds(
     assert 0 < run.latency_min_ms <= run.latency_p50_ms <= run.latency_p95_ms <= run.latency_max_ms
     assert run.output_hz > 0 and run.cpu_percent >= 0 and run.memory_mb > 50
     assert said[-1].startswith(f"segmentation_node, 5.0 Hz: {run.masks} masks of 10 frames")
+
+
+PROGRAM = """
+import os, rclpy, sys
+from pathlib import Path
+from rt_segmentation.benchmark import node
+# The test's own domain in place of the benchmark's.
+node.ros_environment = lambda: dict(os.environ)
+try:
+    with node.Bench(Path.cwd(), print) as bench, bench.process("asleep", {}):
+        while True:
+            rclpy.spin_once(bench.node, timeout_sec=0.05)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+ASLEEP = """
+import os, time
+from pathlib import Path
+Path("there").write_text(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_with_all_its_processes(
+    spawn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
+) -> None:
+    for name, text in (("program", PROGRAM), ("asleep", ASLEEP)):
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    process, there = spawn("program"), tmp_path / "there"
+    wait_until(lambda: (there.is_file() and bool(there.read_text())) or not process.is_running())
+    process.send(number)
+    assert process.finish() == status, process.output
+    assert "Traceback" not in process.output
+    assert not Path("/proc", there.read_text()).exists()
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 90.0
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 class Played:

@@ -44,9 +44,7 @@ class Lens:
     def __init__(self, node: NodeUnderTest) -> None:
         self._node = node
         self.publisher = node.observer.node.create_publisher(Image, f"{node.namespace}/image", RELIABLE)
-        node.spin_until(lambda: self.publisher.get_subscription_count() > 0)
-        # A match is known here before it is there.
-        node.spin_for(0.5)
+        node.hears(self.publisher)
 
     def send(self, labels: list[Image], stamp_ns: int, frame_id: str, **fields: Any) -> Image:
         """Publish one image, and return its mask."""

@@ -120,6 +120,37 @@ def test_the_engine_is_built_while_it_is_configured_for_the_size_in_camera_info(
     assert node.process.finish() == 0
 
 
+def test_an_image_that_comes_after_its_calibration_waits_as_well(
+    spawn: Any, observer: Any, small_model: ModelManifest, tmp_path: Path
+) -> None:
+    for name in ("160x120", "loading"):
+        (tmp_path / name).touch()
+    infos = observer.node.create_publisher(CameraInfo, "/sized/camera_info", RELIABLE)
+    images = observer.node.create_publisher(Image, "/sized/image", RELIABLE)
+    node = gated_node(spawn, observer, small_model, tmp_path)
+    labels = observer.subscribe(Image, node.topic("label"), RELIABLE)
+    node.spin_until(lambda: infos.get_subscription_count() == images.get_subscription_count() == 1)
+
+    def known() -> bool:
+        infos.publish(CameraInfo(width=64, height=48))
+        return bool(infos.get_subscription_count() == 0)
+
+    node.spin_until(known)
+    # Once it knows of the listener; it subscribes to no image otherwise.
+    node.spin_until(lambda: images.get_subscription_count() == 1)
+    node.spin_for(0.5)
+    assert images.get_subscription_count() == 1
+    message = image()
+    message.header.frame_id = "early"
+    images.publish(message)
+    node.spin_for(0.3)
+    (tmp_path / "loading").unlink()
+    node.spin_until(lambda: bool(labels))
+    assert labels[0].header.frame_id == "early"
+    node.process.send(signal.SIGINT)
+    assert node.process.finish() == 0
+
+
 def image(width: int = 64, height: int = 48) -> Image:
     return Image(width=width, height=height, encoding="mono8", step=width, data=bytes(width * height))
 

@@ -56,7 +56,7 @@ class Cloud:
         self._reports = stage.observer.subscribe(DiagnosticArray, "/diagnostics", RELIABLE)
         self.process = stage.spawn(MODULE, *ros_args(namespace, **parameters))
         self.clouds: list[PointCloud2] = stage.observer.subscribe(
-            PointCloud2, f"{namespace}/semantic_cloud_node/points", SENSOR_DATA
+            PointCloud2, f"{namespace}/semantic_cloud_node/points", RELIABLE
         )
         self._second = 0
         self.spin_until(lambda: all(p.get_subscription_count() for p in self._publishers.values()))
@@ -263,6 +263,16 @@ def test_a_topic_that_stops_is_named(depth_node: Cloud) -> None:
     depth_node.says("nothing on /from_depth/depth for")
 
 
+def test_what_clouds_wait_for_though_they_need_it_not_is_named_with_its_parameter(depth_node: Cloud) -> None:
+    sentence = "clouds wait for it, unless use_confidence is false"
+    deadline = time.monotonic() + PATIENCE_S
+    while sentence not in depth_node.process.output:
+        assert time.monotonic() < deadline, depth_node.process.output
+        depth_node.send(**frame(confidence=None))
+        depth_node.spin_for(0.3)
+    assert "use_color is false" not in depth_node.process.output
+
+
 def lidar(points: np.ndarray, names: str = "xyz") -> PointCloud2:
     fields = [PointField(name=n, offset=4 * i, datatype=7, count=1) for i, n in enumerate(names)]
     message = PointCloud2(
@@ -346,6 +356,8 @@ def test_tf_places_a_lidar_or_says_why_not(stage: Any) -> None:
     node = Cloud(stage, "/with_tf", geometry="points")
     frames = stage.observer.node.create_publisher(messages.TFMessage, "/tf", RELIABLE)
     sweep = np.array([[4.0, 0.4, 0.5], [math.nan, 0.0, 0.0]])
+
+    node.spin_until(lambda: frames.get_subscription_count() > 0)
 
     def place(stamp_s: int) -> None:
         transform = TransformStamped(child_frame_id="lidar")

@@ -225,6 +225,36 @@ def test_subscription_is_as_reliable_as_the_camera(stage: Any, listen: Any, node
         assert followed()
 
 
+def test_what_is_lost_while_it_subscribes_anew_is_counted(
+    stage: Any, listen: Any, node: NodeUnderTest
+) -> None:
+    """A second camera that sends with less makes it ask for less from the first one, too."""
+    assert node.set_parameter("image_transport", "raw").successful
+    labels, feeder = listen(Image, node.topic("label")), Feeder(node)
+    image = Image(encoding="mono8", width=64, height=48, step=64, data=bytes(64 * 48))
+    feeder.segment(image, labels)
+    node.fresh_status()
+    keys = ("frames received", "messages lost by the middleware")
+    before, sent = sum(node.count(key) for key in keys), 0
+    qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    other = stage.observer.node.create_publisher(Image, "/fast/image", qos)
+
+    def reliabilities() -> list[ReliabilityPolicy]:
+        return [info.qos_profile.reliability for info in subscriptions(node, "/fast/image")]
+
+    last = False
+    while not (last and any(label.header == image.header for label in labels)):
+        last = last or reliabilities() == [ReliabilityPolicy.BEST_EFFORT]
+        feeder.publish(image)
+        sent += 1
+        node.spin_for(0.3 if last else 0.0)
+    node.spin_until(lambda: sum(node.count(key) for key in keys) >= before + sent)
+    node.fresh_status()
+    assert sum(node.count(key) for key in keys) == before + sent
+    stage.observer.node.destroy_publisher(other)
+    feeder.close()
+
+
 def is_there(topic: Topic) -> bool:
     """Whether a node has a topic that sends raw images, whatever message packages are installed."""
     try:

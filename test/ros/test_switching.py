@@ -167,8 +167,8 @@ def test_groups_follow_at_once_on_the_same_engine(
         expected = classes if grouped is None else grouped.apply(classes)
         np.testing.assert_array_equal(feeder.segment(street(), labels), expected)
     # Of an atomic set all or nothing.
-    refused = set_atomically(node, groups="sailing", overlay_opacity=0.25)
-    assert not refused.successful and "unknown groups 'sailing'" in refused.reason
+    refused = set_atomically(node, groups="sail\ning", overlay_opacity=0.25)
+    assert not refused.successful and "unknown groups 'sail\\ning'" in refused.reason
     path.write_text("groups: {all: [Unicorn]}")
     refused = node.set_parameter("groups", str(path))
     assert not refused.successful and str(path) in refused.reason

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import SetParametersResult
@@ -128,6 +129,32 @@ class NodeUnderTest:
         """What its process holds of the machine now."""
         return Footprint.of(self.process.pid)
 
+    def hears(self, publisher: Publisher[Any]) -> None:
+        """Wait until it is active, and subscribes to what the publisher sends.
+
+        While it is configured it may subscribe for a while, to learn how large the images are; of those that
+        come then it keeps the newest.
+        """
+
+        def matched() -> bool:
+            return publisher.get_subscription_count() > 0
+
+        self.spin_until(lambda: "active: " in self.process.output)
+        self.spin_until(matched)
+        # It may be a subscription that is gone, and a match is known here before it is there.
+        self.spin_for(0.5)
+        self.spin_until(matched)
+
+    def rests(self) -> bool:
+        """Whether no frame came between the last two statuses, and all before have met their ends."""
+        counts = []
+        for status in self.statuses[-2:]:
+            values = {pair.key: pair.value for pair in status.values}
+            keys = ("frames received", "masks published", "frames dropped")
+            received, published, dropped = (int(values.get(key, 0)) for key in keys)
+            counts.append((received, received - published - dropped))
+        return len(counts) == 2 and counts[0] == counts[1] and counts[1][1] == 0
+
     def listens(self) -> bool:
         """Whether it subscribes to the camera's raw images."""
         infos = self.observer.node.get_subscriptions_info_by_topic(f"{self.namespace}/image")
@@ -152,6 +179,9 @@ class NodeUnderTest:
         request = ChangeState.Request()
         request.transition.id = transition
         response = self.observer.call(ChangeState, f"{self.name}/change_state", request)
+        if response.success and transition == Transition.TRANSITION_DEACTIVATE:
+            # A camera is not to take its subscription of before for one that comes later.
+            self.spin_until(lambda: not self.listens())
         return bool(response.success)
 
     def state(self) -> str:
@@ -161,12 +191,16 @@ class NodeUnderTest:
 
 
 class Feeder:
-    """Publishes single images to a node, as its camera."""
+    """Publishes single images to a node, as its camera.
+
+    Attributes:
+        publisher: of the images.
+    """
 
     def __init__(self, node: NodeUnderTest, message_type: Any = Image) -> None:
         self._node = node
         topic = f"{node.namespace}/image" + ("/compressed" if message_type is CompressedImage else "")
-        self._publisher: Publisher[Any] = node.observer.node.create_publisher(message_type, topic, RELIABLE)
+        self.publisher: Publisher[Any] = node.observer.node.create_publisher(message_type, topic, RELIABLE)
         self._number = 0
 
     def header(self) -> Header:
@@ -177,24 +211,35 @@ class Feeder:
 
     def publish(self, message: Any) -> None:
         """Publish under a new header, once the node listens."""
-        matched = self._publisher.get_subscription_count() > 0
-        self._node.spin_until(lambda: self._publisher.get_subscription_count() > 0)
-        if not matched:
-            # A match is known here before it is there.
-            self._node.spin_for(0.5)
+        if not self.publisher.get_subscription_count() or not self._number:
+            self._node.hears(self.publisher)
         message.header = self.header()
-        self._publisher.publish(message)
+        self.publisher.publish(message)
 
     def segment(self, message: Any, labels: list[Image]) -> np.ndarray:
         """Publish, and wait until the mask is among the labels; nothing is dropped, however slow the node is.
+
+        What was lost on the way is sent once more: when the node has nothing to do, and the mask is not here.
 
         Returns:
             The mask, uint8 (H, W).
         """
         self.publish(message)
-        self._node.spin_until(lambda: bool(labels) and labels[-1].header == message.header)
+        said = len(self._node.statuses)
+
+        def answered() -> bool:
+            nonlocal said
+            if labels and labels[-1].header == message.header:
+                return True
+            # The first status may be older than the message.
+            if len(self._node.statuses) >= said + 3 and self._node.rests():
+                said = len(self._node.statuses)
+                self.publisher.publish(message)
+            return False
+
+        self._node.spin_until(answered)
         return pixels(labels[-1])
 
     def close(self) -> None:
         """The camera goes."""
-        self._node.observer.node.destroy_publisher(self._publisher)
+        self._node.observer.node.destroy_publisher(self.publisher)

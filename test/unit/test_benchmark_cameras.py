@@ -63,7 +63,8 @@ def test_the_page_has_a_row_for_each_layout_and_the_memory() -> None:
     assert "One node with 4 cameras takes 1.25 of the memory with one." in text
 
 
-def test_no_cameras_is_one_sentence() -> None:
-    arguments = build_parser().parse_args(["benchmark", "node", "--cameras", "0"])
-    with pytest.raises(BenchmarkError, match="--cameras needs numbers of 1 or more"):
+@pytest.mark.parametrize("number", ["0", "-1", "100000"])
+def test_too_few_or_too_many_cameras_are_one_sentence(number: str) -> None:
+    arguments = build_parser().parse_args(["benchmark", "node", "--cameras", "1", number])
+    with pytest.raises(BenchmarkError, match=f"--cameras is {number}, it must be from 1 to 16"):
         main(arguments)

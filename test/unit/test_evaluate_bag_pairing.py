@@ -232,7 +232,8 @@ def test_a_bag_with_labels_needs_no_image_topic(
     assert main(["evaluate-bag", str(bag), *given, "--out", str(tmp_path / "out")]) == 0
 
     note = "the images are those of /camera/image; left aside: /camera/label (named as labels)"
-    assert f"note: {bag}: {note}; --image-topic takes any" in capsys.readouterr().out
+    advice = "--image-topic takes any, --label-topic one that is the ground truth"
+    assert f"note: {bag}: {note}; {advice}\n" in capsys.readouterr().out
     assert note in (tmp_path / "out" / "report" / "index.html").read_text()
 
 

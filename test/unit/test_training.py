@@ -25,6 +25,7 @@ from support.frozen_training import FrozenTraining  # noqa: E402
 
 from rt_segmentation import cli  # noqa: E402
 from rt_segmentation.models import read_manifest  # noqa: E402
+from rt_segmentation.training import timing  # noqa: E402
 from rt_segmentation.training.data import Share  # noqa: E402
 from rt_segmentation.training.errors import TrainingError  # noqa: E402
 from rt_segmentation.training.losses import SegmentationLoss  # noqa: E402
@@ -287,6 +288,27 @@ def test_a_dry_run_writes_a_picture_and_nothing_else(
     assert re.search(r"Bicyclist +0\.\d+ +\d+\.\d+ █", printed)
     assert "frames/s" in printed
     assert "2 epochs take about 0:" in printed
+
+
+def test_timing_on_a_slow_machine_takes_the_fewest_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write_recipe(tmp_path, batch_size=2, validation=street(1, 50, 6))
+    training = Training.prepare(load_recipe(recipe), None, here())
+    steps = {"training_step": 0, "validation_step": 0}
+    for name in steps:
+        step = getattr(type(training.module), name)
+
+        def counted(*given: Any, name: str = name, step: Any = step) -> Any:
+            steps[name] += 1
+            return step(*given)
+
+        monkeypatch.setattr(type(training.module), name, counted)
+    loaders = training.training_loader(), training.validation_loader()
+    assert len(loaders[0]) > timing.LEAST < len(loaders[1])
+    found = timing.measure(training.machine, training.module, *loaders, limit_s=0.0)
+    assert steps == {"training_step": timing.LEAST, "validation_step": timing.LEAST}
+    assert found.step_s > 0 and found.validation_s > 0
 
 
 def test_masks_of_black_and_white_and_absent_classes_are_told(

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from statistics import median
 
-from rt_segmentation.bags.choosing import IMAGE_TYPES, choose_images
+from rt_segmentation.bags.choosing import DEPTH, IDS, IMAGE_TYPES, LABELS, choose_images
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import to_frame
 from rt_segmentation.bags.reading import BagReader, Message
@@ -114,7 +114,12 @@ class _Evaluation:
         without = [] if self._labels is None else [self._labels]
         if self._settings.cloud_topic is not None:
             without.append(choose_cloud(reader, self._settings.cloud_topic).name)
-        self._image, note = choose_images(reader, self._settings.image_topic, without)
+        options = {}
+        if self._labels is None and self._settings.labels is None:
+            options = dict.fromkeys((LABELS, IDS), "--label-topic one that is the ground truth")
+        if self._settings.cloud_topic is None:
+            options[DEPTH] = "--cloud-topic one whose clouds are to be labelled"
+        self._image, note = choose_images(reader, self._settings.image_topic, without, options)
         state.notes = [*([note] if note else []), *reader.notes]
         state.bag = replace(
             state.bag,

@@ -167,7 +167,7 @@ def _limit_instructions(manifest: ModelManifest) -> None:
 
 def _check_name(engine: str) -> None:
     if engine != "auto" and engine not in ENGINES:
-        raise EngineError(f"unknown engine '{engine}'; there are auto, {', '.join(ENGINES)}")
+        raise EngineError(f"unknown engine {engine!r}; there are auto, {', '.join(ENGINES)}")
 
 
 def _check_can_run(manifest: ModelManifest, engine: str) -> None:

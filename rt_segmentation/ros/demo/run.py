@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
-from rclpy.signals import SignalHandlerOptions
 
 from rt_segmentation.data.sources import open_source
 from rt_segmentation.data.street_dataset import DEMO_SEED
@@ -24,6 +23,7 @@ from rt_segmentation.models import ModelManifest, find_model
 from rt_segmentation.ros.demo.viewer import View, Viewer
 from rt_segmentation.ros.middleware import start_ros
 from rt_segmentation.ros.processes import Process, ros_environment
+from rt_segmentation.ros.signals import ended_by_sigterm
 
 PICTURES = 3
 START_TIMEOUT_S = 40.0
@@ -76,10 +76,11 @@ def run_demo(options: DemoOptions) -> None:
     _warm_up(manifest, source)
     model = str(Path(options.model).resolve()) if Path(options.model).is_file() else options.model
 
-    start_ros("rt_seg", signals=SignalHandlerOptions.ALL)
+    start_ros("rt_seg")
     viewer = Viewer(len(labels.classes), with_truth=options.images is None)
     try:
         with (
+            ended_by_sigterm(),
             _node("segmentation_node", {"model": model}, environment, options.out) as node,
             _node("camera_node", camera_parameters, environment, options.out) as camera,
         ):
