@@ -6,10 +6,11 @@ masks.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,8 +28,9 @@ from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.ros.messages import stamp_ns
 from rt_segmentation.ros.middleware import start_ros
 from rt_segmentation.ros.processes import Process, ros_environment
+from rt_segmentation.ros.reader import ReadElsewhere, Reader
 
-ALLOWED_DROPS = 0.01
+ALLOWED_DROPS, POLL_S = 0.01, 0.05
 # From a cold cache an engine takes a minute or two.
 BUILD_TIMEOUT_S = 300.0
 START_TIMEOUT_S = 30.0
@@ -106,7 +108,7 @@ class Bench:
         self._environment = ros_environment()
         os.environ.update(self._environment)
         start_ros("rt_seg", signals=SignalHandlerOptions.ALL)
-        self._node = Node("benchmark_receiver")
+        self._node = Node("benchmark_receiver", start_parameter_services=False, enable_rosout=False)
         return self
 
     def __exit__(
@@ -127,6 +129,25 @@ class Bench:
     def node(self) -> Node:
         """That receives."""
         return self._node
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not beyond a signal."""
+        time.sleep(seconds)
+        if not rclpy.ok():
+            raise ExternalShutdownException
+
+    @contextlib.contextmanager
+    def receiving(self, topic: str, receive: Callable[[Image], None]) -> Iterator[None]:
+        """Hand over a topic's images, on a thread of its own, while the block lasts."""
+        qos = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
+        group = ReadElsewhere()
+        subscription = self._node.create_subscription(Image, topic, receive, qos, callback_group=group)
+        reader = Reader(self._node, subscription, lambda message, _: receive(message))
+        try:
+            yield
+        finally:
+            reader.close()
+            self._node.destroy_subscription(subscription)
 
     def process(self, module: str, parameters: Mapping[str, object], namespace: str = "/") -> Process:
         """Start a module as a node, with a log of its own; it ends with the process's `with` block."""
@@ -161,8 +182,10 @@ class Bench:
         count = max(4, round(rate_hz * seconds))
         settings: dict[str, object] = {"topics": f"[{subject.image}]", "rate_hz": rate_hz, "count": count}
         settings.update(width=size[0], height=size[1])
-        # For each mask: when it arrived, its latency [ms], and the processor time of the node until then [s].
-        masks: list[tuple[float, float, float]] = []
+        # For each mask: when it arrived, and its latency [ms].
+        masks: list[tuple[float, float]] = []
+        # Now and then: when, and the processor time of the node until then [s].
+        cpu: list[tuple[float, float]] = []
         round_trip_ns = core_round_trip_ns()
         started_ns = self._node.get_clock().now().nanoseconds
 
@@ -171,23 +194,24 @@ class Bench:
             if stamp_ns(message.header) < started_ns:
                 return
             latency_ms = (self._node.get_clock().now().nanoseconds - stamp_ns(message.header)) / 1e6
-            masks.append((time.monotonic(), latency_ms, process.cpu_seconds()))
+            masks.append((time.monotonic(), latency_ms))
 
-        qos = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
-        subscription = self._node.create_subscription(Image, subject.label, receive, qos)
         player_module = "rt_segmentation.benchmark.player"
-        with Process(player_module, settings, self._environment, self._out / "player.log") as player:
+        with (
+            self.receiving(subject.label, receive),
+            Process(player_module, settings, self._environment, self._out / "player.log") as player,
+        ):
             deadline = time.monotonic() + START_TIMEOUT_S + 2 * count / rate_hz
             quiet_since = time.monotonic()
             while time.monotonic() < min(deadline, quiet_since + QUIET_S):
                 before = len(masks)
-                rclpy.spin_once(self._node, timeout_sec=0.05)
+                self.pause(POLL_S)
+                cpu.append((time.monotonic(), process.cpu_seconds()))
                 if len(masks) > before or player.exit_status is None:
                     quiet_since = time.monotonic()
                 if process.exit_status is not None:
                     raise BenchmarkError(f"{subject.name} ended: {process.last_words()}")
-        self._node.destroy_subscription(subscription)
-        run = _summary(rate_hz, count, masks, process.resident_mb(), round_trip_ns)
+        run = _summary(rate_hz, count, masks, cpu, process.resident_mb(), round_trip_ns)
         self.report(
             f"{subject.name}, {rate_hz:.1f} Hz: {run.masks} masks of {count} frames,"
             f" p50 {run.latency_p50_ms:.1f} ms"
@@ -228,11 +252,13 @@ def highest_rate(play: Callable[[float], Run], guess_hz: float) -> Run:
 def _summary(
     rate_hz: float,
     count: int,
-    masks: list[tuple[float, float, float]],
+    masks: list[tuple[float, float]],
+    cpu: list[tuple[float, float]],
     memory_mb: float,
     core_round_trip_ns: float | None,
 ) -> Run:
-    arrived, latencies, cpu = np.array(masks or [(np.nan,) * 3]).T
+    arrived, latencies = np.array(masks or [(np.nan,) * 2]).T
+    looked_at, cpu_s = np.array(cpu).T
     span = float(arrived[-1] - arrived[0]) if len(masks) > 1 else np.nan
     return Run(
         rate_hz=round(rate_hz, 2),
@@ -244,7 +270,9 @@ def _summary(
         latency_p50_ms=round(float(np.percentile(latencies, 50)), 2),
         latency_p95_ms=round(float(np.percentile(latencies, 95)), 2),
         latency_max_ms=round(float(latencies.max()), 2),
-        cpu_percent=round(float(cpu[-1] - cpu[0]) / span * 100, 1),
+        cpu_percent=round(
+            float(np.diff(np.interp((arrived[0], arrived[-1]), looked_at, cpu_s))[0]) / span * 100, 1
+        ),
         memory_mb=round(memory_mb, 1),
         core_round_trip_ns=core_round_trip_ns,
     )

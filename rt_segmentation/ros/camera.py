@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -66,6 +67,8 @@ class Camera:
         self._throttle = Throttle()
         self._reported = self.statistics.snapshot()
         self._told_size: Size | None = None
+        # One image at a time goes to the worker: those of the thread that reads them, and the early one.
+        self._receiving = threading.Lock()
         # The newest image that came while its size was asked for, and when [s, monotonic].
         self._early: ImageMessage | None = None
         self._early_at = 0.0
@@ -103,11 +106,12 @@ class Camera:
         """Follow the graph: subscribe while its masks are wanted."""
         self._input.update(wanted, self.parameter("image_transport"))
         self._info_input.update(wanted and self.outputs is not None and self.outputs.listened("camera_info"))
-        early = self._early
-        if early is not None and (wanted or time.monotonic() > self._early_at + EARLY_S):
-            self._early = None
-            if wanted:
-                self._receive(early)
+        with self._receiving:
+            early = self._early
+            if early is not None and (wanted or time.monotonic() > self._early_at + EARLY_S):
+                self._early = None
+                if wanted:
+                    self._hand_over(early)
 
     @property
     def may_tell_size(self) -> bool:
@@ -117,13 +121,13 @@ class Camera:
     def ask_size(self) -> None:
         """Take a calibration or an image where the size is not known, inside a callback of the executor.
 
-        The newest of such images waits until masks are wanted: its sender may publish no other.
+        Images come on a thread of their own; the newest of them waits until masks are wanted: its sender may
+        publish no other.
         """
         unknown = self.known_size is None
         self._info_input.update(unknown)
         self._input.update(unknown or self._early is not None, self.parameter("image_transport"))
         self._info_input.take()
-        self._input.take()
 
     def report(self, limits: Limits, wanted: bool) -> Report:
         """What there is to say since the last call.
@@ -169,14 +173,22 @@ class Camera:
         self.outputs = None
 
     def _receive(self, message: ImageMessage) -> None:
-        if self.hand_over is None:
+        """On the thread that reads the images."""
+        with self._receiving:
+            # What came before it is not for anybody any more.
+            self._early = None
+            self._hand_over(message)
+
+    def _hand_over(self, message: ImageMessage) -> None:
+        hand_over = self.hand_over
+        if hand_over is None:
             self._see(message)
             return
         self.statistics.frame_received()
         if self.outputs is not None:
             self.outputs.health.arrived()
         if self._throttle.passes(self.parameter("max_rate_hz")):
-            self.hand_over(self, message)
+            hand_over(self, message)
         else:
             self.statistics.frame_dropped("throttled")
 
