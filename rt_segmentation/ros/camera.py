@@ -124,10 +124,11 @@ class Camera:
         Images come on a thread of their own; the newest of them waits until masks are wanted: its sender may
         publish no other.
         """
+        # An image may have told the size meanwhile; a calibration that waits may be the only one.
+        self._info_input.take()
         unknown = self.known_size is None
         self._info_input.update(unknown)
         self._input.update(unknown or self._early is not None, self.parameter("image_transport"))
-        self._info_input.take()
 
     def report(self, limits: Limits, wanted: bool) -> Report:
         """What there is to say since the last call.

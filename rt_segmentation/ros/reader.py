@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.guard_condition import GuardCondition
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 
+T = TypeVar("T")
 POLL_S = 0.5
 """So long after the end of the context a reader ends that nobody closes [s]."""
 
@@ -59,31 +59,37 @@ class Reader:
 
     def close(self) -> None:
         """Read no more; nothing is handed over afterwards. Not to be called by `on_message`."""
+        if self._closed.is_set():
+            return
         self._closed.set()
         self._wake.trigger()
         self._thread.join()
         self._wake.destroy()
 
     def _read(self) -> None:
-        context, events = self._node.context, self._subscription.event_handlers
+        context = self._node.context
         assert context.handle is not None
         # What is used here stays, whoever takes it out of the middleware meanwhile.
-        with context.handle, self._subscription.handle, self._wake.handle, ExitStack() as stack:
-            for event in events:
-                stack.enter_context(event)
-            waiting = rclpy_implementation.WaitSet(1, 1, 0, 0, 0, len(events), context.handle)
+        with context.handle, self._subscription.handle, self._wake.handle:
+            events = len(self._subscription.event_handlers)
+            waiting = rclpy_implementation.WaitSet(1, 1, 0, 0, 0, events, context.handle)
             while not self._closed.is_set() and context.ok():
-                waiting.clear_entities()
-                waiting.add_subscription(self._subscription.handle)
-                waiting.add_guard_condition(self._wake.handle)
-                for event in events:
-                    event.add_to_wait_set(waiting)
-                waiting.wait(int(POLL_S * 1e9))
-                for event in events:
-                    if event.is_ready(waiting):
-                        self._guarded(lambda event=event: event.callback(event.take_data()))
+                self._guarded(self._wait, waiting)
                 while not self._closed.is_set() and self._guarded(self._take):
                     pass
+
+    def _wait(self, waiting: rclpy_implementation.WaitSet) -> None:
+        """Wait for messages and events, and handle the events."""
+        events = self._subscription.event_handlers
+        waiting.clear_entities()
+        waiting.add_subscription(self._subscription.handle)
+        waiting.add_guard_condition(self._wake.handle)
+        for event in events:
+            event.add_to_wait_set(waiting)
+        waiting.wait(int(POLL_S * 1e9))
+        for event in events:
+            if event.is_ready(waiting):
+                event.callback(event.take_data())
 
     def _take(self) -> bool:
         """Whether there was a message."""
@@ -92,13 +98,13 @@ class Reader:
             self._on_message(*taken)
         return taken is not None
 
-    def _guarded(self, step: Callable[[], bool | None]) -> bool | None:
-        """What a step gives; nothing where it fails: the next one may be fine, and the robot needs its images."""
+    def _guarded(self, step: Callable[..., T], *arguments: Any) -> T | None:
+        """What a step gives; None where it fails: the next may be fine, and the robot needs its images."""
         try:
-            return step()
+            return step(*arguments)
         except Exception as error:
             self._node.get_logger().error(
-                f"a message on {self._subscription.topic} could not be read: {type(error).__name__}: {error}",
+                f"{self._subscription.topic} could not be read: {type(error).__name__}: {error}",
                 throttle_duration_sec=1.0,
             )
             # It may be every one of many.
