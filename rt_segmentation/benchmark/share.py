@@ -57,16 +57,16 @@ def measure(
     runs: list[Run] = []
     # For each round the engine's rates: at one frame, at as many as the node has, and these beside a camera.
     rates: list[tuple[float, float, float]] = []
-    with _candidates(engine, sorted({1, parallel})) as candidates:
-        best_hz = max(_rate(each, ROUND_S) for each in candidates)
+    with by_itself(engine, sorted({1, parallel})) as alone:
+        best_hz = max(rate(each) for each in alone)
         for _ in range(ROUNDS):
-            alone = [_rate(each, ROUND_S) for each in candidates]
-            sent_hz = TOO_MUCH * max(best_hz, *alone)
+            alone_hz = [rate(each) for each in alone]
+            sent_hz = TOO_MUCH * max(best_hz, *alone_hz)
             runs.append(bench.play(SEGMENTATION, node, camera, sent_hz, seconds))
             # As many frames as the node, with what it cannot take, has been sent.
             with bench.sending(camera, sent_hz, seconds):
-                beside = _rate(candidates[-1], seconds / 2)
-            rates.append((alone[0], alone[-1], beside))
+                beside_hz = rate(alone[-1], seconds / 2)
+            rates.append((alone_hz[0], alone_hz[-1], beside_hz))
     if not all(run.masks for run in runs):
         raise BenchmarkError("the node gave no masks of a round")
     engine_hz, parallel_hz, beside_hz = (round(median(each), 2) for each in zip(*rates))
@@ -85,7 +85,7 @@ def measure(
 
 
 @contextlib.contextmanager
-def _candidates(engine: Row, counts: Sequence[int]) -> Iterator[list[Candidate]]:
+def by_itself(engine: Row, counts: Sequence[int]) -> Iterator[list[Candidate]]:
     """The engine in processes of its own, at so many frames at once each."""
     made = [Candidate(replace(engine), count) for count in counts]
     try:
@@ -97,8 +97,12 @@ def _candidates(engine: Row, counts: Sequence[int]) -> Iterator[list[Candidate]]
             each.close()
 
 
-def _rate(candidate: Candidate, seconds: float) -> float:
-    """Frames per second."""
+def rate(candidate: Candidate, seconds: float = ROUND_S) -> float:
+    """Its frames per second, after so many that are not counted.
+
+    Raises:
+        BenchmarkError: it failed.
+    """
     durations_ms = candidate.run(WARM_UP_FRAMES)
     if durations_ms:
         durations_ms = candidate.run(max(5, round(seconds * 1e3 / mean(durations_ms))))
