@@ -158,9 +158,9 @@ def to_markdown(result: Result[Row], setting: Setting) -> str:
         *page_head("Several cameras over DDS", result),
         f"Model {setting.model}, cameras of {camera}, network {network}, `parallel_frames`"
         f" {setting.parallel_frames}. More frames are sent than the engine can take. Layouts and the engine"
-        f" by itself take turns; a row is the round of median rate of {ROUNDS}. `of the engine` is the masks of"
-        " all cameras by the engine's median rate by itself; `fewest` and `slowest` are of one camera; memory is"
-        " resident, of all processes of the row.",
+        f" by itself take turns; a row is the round of median rate of {ROUNDS}. `of the engine` is the masks"
+        " of all cameras by the engine's median rate by itself; `fewest` and `slowest` are of one camera;"
+        " memory is resident, of all processes of the row.",
         "",
         f"| {' | '.join(heads + more)} |",
         "|" + "---|" * len(heads + more),
