@@ -226,8 +226,8 @@ def to_markdown(result: Result[Row]) -> str:
     from rt_segmentation.benchmark.share import ROUNDS
 
     heads = ("node", "model", "at once", "camera", "network", "run", "sent [Hz]", "masks [Hz]", "missing")
-    units = ("min [ms]", "p50 [ms]", "p95 [ms]", "max [ms]", "CPU [%]", "camera [%]")
-    units += ("receiver [%]", "memory [MB]", "cores [ns]")
+    times = ("min [ms]", "p50 [ms]", "p95 [ms]", "max [ms]")
+    units = (*times, "CPU [%]", "camera [%]", "receiver [%]", "memory [MB]", "cores [ns]")
     lines = [
         *page_head("The whole node over DDS", result),
         "`highest` is the highest rate found with less than 1 % of the frames missing; `too much` is 1.2"
@@ -252,8 +252,8 @@ def to_markdown(result: Result[Row]) -> str:
         cells += [f"{run.rate_hz:.1f}", f"{run.output_hz:.1f}", f"{run.drop_ratio:.1%}"]
         latencies = (run.latency_min_ms, run.latency_p50_ms, run.latency_p95_ms, run.latency_max_ms)
         cells += ["" if math.isnan(latency) else f"{latency:.1f}" for latency in latencies]
-        whole = (run.cpu_percent, run.camera_percent, run.receiver_percent, run.memory_mb)
-        whole += (run.core_round_trip_ns,)
+        percents = (run.cpu_percent, run.camera_percent, run.receiver_percent)
+        whole = (*percents, run.memory_mb, run.core_round_trip_ns)
         cells += ["" if number is None else f"{number:.0f}" for number in whole]
         lines.append(f"| {' | '.join(cells)} |")
         if ratios is None:

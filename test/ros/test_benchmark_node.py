@@ -69,7 +69,7 @@ def test_a_node_beside_its_engine(
     monkeypatch.setattr("rt_segmentation.benchmark.share.ROUNDS", 1)
     monkeypatch.setattr("rt_segmentation.benchmark.share.ROUND_S", 0.1)
     engine = {"engine": "torch", "precision": "fp32"}
-    row = EngineRow("enet", str(small_model.path), 160, 120, **engine)
+    row = EngineRow("enet", str(small_model.path), 160, 120, engine["engine"], engine["precision"])
     with Bench(tmp_path, lambda _: None) as bench:
         with bench.start(SEGMENTATION, {"model": small_model.path, **engine}) as node:
             bench.warm_up(SEGMENTATION, node, (160, 120))
