@@ -72,6 +72,8 @@ class Camera:
         # The newest image that came while its size was asked for, and when [s, monotonic].
         self._early: ImageMessage | None = None
         self._early_at = 0.0
+        # How many came before it, and were replaced.
+        self._early_replaced = 0
         self._remembered: RememberedSize | None = None
         above = f"{name}/" if name else ""
         self._topic = f"{above}image"
@@ -111,7 +113,9 @@ class Camera:
             if early is not None and (wanted or time.monotonic() > self._early_at + EARLY_S):
                 self._early = None
                 if wanted:
+                    self._count_replaced()
                     self._hand_over(early)
+                self._early_replaced = 0
 
     @property
     def may_tell_size(self) -> bool:
@@ -168,7 +172,7 @@ class Camera:
         """Take its topics away."""
         self._info_input.close()
         self._input.close()
-        self._early = None
+        self._early, self._early_replaced = None, 0
         if self.outputs is not None:
             self.outputs.close()
         self.outputs = None
@@ -176,9 +180,19 @@ class Camera:
     def _receive(self, message: ImageMessage) -> None:
         """On the thread that reads the images."""
         with self._receiving:
-            # What came before it is not for anybody any more.
-            self._early = None
+            if self._early is not None:
+                self._early = None
+                self._early_replaced += 1
+            if self.hand_over is not None:
+                self._count_replaced()
             self._hand_over(message)
+
+    def _count_replaced(self) -> None:
+        """Count the early images that a newer one has replaced."""
+        for _ in range(self._early_replaced):
+            self.statistics.frame_received()
+            self.statistics.frame_dropped("replaced")
+        self._early_replaced = 0
 
     def _hand_over(self, message: ImageMessage) -> None:
         hand_over = self.hand_over
