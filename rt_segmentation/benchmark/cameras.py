@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import rclpy
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.node import (
     BUILD_TIMEOUT_S,
+    POLL_S,
     QUIET_S,
     SEGMENTATION,
     START_TIMEOUT_S,
@@ -135,7 +134,7 @@ def warm_up(bench: Bench, layout: Layout, processes: Sequence[Process], size: tu
             if time.monotonic() > deadline:
                 words = processes[layout.images.index(waited_for[0]) % len(processes)].last_words()
                 raise BenchmarkError(f"nobody listens to {waited_for[0]} in {layout.name}; it said: {words}")
-            rclpy.spin_once(bench.node, timeout_sec=0.1)
+            bench.pause(POLL_S)
             _check_alive(layout, processes)
     while time.monotonic() < deadline:
         # On a busy machine the first masks take long.
@@ -147,15 +146,11 @@ def warm_up(bench: Bench, layout: Layout, processes: Sequence[Process], size: tu
 
 @contextlib.contextmanager
 def _listening(bench: Bench, layout: Layout, receive: Callable[[int, Image], None]) -> Iterator[None]:
-    """Subscribe to the masks; `receive` gets a camera's number and its mask."""
-    qos = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
-    subscriptions = [
-        bench.node.create_subscription(Image, topic, partial(receive, number), qos)
-        for number, topic in enumerate(layout.labels)
-    ]
-    yield
-    for subscription in subscriptions:
-        bench.node.destroy_subscription(subscription)
+    """Subscribe to the masks; `receive` gets a camera's number and its mask, on a thread of each camera."""
+    with contextlib.ExitStack() as stack:
+        for number, topic in enumerate(layout.labels):
+            stack.enter_context(bench.receiving(topic, partial(receive, number)))
+        yield
 
 
 def _check_alive(layout: Layout, processes: Sequence[Process]) -> None:
@@ -198,7 +193,7 @@ def play(
         quiet_since = time.monotonic()
         while time.monotonic() < min(deadline, quiet_since + quiet_s):
             before = sum(map(len, masks))
-            rclpy.spin_once(node, timeout_sec=0.05)
+            bench.pause(POLL_S)
             if sum(map(len, masks)) > before or player.exit_status is None:
                 quiet_since = time.monotonic()
             _check_alive(layout, processes)

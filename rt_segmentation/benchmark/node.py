@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,9 +27,10 @@ from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.ros.messages import stamp_ns
 from rt_segmentation.ros.middleware import start_ros
 from rt_segmentation.ros.processes import Process, ros_environment
+from rt_segmentation.ros.reader import ReadElsewhere, Reader
 from rt_segmentation.ros.signals import ended_by_sigterm
 
-ALLOWED_DROPS = 0.01
+ALLOWED_DROPS, POLL_S = 0.01, 0.05
 # From a cold cache an engine takes a minute or two.
 BUILD_TIMEOUT_S = 300.0
 START_TIMEOUT_S = 30.0
@@ -52,6 +54,7 @@ class Run:
         cpu_percent: of the node's process, 100 = one core, from the first mask to the last.
         memory_mb: resident, of the node's process at the end.
         core_round_trip_ns: measured just before (`cores`); None on one core.
+        camera_percent, receiver_percent: of the processes that send the frames and receive the masks.
     """
 
     rate_hz: float
@@ -66,6 +69,8 @@ class Run:
     cpu_percent: float
     memory_mb: float
     core_round_trip_ns: float | None = None
+    camera_percent: float | None = None
+    receiver_percent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ class Bench:
             stack.enter_context(ended_by_sigterm())
             start_ros("rt_seg")
             stack.callback(rclpy.try_shutdown)
-            self._node = Node("benchmark_receiver")
+            self._node = Node("benchmark_receiver", start_parameter_services=False, enable_rosout=False)
             stack.callback(self._node.destroy_node)
             self._stack = stack.pop_all()
         return self
@@ -128,6 +133,48 @@ class Bench:
     def node(self) -> Node:
         """That receives."""
         return self._node
+
+    def pause(self, seconds: float) -> None:
+        """Wait; a signal's exception ends it."""
+        time.sleep(seconds)
+
+    @contextlib.contextmanager
+    def receiving(self, topic: str, receive: Callable[[Image], None]) -> Iterator[None]:
+        """Hand over a topic's images, on a thread of its own, while the block lasts."""
+        qos = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
+        group = ReadElsewhere()
+        subscription = self._node.create_subscription(Image, topic, receive, qos, callback_group=group)
+        reader = Reader(self._node, subscription, lambda message, _: receive(message))
+        try:
+            yield
+        finally:
+            reader.close()
+            self._node.destroy_subscription(subscription)
+
+    @contextlib.contextmanager
+    def sending(self, size: tuple[int, int], rate_hz: float, seconds: float) -> Iterator[None]:
+        """While the block lasts, but no longer than so many seconds, a camera sends to a listener.
+
+        The block begins when the images have begun to come; the listener does nothing with them.
+
+        Raises:
+            BenchmarkError: they do not.
+        """
+        begun = threading.Event()
+        topic, count = "/benchmark/plain_image", math.ceil(rate_hz * seconds)
+        with self.receiving(topic, lambda _: begun.set()), self._player(topic, size, rate_hz, count):
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while not begun.is_set():
+                self.pause(POLL_S)
+                if time.monotonic() > deadline:
+                    raise BenchmarkError("the camera sends nothing: the machine is too busy")
+            yield
+
+    def _player(self, topic: str, size: tuple[int, int], rate_hz: float, count: int) -> Process:
+        settings = {"topics": f"[{topic}]", "rate_hz": rate_hz, "count": count}
+        settings.update(width=size[0], height=size[1])
+        log = self._out / "player.log"
+        return Process("rt_segmentation.benchmark.player", settings, self._environment, log)
 
     def process(self, module: str, parameters: Mapping[str, object], namespace: str = "/") -> Process:
         """Start a module as a node, with a log of its own; it ends with the process's `with` block."""
@@ -160,10 +207,10 @@ class Bench:
         """
         # So many that the rate is known; a slow node gets the time for them.
         count = max(4, round(rate_hz * seconds))
-        settings: dict[str, object] = {"topics": f"[{subject.image}]", "rate_hz": rate_hz, "count": count}
-        settings.update(width=size[0], height=size[1])
-        # For each mask: when it arrived, its latency [ms], and the processor time of the node until then [s].
-        masks: list[tuple[float, float, float]] = []
+        # For each mask: when it arrived, and its latency [ms].
+        masks: list[tuple[float, float]] = []
+        # Now and then: when, and the processor time of node, camera and receiver until then [s].
+        cpu: list[tuple[float, float, float, float]] = []
         round_trip_ns = core_round_trip_ns()
         started_ns = self._node.get_clock().now().nanoseconds
 
@@ -172,23 +219,25 @@ class Bench:
             if stamp_ns(message.header) < started_ns:
                 return
             latency_ms = (self._node.get_clock().now().nanoseconds - stamp_ns(message.header)) / 1e6
-            masks.append((time.monotonic(), latency_ms, process.cpu_seconds()))
+            masks.append((time.monotonic(), latency_ms))
 
-        qos = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
-        subscription = self._node.create_subscription(Image, subject.label, receive, qos)
-        player_module = "rt_segmentation.benchmark.player"
-        with Process(player_module, settings, self._environment, self._out / "player.log") as player:
+        with (
+            self.receiving(subject.label, receive),
+            self._player(subject.image, size, rate_hz, count) as player,
+        ):
             deadline = time.monotonic() + START_TIMEOUT_S + 2 * count / rate_hz
             quiet_since = time.monotonic()
             while time.monotonic() < min(deadline, quiet_since + QUIET_S):
                 before = len(masks)
-                rclpy.spin_once(self._node, timeout_sec=0.05)
+                self.pause(POLL_S)
+                camera_s = player.cpu_seconds()
+                if camera_s:
+                    cpu.append((time.monotonic(), process.cpu_seconds(), camera_s, time.process_time()))
                 if len(masks) > before or player.exit_status is None:
                     quiet_since = time.monotonic()
                 if process.exit_status is not None:
                     raise BenchmarkError(f"{subject.name} ended: {process.last_words()}")
-        self._node.destroy_subscription(subscription)
-        run = _summary(rate_hz, count, masks, process.resident_mb(), round_trip_ns)
+        run = _summary(rate_hz, count, masks, cpu, process.resident_mb(), round_trip_ns)
         self.report(
             f"{subject.name}, {rate_hz:.1f} Hz: {run.masks} masks of {count} frames,"
             f" p50 {run.latency_p50_ms:.1f} ms"
@@ -229,12 +278,18 @@ def highest_rate(play: Callable[[float], Run], guess_hz: float) -> Run:
 def _summary(
     rate_hz: float,
     count: int,
-    masks: list[tuple[float, float, float]],
+    masks: list[tuple[float, float]],
+    cpu: list[tuple[float, float, float, float]],
     memory_mb: float,
     core_round_trip_ns: float | None,
 ) -> Run:
-    arrived, latencies, cpu = np.array(masks or [(np.nan,) * 3]).T
+    arrived, latencies = np.array(masks or [(np.nan,) * 2]).T
+    looked_at, *taken_s = np.array(cpu or [(np.nan,) * 4]).T
     span = float(arrived[-1] - arrived[0]) if len(masks) > 1 else np.nan
+    percents = [
+        round(float(np.diff(np.interp((arrived[0], arrived[-1]), looked_at, each))[0]) / span * 100, 1)
+        for each in taken_s
+    ]
     return Run(
         rate_hz=round(rate_hz, 2),
         frames=count,
@@ -245,7 +300,9 @@ def _summary(
         latency_p50_ms=round(float(np.percentile(latencies, 50)), 2),
         latency_p95_ms=round(float(np.percentile(latencies, 95)), 2),
         latency_max_ms=round(float(latencies.max()), 2),
-        cpu_percent=round(float(cpu[-1] - cpu[0]) / span * 100, 1),
+        cpu_percent=percents[0],
         memory_mb=round(memory_mb, 1),
         core_round_trip_ns=core_round_trip_ns,
+        camera_percent=percents[1],
+        receiver_percent=percents[2],
     )

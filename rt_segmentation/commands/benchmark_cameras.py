@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.benchmark.errors import BenchmarkError
@@ -23,9 +24,6 @@ MOST_CAMERAS = 16
 SHORTEST_PLAY_S = 3.0
 # Each time a player is started, finds its subscribers, and ends.
 OVERHEAD_S = 4.0
-# So much more than the engine gives, in all: a frame always waits. What is replaced costs the same cores.
-TOO_MUCH = 1.2
-ENGINE_S = 4.0
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,10 @@ def main(
         ModelError, OptionError: the model or the size is wrong.
     """
     from rt_segmentation.benchmark import cameras
+    from rt_segmentation.benchmark.engines import Row as EngineRow
     from rt_segmentation.benchmark.node import QUIET_S, Bench
     from rt_segmentation.benchmark.report import Result, write_json
+    from rt_segmentation.benchmark.share import TOO_MUCH, by_itself, rate
     from rt_segmentation.imaging.placement import width_for
     from rt_segmentation.models import find_model
 
@@ -114,46 +114,38 @@ def main(
     )
     plays = sum(ROUNDS * len(make(number, parameters)) for number in arguments.cameras)
     seconds = max(SHORTEST_PLAY_S, arguments.minutes * 60 / plays - OVERHEAD_S)
+    engine = EngineRow(manifest.architecture, model, *network, arguments.engine, arguments.precision)
+    # Its best counts where the node decides how many frames it has at once.
+    counts = [setting.parallel_frames] if setting.parallel_frames else [1, 2]
     rows: list[Row] = []
     result = Result(rows)
     with Bench(arguments.out / "logs", say) as bench:
         for number in arguments.cameras:
-            engine_hz = _engine_hz(manifest.architecture, setting, arguments)
-            rate_hz = max(1.0, round(TOO_MUCH * engine_hz / number, 1))
             with ExitStack() as stack:
+                alone = stack.enter_context(by_itself(engine, counts))
+                rates = [max(rate(each) for each in alone)]
+                rate_hz = max(1.0, round(TOO_MUCH * rates[0] / number, 1))
                 subjects = [
                     (layout, stack.enter_context(cameras.started(bench, layout)))
                     for layout in make(number, parameters)
                 ]
                 # A node that is slow on this machine has the time for its last masks.
                 quiet_s = [max(QUIET_S, 2 * cameras.warm_up(bench, *subject, size)) for subject in subjects]
-                rounds = [
-                    [
-                        cameras.play(bench, *subject, size, rate_hz, seconds, quiet)
-                        for subject, quiet in zip(subjects, quiet_s)
-                    ]
-                    for _ in range(ROUNDS)
-                ]
-            engine_hz = (engine_hz + _engine_hz(manifest.architecture, setting, arguments)) / 2
+                rounds = []
+                for _ in range(ROUNDS):
+                    rates.append(max(rate(each) for each in alone))
+                    rounds.append(
+                        [
+                            cameras.play(bench, *subject, size, rate_hz, seconds, quiet)
+                            for subject, quiet in zip(subjects, quiet_s)
+                        ]
+                    )
+            engine_hz = median(rates)
+            say(f"the engine by itself: {engine_hz:.1f} frames per second")
             rows += [Row(_median(runs), engine_hz) for runs in zip(*rounds)]
             write_json(arguments.out, "cameras", result.to_plain(**asdict(setting)))
             write_atomically(arguments.out / "cameras.md", to_markdown(result, setting).encode())
     print(to_markdown(result, setting))
-
-
-def _engine_hz(architecture: str, setting: Setting, arguments: argparse.Namespace) -> float:
-    """The engine's rate by itself, at so many frames at once as the node; its best where the node decides."""
-    from rt_segmentation.benchmark.engines import Row, time_throughputs
-
-    alone = Row(architecture, setting.model, *setting.network, arguments.engine, arguments.precision)
-    parallel = setting.parallel_frames
-    settings = [(parallel, 1)] if parallel else [(1, 1), (2, 1)]
-    rows = time_throughputs(alone, settings, ENGINE_S * len(settings), lambda _: None)
-    rates = [row.fps for row in rows if row.fps is not None]
-    if not rates:
-        raise BenchmarkError(f"the engine by itself: {rows[0].problem}")
-    say(f"the engine by itself: {max(rates):.1f} frames per second")
-    return max(rates)
 
 
 def _median(runs: Sequence[CamerasRun]) -> CamerasRun:
@@ -170,10 +162,10 @@ def to_markdown(result: Result[Row], setting: Setting) -> str:
     lines = [
         *page_head("Several cameras over DDS", result),
         f"Model {setting.model}, cameras of {camera}, network {network}, `parallel_frames`"
-        f" {setting.parallel_frames}. More frames are sent than the engine can take. Layouts take turns;"
-        f" a row is the round of median rate of {ROUNDS}. `of the engine` is the masks of all cameras by the"
-        " rate of the engine by itself; `fewest` and `slowest` are of one camera; memory is resident, of all"
-        " processes of the row.",
+        f" {setting.parallel_frames}. More frames are sent than the engine can take. Layouts and the engine"
+        f" by itself take turns; a row is the round of median rate of {ROUNDS}. `of the engine` is the masks"
+        " of all cameras by the engine's median rate by itself; `fewest` and `slowest` are of one camera;"
+        " memory is resident, of all processes of the row.",
         "",
         f"| {' | '.join(heads + more)} |",
         "|" + "---|" * len(heads + more),

@@ -6,7 +6,7 @@ import argparse
 import importlib.util
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.benchmark.errors import BenchmarkError
@@ -25,15 +25,16 @@ from rt_segmentation.files import write_atomically
 if TYPE_CHECKING:
     from rt_segmentation.benchmark.node import Bench, Run
     from rt_segmentation.benchmark.report import Result
+    from rt_segmentation.benchmark.share import Share
     from rt_segmentation.models import ModelManifest
+    from rt_segmentation.ros.processes import Process
 
 FIXED_RATES_HZ = (10.0, 30.0, 60.0)
-# Of a search and the fixed rates, in all about.
-PLAYS = 10
+# Of a search, the fixed rates, and the rounds beside the engine, in all about.
+PLAYS = 16
 # Each time a player is started, finds its subscriber, and ends.
 OVERHEAD_S = 4.0
 SHORTEST_PLAY_S = 3.0
-ENGINE_S = 4.0
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,20 @@ class Setting:
 
 @dataclass(frozen=True)
 class Ratios:
-    """The highest rate beside those of the engine by itself, in Hz and as shares.
+    """The node's rate beside those of the engine by itself, in Hz and as shares.
 
     Attributes:
         engine_hz, engine_ratio: at one frame at a time.
         engine_parallel_hz, engine_parallel_ratio: at as many as the node has at once; None where that is one.
+        engine_beside_hz, engine_beside_ratio: at as many, beside a camera and a listener.
     """
 
     engine_hz: float
     engine_ratio: float
     engine_parallel_hz: float | None = None
     engine_parallel_ratio: float | None = None
+    engine_beside_hz: float | None = None
+    engine_beside_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Row:
         setting: what was measured.
         run: its name.
         measured: None with a problem.
-        ratios: of the highest rate.
+        ratios: of the run in which more frames are sent than the node can take.
         problem: why there are no numbers, or empty.
     """
 
@@ -186,11 +190,7 @@ def _setting(manifest: ModelManifest, model: str, parallel: int, size: tuple[int
 def _alone(
     bench: Bench, manifest: ModelManifest, setting: Setting, engine: dict[str, str], seconds: float
 ) -> Iterator[Row]:
-    """The highest rate and the fixed rates.
-
-    The engine is timed by itself before and after the search: at one frame at a time, and at as many as the
-    node has at once.
-    """
+    """The highest rate, the rate where more is sent than the node can take, and the fixed rates."""
     from rt_segmentation.benchmark.node import SEGMENTATION, highest_rate
 
     size, parallel = setting.camera, setting.parallel_frames
@@ -201,43 +201,39 @@ def _alone(
             return bench.play(SEGMENTATION, node, size, rate_hz, seconds)
 
         latency_ms = bench.warm_up(SEGMENTATION, node, size)
-        counts = [1] if parallel == 1 else [1, parallel]
-        before = [engine_hz(manifest.architecture, setting, engine, n) for n in counts]
-        highest = highest_rate(play, 1e3 / latency_ms)
-        numbers = []
-        for n, earlier in zip(counts, before):
-            mean_hz = (earlier + engine_hz(manifest.architecture, setting, engine, n)) / 2
-            numbers += [round(mean_hz, 2), round(highest.output_hz / mean_hz, 3)]
-        yield Row(setting, "highest", highest, Ratios(*numbers))
+        yield Row(setting, "highest", highest_rate(play, 1e3 / latency_ms))
+        share = share_of_engine(bench, node, manifest.architecture, setting, engine, seconds)
+        ratios = {field.name: getattr(share, field.name) for field in fields(Ratios)}
+        yield Row(setting, "too much", share.run, Ratios(**ratios))
         for rate in FIXED_RATES_HZ:
             yield Row(setting, f"{rate:g} Hz", play(rate))
 
 
-def engine_hz(architecture: str, setting: Setting, engine: dict[str, str], parallel: int) -> float:
-    """The rate of a setting's engine by itself, with so many frames at once.
+def share_of_engine(
+    bench: Bench, node: Process, architecture: str, setting: Setting, engine: dict[str, str], seconds: float
+) -> Share:
+    """A setting's node beside its engine; see `measure` for what is raised."""
+    from rt_segmentation.benchmark.engines import Row as EngineRow
+    from rt_segmentation.benchmark.share import measure
 
-    Raises:
-        BenchmarkError: it cannot be timed.
-    """
-    from rt_segmentation.benchmark.engines import Group, time_group
-
-    candidate = ((engine["engine"], engine["precision"]),)
-    (row,) = time_group(Group(architecture, setting.model, *setting.network, candidate, parallel), ENGINE_S)
-    if row.fps is None:
-        raise BenchmarkError(f"the engine by itself: {row.problem}")
-    return row.fps
+    row = EngineRow(architecture, setting.model, *setting.network, engine["engine"], engine["precision"])
+    return measure(bench, node, row, setting.parallel_frames, setting.camera, seconds)
 
 
 def to_markdown(result: Result[Row]) -> str:
     """The runs as a table, the ratios as sentences."""
     from rt_segmentation.benchmark.report import page_head
+    from rt_segmentation.benchmark.share import ROUNDS
 
     heads = ("node", "model", "at once", "camera", "network", "run", "sent [Hz]", "masks [Hz]", "missing")
-    units = ("min [ms]", "p50 [ms]", "p95 [ms]", "max [ms]", "CPU [%]", "memory [MB]", "cores [ns]")
+    times = ("min [ms]", "p50 [ms]", "p95 [ms]", "max [ms]")
+    units = (*times, "CPU [%]", "camera [%]", "receiver [%]", "memory [MB]", "cores [ns]")
     lines = [
         *page_head("The whole node over DDS", result),
-        "`highest` is the highest rate found with less than 1 % of the frames missing; latency is from the"
-        " frame's stamp to the mask's arrival in another process; CPU and memory are the node's process's.",
+        "`highest` is the highest rate found with less than 1 % of the frames missing; `too much` is 1.2"
+        f" times the engine's own rate, of {ROUNDS} rounds in turn with the engine the one of median rate."
+        " Latency is from the frame's stamp to the mask's arrival in another process; CPU and memory are the"
+        " node's process's, `camera` and `receiver` the CPU of the processes at both ends.",
         "`at once` is the node's `parallel_frames`; `cores` is how long a byte takes from one core to the"
         " next and back, just before the run: two or three times the usual where they do not share a cache.",
         "",
@@ -256,7 +252,8 @@ def to_markdown(result: Result[Row]) -> str:
         cells += [f"{run.rate_hz:.1f}", f"{run.output_hz:.1f}", f"{run.drop_ratio:.1%}"]
         latencies = (run.latency_min_ms, run.latency_p50_ms, run.latency_p95_ms, run.latency_max_ms)
         cells += ["" if math.isnan(latency) else f"{latency:.1f}" for latency in latencies]
-        whole = (run.cpu_percent, run.memory_mb, run.core_round_trip_ns)
+        percents = (run.cpu_percent, run.camera_percent, run.receiver_percent)
+        whole = (*percents, run.memory_mb, run.core_round_trip_ns)
         cells += ["" if number is None else f"{number:.0f}" for number in whole]
         lines.append(f"| {' | '.join(cells)} |")
         if ratios is None:
@@ -270,6 +267,15 @@ def to_markdown(result: Result[Row]) -> str:
         sentences.append(
             f"- {setting.model}, {camera}, {setting.parallel_frames} at once: the node reaches"
             f" {ratios.engine_ratio:.2f} of the rate of its engine alone at {network},"
-            f" {ratios.engine_hz:.1f} Hz{parallel}."
+            f" {ratios.engine_hz:.1f} Hz{parallel}.{_beside(ratios)}"
         )
     return "\n".join([*lines, "", *sentences]) + "\n"
+
+
+def _beside(ratios: Ratios) -> str:
+    if ratios.engine_beside_hz is None:
+        return ""
+    return (
+        f" Beside the same camera and a listener that does nothing with the images the engine alone gives"
+        f" {ratios.engine_beside_hz:.1f} Hz: {ratios.engine_beside_ratio:.2f} of that."
+    )

@@ -112,6 +112,21 @@ class Placement:
         out[self.content.slices] = turned
         return out
 
+    def own_pixels(self, frame: Frame) -> npt.NDArray[np.uint8] | None:
+        """What `to_network` gives, without a copy, where the network sees the frame's own pixels as they are.
+
+        Args:
+            frame: of the size `image`.
+
+        Returns:
+            (height, width, 3) uint8 RGB, C-contiguous; None where there is something to convert.
+        """
+        is_whole = self.image == self.region.size == self.content.size == self.network
+        if frame.pixel_format != "rgb8" or self.rotation or not is_whole:
+            return None
+        pixels: npt.NDArray[np.uint8] = frame.planes[0]
+        return pixels if pixels.flags.c_contiguous and pixels.flags.writeable else None
+
     def to_mask(self, frame: Frame) -> npt.NDArray[np.uint8]:
         """Convert the part of a frame that the mask covers to RGB of the mask's size, (H, W, 3) uint8."""
         return to_rgb(frame, self.mask, region=self.cover)

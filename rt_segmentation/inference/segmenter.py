@@ -47,7 +47,8 @@ class Segmentation:
         labels: uint8 (H, W), an id a pixel; 255 where the network saw nothing, and for classes of no group.
         confidence: top-1 probability x 255, uint8 (H, W), or None if it was not asked for, or the engine that
             computes it is not ready yet.
-        rgb: the network's input, uint8 (h, w, 3), valid until the call after the next of the segmenter.
+        rgb: the network's input, uint8 (h, w, 3), valid until the call after the next of the segmenter; the
+            frame's own pixels where they are just that.
         placement: where the mask's pixels lie in the camera's image, and its size.
         preprocess_ms: demosaicing, resizing and conversion of this frame.
         inference_ms: the engine's time for the whole batch.
@@ -316,13 +317,15 @@ class Segmenter:
         if config.sizes is not None:
             seen = config.sizes.choose(*seen)
         width, height = seen.size
-        inputs = self._next_inputs((len(frames), height, width, 3))
         if seen.size != own:
             placements = [view.placement(frame, seen.size) for view, frame in zip(views, frames)]
+        pixels = placements[0].own_pixels(frames[0]) if len(frames) == 1 else None
+        inputs = self._next_inputs((len(frames), height, width, 3)) if pixels is None else pixels[np.newaxis]
         preprocess_ms = []
         for frame, placement, buffer in zip(frames, placements, inputs):
             started = time.perf_counter()
-            placement.to_network(frame, buffer)
+            if pixels is None:
+                placement.to_network(frame, buffer)
             preprocess_ms.append((time.perf_counter() - started) * 1e3)
         started = time.perf_counter()
         labels, confidences = config.engine.infer(inputs, seen.confidence)

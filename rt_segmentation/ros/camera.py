@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -66,10 +67,14 @@ class Camera:
         self._throttle = Throttle()
         self._reported = self.statistics.snapshot()
         self._told_size: Size | None = None
+        # One image at a time goes to the worker: those of the thread that reads them, and the early one.
+        self._receiving = threading.Lock()
         # The newest image that came while its size was asked for, and when [s, monotonic].
         self._early: ImageMessage | None = None
         self._early_at = 0.0
         self._early_is_kept = False
+        # How many came before it, and were replaced.
+        self._early_replaced = 0
         self._remembered: RememberedSize | None = None
         above = f"{name}/" if name else ""
         self._topic = f"{above}image"
@@ -104,11 +109,14 @@ class Camera:
         """Follow the graph: subscribe while its masks are wanted."""
         self._input.update(wanted, self.parameter("image_transport"))
         self._info_input.update(wanted and self.outputs is not None and self.outputs.listened("camera_info"))
-        early = self._early
-        if early is not None and (wanted or time.monotonic() > self._early_at + EARLY_S):
-            self._early = None
-            if wanted:
-                self._count(early, self._early_is_kept)
+        with self._receiving:
+            early = self._early
+            if early is not None and (wanted or time.monotonic() > self._early_at + EARLY_S):
+                self._early = None
+                if wanted:
+                    self._count_replaced()
+                    self._hand_over(early, self._early_is_kept)
+                self._early_replaced = 0
 
     @property
     def may_tell_size(self) -> bool:
@@ -118,15 +126,15 @@ class Camera:
     def ask_size(self) -> None:
         """Take a calibration or an image where the size is not known, inside a callback of the executor.
 
-        The newest of such images waits until masks are wanted: its sender may publish no other. So images
-        are taken, too, where somebody listens to masks already.
+        Images come on a thread of their own; the newest of them waits until masks are wanted: its sender may
+        publish no other. So they are received, too, where somebody listens to masks already.
         """
+        # An image may have told the size meanwhile; a calibration that waits may be the only one.
+        self._info_input.take()
         unknown = self.known_size is None
         self._info_input.update(unknown)
         wanted = unknown or self._early is not None or self.listened()
         self._input.update(wanted, self.parameter("image_transport"))
-        self._info_input.take()
-        self._input.take()
 
     def report(self, limits: Limits, wanted: bool) -> Report:
         """What there is to say since the last call.
@@ -166,20 +174,33 @@ class Camera:
         """Take its topics away."""
         self._info_input.close()
         self._input.close()
-        self._early = None
+        self._early, self._early_replaced = None, 0
         if self.outputs is not None:
             self.outputs.close()
         self.outputs = None
 
     def _receive(self, message: ImageMessage) -> None:
-        if self.hand_over is None:
-            self._see(message)
-        else:
-            self._count(message, self._input.is_kept)
+        """On the thread that reads the images."""
+        with self._receiving:
+            if self._early is not None:
+                self._early = None
+                self._early_replaced += 1
+            if self.hand_over is not None:
+                self._count_replaced()
+            self._hand_over(message, self._input.is_kept)
 
-    def _count(self, message: ImageMessage, is_kept: bool) -> None:
-        """Give an image to the worker, unless it is one too many."""
-        if self.hand_over is None:
+    def _count_replaced(self) -> None:
+        """Count the early images that a newer one has replaced."""
+        for _ in range(self._early_replaced):
+            self.statistics.frame_received()
+            self.statistics.frame_dropped("replaced")
+        self._early_replaced = 0
+
+    def _hand_over(self, message: ImageMessage, is_kept: bool) -> None:
+        """Give an image to the worker, unless it is one too many; or see it, until there is a worker."""
+        hand_over = self.hand_over
+        if hand_over is None:
+            self._see(message, is_kept)
             return
         self.statistics.frame_received()
         if self.outputs is not None:
@@ -187,14 +208,13 @@ class Camera:
             if is_kept:
                 self.outputs.kept_ns = stamp_ns(message.header)
         if self._throttle.passes(self.parameter("max_rate_hz")):
-            self.hand_over(self, message)
+            hand_over(self, message)
         else:
             self.statistics.frame_dropped("throttled")
 
-    def _see(self, message: ImageMessage) -> None:
+    def _see(self, message: ImageMessage, is_kept: bool) -> None:
         """Learn the size; whatever is wrong with an image is said once images are to be segmented."""
-        self._early, self._early_at = message, time.monotonic()
-        self._early_is_kept = self._input.is_kept
+        self._early, self._early_at, self._early_is_kept = message, time.monotonic(), is_kept
         if self._told_size is None:
             with contextlib.suppress(ImageError):
                 frame = to_frame(message)

@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from rt_segmentation.ros.graph import COMPRESSED_IMAGE, FIRST_QOS, IMAGE, qos_for, why_silent
+from rt_segmentation.ros.reader import ReadElsewhere, Reader
 from rt_segmentation.ros.topic_input import TopicInput, take
 from rt_segmentation.ros.topics import INPUT_DEPTH
 
@@ -28,7 +28,7 @@ class ImageInput:
 
     Args:
         node: the subscription's owner.
-        on_image: called with each message.
+        on_image: called with each message, on a thread of its own.
         on_lost: called with the number of messages that the camera sent and that never came: gaps in the
             middleware's sequence numbers, or, before the first number and on Humble, its own count.
         name: of the topic, before a remap.
@@ -49,6 +49,7 @@ class ImageInput:
         self._name = name
         self.is_kept = False
         self._subscription: Any = None
+        self._reader: Reader | None = None
         self._message_type: type[ImageMessage] = Image
         self._state: tuple[str, ReliabilityPolicy, DurabilityPolicy] | None = None
         self._publishers = 0
@@ -99,30 +100,26 @@ class ImageInput:
         self._subscribed_ns = time.time_ns()
         qos = QoSProfile(depth=INPUT_DEPTH, reliability=state[1], durability=state[2])
         self._message_type = CompressedImage if transport == "compressed" else Image
-        # Humble gives a callback the message alone.
-        callback = self._receive if hasattr(Subscription, "CallbackType") else self._on_image
         self._subscription = self._node.create_subscription(
             self._message_type,
             topic,
-            callback,
+            lambda _: None,
             qos,
+            callback_group=ReadElsewhere(),
             event_callbacks=SubscriptionEventCallbacks(message_lost=self._count_lost),
         )
+        self._reader = Reader(self._node, self._subscription, self._receive)
 
     @property
     def has_publisher(self) -> bool:
         """Whether anybody published the topic at the last `update`."""
         return self._publishers > 0
 
-    def take(self) -> None:
-        """Hand over what has come, inside a callback that keeps the executor from doing so."""
-        while (taken := take(self._subscription, self._message_type)) is not None:
-            message, info = taken
-            self._see_age(info)
-            self._on_image(message)
-
     def close(self) -> None:
         """Stop; what comes after the next subscription is not counted as lost before."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None

@@ -13,9 +13,16 @@ R = TypeVar("R")
 
 
 class _Place(NamedTuple, Generic[R]):
-    """The place of an item in the order, and whether its result has been taken away."""
+    """The place of an item in the order.
+
+    Attributes:
+        result: of the item.
+        awaited: set once the reader waits for nothing but this result.
+        taken: set once it has taken it away.
+    """
 
     result: Future[R]
+    awaited: threading.Event
     taken: threading.Event
 
 
@@ -89,6 +96,7 @@ class OrderedLanes(Generic[T, R]):
                 with self._changing:
                     self._running -= 1
                 continue
+            place.awaited.set()
             # It comes when its result does; an error is a result.
             place.result.exception()
             yield place
@@ -102,7 +110,7 @@ class OrderedLanes(Generic[T, R]):
 
     def _run(self, number: int, work: Callable[[T], R]) -> None:
         while not self._ends(number):
-            place = _Place[R](Future(), threading.Event())
+            place = _Place[R](Future(), threading.Event(), threading.Event())
             try:
                 with self._taking:
                     item = next(self._items)
@@ -119,5 +127,7 @@ class OrderedLanes(Generic[T, R]):
                 place.result.set_exception(error)
             # Not a reference longer than needed: an item may hold a whole image.
             del item
-            place.taken.wait()
+            # Nor a moment longer than needed, as two changes of threads take: a reader that waits takes it.
+            if not place.awaited.is_set():
+                place.taken.wait()
         self._places.put(None)

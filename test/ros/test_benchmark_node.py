@@ -18,9 +18,11 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
+from rt_segmentation.benchmark.engines import Row as EngineRow
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.node import SEGMENTATION, Bench, Run, highest_rate
 from rt_segmentation.benchmark.report import Result
+from rt_segmentation.benchmark.share import TOO_MUCH, Share, measure
 from rt_segmentation.commands.benchmark_node import Ratios, Row, Setting, main, to_markdown
 from rt_segmentation.models import ModelManifest
 
@@ -56,6 +58,8 @@ def test_a_rate_over_dds(
     assert run.drop_ratio == pytest.approx(1 - run.masks / run.frames)
     assert 0 < run.latency_min_ms <= run.latency_p50_ms <= run.latency_p95_ms <= run.latency_max_ms
     assert run.output_hz > 0 and run.cpu_percent >= 0 and run.memory_mb > 50
+    assert run.camera_percent is not None and run.camera_percent >= 0
+    assert run.receiver_percent is not None and run.receiver_percent >= 0
     assert said[-1].startswith(f"segmentation_node, 5.0 Hz: {run.masks} masks of 10 frames")
 
 
@@ -102,6 +106,29 @@ def wait_until(reached: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.long
+def test_a_node_beside_its_engine(
+    ros_environment: None, small_model: ModelManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="torch is not installed: no network to run")
+    monkeypatch.setattr("rt_segmentation.benchmark.node.ros_environment", lambda: dict(os.environ))
+    monkeypatch.setattr("rt_segmentation.benchmark.share.ROUNDS", 1)
+    monkeypatch.setattr("rt_segmentation.benchmark.share.ROUND_S", 0.1)
+    engine = {"engine": "torch", "precision": "fp32"}
+    row = EngineRow("enet", str(small_model.path), 160, 120, engine["engine"], engine["precision"])
+    with Bench(tmp_path, lambda _: None) as bench:
+        with bench.start(SEGMENTATION, {"model": small_model.path, **engine}) as node:
+            bench.warm_up(SEGMENTATION, node, (160, 120))
+            share = measure(bench, node, row, 1, (160, 120), 0.5)
+        missing = replace(row, engine="nothing")
+        with pytest.raises(BenchmarkError, match=r"the engine by itself: .*nothing"):
+            measure(bench, node, missing, 1, (160, 120), 0.5)
+    assert share.run.masks > 0 and share.run.rate_hz >= TOO_MUCH * share.engine_hz * 0.99
+    assert share.engine_ratio == pytest.approx(share.run.output_hz / share.engine_hz, abs=1e-3)
+    assert share.engine_beside_ratio == pytest.approx(share.run.output_hz / share.engine_beside_hz, abs=1e-3)
+    assert share.engine_parallel_hz is None and share.engine_parallel_ratio is None
+
+
 class Played:
     """In place of a bench: one model's node gives no masks, and another one's ends at 30 Hz."""
 
@@ -123,7 +150,7 @@ class Played:
         if self._model == "lednet":
             rows = json.loads((self._logs.parent / "node.json").read_text())["rows"]
             # What was measured before lies on the disk by now, in both files.
-            assert [row["run"] for row in rows] == ["highest", "10 Hz", "failed"]
+            assert [row["run"] for row in rows] == ["highest", "too much", "10 Hz", "failed"]
             assert (
                 "| failed | segmentation_node ended: a / b |" in (self._logs.parent / "node.md").read_text()
             )
@@ -156,16 +183,20 @@ def test_each_row_is_written_and_a_setting_that_fails_is_a_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("rt_segmentation.benchmark.node.Bench", Played)
-    monkeypatch.setattr("rt_segmentation.commands.benchmark_node.engine_hz", lambda *_: 50.0)
+    run = Run(60.0, 100, 80, 0.2, 45.0, 1, 2, 3, 4, 5, 6)
+    share = Share(run, 50.0, 0.9, None, None, 47.0, 0.957)
+    monkeypatch.setattr("rt_segmentation.commands.benchmark_node.share_of_engine", lambda *_: share)
     benchmark(tmp_path, "enet", "lednet", "linknet")
 
     rows = json.loads((tmp_path / "node.json").read_text())["rows"]
     assert [(row["model"], row["run"]) for row in rows] == [
-        *(("enet", run) for run in ("highest", "10 Hz", "failed")),
+        *(("enet", run) for run in ("highest", "too much", "10 Hz", "failed")),
         ("lednet", "failed"),
-        *(("linknet", run) for run in ("highest", "10 Hz", "30 Hz", "60 Hz")),
+        *(("linknet", run) for run in ("highest", "too much", "10 Hz", "30 Hz", "60 Hz")),
     ]
-    assert rows[3]["problem"] == "segmentation_node gave no masks; it said: nothing"
+    assert (rows[1]["engine_ratio"], rows[1]["engine_beside_ratio"]) == (0.9, 0.957)
+    assert "engine_parallel_hz" not in rows[1] and "engine_hz" not in rows[0]
+    assert rows[4]["problem"] == "segmentation_node gave no masks; it said: nothing"
     page = (tmp_path / "node.md").read_text()
     assert page in capsys.readouterr().out
     table = [line for line in page.splitlines() if line.startswith("|")]
@@ -181,7 +212,7 @@ def no_masks() -> float:
 
 
 def test_runs_as_a_table_with_their_ratios() -> None:
-    run = Run(30.0, 100, 99, 0.01, 29.7, 20.0, 25.0, 30.0, 40.0, 150.0, 300.0, 230.0)
+    run = Run(30.0, 100, 99, 0.01, 29.7, 20.0, 25.0, 30.0, 40.0, 150.0, 300.0, 230.0, 7.0)
     setting = Setting("rt_segmentation", "enet", 2, (640, 360), (640, 360))
     ours = Row(setting, "highest", run, Ratios(33.0, 0.9))
     silent = Row(replace(setting, node="plain"), "highest", replace(run, latency_p50_ms=math.nan))
@@ -196,10 +227,13 @@ def test_runs_as_a_table_with_their_ratios() -> None:
     assert second["latency_p50_ms"] is None and "engine_hz" not in second
     text = to_markdown(result)
     lines = text.splitlines()
-    cells = "640x360 | 640x360 | highest | 30.0 | 29.7 | 1.0% | 20.0 | 25.0 | 30.0 | 40.0 | 150 | 300 | 230"
-    assert f"| rt_segmentation | enet | 2 | {cells} |" in lines
+    cells = "highest | 30.0 | 29.7 | 1.0% | 20.0 | 25.0 | 30.0 | 40.0 | 150 | 7 |  | 300 | 230"
+    assert f"| rt_segmentation | enet | 2 | 640x360 | 640x360 | {cells} |" in lines
     assert "| 20.0 |  | 30.0 |" in text
-    assert "0.90 of the rate of its engine alone at 640x360, 33.0 Hz" in lines[-1]
+    assert lines[-1].endswith("0.90 of the rate of its engine alone at 640x360, 33.0 Hz.")
+    beside = Ratios(33.0, 0.9, 40.0, 0.74, 31.2, 0.95)
+    last = to_markdown(Result([replace(ours, ratios=beside)], "rt_seg")).splitlines()[-1]
+    assert "0.74 of 40.0 Hz at 2. Beside the same camera" in last and "31.2 Hz: 0.95 of that." in last
 
 
 def test_the_plain_node_is_put_beside_ours() -> None:

@@ -53,6 +53,30 @@ def test_a_slow_reader_finds_one_result_per_lane() -> None:
     assert len(taken) <= 4
 
 
+def test_a_reader_that_waits_holds_up_no_lane() -> None:
+    begun = [threading.Event() for _ in range(3)]
+    released = [threading.Event() for _ in range(3)]
+
+    def work(item: int) -> int:
+        begun[item].set()
+        assert released[item].wait(PATIENCE_S)
+        return item
+
+    lanes = OrderedLanes(iter(range(3)), [work])
+    results = iter(lanes)
+    got: list[int] = []
+    reader = threading.Thread(target=lambda: got.append(next(results)))
+    reader.start()
+    released[0].set()
+    reader.join(PATIENCE_S)
+    # The lane may be at the next item and no further, however slow the reader is with the first.
+    assert got == [0] and begun[1].wait(PATIENCE_S)
+    released[1].set()
+    assert not begun[2].is_set()
+    released[2].set()
+    assert list(results) == [1, 2]
+
+
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_an_error_is_raised_at_its_place(lanes: int) -> None:
     def work(item: int) -> int:

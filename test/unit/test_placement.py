@@ -48,6 +48,33 @@ def frame_of(encoding: str, padding: int = 0) -> Frame:
     return Levels(16)(decode_image(encoding, width, height, step, False, data.tobytes()))
 
 
+def test_own_pixels_are_what_the_network_sees_where_there_is_nothing_to_convert() -> None:
+    frame = Frame((noise(*IMAGE),), "rgb8", *IMAGE, 0, "")
+    placement = place(IMAGE, IMAGE)
+    own = placement.own_pixels(frame)
+    assert own is frame.planes[0]
+    np.testing.assert_array_equal(own, placement.to_network(frame))
+    # A mask of another size, or of the whole image, changes nothing for the network.
+    assert place(IMAGE, IMAGE, resolution="20x20").own_pixels(frame) is own
+    others = [
+        place(IMAGE, (48, 32)),
+        place(IMAGE, IMAGE, region=ODD),
+        place(IMAGE, IMAGE, rotation=180),
+        place(IMAGE, (IMAGE[1], IMAGE[0]), rotation=90),
+        place(IMAGE, IMAGE, region=Region(0, 0, 96, 32), letterbox=True),
+    ]
+    assert [other.own_pixels(frame) for other in others] == [None] * len(others)
+    for encoding in ENCODINGS:
+        other = frame_of(encoding)
+        pixels = placement.own_pixels(other)
+        assert pixels is None or pixels is other.planes[0]
+        if pixels is not None:
+            np.testing.assert_array_equal(pixels, placement.to_network(other))
+    fixed = noise(*IMAGE)
+    fixed.flags.writeable = False
+    assert placement.own_pixels(Frame((fixed,), "rgb8", *IMAGE, 0, "")) is None
+
+
 @pytest.mark.parametrize("size", [IMAGE, (48, 32), (40, 40)])
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_whole_image_goes_the_way_it_always_went(encoding: str, size: tuple[int, int]) -> None:

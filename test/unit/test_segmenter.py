@@ -188,11 +188,29 @@ def test_results_go_into_the_arrays_that_are_given(segmenter: Segmenter) -> None
 
 
 def test_the_networks_input_outlives_the_next_call_and_is_used_again(segmenter: Segmenter) -> None:
-    results = [segmenter.infer([street(160, 120, time_s)])[0].rgb for time_s in (0.0, 4.0)]
-    for rgb, time_s in zip(results, (0.0, 4.0)):
-        np.testing.assert_array_equal(rgb, street(160, 120, time_s).planes[0])
-    (third,) = segmenter.infer([street(160, 120, 8.0)])
+    frames = [Frame((street(160, 120, t).planes[0][..., ::-1],), "bgr8", 160, 120, 0, "") for t in (0, 4, 8)]
+    results = [segmenter.infer([frame])[0].rgb for frame in frames[:2]]
+    for rgb, frame in zip(results, frames):
+        np.testing.assert_array_equal(rgb, frame.planes[0][..., ::-1])
+    (third,) = segmenter.infer([frames[2]])
     assert np.shares_memory(third.rgb, results[0])
+
+
+def test_a_frame_that_the_network_sees_as_it_is_is_not_copied(segmenter: Segmenter) -> None:
+    frame = street(160, 120)
+    before = frame.planes[0].copy()
+    (own,) = segmenter.infer([frame])
+    assert np.shares_memory(own.rgb, frame.planes[0])
+    # Rows with more at their ends are.
+    padded = np.zeros((120, 170, 3), np.uint8)
+    padded[:, :160] = before
+    (copied,) = segmenter.infer([replace(frame, planes=(padded[:, :160],))])
+    assert not np.shares_memory(copied.rgb, padded)
+    both = segmenter.infer([frame, frame])
+    for result in (own, copied, *both):
+        np.testing.assert_array_equal(result.rgb, before)
+        np.testing.assert_array_equal(result.labels, own.labels)
+    np.testing.assert_array_equal(frame.planes[0], before)
 
 
 def test_the_engine_is_prepared_where_the_size_is_known(segmenter: Segmenter) -> None:
