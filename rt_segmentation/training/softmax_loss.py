@@ -19,7 +19,7 @@ Linear = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor
 def softmax_loss(
     logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, settings: Loss, lovasz: Linear
 ) -> torch.Tensor:
-    """The sum of a recipe's terms without label smoothing and hard examples, in a third of the passes.
+    """The sum of a recipe's terms without label smoothing and hard examples, in fewer passes over the logits.
 
     Args:
         logits: float32 (N, classes, H, W), by planes.

@@ -194,3 +194,25 @@ def test_threads_that_wait_sleep_unless_the_user_wants_it_otherwise(monkeypatch:
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     assert main(["train", "no_such_recipe"]) == 2
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_what_is_compiled_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.PReLU(3))
+    suit_cpu(network)
+    x = torch.randn(2, 3, 4, 4)
+    expected = network(x)
+    monkeypatch.delattr("rt_segmentation.training.on_cpu._PReLU")
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(network(x), expected)
+
+
+@pytest.mark.long
+def test_torch_compile_takes_a_network_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.PReLU(3))
+    suit_cpu(network)
+    x = torch.randn(2, 3, 4, 4)
+    expected = network(x)
+    # What is not compiled would fail.
+    monkeypatch.delattr("rt_segmentation.training.on_cpu._PReLU")
+    network.compile(backend="eager", fullgraph=True)
+    torch.testing.assert_close(network(x), expected)
