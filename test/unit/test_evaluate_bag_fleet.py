@@ -251,7 +251,7 @@ def ray_workers() -> list[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            titles[int(folder.name)] = (folder / "cmdline").read_text()
+            titles[int(folder.name)] = (folder / "cmdline").read_text(errors="replace")
         except OSError:
             continue
     found = []

@@ -349,14 +349,20 @@ def test_the_losses_of_a_gpu_are_those_of_a_cpu(unlabelled: float, monkeypatch: 
     labels[torch.rand(labels.shape, generator=generator) < unlabelled] = 255
     weights = np.array([1.0, 2.0, 3.0, 0.5, 1.0])
     for settings in (Loss(), Loss(label_smoothing=0.1), Loss(cross_entropy=0.5, dice=1.0, lovasz=2.0)):
-        found = []
-        for is_cuda in (False, True):
-            with monkeypatch.context() as patch:
-                patch.setattr(torch.Tensor, "is_cuda", is_cuda)
-                if is_cuda:
-                    patch.setattr("rt_segmentation.training.losses._lovasz_on_cpu", losses._lovasz)
-                value = SegmentationLoss(settings, weights)(logits, labels)
-            (gradient,) = torch.autograd.grad(value, logits)
-            found.append((value.detach().numpy(), gradient.numpy()))
-        for on_cpu, on_gpu in zip(*found):
-            np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-4, atol=1e-6)
+        expected = SegmentationLoss(settings, weights)(logits, labels)
+        (expected_gradient,) = torch.autograd.grad(expected, logits)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.Tensor, "is_cuda", True)
+            of_classes = torch.from_numpy(weights).float()
+            found = settings.cross_entropy * losses.cross_entropy(
+                logits, labels, of_classes, settings.label_smoothing
+            )
+            probabilities = logits.softmax(1)
+            if settings.dice:
+                found = found + settings.dice * losses.dice_loss(probabilities, labels)
+            if settings.lovasz:
+                of_pixels, constant = losses._lovasz(probabilities.detach(), labels)
+                found = found + settings.lovasz * ((probabilities * of_pixels).sum() + constant)
+            (gradient,) = torch.autograd.grad(found, logits)
+        np.testing.assert_allclose(found.detach(), expected.detach(), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
