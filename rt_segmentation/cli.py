@@ -14,6 +14,10 @@ from contextlib import suppress
 from rt_segmentation import __version__
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.networks import allow_network, allowed_networks
+from rt_segmentation.text import nobody_reads_stdout
+
+UNREAD = 141
+"""The exit status where nobody reads on what is printed, as a shell has it for SIGPIPE."""
 
 # Each command is the module of that name in `rt_segmentation.commands`, with `add_arguments` and `main`.
 COMMANDS = {
@@ -71,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0; 2 with one sentence on stderr for bad input, with its traceback too where the
-        environment variable RT_SEG_TRACEBACK is set; 130 after Ctrl-C.
+        environment variable RT_SEG_TRACEBACK is set; 130 after Ctrl-C; `UNREAD` where
+        stdout is a pipe that nobody reads on, as of `| head`.
 
     Raises:
         Exception: a fault of this package; a line on stderr says so before the traceback.
@@ -86,9 +91,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         for place in arguments.network:
             allow_network(place)
         arguments.main(arguments)
+        sys.stdout.flush()
     except (RtSegmentationError, OSError) as error:
         if os.environ.get("RT_SEG_TRACEBACK"):
             traceback.print_exc()
+        if isinstance(error, BrokenPipeError) and nobody_reads_stdout():
+            return UNREAD
         print(f"rt_seg {arguments.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

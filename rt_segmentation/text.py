@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import select
+import sys
 import unicodedata
 
 _BREAKS = ("Cc", "Zl", "Zp")
@@ -31,3 +34,17 @@ def printable(text: object) -> str:
         return plain.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:
         return plain.encode("utf-8", "backslashreplace").decode()
+
+
+def nobody_reads_stdout() -> bool:
+    """Whether stdout is a pipe whose reader has gone; what is left to print goes nowhere then."""
+    # What could not be written may be gone, so that another flush would not fail.
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    # Python flushes once more at its end, and would complain.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return True

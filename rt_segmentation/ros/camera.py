@@ -73,8 +73,8 @@ class Camera:
         self._early: ImageMessage | None = None
         self._early_at = 0.0
         self._early_is_kept = False
-        # How many came before it, and were replaced.
-        self._early_replaced = 0
+        # When those came that it replaced [s, monotonic].
+        self._early_replaced: list[float] = []
         self._remembered: RememberedSize | None = None
         above = f"{name}/" if name else ""
         self._topic = f"{above}image"
@@ -116,7 +116,7 @@ class Camera:
                 if wanted:
                     self._count_replaced()
                     self._hand_over(early, self._early_is_kept)
-                self._early_replaced = 0
+                self._early_replaced.clear()
 
     @property
     def may_tell_size(self) -> bool:
@@ -174,7 +174,8 @@ class Camera:
         """Take its topics away."""
         self._info_input.close()
         self._input.close()
-        self._early, self._early_replaced = None, 0
+        self._early = None
+        self._early_replaced.clear()
         if self.outputs is not None:
             self.outputs.close()
         self.outputs = None
@@ -184,17 +185,17 @@ class Camera:
         with self._receiving:
             if self._early is not None:
                 self._early = None
-                self._early_replaced += 1
+                self._early_replaced.append(self._early_at)
             if self.hand_over is not None:
                 self._count_replaced()
             self._hand_over(message, self._input.is_kept)
 
     def _count_replaced(self) -> None:
-        """Count the early images that a newer one has replaced."""
-        for _ in range(self._early_replaced):
-            self.statistics.frame_received()
+        """Count the early images that a newer one has replaced, in the rate of the time when they came."""
+        for came_at in self._early_replaced:
+            self.statistics.frame_received(came_at)
             self.statistics.frame_dropped("replaced")
-        self._early_replaced = 0
+        self._early_replaced.clear()
 
     def _hand_over(self, message: ImageMessage, is_kept: bool) -> None:
         """Give an image to the worker, unless it is one too many; or see it, until there is a worker."""

@@ -13,6 +13,9 @@ IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 _COMPRESSED = "/compressed"
 _SHOWN_TOPICS = 3
+_UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
+"""The middleware's name for the node of a publisher that ended without a word, or has only just come."""
+
 # While nobody publishes: who comes, and sends at once, is most likely to be heard like this.
 FIRST_QOS = (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
@@ -44,9 +47,9 @@ def why_silent(node: Node, topic: str, wanted: str) -> str:
         wanted: the type that is subscribed to, such as `IMAGE`.
     """
     publishers = node.get_publishers_info_by_topic(topic)
-    right = sorted({publisher.node_name for publisher in publishers if publisher.topic_type == wanted})
+    right = {publisher.node_name for publisher in publishers if publisher.topic_type == wanted}
     if right:
-        return f"its publisher {', '.join(right)} sends nothing, or what it sends is lost on the way"
+        return f"its publisher {owners(right)} sends nothing, or what it sends is lost on the way"
     wrong = sorted({publisher.topic_type for publisher in publishers})
     if wrong:
         return f"it has {', '.join(wrong)}, not {wanted}{_other_transport(topic, wanted, wrong)}"
@@ -59,6 +62,12 @@ def why_silent(node: Node, topic: str, wanted: str) -> str:
         if node.count_publishers(name)
     }
     return "nobody publishes it" + (_beside(topic, wanted, types) or _elsewhere(topic, wanted, types))
+
+
+def owners(names: Iterable[str]) -> str:
+    """The nodes of publishers, as a part of a sentence; those without a name only where no other is known."""
+    known = sorted({*names} - {_UNKNOWN_NODE})
+    return ", ".join(known) or "of an unknown node"
 
 
 def _other_transport(topic: str, wanted: str, found: list[str]) -> str:

@@ -9,6 +9,7 @@ from rclpy.logging import get_logger
 
 from rt_segmentation.ros.parameters import Parameter, default_text
 from rt_segmentation.ros.spelling import shortened
+from rt_segmentation.text import nobody_reads_stdout
 
 
 def answered(name: str, text: str, parameters: Sequence[Parameter], arguments: Sequence[str]) -> int | None:
@@ -25,7 +26,12 @@ def answered(name: str, text: str, parameters: Sequence[Parameter], arguments: S
     """
     rest = _outside_ros_args(arguments[1:])
     if any(argument in ("-h", "--help") for argument in rest):
-        print(usage(name, text, parameters))
+        try:
+            print(usage(name, text, parameters), flush=True)
+        except BrokenPipeError:
+            # As of `--help | head`.
+            if not nobody_reads_stdout():
+                raise
         return 0
     names = {parameter.name for parameter in parameters}
     # rcl takes FROM:=TO for the remapping of a topic, as in ROS 1, and of a parameter's name it does nothing.

@@ -79,11 +79,15 @@ class StreamStatistics:
         self._last_input: float | None = None
         self._started = clock()
 
-    def frame_received(self) -> None:
-        """A frame came in."""
+    def frame_received(self, came_at: float | None = None) -> None:
+        """A frame came in.
+
+        Args:
+            came_at: when [s, of the clock]; not before those that are counted. None: now.
+        """
         with self._lock:
             self._received += 1
-            self._last_input = self._clock()
+            self._last_input = self._clock() if came_at is None else came_at
             self._arrivals.append(self._last_input)
             self._forget()
 

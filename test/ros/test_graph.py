@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 from support.node_under_test import NodeUnderTest, stamp
 
 from rt_segmentation.models import ModelManifest
-from rt_segmentation.ros.graph import COMPRESSED_IMAGE, IMAGE, qos_for, why_silent
+from rt_segmentation.ros.graph import COMPRESSED_IMAGE, IMAGE, owners, qos_for, why_silent
 from rt_segmentation.ros.messages import image_message
 
 LATCHED = QoSProfile(
@@ -92,6 +92,12 @@ def test_the_reason_for_silence_says_what_to_set(
     camera.create_subscription(Image, "/wanted_elsewhere", lambda _: None, 1)
     assert sentence in why_silent(camera, topic, wanted)
     camera.destroy_node()
+
+
+def test_a_publisher_whose_node_is_gone_has_no_name_of_the_middleware() -> None:
+    """As of a camera that was killed, until the middleware gives it up."""
+    assert owners(["_NODE_NAME_UNKNOWN_", "rear", "front"]) == "front, rear"
+    assert owners(["_NODE_NAME_UNKNOWN_"]) == "of an unknown node"
 
 
 def test_a_subscription_asks_for_what_every_publisher_gives(context: Any) -> None:

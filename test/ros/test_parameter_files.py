@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -238,6 +241,16 @@ def test_help_is_printed_and_starts_nothing(spawn: Any, module: str) -> None:
         assert process.output.startswith("usage: ")
         table = CAMERA_TABLE if module == CAMERA else TABLE
         assert all(f"  {parameter.name} (" in process.output for parameter in table)
+
+
+def test_help_that_nobody_reads_is_no_traceback() -> None:
+    """As of `--help | head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", CAMERA, "--help"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("argument", ["model:=enet", "--model", "enet"])

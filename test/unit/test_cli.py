@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rt_segmentation.cli import main
+from rt_segmentation.cli import UNREAD, main
 from rt_segmentation.commands import parameters
 
 
@@ -34,6 +34,21 @@ def test_a_fault_of_the_package_is_not_taken_for_bad_input(
     with pytest.raises(type(error)):
         main(["parameters", "yaml"])
     assert "this is a fault of rt_segmentation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["models", "list"], ["parameters", "yaml"]])
+def test_a_reader_that_goes_away_is_no_error_to_be_read(command: list[str]) -> None:
+    """As `rt_seg models list | head -1` does, whether little is printed or more than a buffer."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "rt_segmentation.cli", *command],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (UNREAD, b"")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

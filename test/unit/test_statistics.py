@@ -47,6 +47,19 @@ def test_counts_are_since_the_start_and_rates_over_the_window(clock: FakeClock) 
     assert snapshot.since_input_s == pytest.approx(0.05)
 
 
+def test_frames_that_are_counted_late_belong_to_the_rate_of_when_they_came(clock: FakeClock) -> None:
+    """Images that came while an engine was built are counted all at once."""
+    statistics = StreamStatistics(window_s=5.0, clock=clock)
+    came_at = [clock.now_s + 0.1 * number for number in range(1, 101)]
+    clock.now_s += 10.05
+    for time_s in came_at:
+        statistics.frame_received(time_s)
+    snapshot = statistics.snapshot()
+    assert snapshot.received == 100
+    assert snapshot.input_hz == pytest.approx(10.0)
+    assert snapshot.since_input_s == pytest.approx(0.05)
+
+
 def test_rates_of_a_stream_younger_than_the_window(clock: FakeClock) -> None:
     statistics = StreamStatistics(window_s=5.0, clock=clock)
     for _ in range(10):
