@@ -164,7 +164,7 @@ def test_a_blur_may_be_wider_than_the_frame(size: tuple[int, int]) -> None:
 
 def test_mixing_needs_two_frames(tmp_path: Path) -> None:
     recipe = load_recipe(recipe_file(tmp_path, batch_size=1))
-    with pytest.raises(TrainingError, match=r"mixes frames .* one frame at a time; set batch_size to 2 or"):
+    with pytest.raises(TrainingError, match=r"mixes frames .* one at a time; set batch_size to 2 or"):
         Training.prepare(recipe, None, Machine.here("fp32", 0))
     Training.prepare(replace(recipe, mixing=Mixing()), None, Machine.here("fp32", 0))
 
