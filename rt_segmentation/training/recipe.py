@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -259,6 +261,8 @@ class Recipe:
         for key in ("width", "height", "epochs", "batch_size"):
             if getattr(self, key) < 1:
                 raise ValueError(f"'{key}' is {getattr(self, key)}, it must be 1 or more")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"'seed' is {self.seed}, it must be from 0 to {2**32 - 1}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"'ema' is {self.ema}, it must be from 0 to below 1, as 0.999")
         if not 0 <= self.swa <= 1 or (self.swa and self.ema):
@@ -295,10 +299,26 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         RecipeError: there is none, or a key is missing, unknown or of the wrong type.
     """
     path = _find(name_or_path, Path())
+    content = _read(path, ())
+    for key, value in _numbers(content):
+        if not math.isfinite(value):
+            raise RecipeError(f"recipe {path}: '{key}' is {value}, it must be a finite number")
     try:
-        return read_settings(Recipe, _read(path, ()))
+        return read_settings(Recipe, content)
     except SettingsError as error:
         raise RecipeError(f"recipe {path}: {error}") from error
+
+
+def _numbers(content: object, where: str = "") -> Iterator[tuple[str, float]]:
+    """The floats in a recipe's content, with their keys and those above them."""
+    if isinstance(content, float):
+        yield where, content
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield from _numbers(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(content, list):
+        for value in content:
+            yield from _numbers(value, where)
 
 
 def _folder() -> Path:

@@ -95,8 +95,8 @@ class Training:
 
         Raises:
             RecipeError, DatasetError: the recipe or the data are wrong.
-            TrainingError: the batch cannot be divided among the processes, is too small for the network's
-                batch norm, or has more frames than there are; there is nothing to validate on.
+            TrainingError: the batch cannot be divided among the processes, is too small to mix or for the
+                network's batch norm, or has more frames than there are; there is nothing to validate on.
         """
         if recipe.batch_size % machine.share.world:
             raise TrainingError(
@@ -118,6 +118,12 @@ class Training:
             raise RecipeError(
                 f"recipe '{recipe.name}': mixing.paste_classes has {unknown[0]}, and {label_set.name} has the"
                 f" classes 0 to {len(label_set.classes) - 1}"
+            )
+        mixes = recipe.mixing.amplitude or recipe.mixing.paste
+        if recipe.augment_on == "device" and mixes and recipe.batch_size == machine.share.world:
+            raise TrainingError(
+                f"recipe '{recipe.name}' mixes frames of a batch on the device, and each process has one"
+                f" at a time; set batch_size to {2 * machine.share.world} or more, or leave mixing out"
             )
         lightning.seed_everything(recipe.seed, verbose=False)
         parts = [open_dataset(description, data_root, label_set) for description in recipe.train]

@@ -79,6 +79,10 @@ class Validations(lightning.Callback):
     def __init__(self, interval: int) -> None:
         self._interval = interval
 
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Tell it for the epoch in which a training resumes: Lightning does not start that one again."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Tell the trainer whether this epoch ends with one."""
         assert trainer.max_epochs is not None

@@ -26,6 +26,7 @@ from rt_segmentation.data.mixing import Mixing, mix_amplitudes  # noqa: E402
 from rt_segmentation.data.synthetic import StreetScene  # noqa: E402
 from rt_segmentation.training import losses  # noqa: E402
 from rt_segmentation.training import module as training_module  # noqa: E402
+from rt_segmentation.training.errors import TrainingError  # noqa: E402
 from rt_segmentation.training.losses import SegmentationLoss  # noqa: E402
 from rt_segmentation.training.machine import Machine  # noqa: E402
 from rt_segmentation.training.module import SegmentationModule  # noqa: E402
@@ -151,6 +152,21 @@ def test_blur_and_amplitudes_are_those_of_single_frames() -> None:
     mixed = back(looks.mix_amplitudes(batch(image, image), batch(other, other), 0.05, amounts(0.6, 0.0)))
     assert np.abs(mixed[0] - mix_amplitudes(image, other, 0.05, 0.6).astype(float)).max() < 1
     np.testing.assert_allclose(mixed[1], image, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (1, 1), (1, 9), (3, 2)], ids=str)
+def test_a_blur_may_be_wider_than_the_frame(size: tuple[int, int]) -> None:
+    image = street(7).image[: size[1], : size[0]]
+    (blurred,) = back(looks.blur(batch(image), amounts(25.0), 25.0))
+    expected = cv2.GaussianBlur(image.astype(np.float32), (151, 151), 25.0, borderType=cv2.BORDER_REFLECT_101)
+    np.testing.assert_allclose(blurred, expected, atol=0.1)
+
+
+def test_mixing_needs_two_frames(tmp_path: Path) -> None:
+    recipe = load_recipe(recipe_file(tmp_path, batch_size=1))
+    with pytest.raises(TrainingError, match=r"mixes frames .* one at a time; set batch_size to 2 or"):
+        Training.prepare(recipe, None, Machine.here("fp32", 0))
+    Training.prepare(replace(recipe, mixing=Mixing()), None, Machine.here("fp32", 0))
 
 
 def test_shadow_vignette_and_fog_lie_where_they_should() -> None:

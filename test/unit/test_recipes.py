@@ -116,6 +116,12 @@ def test_the_papers_numbers(
         ({"epoch": 2}, "unknown key 'epoch'; there are name, source"),
         ({"batch_size": None}, "'batch_size' is None, it must be an integer"),
         ({"batch_size": 0}, "'batch_size' is 0, it must be 1 or more"),
+        ({"seed": -1}, "'seed' is -1, it must be from 0 to 4294967295"),
+        ({"ema": float("nan")}, "'ema' is nan, it must be a finite number"),
+        (
+            {"augmentation": {"width": 64, "height": 64, "appearance": {"noise": float("inf")}}},
+            "'augmentation.appearance.noise' is inf, it must be a finite number",
+        ),
         ({"epochs": True}, "'epochs' is True, it must be an integer"),
         ({"epochs": 2.5}, "'epochs' is 2.5, it must be an integer"),
         ({"name": 3}, "'name' is 3, it must be a text"),

@@ -30,6 +30,7 @@ from rt_segmentation.training.data import Share  # noqa: E402
 from rt_segmentation.training.errors import TrainingError  # noqa: E402
 from rt_segmentation.training.losses import SegmentationLoss  # noqa: E402
 from rt_segmentation.training.machine import Machine  # noqa: E402
+from rt_segmentation.training.module import SegmentationModule  # noqa: E402
 from rt_segmentation.training.recipe import load_recipe  # noqa: E402
 from rt_segmentation.training.run import Training, refuse_single_frames, train  # noqa: E402
 from rt_segmentation.training.store import BestModel  # noqa: E402
@@ -146,6 +147,27 @@ def test_the_last_weights_are_the_model_where_a_recipe_says_so(tmp_path: Path) -
     averages = load_checkpoint(tmp_path / "out" / "tiny")["state_dict"]
     for key, array in load_weights(manifest).items():
         np.testing.assert_array_equal(array, averages[f"network.{key}"].numpy())
+
+
+def test_an_epoch_that_is_resumed_is_validated_only_if_it_is_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The epochs 1, 3 and 5 of five are; another one could have the best weights."""
+    small = {"augmentation": SMALLEST, "train": [street(1, 1000, 8)], "validation": street(1, 50)}
+    recipe = load_recipe(write_recipe(tmp_path, epochs=5, **small))
+    monkeypatch.setattr("rt_segmentation.training.run.MAX_VALIDATIONS", 3)
+
+    def stop(module: SegmentationModule, *_: Any) -> None:
+        if module.global_step == 3:
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationModule, "on_train_batch_start", stop)
+        with pytest.raises(RuntimeError, match="killed"):
+            train(recipe, None, tmp_path, here(), checkpoint_s=0)
+    assert load_checkpoint(tmp_path / "tiny")["global_step"] == 3, "in the middle of the second epoch"
+    train(recipe, None, tmp_path, here())
+    assert [row["epoch"] for row in rows(tmp_path / "tiny") if row["mean_iou"]] == ["1", "3", "5"]
 
 
 def test_killed_in_mid_epoch_it_comes_to_the_same_weights(tmp_path: Path) -> None:

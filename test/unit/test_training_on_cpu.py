@@ -111,6 +111,23 @@ def test_a_prelu_has_the_gradients_of_pytorchs(
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 7), (2, 3, 4, 5, 6)], ids=len)
+def test_a_prelu_takes_other_than_pictures(shape: tuple[int, ...]) -> None:
+    """As in a network of one's own, behind a linear layer or a convolution along one axis."""
+    torch.manual_seed(0)
+    pixels = torch.randn(shape)
+    found = []
+    for fast in (False, True):
+        prelu = nn.PReLU(3)
+        if fast:
+            suit_cpu(nn.Sequential(prelu))
+        x = pixels.clone().requires_grad_()
+        prelu(x).square().sum().backward()
+        found.append((x.grad, prelu.weight.grad))
+    for one, other in zip(*found):
+        torch.testing.assert_close(one, other)
+
+
 class BatchNormsGradients(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes whether the gradients that batch norm gets are in a layout."""
 

@@ -99,11 +99,19 @@ def blur(pixels: torch.Tensor, deviations: torch.Tensor, most: float) -> torch.T
     offsets = torch.arange(-reach, reach + 1, device=pixels.device, dtype=pixels.dtype)
     weights = torch.exp(-(offsets**2) / (2 * deviations.clamp(min=1e-3) ** 2))
     kernels = (weights / weights.sum(1, keepdim=True)).repeat_interleave(3, 0)[:, None, None]
-    planes = F.pad(pixels, (reach,) * 4, mode="reflect").reshape(
-        1, -1, *(s + 2 * reach for s in pixels.shape[2:])
-    )
+    planes = _mirrored(_mirrored(pixels, 2, reach), 3, reach).flatten(0, 1)[None]
     rows = F.conv2d(planes, kernels, groups=len(kernels))
     return F.conv2d(rows, kernels.transpose(2, 3), groups=len(kernels)).view(pixels.shape)
+
+
+def _mirrored(pixels: torch.Tensor, axis: int, reach: int) -> torch.Tensor:
+    """Pixels with their mirror image on both sides of an axis, again and again where they are fewer.
+
+    The pixel at the edge is not repeated, as in OpenCV's BORDER_REFLECT_101; PyTorch's own has one image.
+    """
+    size = pixels.shape[axis]
+    places = torch.arange(-reach, size + reach, device=pixels.device) % max(1, 2 * (size - 1))
+    return pixels.index_select(axis, torch.minimum(places, (2 * (size - 1) - places).abs()))
 
 
 def add_noise(pixels: torch.Tensor, deviations: torch.Tensor) -> torch.Tensor:
