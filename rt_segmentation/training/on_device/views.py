@@ -13,6 +13,7 @@ from rt_segmentation.data.augment import Augmentation
 from rt_segmentation.data.dataset import Sample
 from rt_segmentation.data.mixing import Mixing
 from rt_segmentation.labels import IGNORE_ID
+from rt_segmentation.training.data import to_tensors
 from rt_segmentation.training.on_device import looks
 from rt_segmentation.training.on_device.draws import Draws, draw, fields_of
 
@@ -44,9 +45,9 @@ class Views:
         self._labels = torch.full((len(frames), 1, height, width), IGNORE_ID, dtype=torch.uint8)
         for index, frame in enumerate(frames):
             rows, columns = frame.labels.shape
-            pixels = np.ascontiguousarray(frame.image.transpose(2, 0, 1))
-            self._images[index, :, :rows, :columns] = torch.from_numpy(pixels)
-            self._labels[index, 0, :rows, :columns] = torch.from_numpy(frame.labels)
+            image, labels = to_tensors(frame)
+            self._images[index, :, :rows, :columns] = image
+            self._labels[index, 0, :rows, :columns] = labels
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Views:
         return self
