@@ -92,6 +92,11 @@ class Camera:
         return f"{self.sent} frames, {self.masks} masks, {replaced} replaced, {lost} lost by DDS"
 
 
+def most(footprints: list[Footprint]) -> Footprint:
+    """The most of each kind."""
+    return Footprint(*map(max, zip(*footprints, strict=True)))
+
+
 def no_more(after: Footprint, before: Footprint, share: float, slack_mb: float = 0.0) -> None:
     """Nothing grew but memory, and that by less than a share and some."""
     assert after.resident_mb < before.resident_mb * (1 + share) + slack_mb, (str(before), str(after))
@@ -160,7 +165,7 @@ SHIPPED = ("enet_town", "lednet_town", "linknet_town")
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("names", "count"), [(SHIPPED, 21), (None, 100)], ids=["shipped", "small"])
+@pytest.mark.parametrize(("names", "count"), [(SHIPPED, 45), (None, 100)], ids=["shipped", "small"])
 def test_switches_of_the_model_at_full_rate(
     spawn: Any,
     observer: Any,
@@ -177,16 +182,16 @@ def test_switches_of_the_model_at_full_rate(
     node = NodeUnderTest(spawn, observer, "/switches", models[0], **FAST, input_width=96, input_height=64)
     camera = Camera(node)
     camera.run(lambda: camera.masks >= 20)
-    before = node.footprint()
+    footprints = []
     for number in range(1, count + 1):
         model = models[number % len(models)]
         assert node.set_parameter("model", str(model.path)).successful
         camera.run(lambda n=number: node.process.output.count("changed to") == n)
         seen = camera.masks
         camera.run(lambda seen=seen: camera.masks >= seen + 10)
-        # Each of them has run, and this one is the last one of all as well.
-        if number == len(models) * max(1, count // 10 // len(models)):
-            before = node.footprint()
-    after = node.footprint()
+        footprints.append(node.footprint())
+    # Models differ, and the C library keeps some of what was given back: after some rounds it has what it needs.
+    fifth = count // 5
+    before, after = most(footprints[fifth : 2 * fifth]), most(footprints[-fifth:])
     print(f"{count} switches among {len(models)} models: {camera.account()}; from {before} to {after}")
     no_more(after, before, 0.05, 10.0)
