@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import gc
 import logging
 import threading
 import time
@@ -16,6 +14,7 @@ from typing import NamedTuple
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.inference.engines import Engine, EngineError
 from rt_segmentation.inference.engines.fallback import RETRY_S
+from rt_segmentation.runtime.heap import give_memory_back
 
 logger = logging.getLogger(__name__)
 
@@ -230,10 +229,3 @@ class Sizes:
 def _squeeze(size: Size, into: Size) -> float:
     ratio = size[0] * into[1] / (size[1] * into[0])
     return max(ratio, 1 / ratio)
-
-
-def give_memory_back() -> None:
-    """What a build used, to the system: the C library keeps it, above all with the launch file's settings."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)

@@ -23,6 +23,7 @@ from rclpy.utilities import get_default_context
 
 from rt_segmentation.ros.middleware import RCLError, StartError, plain, start_ros
 from rt_segmentation.ros.watchdog import Watchdog
+from rt_segmentation.runtime.heap import share_heaps
 from rt_segmentation.text import printable
 
 T = TypeVar("T")
@@ -156,6 +157,7 @@ def run_node(
         Both signals are ignored from then on, since a second one, as launch sends it, may come while the
         process ends.
     """
+    share_heaps()
     process = Process()
     status, threads_ended = 0, True
     try:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.inference.engines import Engine, EngineError
 from rt_segmentation.inference.segmenter import SegmenterConfig
-from rt_segmentation.inference.sizes import give_memory_back
 from rt_segmentation.ros.diagnostics import engine_problem
+from rt_segmentation.runtime.heap import give_memory_back
 
 OVERDUE_S = 120.0
 """A load that takes longer does not hold up what was asked for after it: a library may hang in it."""

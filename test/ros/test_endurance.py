@@ -190,7 +190,7 @@ def test_switches_of_the_model_at_full_rate(
         seen = camera.masks
         camera.run(lambda seen=seen: camera.masks >= seen + 10)
         footprints.append(node.footprint())
-    # Models differ, and the C library keeps some of what was given back: after some rounds it has what it needs.
+    # Models differ, and the C library keeps some of what was given back: not more after some rounds.
     fifth = count // 5
     before, after = most(footprints[fifth : 2 * fifth]), most(footprints[-fifth:])
     print(f"{count} switches among {len(models)} models: {camera.account()}; from {before} to {after}")
