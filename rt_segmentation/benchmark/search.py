@@ -71,8 +71,8 @@ class Search:
             engines: with their precisions, the most promising first.
         """
         self.tried, self.finished = list(self.earlier.tried), list(self.earlier.finished)
-        latency = {_name(one): one for one in self.earlier.latency}
-        throughput = {_name(one): one for one in self.earlier.throughput}
+        latency = {one.name: one for one in self.earlier.latency}
+        throughput = {one.name: one for one in self.earlier.throughput}
         with_time = list(engines)
         for number, (engine, precision) in enumerate(with_time):
             share_s = self.bench.remaining_s() / (len(with_time) - number)
@@ -107,7 +107,8 @@ class Search:
         """Compare what was found for one frame with the engine's own choice, for the batches of this bench.
 
         Returns:
-            Empty where the time was over, or the engine does not work with such batches.
+            With what was found of other engines earlier; empty where the time was over, or the engine does
+            not work with such batches.
         """
         plain = Variant(setting.engine, setting.precision)
         try:
@@ -118,7 +119,8 @@ class Search:
         except (OutOfTime, VariantError) as error:
             self._note(plain.describe(), str(error))
             return Tuned()
-        return Tuned((found,), (), tuple(self.tried))
+        others = self.earlier.of(self.earlier.names - {setting.name})
+        return replace(others, latency=(found, *others.latency), tried=(*others.tried, *self.tried))
 
     def _still_true(self, known: Setting | None) -> Setting | None:
         """What an earlier search found, with the times of today; None where that is no longer faster."""
@@ -143,12 +145,12 @@ class Search:
 
     def _forget(self, name: str) -> None:
         """Let an engine's earlier trials and verdicts go."""
-        self.tried = [trial for trial in self.tried if not trial.what.startswith((f"{name}:", f"{name},"))]
+        self.tried = [trial for trial in self.tried if trial.of != name]
         self.finished = [other for other in self.finished if other != name]
 
     def _continued(self, known: Setting, stop_s: float, reserve_s: float) -> Setting:
         """What an earlier search found, and what it had no time to try."""
-        if _name(known) in self.finished:
+        if known.name in self.finished:
             return known
         return self._fastest(Variant(known.engine, known.precision), stop_s, reserve_s, known) or known
 
@@ -347,10 +349,6 @@ def _better(comparison: Comparison) -> bool:
 def _setting(variant: Variant, ms: float, plain_ms: float, confidence: float) -> Setting:
     numbers = round(ms, 3), round(plain_ms, 3)
     return Setting(variant.engine, variant.precision, variant.parallel, variant.options, *numbers, confidence)
-
-
-def _name(setting: Setting) -> str:
-    return f"{setting.engine} {setting.precision}"
 
 
 def _what(best: Variant, options: Options) -> str:

@@ -187,6 +187,16 @@ def test_a_second_search_where_nothing_helped_is_over_at_once() -> None:
     assert again.timed == 4
 
 
+def test_what_other_engines_gave_for_batches_stays() -> None:
+    of_torch = Setting("torch", "fp32", 1, PLAIN, 9.0, 9.0, 0.5)
+    old = Setting(*INT8, 1, PLAIN, 20.0, 20.0, 0.5)
+    earlier = Tuned((old, of_torch))
+    kernels = replace(old, options=Options(kernels=(("*", "jit_avx512"),)))
+    found = Search(FakeBench(by_options), 1, earlier=earlier).carry_over(kernels)
+    assert [one.engine for one in found.latency] == ["openvino", "torch"]
+    assert found.latency[0].options == kernels.options
+
+
 def test_what_is_no_longer_faster_is_searched_again() -> None:
     found = Search(FakeBench(by_options), 1).run([INT8])
 
@@ -392,10 +402,43 @@ def test_batches_get_what_was_found_for_one_frame(
     monkeypatch.setattr(Search, "carry_over", lambda self, one: Tuned((replace(one, ms=19.0),)))
     tune_inside.tune_inside(small_model, (2,), 64, 64, TIMINGS, 60.0)
     assert recall(small_model, 2, 64, 64).latency[0].ms == 19.0 and not recall(small_model, 4, 64, 64).latency
+    # What an engine gave that is not searched now says nothing here, and stays.
+    of_torch = Setting("torch", "fp32", 1, kernels, 1.0, 1.0, 0.5)
+    remember(small_model, 4, 64, 64, Tuned((of_torch,)))
+    monkeypatch.setattr(
+        Search, "run", lambda self, searched: replace(found, latency=(of_torch, *found.latency))
+    )
+    shown = tune_inside.tune_inside(small_model, (2,), 64, 64, TIMINGS, 60.0)
+    assert shown is not None and shown.latency == found.latency
+    assert len(recall(small_model, 1, 64, 64).latency) == 2
     # Threads alone are of one frame.
     monkeypatch.setattr(Search, "run", lambda self, searched: FOUND)
     tune_inside.tune_inside(small_model, (4,), 64, 64, TIMINGS, 60.0)
-    assert not recall(small_model, 4, 64, 64).latency
+    assert recall(small_model, 4, 64, 64).latency == (of_torch,)
+
+
+def test_a_search_from_the_beginning_leaves_what_is_known_of_other_engines(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    of_torch = Setting("torch", "fp32", 1, PLAIN, 9.0, 9.0, 0.5)
+    known = Tuned((*FOUND.latency, of_torch), finished=("openvino int8", "torch fp32"))
+    remember(small_model, 1, 64, 64, known)
+    began: list[Tuned] = []
+    time_limits: list[float] = []
+
+    def run(self: Search, searched: object) -> Tuned:
+        began.append(replace(self.earlier, date=""))
+        time_limits.append(self.bench.remaining_s())
+        return self.earlier
+
+    monkeypatch.setattr(Search, "run", run)
+    for afresh, timings in ((False, TIMINGS), (True, TIMINGS), (True, [Timing("torch", "fp32", 9.0)])):
+        tune_inside.tune_inside(small_model, (2, 4), 64, 64, timings, 60.0, afresh)
+    # The second search kept nothing of OpenVINO.
+    assert began == [known, known.of(["torch fp32"]), Tuned()]
+    # A part is left over for batches where there is something to carry over.
+    assert 40.0 < time_limits[0] < 48.1 and 50.0 < time_limits[2] < 60.0
 
 
 @pytest.mark.long

@@ -67,6 +67,20 @@ def test_they_are_of_one_set_of_libraries(
     assert recall(small_model, HEIGHT, WIDTH).timings == ()
 
 
+@pytest.mark.parametrize(
+    "times", [7, [{"engine": "torch"}], [{"engine": "a", "precision": "b", "median_ms": "c"}]]
+)
+def test_damaged_ones_are_told_and_the_order_is_the_default(
+    times: object, small_model: ModelManifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.store(tuning._key(small_model, HEIGHT, WIDTH), {}, {"timings": times, "date": "2026-01-31"})
+    assert recall(small_model, HEIGHT, WIDTH).timings == ()
+    (said,) = caplog.messages
+    assert "what `rt_seg tune` measured of model 'small' at 160x120 is not used" in said and "damaged" in said
+    remember(small_model, HEIGHT, WIDTH, TIMINGS)
+    assert len(recall(small_model, HEIGHT, WIDTH).timings) == len(TIMINGS)
+
+
 class Fake:
     """An engine of a name that is said to have all precisions; int8 lacks something."""
 
