@@ -38,10 +38,8 @@ def find_record(
         try:
             return read(entry.data)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            problem = f"{entry.folder} is damaged ({error!r})"
-    elif problem:
-        problem = f"{cache.cache_root() / key.folder_name} is {problem}"
-    elif tell:
+            problem = f"damaged ({error!r})"
+    if entry is None and not problem and tell:
         problem = _of_another_machine(key)
     if problem and tell:
         _say_once(str(key.identity["model"]), f"{key.identity['width']}x{key.identity['height']}", problem)
@@ -55,8 +53,8 @@ def _of_another_machine(key: CacheKey) -> str:
         if _without_machine(identity) != wanted:
             continue
         if identity.get("device") != key.identity["device"]:
-            return f"it is of {identity.get('device')}, and this is {key.identity['device']}"
-        return "it is of a processor of the same name with other arithmetic"
+            return f"of {identity.get('device')}, and this is {key.identity['device']}"
+        return "of a processor of the same name with other arithmetic"
     return ""
 
 
@@ -67,7 +65,8 @@ def _without_machine(identity: Mapping[str, Any]) -> dict[str, Any]:
 @once
 def _say_once(model: str, size: str, problem: str) -> None:
     logger.warning(
-        "what `rt_seg tune` measured of model '%s' at %s is not used: %s; `rt_seg tune` measures it again",
+        "what `rt_seg tune` measured of model '%s' at %s is not used, it is %s;"
+        " `rt_seg tune` measures it again",
         model,
         size,
         problem,

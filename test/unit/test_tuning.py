@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rt_segmentation import cpu
 from rt_segmentation.benchmark import engines as benchmark
 from rt_segmentation.benchmark.engines import Group, Row
 from rt_segmentation.cli import main
@@ -223,8 +224,13 @@ def test_the_command(
     cache_command.main(argparse.Namespace(action="list", json=False))
     assert "fastest: openvino bf16, 49.0 ms" in capsys.readouterr().out
     arguments.json = True
+    shares = iter((0.25, 0.01))
+    monkeypatch.setattr(cpu.Others, "share", lambda self: next(shares, 0.0))
     command.main(arguments)
-    (first, _) = json.loads(capsys.readouterr().out)
+    out, said = capsys.readouterr()
+    (first, _) = json.loads(out)
+    assert first["others_share"] == 0.25
+    assert said.count("of the processor cores") == 1 and "meanwhile others took 25% of the proc" in said
     assert first["timings"][0]["engine"] == "openvino" and first["refused"] == {
         "x y": "it gives other labels"
     }
