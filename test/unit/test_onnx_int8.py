@@ -13,8 +13,8 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from rt_segmentation.inference.engines import EngineError  # noqa: E402
+from rt_segmentation.inference.engines.onnx_int8 import quantise  # noqa: E402
 from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges  # noqa: E402
-from rt_segmentation.inference.engines.tensorrt_int8 import quantise  # noqa: E402
 
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.normal(size=(4, 3, 1, 1)).astype(np.float32)
