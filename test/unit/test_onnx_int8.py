@@ -138,6 +138,6 @@ def test_bytes_have_a_zero_of_their_own_and_biases_are_kept(optimised: bool) -> 
 
 
 def with_weights() -> np.ndarray:
-    weights = WEIGHTS.copy()
+    weights: np.ndarray = WEIGHTS.copy()
     weights[3] *= 1e-12
     return weights
