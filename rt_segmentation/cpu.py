@@ -46,7 +46,10 @@ def arithmetic() -> tuple[str, ...]:
 
 
 class Others:
-    """What others take of the processor cores that this process may use, from its making on."""
+    """What others take of the processor cores that this process may use, from its making on.
+
+    Processes that this one started are not others, as soon as they have ended.
+    """
 
     def __init__(self) -> None:
         self._began = _times()
@@ -64,7 +67,7 @@ STAT = Path("/proc/stat")
 
 
 def _times() -> tuple[float, float, float] | None:
-    """Time that passed on the cores, that somebody computed, and that this process did [s]."""
+    """Time that passed on the cores, that somebody computed, and that we and our children did [s]."""
     try:
         lines = STAT.read_text(encoding="utf-8").splitlines()
         names = {f"cpu{number}" for number in os.sched_getaffinity(0)}
@@ -76,7 +79,8 @@ def _times() -> tuple[float, float, float] | None:
         return None
     tick = os.sysconf("SC_CLK_TCK")
     passed = sum(sum(core[:8]) for core in cores) / tick
-    return passed, passed - sum(sum(core[3:5]) for core in cores) / tick, time.process_time()
+    ours = time.process_time() + os.times().children_user + os.times().children_system
+    return passed, passed - sum(sum(core[3:5]) for core in cores) / tick, ours
 
 
 def _words() -> set[str]:

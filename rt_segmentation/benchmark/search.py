@@ -71,8 +71,8 @@ class Search:
             engines: with their precisions, the most promising first.
         """
         self.tried, self.finished = list(self.earlier.tried), list(self.earlier.finished)
-        latency = {_name(one): one for one in self.earlier.latency}
-        throughput = {_name(one): one for one in self.earlier.throughput}
+        latency = {one.name: one for one in self.earlier.latency}
+        throughput = {one.name: one for one in self.earlier.throughput}
         with_time = list(engines)
         for number, (engine, precision) in enumerate(with_time):
             share_s = self.bench.remaining_s() / (len(with_time) - number)
@@ -107,7 +107,8 @@ class Search:
         """Compare what was found for one frame with the engine's own choice, for the batches of this bench.
 
         Returns:
-            Empty where the time was over, or the engine does not work with such batches.
+            With what was found of other engines earlier; empty where the time was over, or the engine does
+            not work with such batches.
         """
         plain = Variant(setting.engine, setting.precision)
         try:
@@ -118,7 +119,8 @@ class Search:
         except (OutOfTime, VariantError) as error:
             self._note(plain.describe(), str(error))
             return Tuned()
-        return Tuned((found,), (), tuple(self.tried))
+        others = self.earlier.of(self.earlier.names - {setting.name})
+        return replace(others, latency=(found, *others.latency), tried=(*others.tried, *self.tried))
 
     def _still_true(self, known: Setting | None) -> Setting | None:
         """What an earlier search found, with the times of today; None where that is no longer faster."""
@@ -135,20 +137,20 @@ class Search:
         if best == plain:
             plain_ms = float(np.median(self.bench.time(plain, self._frames(plain))))
             return _setting(plain, plain_ms, plain_ms, 0.5)
-        comparison, plain_ms, best_ms = self._compare(plain, best)
-        kept = comparison.ratio < 1 and comparison.confidence >= SURE
+        comparison, plain_ms, best_ms = self._compare_known(plain, best)
+        kept = comparison.ratio < 1
         note = "" if kept else "no longer: all is tried again"
         self._add(f"{best.describe()}, {AGAINST}", comparison, kept, note)
         return _setting(best, best_ms, plain_ms, comparison.confidence) if kept else None
 
     def _forget(self, name: str) -> None:
         """Let an engine's earlier trials and verdicts go."""
-        self.tried = [trial for trial in self.tried if not trial.what.startswith((f"{name}:", f"{name},"))]
+        self.tried = [trial for trial in self.tried if trial.of != name]
         self.finished = [other for other in self.finished if other != name]
 
     def _continued(self, known: Setting, stop_s: float, reserve_s: float) -> Setting:
         """What an earlier search found, and what it had no time to try."""
-        if _name(known) in self.finished:
+        if known.name in self.finished:
             return known
         return self._fastest(Variant(known.engine, known.precision), stop_s, reserve_s, known) or known
 
@@ -247,8 +249,12 @@ class Search:
             except VariantError as error:
                 self._note(candidate.describe(), str(error))
                 continue
-            comparison, _, candidate_ms = self._compare(best, candidate)
-            kept = _better(comparison)
+            known = any(
+                (one.name, one.parallel) == (fastest.name, parallel) for one in self.earlier.throughput
+            )
+            measure = self._compare_known if known else self._compare
+            comparison, _, candidate_ms = measure(best, candidate)
+            kept = comparison.ratio < 1 if known else _better(comparison)
             self._add(candidate.describe(), comparison, kept)
             if kept:
                 best, best_ms, confidence = candidate, candidate_ms, comparison.confidence
@@ -276,6 +282,16 @@ class Search:
             return candidate, executed
         self.bench.drop(candidate)
         return None
+
+    def _compare_known(self, one: Variant, other: Variant) -> tuple[Comparison, float, float]:
+        """As `_compare`, and at length where that leaves doubt.
+
+        The other one was surely faster before: a noisy day is no reason to lose it, and a ratio below 1 is
+        enough.
+        """
+        found = self._compare(one, other)
+        doubtful = found[0].confidence < SURE and found[0].ratio < 1 + GAIN
+        return self._compare(one, other, patient=True) if doubtful else found
 
     def _compare(
         self, one: Variant, other: Variant, patient: bool = False
@@ -347,10 +363,6 @@ def _better(comparison: Comparison) -> bool:
 def _setting(variant: Variant, ms: float, plain_ms: float, confidence: float) -> Setting:
     numbers = round(ms, 3), round(plain_ms, 3)
     return Setting(variant.engine, variant.precision, variant.parallel, variant.options, *numbers, confidence)
-
-
-def _name(setting: Setting) -> str:
-    return f"{setting.engine} {setting.precision}"
 
 
 def _what(best: Variant, options: Options) -> str:

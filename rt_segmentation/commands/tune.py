@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from rt_segmentation import cpu
 from rt_segmentation.commands.options import OptionError, parse_size, require_kept, say
 from rt_segmentation.provenance import cores, machine
 
@@ -22,6 +23,9 @@ BUILDING_S = 300.0
 
 AGAIN_SHARE = 0.3
 """Of the time for timing, where an earlier run of this machine and these libraries is only confirmed."""
+
+BUSY_SHARE = 0.1
+"""Of the cores; from what others take on, the user is told."""
 
 AT_ONCE = (2, 4)
 """Frames at once that are timed beside one: side by side where there are so many cores, and as a batch."""
@@ -90,6 +94,7 @@ def main(arguments: argparse.Namespace) -> None:
     whole_s = BUILDING_S + 1.5 * arguments.seconds + seconds
     say(f"at most {whole_s:.0f} s for each size: {BUILDING_S:.0f} of it for building engines, once")
     for width, height in sizes:
+        others = cpu.Others()
         end = time.monotonic() + whole_s
         known = recall(manifest, height, width)
         candidates = offered if arguments.afresh else _promising(offered, known)
@@ -117,11 +122,12 @@ def main(arguments: argparse.Namespace) -> None:
         if candidates != installed():
             timings, throughputs = _with_known(known, candidates, timings, throughputs)
         record = remember(manifest, height, width, timings, throughputs)
+        others_share = round(others.share(), 2)
         refused = {f"{row.engine} {row.precision}": row.problem for row in rows if row.problem}
         found.append(
             {
                 **{"model": manifest.name, "width": width, "height": height, **asdict(record)},
-                **{"refused": refused, "inside": tuned.to_json()},
+                **{"refused": refused, "inside": tuned.to_json(), "others_share": others_share},
             }
         )
         if not arguments.json:
@@ -134,6 +140,11 @@ def main(arguments: argparse.Namespace) -> None:
                 print(f"  {line}")
             for name, problem in refused.items():
                 print(f"  {name:<19} refused: {problem}")
+        if others_share >= BUSY_SHARE:
+            say(
+                f"meanwhile others took {others_share:.0%} of the processor cores: what was found is for a"
+                " computer that is as busy; where it is not, tune again when it is idle"
+            )
     if arguments.json:
         print(json.dumps(found, indent=2))
     require_kept("what was measured")

@@ -83,9 +83,11 @@ def tune_inside(
     deadline = started + seconds
     bar = TimeBar(seconds)
 
-    earlier = {
-        batch: Tuned() if afresh else recall(manifest, batch, height, width) for batch in (1, *batches)
-    }
+    earlier = {batch: recall(manifest, batch, height, width) for batch in (1, *batches)}
+    if afresh:
+        # What is known of engines that are not measured now stays.
+        measured = {f"{t.engine} {t.precision}" for t in timings}
+        earlier = {batch: one.of(one.names - measured) for batch, one in earlier.items()}
 
     def search(batch: int, until: float, work: Callable[[Search], Tuned]) -> Tuned:
         began = time.monotonic()
@@ -100,9 +102,12 @@ def tune_inside(
         return remember(manifest, batch, height, width, taken)
 
     try:
-        until = deadline - BATCH_SHARE * seconds * len(batches)
+        # What is set inside the others is of one frame alone.
+        with_kernels = any(engine == "openvino" for engine, _ in engines)
+        until = deadline - (BATCH_SHARE * seconds * len(batches) if with_kernels else 0.0)
         found = search(1, until, lambda one: one.run(engines))
-        best = found.latency[0] if found.latency else None
+        here = found.of([" ".join(engine) for engine in engines])
+        best = here.latency[0] if here.latency else None
         # Threads and pinning were measured for one frame; kernels are those of the layers.
         if best is not None and (best.options.kernels or best.options.isa):
             # What was compared for the same settings earlier is still true.
@@ -113,10 +118,10 @@ def tune_inside(
                 search(batch, time.monotonic() + share_s, lambda one: one.carry_over(best))
     finally:
         bar.close()
-    if not found.latency:
+    if not here.latency:
         say("inside the engines nothing was found in time, and nothing is changed; give a longer --budget")
         return None
-    return found
+    return here
 
 
 def _compared(earlier: Tuned, of_batch: Tuned, best: Setting) -> bool:

@@ -102,46 +102,39 @@ def cache_root() -> Path:
 
 def find(key: CacheKey) -> CacheEntry | None:
     """An entry, or None where it has to be built; a damaged or stale one is reported with a warning."""
-    folder = cache_root() / key.folder_name
-    entry = _remembered(folder, key)
-    if entry is not None:
-        return entry
-    try:
-        if not folder.is_dir():
-            return None
-        entry = _read(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        logger.warning("cache entry %s is damaged (%s) and is built again", folder, error)
-        return None
-    stored, wanted = dict(entry.key["made_with"]), dict(key.made_with)
-    changed = sorted(name for name in {*stored, *wanted} if stored.get(name) != wanted.get(name))
-    if changed:
-        name = changed[0]
-        logger.warning(
-            "cache entry %s is stale (%s was %s, is %s) and is built again",
-            folder,
-            name,
-            stored.get(name),
-            wanted.get(name),
-        )
-        return None
-    # When it was used last; a cache that is only read is not made smaller either.
-    with contextlib.suppress(OSError):
-        os.utime(folder)
+    entry, problem = look(key)
+    if problem:
+        logger.warning("cache entry %s is %s and is built again", cache_root() / key.folder_name, problem)
+    if entry is not None and entry.memory is None:
+        # When it was used last; a cache that is only read is not made smaller either.
+        with contextlib.suppress(OSError):
+            os.utime(entry.folder)
     return entry
 
 
 def find_quietly(key: CacheKey) -> CacheEntry | None:
     """As `find`, for whoever waited for `locked`: what is wrong with an entry was reported before."""
+    return look(key)[0]
+
+
+def look(key: CacheKey) -> tuple[CacheEntry | None, str]:
+    """An entry, or why the one that is there cannot be used: 'damaged (...)' or 'stale (...)'; else ''."""
     folder = cache_root() / key.folder_name
     entry = _remembered(folder, key)
     if entry is not None:
-        return entry
+        return entry, ""
     try:
+        if not folder.is_dir():
+            return None, ""
         entry = _read(folder)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return entry if entry.key["made_with"] == dict(key.made_with) else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return None, f"damaged ({error})"
+    stored, wanted = dict(entry.key["made_with"]), dict(key.made_with)
+    changed = sorted(name for name in {*stored, *wanted} if stored.get(name) != wanted.get(name))
+    if changed:
+        name = changed[0]
+        return None, f"stale ({name} was {stored.get(name, 'none')}, is {wanted.get(name, 'none')})"
+    return entry, ""
 
 
 def holds(kind: str, identity: Mapping[str, Any], made_with: Mapping[str, Any]) -> bool:

@@ -70,7 +70,8 @@ class Options:
 
     def describe(self) -> str:
         """In words, for messages."""
-        parts = [f"{self.threads} threads for each frame"] if self.threads else []
+        several = "s" if self.threads > 1 else ""
+        parts = [f"{self.threads} thread{several} for each frame"] if self.threads else []
         if self.pinned is not None:
             parts.append("threads pinned to cores" if self.pinned else "threads not pinned")
         parts += [f"instructions up to {self.isa}"] if self.isa else []

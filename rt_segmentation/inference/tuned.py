@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import logging
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache as remembered
 from typing import Any
@@ -13,6 +15,7 @@ from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
 from rt_segmentation.inference.network import model_identity
 from rt_segmentation.inference.options import EVERY_LAYER, PLAIN, Options
+from rt_segmentation.inference.records import find_record
 from rt_segmentation.inference.versions import graph_version
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
@@ -49,6 +52,11 @@ class Setting:
     plain_ms: float
     confidence: float
 
+    @property
+    def name(self) -> str:
+        """The engine with its precision."""
+        return f"{self.engine} {self.precision}"
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -68,6 +76,11 @@ class Trial:
     confidence: float | None = None
     kept: bool = False
     note: str = ""
+
+    @property
+    def of(self) -> str:
+        """The engine with its precision."""
+        return re.split("[:,]", self.what, maxsplit=1)[0]
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,22 @@ class Tuned:
     seconds: float = 0.0
     finished: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> set[str]:
+        """The engines with their precisions of which anything is known."""
+        found = {one.name for one in (*self.latency, *self.throughput)}
+        return found | {one.of for one in self.tried} | set(self.finished)
+
+    def of(self, names: Collection[str]) -> Tuned:
+        """What was found of engines with their precisions, as 'openvino int8', alone."""
+        return replace(
+            self,
+            latency=tuple(one for one in self.latency if one.name in names),
+            throughput=tuple(one for one in self.throughput if one.name in names),
+            tried=tuple(one for one in self.tried if one.of in names),
+            finished=tuple(name for name in self.finished if name in names),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """As JSON's types."""
         content = asdict(self)
@@ -111,27 +140,30 @@ def remember(manifest: ModelManifest, batch: int, height: int, width: int, tuned
     return dated
 
 
-def recall(manifest: ModelManifest, batch: int, height: int, width: int) -> Tuned:
-    """What was found on this processor with these libraries; empty where nothing was."""
-    entry = cache.find_quietly(_key(manifest, batch, height, width))
-    if entry is None:
-        return Tuned()
-    try:
-        return _read(entry.data)
-    except (KeyError, TypeError, ValueError) as error:
-        logger.warning("what was tuned, in %s, cannot be read (%s) and is not used", entry.folder, error)
-        return Tuned()
+def recall(manifest: ModelManifest, batch: int, height: int, width: int, tell: bool = True) -> Tuned:
+    """What was found on this processor with these libraries; empty where nothing was.
+
+    Args:
+        manifest: the model.
+        batch: frames of a batch.
+        height: of the frames [px].
+        width: of the frames [px].
+        tell: see `find_record`.
+    """
+    return find_record(_key(manifest, batch, height, width), _read, tell) or Tuned()
 
 
-def _read(data: Any) -> Tuned:
-    latency, throughput = (
-        tuple(Setting(**{**one, "options": Options.from_json(one["options"])}) for one in data[name])
-        for name in ("latency", "throughput")
-    )
+def _read(data: Mapping[str, Any]) -> Tuned:
+    latency, throughput = (tuple(map(_read_setting, data[name])) for name in ("latency", "throughput"))
     tried = tuple(Trial(**one) for one in data["tried"])
     # Earlier versions did not say what was finished.
     finished = tuple(str(name) for name in data.get("finished", ()))
-    return Tuned(latency, throughput, tried, data["date"], data["seconds"], finished)
+    return Tuned(latency, throughput, tried, str(data["date"]), float(data["seconds"]), finished)
+
+
+def _read_setting(data: Mapping[str, Any]) -> Setting:
+    times = {name: float(data[name]) for name in ("ms", "plain_ms", "confidence")}
+    return Setting(**{**data, **times, "options": Options.from_json(data["options"])})
 
 
 def options_for(
@@ -162,7 +194,8 @@ def isa_for(manifest: ModelManifest) -> str:
     found = []
     for identity in cache.identities(KIND, manifest.name):
         try:
-            tuned = recall(manifest, *(int(identity[name]) for name in ("batch", "height", "width")))
+            batch, height, width = (int(identity[name]) for name in ("batch", "height", "width"))
+            tuned = recall(manifest, batch, height, width, tell=False)
         except (KeyError, TypeError, ValueError):
             continue
         found += [(tuned.date, one.options.isa) for one in tuned.latency[:1]]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
+from rt_segmentation.inference.records import find_record
 from rt_segmentation.inference.versions import graph_version
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
@@ -80,7 +81,7 @@ def remember(
 
 def recall(manifest: ModelManifest, height: int, width: int) -> Record:
     """What was measured here for this model at this size, with the libraries that are installed now."""
-    return _find(_key(manifest, height, width))
+    return find_record(_key(manifest, height, width), _read) or Record()
 
 
 def remember_start(
@@ -94,7 +95,9 @@ def remember_start(
 
 def recall_start(manifest: ModelManifest, height: int, width: int, engine: str, precision: str) -> Record:
     """What an earlier start measured of an engine."""
-    return _find(_key(manifest, height, width, AT_START, engine=engine, precision=precision))
+    key = _key(manifest, height, width, AT_START, engine=engine, precision=precision)
+    # The start measures it again by itself.
+    return find_record(key, _read, tell=False) or Record()
 
 
 def _keep(key: CacheKey, record: Record) -> None:
@@ -102,17 +105,11 @@ def _keep(key: CacheKey, record: Record) -> None:
         cache.keep(key, {}, asdict(record))
 
 
-def _find(key: CacheKey) -> Record:
-    # Nothing is wrong with a start in the default order: no warning of an entry from other versions.
-    entry = cache.find_quietly(key)
-    if entry is None:
-        return Record()
-    return Record(
-        tuple(Timing(**timing) for timing in entry.data["timings"]),
-        entry.data["date"],
-        # Earlier versions measured none.
-        tuple(Throughput(**throughput) for throughput in entry.data.get("throughputs", ())),
-    )
+def _read(data: Mapping[str, Any]) -> Record:
+    timings = (Timing(str(t["engine"]), str(t["precision"]), float(t["median_ms"])) for t in data["timings"])
+    # Earlier versions measured none.
+    throughputs = tuple(Throughput(**throughput) for throughput in data.get("throughputs", ()))
+    return Record(tuple(timings), str(data["date"]), throughputs)
 
 
 def _key(manifest: ModelManifest, height: int, width: int, kind: str = KIND, **more: str) -> CacheKey:

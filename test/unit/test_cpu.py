@@ -38,6 +38,21 @@ def test_what_others_take_is_all_but_this_process_and_idle_time(
     assert others.share() == 0.0 and cpu.Others().share() == 0.0
 
 
+def test_children_that_ended_are_not_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat = tmp_path / "stat"
+    monkeypatch.setattr(cpu, "STAT", stat)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    monkeypatch.setattr(os, "sysconf", lambda _: 100)
+    monkeypatch.setattr(time, "process_time", lambda: 0.0)
+    stat.write_text("cpu0 0 0 0 0 0 0 0 0 0 0\n")
+    monkeypatch.setattr(os, "times", lambda: os.times_result((0.0, 0.0, 5.0, 1.0, 0.0)))
+    others = cpu.Others()
+    # In 10 s 9 were computed, of which 7 were a child's.
+    stat.write_text("cpu0 900 0 0 100 0 0 0 0 0 0\n")
+    monkeypatch.setattr(os, "times", lambda: os.times_result((0.0, 0.0, 10.0, 3.0, 0.0)))
+    assert others.share() == pytest.approx(0.2)
+
+
 def test_on_this_machine_it_is_a_share() -> None:
     others = cpu.Others()
     sum(range(300_000))

@@ -19,11 +19,13 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("openvino")
 
+import onnx
 import openvino
 from support.streets import street_scene
 
 from rt_segmentation.cli import build_parser
 from rt_segmentation.commands import export as command
+from rt_segmentation.inference import cache
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable, build_engine, calibrate
 from rt_segmentation.inference.engines.choosing import _defaults
 from rt_segmentation.inference.engines.export import (
@@ -146,6 +148,48 @@ def test_labels_are_almost_torchs_at_any_size_without_nncf(
     assert np.abs(confidence.astype(int) - probability).mean() < 8
 
 
+def test_onnx_runtime_computes_in_int8_by_the_same_ranges(copied: ModelManifest) -> None:
+    pytest.importorskip("onnxruntime")
+    frame, gate = street(9)[None], Gate(int8=0.0)
+    kinds = (("onnxruntime", "int8"), ("openvino", "int8"), ("onnxruntime", "fp32"))
+    labels, of_openvino, exact = (build_engine(copied, *kind, gate).infer(frame, False)[0] for kind in kinds)
+    # Of random weights: many pixels are close calls.
+    assert (labels == of_openvino).mean() > 0.7 and (labels != exact).any()
+    # Another file of ranges is another graph.
+    rewrite(copied, tensors={name: [-1e-3, 1e-3] for name in load_ranges(copied).tensors})
+    others, _ = build_engine(copied, "onnxruntime", "int8", gate).infer(frame, False)
+    assert (others != labels).mean() > 0.1
+
+
+@pytest.mark.long
+def test_onnx_runtime_gives_openvinos_labels_and_needs_no_onnx_the_second_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    linknet, frame, gate = find_model("linknet"), street(9)[None], Gate(int8=0.93)
+    engine = build_engine(linknet, "onnxruntime", "int8", gate)
+    labels, confidence = engine.infer(frame, True)
+    (of_openvino, _), (expected, probability) = (
+        build_engine(linknet, *kind, gate).infer(frame, True)
+        for kind in (("openvino", "int8"), ("torch", "fp32"))
+    )
+    assert (labels == expected).mean() > 0.97 and (labels == of_openvino).mean() > 0.97
+    assert (labels != expected).any()
+    assert confidence is not None and probability is not None
+    assert np.abs(confidence.astype(int) - probability).mean() < 8
+    # What the library makes of the graph: almost all of its 35 convolutions and 5 others are of integers.
+    made = [entry for entry in cache.entries() if entry.key["kind"] == "onnxruntime-int8"]
+    assert len(made) == 2
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(made[0].read("int8.onnx"), options, providers=["CPUExecutionProvider"])
+    nodes = onnx.load(tmp_path / "optimised.onnx").graph.node
+    assert sum(node.op_type == "QLinearConv" for node in nodes) >= 29
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    again, _ = build_engine(linknet, "onnxruntime", "int8", gate).infer(frame, True)
+    np.testing.assert_array_equal(again, labels)
+
+
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors have kernels of other names")
 def test_what_is_quantised_is_computed_in_int8(shipped: ModelManifest) -> None:
     model = read_graph(shipped)
@@ -245,9 +289,10 @@ def test_ranges_that_change_are_judged_again(copied: ModelManifest) -> None:
         engine.prepare(1, HEIGHT, WIDTH)
 
 
-def test_a_model_without_ranges_says_how_to_find_them(small_model: ModelManifest) -> None:
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_a_model_without_ranges_says_how_to_find_them(engine: str, small_model: ModelManifest) -> None:
     with pytest.raises(EngineUnavailable, match=r"no int8 ranges .*small\.int8\.json; `rt_seg export"):
-        build_engine(small_model, "openvino", "int8")
+        build_engine(small_model, engine, "int8")
 
 
 def test_ranges_of_other_weights_are_refused(copied: ModelManifest) -> None:
@@ -268,11 +313,12 @@ def test_ranges_of_another_graph_are_one_sentence(copied: ModelManifest) -> None
         quantize(read_graph(copied), load_ranges(copied), copied)
 
 
-@pytest.mark.parametrize("name", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("name", ["torch"])
 def test_an_engine_without_int8_cannot_be_calibrated(name: str, small_model: ModelManifest) -> None:
     pytest.importorskip(name)
     with pytest.raises(
-        EngineUnavailable, match=f"engine '{name}' has no int8 .*; openvino, tensorrt and torch2trt"
+        EngineUnavailable,
+        match=f"engine '{name}' has no int8 .*; onnxruntime, openvino, tensorrt and torch2trt",
     ):
         calibrate(small_model, name, lambda height, width: ([], "nothing"), 1, HEIGHT, WIDTH)
 

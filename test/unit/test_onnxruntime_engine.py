@@ -34,6 +34,10 @@ def test_a_provider_that_cannot_be_loaded_is_not_used_silently(
     assert "ONNX Runtime's TensorrtExecutionProvider cannot be used here" in caplog.text
     assert "ONNX Runtime's CUDAExecutionProvider cannot be used here" in caplog.text
     assert engine.ONNXRuntimeEngine.precisions() == ("fp32",)
+    # On the CPU int8 is there for whoever names it; providers for GPUs have their own.
+    assert engine.ONNXRuntimeEngine.offered() == ("fp32", "int8")
+    monkeypatch.setattr(engine, "working_providers", lambda: (engine._CUDA, engine._CPU))
+    assert engine.ONNXRuntimeEngine.offered() == ("fp32",)
 
 
 def test_tensorrts_files_lie_with_their_graph(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rt_segmentation import cpu
-from rt_segmentation.inference import cache, tuned
+from rt_segmentation.inference import cache, records, tuned
 from rt_segmentation.inference.engines import EngineError, build_engine, choosing
 from rt_segmentation.inference.engines.failures import reason
 from rt_segmentation.inference.options import FLOAT, INSTRUCTIONS, PLAIN, Options
@@ -36,6 +36,7 @@ FOUND = Tuned(
 @pytest.fixture(autouse=True)
 def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    records._say_once.cache_clear()
     return tmp_path
 
 
@@ -72,39 +73,79 @@ def test_one_frame_gets_the_lowest_latency_and_several_the_highest_rate(small_mo
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "why"),
     [
-        ("machine", lambda: "another processor, 2 cores"),
-        ("versions", lambda *_: {"openvino": "1"}),
-        ("graph_version", lambda _: "0"),
+        ("machine", lambda: "another processor, 2 cores", ", and this is another processor, 2 cores"),
+        ("versions", lambda *_: {}, "stale (openvino was 1, is none)"),
+        ("versions", lambda *_: {"openvino": "2"}, "stale (openvino was 1, is 2)"),
+        ("graph_version", lambda _: "0", "stale (graph_version was "),
+        ("arithmetic", lambda: ["amx_int8"], "a processor of the same name with other arithmetic"),
     ],
 )
 def test_a_record_of_something_else_is_not_used(
-    name: str, value: Callable[..., Any], small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    value: Callable[..., Any],
+    why: str,
+    small_model: ModelManifest,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    remember(small_model, *SIZE, FOUND)
+    monkeypatch.setattr(tuned, "versions", lambda *_: {"openvino": "1"})
+    kept = remember(small_model, *SIZE, FOUND)
     assert recall(small_model, 2, HEIGHT, WIDTH) == recall(small_model, 1, WIDTH, HEIGHT) == Tuned()
-    monkeypatch.setattr(tuned, name, value)
+    assert not caplog.messages
+    with monkeypatch.context() as patched:
+        patched.setattr(cpu if name == "arithmetic" else tuned, name, value)
+        for _ in range(3):
+            assert options(small_model) == PLAIN
+        (said,) = caplog.messages
+        assert said.startswith("what `rt_seg tune` measured of model 'small' at 64x48 is not used, it is ")
+        assert why in said and said.endswith("; `rt_seg tune` measures it again")
+        # No word where it is measured again, or of sizes that nobody asked for.
+        remember(small_model, *SIZE, Tuned(FOUND.throughput))
+        assert recall(small_model, *SIZE).latency == FOUND.throughput
+        assert isa_for(small_model) == SEVERAL.isa and len(caplog.messages) == 1
+    # A record of another machine is not lost.
+    assert recall(small_model, *SIZE).latency == (() if "stale" in why else kept.latency)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data["latency"][0].update(options={"speed": 3}),
+        lambda data: data["latency"][0].update(ms="fast"),
+        lambda data: data.update(latency=7),
+        lambda data: data.pop("tried"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_not_used(
+    damage: Callable[[dict[str, Any]], Any], small_model: ModelManifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = FOUND.to_json()
+    damage(data)
+    cache.store(tuned._key(small_model, *SIZE), {}, data)
     assert options(small_model) == PLAIN
+    assert "is damaged" in caplog.text and "is not used" in caplog.text
 
 
-def test_processors_of_one_name_are_told_apart(
-    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_is_cut_off_is_told_and_written_anew(
+    small_model: ModelManifest, caplog: pytest.LogCaptureFixture, cache_home: Path
 ) -> None:
     remember(small_model, *SIZE, FOUND)
-    monkeypatch.setattr(cpu, "arithmetic", lambda: ("amx_int8",))
-    assert options(small_model) == PLAIN
+    (file,) = cache_home.glob("rt_segmentation/*-settings-*/entry.json")
+    file.write_text(file.read_text()[:100])
+    assert options(small_model) == PLAIN and "it is damaged (" in caplog.text
+    remember(small_model, *SIZE, FOUND)
+    assert options(small_model) == ALONE
 
 
-def test_a_record_that_cannot_be_read_is_not_used(
-    small_model: ModelManifest, caplog: pytest.LogCaptureFixture
-) -> None:
-    key = tuned._key(small_model, *SIZE)
-    data = FOUND.to_json()
-    data["latency"][0]["options"] = {"speed": 3}
-    cache.store(key, {}, data)
-    assert options(small_model) == PLAIN
-    assert "cannot be read" in caplog.text and "is not used" in caplog.text
+def test_what_was_found_of_some_engines_is_told_apart() -> None:
+    of_torch = Setting("torch", "fp32", 1, PLAIN, 9.0, 9.0, 0.5)
+    trials = tuple(Trial(f"{name} fp32: 1 thread") for name in ("openvino", "torch"))
+    both = Tuned((*FOUND.latency, of_torch), FOUND.throughput, trials, finished=("onnxruntime fp32",))
+    assert both.names == {"openvino fp32", "torch fp32", "onnxruntime fp32"}
+    assert both.of(["torch fp32"]) == Tuned((of_torch,), (), trials[1:])
+    assert both.of(both.names) == both
 
 
 def test_what_ships_is_for_the_processors_that_it_was_measured_on(

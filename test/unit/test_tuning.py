@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rt_segmentation import cpu
 from rt_segmentation.benchmark import engines as benchmark
 from rt_segmentation.benchmark.engines import Group, Row
 from rt_segmentation.cli import main
@@ -65,6 +66,20 @@ def test_they_are_of_one_set_of_libraries(
     remember(small_model, HEIGHT, WIDTH, TIMINGS)
     monkeypatch.setattr(tuning, "versions", lambda *_: {"openvino": "999"})
     assert recall(small_model, HEIGHT, WIDTH).timings == ()
+
+
+@pytest.mark.parametrize(
+    "times", [7, [{"engine": "torch"}], [{"engine": "a", "precision": "b", "median_ms": "c"}]]
+)
+def test_damaged_ones_are_told_and_the_order_is_the_default(
+    times: object, small_model: ModelManifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.store(tuning._key(small_model, HEIGHT, WIDTH), {}, {"timings": times, "date": "2026-01-31"})
+    assert recall(small_model, HEIGHT, WIDTH).timings == ()
+    (said,) = caplog.messages
+    assert "what `rt_seg tune` measured of model 'small' at 160x120 is not used" in said and "damaged" in said
+    remember(small_model, HEIGHT, WIDTH, TIMINGS)
+    assert len(recall(small_model, HEIGHT, WIDTH).timings) == len(TIMINGS)
 
 
 class Fake:
@@ -209,8 +224,13 @@ def test_the_command(
     cache_command.main(argparse.Namespace(action="list", json=False))
     assert "fastest: openvino bf16, 49.0 ms" in capsys.readouterr().out
     arguments.json = True
+    shares = iter((0.25, 0.01))
+    monkeypatch.setattr(cpu.Others, "share", lambda self: next(shares, 0.0))
     command.main(arguments)
-    (first, _) = json.loads(capsys.readouterr().out)
+    out, said = capsys.readouterr()
+    (first, _) = json.loads(out)
+    assert first["others_share"] == 0.25
+    assert said.count("of the processor cores") == 1 and "meanwhile others took 25% of the proc" in said
     assert first["timings"][0]["engine"] == "openvino" and first["refused"] == {
         "x y": "it gives other labels"
     }

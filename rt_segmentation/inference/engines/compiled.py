@@ -108,8 +108,8 @@ class CompiledEngine(ABC, Generic[Source]):
     ) -> str:
         """See `EngineClass.calibrate`; of no use to an engine without int8."""
         raise EngineUnavailable(
-            f"engine '{cls.name}' has no int8 that frames could calibrate; openvino, tensorrt and torch2trt"
-            " have"
+            f"engine '{cls.name}' has no int8 that frames could calibrate; onnxruntime, openvino,"
+            " tensorrt and torch2trt have"
         )
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -15,18 +16,25 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from rt_segmentation.inference.cache import CacheKey, locked
+from rt_segmentation.inference.cache import DESCRIPTION, CacheKey, find, find_quietly, keep, locked
 from rt_segmentation.inference.engines.export import INPUT_NAME
 from rt_segmentation.inference.engines.failures import reason
-from rt_segmentation.inference.engines.interface import Runner
+from rt_segmentation.inference.engines.interface import CalibrationFrames, Runner
 from rt_segmentation.inference.engines.onnx_engine import ONNXFileEngine
+from rt_segmentation.inference.engines.onnx_int8 import with_bytes
+from rt_segmentation.inference.engines.openvino_int8.calibration import ranges_from
+from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges, load_ranges
 from rt_segmentation.inference.options import PLAIN, Options
+from rt_segmentation.inference.parity import Gate
+from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import machine
 
 logger = logging.getLogger(__name__)
 
 _TENSORRT, _CUDA, _CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
 _PREFERRED = (_TENSORRT, _CUDA, _CPU)
+
+_QUANTISED = "int8.onnx"
 
 # One float copied, as ONNX, to see which providers work.
 _PROBE = (
@@ -74,11 +82,19 @@ def _session(
 class ONNXRuntimeEngine(ONNXFileEngine):
     """fp32, where it runs on the CPU with all cores that `parallel` frames share; with TensorRT fp16 as well.
 
+    On the CPU int8 for models that have ranges (`openvino_int8`), where it is asked for by name.
+
     Bytes go in and come out, so that there is nothing to gain from buffers bound to the GPU.
     """
 
     name = "onnxruntime"
     version = 1
+
+    def __init__(
+        self, manifest: ModelManifest, precision: str, gate: Gate | None = None, parallel: int = 1
+    ) -> None:
+        super().__init__(manifest, precision, gate, parallel)
+        self._ranges = load_ranges(manifest) if precision == "int8" else None
 
     @property
     def device(self) -> str:
@@ -90,8 +106,24 @@ class ONNXRuntimeEngine(ONNXFileEngine):
         """See `EngineClass.precisions`."""
         return ("fp16", "fp32") if _TENSORRT in working_providers() else ("fp32",)
 
+    @classmethod
+    def offered(cls) -> tuple[str, ...]:
+        """See `CompiledEngine.offered`: int8 is slower than fp32 for networks without plain ReLUs."""
+        return cls.precisions() if uses_gpu() else (*cls.precisions(), "int8")
+
+    @classmethod
+    def calibrate(
+        cls, manifest: ModelManifest, frames: CalibrationFrames, batch: int, height: int, width: int
+    ) -> str:
+        """See `EngineClass.calibrate`: the ranges are OpenVINO's, and serve every size."""
+        if "int8" not in cls.offered():
+            return super().calibrate(manifest, frames, batch, height, width)
+        return ranges_from(manifest, frames)
+
     def _versions(self) -> dict[str, str]:
         versions = {"onnxruntime": onnxruntime.__version__}
+        if self._ranges is not None:
+            versions["ranges"] = self._ranges.digest
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions["tensorrt"] = metadata.version("tensorrt")
         return versions
@@ -99,6 +131,8 @@ class ONNXRuntimeEngine(ONNXFileEngine):
     def compile_graph(self, graph: Path | bytes, options: Options = PLAIN) -> Runner:
         """See `ONNXFileEngine.compile_graph`."""
         session_options = self._session_options(options)
+        if self._ranges is not None:
+            graph = self._in_int8(graph, self._ranges)
         model = graph if isinstance(graph, bytes) else str(graph)
         with _tensorrt_folder(graph) as folder:
             try:
@@ -117,6 +151,19 @@ class ONNXRuntimeEngine(ONNXFileEngine):
             return outputs
 
         return run
+
+    def _in_int8(self, graph: Path | bytes, ranges: QuantizationRanges) -> bytes:
+        """A graph in int8, from the cache where it was made before: that needs no onnx."""
+        if isinstance(graph, bytes):
+            return with_bytes(graph, ranges)
+        described = json.loads((graph.parent / DESCRIPTION).read_text(encoding="utf-8"))
+        identity = {**described["identity"], "graph": described["files"][graph.name]}
+        key = CacheKey("onnxruntime-int8", identity, {"version": self.version, "ranges": ranges.digest})
+        entry = find(key)
+        if entry is None:
+            with locked(key):
+                entry = find_quietly(key) or keep(key, {_QUANTISED: with_bytes(graph, ranges)}, {})
+        return entry.read(_QUANTISED)
 
     def _session_options(self, options: Options) -> onnxruntime.SessionOptions:
         found = onnxruntime.SessionOptions()

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from rt_segmentation.inference.engines.interface import EngineError
+from rt_segmentation.inference.engines.onnx_int8 import quantise
 from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges
-from rt_segmentation.inference.engines.tensorrt_int8 import quantise
 
 LARGEST_HALF, SMALLEST_HALF = 65504.0, 2.0**-24
 

@@ -13,8 +13,8 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from rt_segmentation.inference.engines import EngineError  # noqa: E402
+from rt_segmentation.inference.engines.onnx_int8 import quantise, with_bytes  # noqa: E402
 from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges  # noqa: E402
-from rt_segmentation.inference.engines.tensorrt_int8 import quantise  # noqa: E402
 
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.normal(size=(4, 3, 1, 1)).astype(np.float32)
@@ -88,3 +88,56 @@ def test_each_input_is_rounded_to_its_range() -> None:
 def test_ranges_of_another_graph_are_refused(changes: dict[str, Any], name: str) -> None:
     with pytest.raises(EngineError, match=rf"do not fit the graph: 1 names are not in it \(first '{name}'"):
         quantise(model().graph, ranges(**changes))
+
+
+def with_biases() -> Any:
+    """Two convolutions; one of the first's channels is a bias alone, another one has hardly any weights."""
+    made = model()
+    made.graph.node[0].input.append("bias")
+    made.graph.node[2].CopyFrom(helper.make_node("Conv", ["relu", "weights2"], ["sum"]))
+    made.graph.node[1].CopyFrom(helper.make_node("Relu", ["full"], ["relu"]))
+    del made.graph.initializer[:]
+    constants = {"weights": with_weights(), "bias": BIAS, "weights2": WEIGHTS2}
+    made.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    return made
+
+
+BIAS = np.array([0.3, -0.2, 0.7, 0.5], np.float32)
+WEIGHTS2 = RNG.normal(size=(4, 4, 1, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("optimised", [False, True])
+def test_bytes_have_a_zero_of_their_own_and_biases_are_kept(optimised: bool) -> None:
+    of_bytes = ranges(
+        tensors={"images": (-1.5, 1.0), "relu": (0.0, 6.0)}, inputs={}, convolutions=("weights", "weights2")
+    )
+    content = with_bytes(with_biases().SerializeToString(), of_bytes)
+    made = onnx.load_model_from_string(content)
+    onnx.checker.check_model(made, full_check=True)
+    assert not {"weights", "weights2"} & {tensor.name for tensor in made.graph.initializer}
+    options = onnxruntime.SessionOptions()
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+    (found,) = session.run(None, {"images": IMAGES})
+
+    def in_bytes(values: np.ndarray, low: float, high: float) -> np.ndarray:
+        scale = (high - low) / 255
+        zero = round(-low / scale)
+        return np.asarray((np.clip(np.rint(values / scale) + zero, 0, 255) - zero) * scale)
+
+    def convolved(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+        by_channel = np.maximum(np.abs(weights).max(axis=(1, 2, 3), keepdims=True), 1e-30)
+        return np.asarray(np.einsum("oi,bihw->bohw", rounded(weights, by_channel)[..., 0, 0], values))
+
+    inner = convolved(with_weights(), in_bytes(IMAGES, -1.5, 1.0)) + BIAS.reshape(1, 4, 1, 1)
+    expected = convolved(WEIGHTS2, in_bytes(np.maximum(inner, 0), 0.0, 6.0))
+    # A value between two bytes may go either way.
+    np.testing.assert_allclose(found, expected, atol=0.05)
+    assert np.abs(found - expected).mean() < 5e-3
+
+
+def with_weights() -> np.ndarray:
+    weights: np.ndarray = WEIGHTS.copy()
+    weights[3] *= 1e-12
+    return weights

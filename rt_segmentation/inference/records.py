@@ -1,0 +1,73 @@
+"""What `rt_seg tune` keeps in the cache: read where it was measured, and said why not elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import cache as once
+from typing import Any, TypeVar
+
+from rt_segmentation.inference import cache
+from rt_segmentation.inference.cache import CacheKey
+
+logger = logging.getLogger(__name__)
+
+Content = TypeVar("Content")
+
+_OF_THE_MACHINE = ("device", "arithmetic")
+"""Parts of a record's identity that are another machine's where they differ."""
+
+
+def find_record(
+    key: CacheKey, read: Callable[[Mapping[str, Any]], Content], tell: bool = True
+) -> Content | None:
+    """A record that can be used here.
+
+    Args:
+        key: of the record; its identity has the model's name, 'height', 'width' and 'device'.
+        read: makes the record of what was kept; what it raises of KeyError, TypeError and ValueError is a
+            damaged record.
+        tell: whether to warn, once a process, of a record that is there and is not used: of other versions,
+            another machine, or damaged.
+
+    Returns:
+        What `read` made; None where there is no such record.
+    """
+    entry, problem = cache.look(key)
+    if entry is not None:
+        try:
+            return read(entry.data)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            problem = f"damaged ({error!r})"
+    if entry is None and not problem and tell:
+        problem = _of_another_machine(key)
+    if problem and tell:
+        _say_once(str(key.identity["model"]), f"{key.identity['width']}x{key.identity['height']}", problem)
+    return None
+
+
+def _of_another_machine(key: CacheKey) -> str:
+    """Whose record there is, where there is none of this machine."""
+    wanted = _without_machine(key.identity)
+    for identity in cache.identities(key.kind, str(key.identity["model"])):
+        if _without_machine(identity) != wanted:
+            continue
+        if identity.get("device") != key.identity["device"]:
+            return f"of {identity.get('device')}, and this is {key.identity['device']}"
+        return "of a processor of the same name with other arithmetic"
+    return ""
+
+
+def _without_machine(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in identity.items() if name not in _OF_THE_MACHINE}
+
+
+@once
+def _say_once(model: str, size: str, problem: str) -> None:
+    logger.warning(
+        "what `rt_seg tune` measured of model '%s' at %s is not used, it is %s;"
+        " `rt_seg tune` measures it again",
+        model,
+        size,
+        problem,
+    )
