@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 NAME_WIDTH = 22
 FAILED = 1
+UNLABELLED = "no frame has a labelled pixel: the models are compared with one another alone"
 WORDS = {"better": "better", "worse": "WORSE", "noise": "noise", "unknown": "too few frames to tell"}
 
 
@@ -60,7 +61,7 @@ class ComparisonResult:
     Attributes:
         old, new: the models.
         data: in words.
-        frames, labelled_frames: how many, and how many of them with ground truth.
+        frames, labelled_frames: how many, and how many of them with a labelled pixel.
         mean_iou, classes: what became of the scores; None and empty without ground truth.
         agreement: share of the pixels with the same label, 0 to 1.
         became: what of the old labels is another one now.
@@ -234,6 +235,8 @@ def _of_data(arguments: argparse.Namespace, pair: Pair, tally: Tally) -> Iterato
     for index in progress(range(len(dataset)), len(dataset)):
         sample = dataset[index]
         yield pair.compare(sample.name, Frame.from_rgb(sample.image), sample.labels if labelled else None)
+    if labelled and not tally.labelled:
+        say(UNLABELLED)
 
 
 def _of_bags(arguments: argparse.Namespace, pair: Pair, tally: Tally, notes: list[str]) -> Iterator[Compared]:
@@ -255,7 +258,7 @@ def _of_bags(arguments: argparse.Namespace, pair: Pair, tally: Tally, notes: lis
     for name, frame, truth in progress(frames(), 0):
         yield pair.compare(name, frame, truth)
     if (arguments.label_topic or arguments.labels) and not tally.labelled:
-        say("no image of the bag has labels: the models are compared with one another alone")
+        say(UNLABELLED)
 
 
 def _data(arguments: argparse.Namespace) -> str:
@@ -297,7 +300,9 @@ def _cases(classes: Sequence[Change], labelled: int, points: float) -> Iterator[
     """A case for each class; one that occurs nowhere cannot be worse."""
     from rt_segmentation.evaluation.bag.report.junit import Case
 
-    yield Case("ground truth used", None if labelled else "no frame has labels: nothing was measured")
+    yield Case(
+        "ground truth used", None if labelled else "no frame has a labelled pixel: nothing was measured"
+    )
     for change in classes:
         name = f"{change.name} not worse by more than {points:g} points"
         # A class that is neither true nor predicted by the new model cannot be wrong any more.
