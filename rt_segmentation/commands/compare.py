@@ -300,9 +300,8 @@ def _cases(classes: Sequence[Change], labelled: int, points: float) -> Iterator[
     """A case for each class; one that occurs nowhere cannot be worse."""
     from rt_segmentation.evaluation.bag.report.junit import Case
 
-    yield Case(
-        "ground truth used", None if labelled else "no frame has a labelled pixel: nothing was measured"
-    )
+    missing = None if labelled else "no frame has a labelled pixel: nothing was measured"
+    yield Case("ground truth used", missing)
     for change in classes:
         name = f"{change.name} not worse by more than {points:g} points"
         # A class that is neither true nor predicted by the new model cannot be wrong any more.

@@ -126,9 +126,8 @@ def test_one_of_two_data_sets_without_labels_is_told(
     content["train"].append({"dataset": "folder", "split": "val"})
     recipe.write_text(yaml.safe_dump(content))
     training = Training.prepare(load_recipe(recipe), root, Machine.here("fp32", workers=0))
-    assert (
-        "training data: no frame of folder train has a labelled pixel: it teaches nothing" in caplog.messages
-    )
+    sentence = "no frame of folder train has a labelled pixel: it teaches nothing"
+    assert f"training data: {sentence}" in caplog.messages
     assert training.counts.pixels.all() and training.counts.unlabelled == 4 * 48 * 64
     # Teachers say what is on frames that nobody has labelled.
     content |= {"train": content["train"][:1], "distillation": {"teachers": ["anything"]}}
