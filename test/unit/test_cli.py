@@ -51,6 +51,27 @@ def test_a_reader_that_goes_away_is_no_error_to_be_read(command: list[str]) -> N
     assert (done.returncode, done.stderr) == (UNREAD, b"")
 
 
+@pytest.mark.parametrize(
+    ("command", "closed", "status"), [("models list", "1>&-", 0), ("models show nothing", "2>&-", 2)]
+)
+def test_a_process_without_stdout_or_stderr_prints_nowhere(command: str, closed: str, status: int) -> None:
+    """Nor what is meant for one of them into the other."""
+    words = [sys.executable, "-m", "rt_segmentation.cli", *command.split()]
+    done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
+
+
+@pytest.mark.parametrize("command", [["models", "list"], ["cache", "list"], ["benchmark", "engines"]])
+def test_unknown_options_are_refused_with_the_usage_of_their_command(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--no-such"])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.startswith(f"usage: rt_seg {' '.join(command)} [-h]")
+    assert said.endswith(f"rt_seg {' '.join(command)}: error: unrecognized arguments: --no-such\n")
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
