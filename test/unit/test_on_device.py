@@ -280,7 +280,7 @@ def test_a_training_and_its_sample_batch(tmp_path: Path) -> None:
         made.append(views.make(indices, views.draw(indices, step, 0)))
     for first, second, third in zip(*made):
         assert (first == second).all() and (first != third).any()
-    trainer = {"world_size": 1, "global_step": 0, "precision": "32-true"}
+    trainer = {"world_size": 1, "global_rank": 0, "global_step": 0, "precision": "32-true"}
     training.module._trainer = type("Trainer", (), trainer)()
     assert training.module._loss_on_device(views, indices) > 0
     assert not training.module._inputs, "memory of a batch that nothing is recorded for"
