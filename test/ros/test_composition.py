@@ -22,6 +22,7 @@ from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedEx
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+from std_srvs.srv import SetBool
 from support.node_under_test import ENGINE, PATIENCE_S, RELIABLE, pixels
 from support.streets import street_scene
 
@@ -137,6 +138,9 @@ def test_two_nodes_in_an_executor_of_anybody(
         assert nodes[0].held.wait(PATIENCE_S)
         nodes[0].destroy_node()
         nodes[0].let_go.set()
+        for _ in range(2):
+            request = SetBool.Request(data=True)
+            assert observer.call(SetBool, "/rear/segmentation_node/enable", request).success
         np.testing.assert_array_equal(cameras[1].mask(), expected)
     for node in nodes:
         now = node.cameras[0].statistics.snapshot()
