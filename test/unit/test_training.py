@@ -212,6 +212,9 @@ def test_masks_of_black_and_white_and_absent_classes_are_told(
         (["--precision", "fp16"], {}, "needs a CUDA GPU"),
         (["--init-from", "nothing"], {}, "unknown model 'nothing'"),
         (["--max-hours", "0.00001"], {}, "give --max-hours more"),
+        (["--max-hours", "nan"], {}, "--max-hours nan is not a number of hours above 0, as 2.5"),
+        (["--checkpoint-s", "-1"], {}, "--checkpoint-s -1 is not a number of seconds from 0 up, as 120"),
+        (["--workers", "-1"], {}, "--workers -1 is not a number of processes from 0 up, as 4"),
     ],
 )
 def test_what_cannot_be_trained_is_one_sentence(
