@@ -24,7 +24,7 @@ AGAIN_SHARE = 0.3
 """Of the time for timing, where an earlier run of this machine and these libraries is only confirmed."""
 
 AT_ONCE = (2, 4)
-"""Frames at once that are timed beside one: side by side where there are so many cores, and as a batch."""
+"""Numbers of frames that are timed beside one: side by side where there are so many cores, and as a batch."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds",
         type=float,
         default=30.0,
-        help="time for timing each size [s]; half of it again for frames at once (default 30);"
+        help="time for timing each size [s]; half of it again for concurrent frames (default 30);"
         f" to build the engines may take {BUILDING_S:.0f} s more",
     )
     parser.add_argument(
@@ -65,7 +65,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Time all engines and precisions that pass the gate in interleaved rounds, and remember the order.
 
     Then look for what makes the fastest of them faster inside, within a budget, and time the fastest at
-    several frames at once: side by side and as batches.
+    several frames: concurrently and as batches.
 
     Raises:
         EngineError: none works here, or what was measured could not be kept.

@@ -166,7 +166,7 @@ def test_a_second_search_confirms_what_the_first_found_and_tries_nothing_again()
     assert [one.parallel for one in again.throughput] == [2] and again.finished == found.finished
     assert {trial.what for trial in again.tried} == {trial.what for trial in found.tried}
     assert 0 < second.timed < first.timed / 4
-    assert len(said) == 2 and "against the engine's own choice" in said[0] and "2 at once" in said[1]
+    assert len(said) == 2 and "against the engine's own choice" in said[0] and "2 concurrently" in said[1]
     # Its times are those of today.
     slow = Search(FakeBench(lambda variant: 3 * by_options(variant)), 2, (), earlier=found).run([INT8])
     assert slow.latency[0].ms > 2 * found.latency[0].ms

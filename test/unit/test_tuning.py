@@ -208,7 +208,7 @@ def test_the_command(
     assert recall(small_model, 48, 64).timings
     at_once_found = [(t.parallel, t.batch, t.frames_hz) for t in recall(small_model, 120, 160).throughputs]
     assert at_once_found == [(1, 1, 20.0), (2, 1, 40.0), (1, 2, 40.0)]
-    assert "40.0 Hz, 2 at once" in out and "40.0 Hz, batches of 2" in out
+    assert "40.0 Hz, 2 concurrently" in out and "40.0 Hz, batches of 2" in out
     cache_command.main(argparse.Namespace(action="list", json=False))
     assert "fastest: openvino bf16, 49.0 ms" in capsys.readouterr().out
     arguments.json = True
