@@ -72,6 +72,12 @@ def test_unknown_options_are_refused_with_the_usage_of_their_command(
     assert said.endswith(f"rt_seg {' '.join(command)}: error: unrecognized arguments: --no-such\n")
 
 
+@pytest.mark.parametrize("words", ["--seconds nan", "--seconds -1", "--rate 0", "--rate inf"])
+def test_a_demo_of_no_time_or_rate_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", *words.split()]) == 2
+    assert f"rt_seg demo: {words} is not a number of " in capsys.readouterr().err
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
