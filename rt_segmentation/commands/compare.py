@@ -7,6 +7,7 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 NAME_WIDTH = 22
 FAILED = 1
+PICTURE = "most_changed.png"
 UNLABELLED = "no frame has a labelled pixel: the models are compared with one another alone"
 WORDS = {"better": "better", "worse": "WORSE", "noise": "noise", "unknown": "too few frames to tell"}
 
@@ -126,6 +128,7 @@ def main(arguments: argparse.Namespace) -> None:
         OptionError, DatasetError, BagError, EvaluationError: the data are not as they should be.
         SystemExit: 1 where a class is worse than it may be.
     """
+    from rt_segmentation.evaluation.bag.report.junit import passed, write_suites
     from rt_segmentation.evaluation.comparison.pictures import MostChanged, comparison_picture
     from rt_segmentation.evaluation.comparison.running import Pair
     from rt_segmentation.evaluation.comparison.tally import Tally
@@ -161,15 +164,26 @@ def main(arguments: argparse.Namespace) -> None:
         [Changed(frame.name, frame.changed) for frame in most.frames],
         notes,
     )
-    print_comparison(result)
-    if arguments.json is not None:
-        write_atomically(arguments.json, to_json(result.to_plain()))
+    suites = _judged(arguments, classes, tally.labelled)
+    # Files come first: whoever reads what is printed may go away, as `| head` does.
+    try:
+        if arguments.junit is not None:
+            write_suites("rt_seg compare", suites, arguments.junit)
+        if arguments.json is not None:
+            write_atomically(arguments.json, to_json(result.to_plain()))
+        if arguments.pictures is not None and most.frames:
+            arguments.pictures.mkdir(parents=True, exist_ok=True)
+            picture = comparison_picture(most.frames, pair.label_set)
+            write_picture(arguments.pictures / PICTURE, picture)
+    finally:
+        print_comparison(result)
+        for case in chain.from_iterable(suites.values()):
+            if case.failure is not None:
+                print(f"failed: {case.failure}")
     if arguments.pictures is not None and most.frames:
-        arguments.pictures.mkdir(parents=True, exist_ok=True)
-        path = arguments.pictures / "most_changed.png"
-        write_picture(path, comparison_picture(most.frames, pair.label_set))
-        print(f"the frames that changed most: {path}")
-    _judge(arguments, classes, tally.labelled)
+        print(f"the frames that changed most: {arguments.pictures / PICTURE}")
+    if not passed(suites):
+        raise SystemExit(FAILED)
 
 
 def print_comparison(result: ComparisonResult) -> None:
@@ -280,20 +294,12 @@ def _side(segmenter: Segmenter, times_ms: list[float]) -> Side:
     )
 
 
-def _judge(arguments: argparse.Namespace, classes: Sequence[Change], labelled: int) -> None:
-    from rt_segmentation.evaluation.bag.report.junit import passed, write_suites
-
+def _judged(arguments: argparse.Namespace, classes: Sequence[Change], labelled: int) -> dict[str, list[Case]]:
+    """The verdict's cases, none where no limit was given."""
     points = arguments.no_class_worse_than
     if points is None:
-        return
-    suites = {f"{arguments.old} -> {arguments.new}": list(_cases(classes, labelled, points))}
-    for case in next(iter(suites.values())):
-        if case.failure is not None:
-            print(f"failed: {case.failure}")
-    if arguments.junit is not None:
-        write_suites("rt_seg compare", suites, arguments.junit)
-    if not passed(suites):
-        raise SystemExit(FAILED)
+        return {}
+    return {f"{arguments.old} -> {arguments.new}": list(_cases(classes, labelled, points))}
 
 
 def _cases(classes: Sequence[Change], labelled: int, points: float) -> Iterator[Case]:

@@ -96,11 +96,14 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.groups or None,
     )
     scores = report.result()
-    print_table(evaluated, scores)
-    if arguments.json is not None:
-        write_atomically(arguments.json, to_json({**asdict(evaluated), **scores.to_plain()}))
-    if arguments.pictures is not None:
-        write_pictures(segmenter, dataset, report, arguments.pictures)
+    # Files come first: whoever reads what is printed may go away, as `| head` does.
+    try:
+        if arguments.json is not None:
+            write_atomically(arguments.json, to_json({**asdict(evaluated), **scores.to_plain()}))
+        if arguments.pictures is not None:
+            write_pictures(segmenter, dataset, report, arguments.pictures)
+    finally:
+        print_table(evaluated, scores)
 
 
 def print_table(evaluated: Evaluated, scores: Scores) -> None:
