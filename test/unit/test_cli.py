@@ -80,7 +80,7 @@ def test_a_demo_of_no_time_or_rate_is_refused(words: str, capsys: pytest.Capture
 
 
 def test_files_are_written_though_nobody_reads_what_is_printed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def gone(*_: object) -> None:
         raise BrokenPipeError
@@ -90,7 +90,7 @@ def test_files_are_written_though_nobody_reads_what_is_printed(
     found = tmp_path / "statistics.json"
     # What was found is printed all the same where a file cannot be written.
     assert main(["dataset", "stats", *street, "--json", str(tmp_path / "no" / "s.json")]) == 2
-    printed = capsys.readouterr()
+    printed = capfd.readouterr()
     assert "1 frames: 1 of 64x64" in printed.out and "No such file or directory" in printed.err
     monkeypatch.setattr(dataset, "print_table", gone)
     main(["dataset", "stats", *street, "--json", str(found)])
