@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from rt_segmentation import __version__
 from rt_segmentation.errors import RtSegmentationError
@@ -41,9 +42,20 @@ COMMANDS = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """Refuses what is no argument of a command with that command's usage, not with that of `rt_seg`."""
+
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
+        """See `argparse.ArgumentParser`, whose commands leave what they do not know to the parser above."""
+        found, unknown = super().parse_known_args(*arguments, **options)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All commands with their options."""
-    parser = argparse.ArgumentParser(prog="rt_seg", description="Real-time semantic segmentation for ROS 2.")
+    parser = Parser(prog="rt_seg", description="Real-time semantic segmentation for ROS 2.")
     parser.add_argument("--version", action="version", version=f"rt_segmentation {__version__}")
     parser.add_argument(
         "--network",
@@ -70,6 +82,16 @@ def _complete(parser: argparse.ArgumentParser) -> None:
             autocomplete(parser)
 
 
+def _open_streams() -> None:
+    """Let what is printed go nowhere where a process was given no stdout or stderr, as a daemon may be.
+
+    Python has None for them then; and the next file that is opened would be what libraries print to.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -81,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         Exception: a fault of this package; a line on stderr says so before the traceback.
     """
+    _open_streams()
     # A file's name need not be UTF-8; what is printed of it is, for people as for who reads JSON.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
         sys.stdout.reconfigure(errors="backslashreplace")

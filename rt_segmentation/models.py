@@ -49,7 +49,7 @@ class ONNXInterface:
         output_layout: of the output's; 'nhw' for labels without an axis of channels.
         order: of the input's channels. The manifest's mean and std are in the order R, G, B all the same.
         fixed_size: whether the manifest's width x height is the only size that the graph takes.
-        fixed_batch: whether it takes one frame at once.
+        fixed_batch: whether it takes one frame at a time.
         multiple: of what the sides must be multiples of [px]; images are padded with zeros.
         align_corners: how an output that is smaller than the image is enlarged: between the centres of the
             corner pixels, or, as is usual, between their outer edges.

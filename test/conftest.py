@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # with one when the others are done.
 LONG = (
     "test_segmentation_node.py",
+    "test_training_resumed.py",
     "test_training.py",
     "test_segmentation_lifecycle.py",
     "test_start_and_end.py",

@@ -128,7 +128,7 @@ def warm_up(bench: Bench, layout: Layout, processes: Sequence[Process], size: tu
         BenchmarkError: a node ended, does not listen, or gave no masks.
     """
     deadline = time.monotonic() + BUILD_TIMEOUT_S
-    # A node may listen only while somebody wants its masks. Several that start at once take long.
+    # A node may listen only while somebody wants its masks. Several that start concurrently take long.
     with _listening(bench, layout, lambda *_: None):
         while waited_for := [topic for topic in layout.images if not bench.node.count_subscribers(topic)]:
             if time.monotonic() > deadline:

@@ -206,11 +206,11 @@ def time_throughputs(
     report: Callable[[str], None],
     limit_s: float | None = None,
 ) -> list[Row]:
-    """Time one engine at several numbers of frames at once, in turns.
+    """Time one engine at several numbers of concurrent frames, in turns.
 
     Args:
         row: the engine's own, at one frame at a time.
-        settings: (batches at once, frames of each batch).
+        settings: (concurrent batches, frames of each batch).
         seconds: as in `time_group`.
         report: told what happens.
         limit_s: as in `time_group`.

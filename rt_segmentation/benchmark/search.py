@@ -90,7 +90,7 @@ class Search:
                     throughput.pop(name, None)
                     continue
                 latency[name] = found
-                # Several batches at once are of no use to an engine that takes one.
+                # Concurrent batches are of no use to an engine that takes one.
                 if self.cores > 1 and engine != "torch":
                     throughput[name] = self._most(found)
             except OutOfTime:
@@ -234,7 +234,7 @@ class Search:
         return _setting(plain, plain_ms, plain_ms, 0.5)
 
     def _most(self, fastest: Setting) -> Setting:
-        """Several batches at once, of the engine set as it is fastest with one."""
+        """Several batches concurrently, of the engine set as it is fastest with one."""
         one = Variant(fastest.engine, fastest.precision, 1, fastest.options)
         self.bench.make(one)
         best, best_ms, confidence = one, fastest.ms, fastest.confidence

@@ -24,9 +24,10 @@ class Share:
     Attributes:
         run: the node's, of median rate.
         engine_hz, engine_ratio: the engine by itself at one frame at a time, and the node's rate by it.
-        engine_parallel_hz, engine_parallel_ratio: at as many as the node has at once; None where that is one.
-        engine_beside_hz, engine_beside_ratio: at as many as the node has at once, while the same camera sends
-            to a listener that does nothing with the images.
+        engine_parallel_hz, engine_parallel_ratio: at as many as the node has concurrently; None where that
+            is one.
+        engine_beside_hz, engine_beside_ratio: at as many as the node has concurrently, while the same camera
+            sends to a listener that does nothing with the images.
     """
 
     run: Run
@@ -47,7 +48,7 @@ def measure(
         bench: receives.
         node: the process.
         engine: what runs the network, with the network's size, to be timed by itself.
-        parallel: frames that the node has at once.
+        parallel: frames that the node has concurrently.
         camera: (width, height) of the frames [px].
         seconds: that each round of the node takes.
 
@@ -86,7 +87,7 @@ def measure(
 
 @contextlib.contextmanager
 def by_itself(engine: Row, counts: Sequence[int]) -> Iterator[list[Candidate]]:
-    """The engine in processes of its own, at so many frames at once each."""
+    """The engine in processes of its own, at so many concurrent frames each."""
     made = [Candidate(replace(engine), count) for count in counts]
     try:
         for each in made:

@@ -87,5 +87,5 @@ def _fewer(cores: int) -> list[int]:
 
 
 def numbers(cores: int) -> list[int]:
-    """Batches at once: by doubles, and one for each core."""
+    """Concurrent batches: by doubles, and one for each core."""
     return sorted({*(2**power for power in range(1, 6) if 2**power <= cores), cores} - {1})

@@ -33,7 +33,7 @@ class VariantError(RtSegmentationError, RuntimeError):
 
 @dataclass(frozen=True)
 class Variant:
-    """An engine in a precision, and how it is set; `parallel` are batches at once."""
+    """An engine in a precision, and how it is set; `parallel` are concurrent batches."""
 
     engine: str
     precision: str
@@ -42,7 +42,7 @@ class Variant:
 
     def describe(self) -> str:
         """In words."""
-        several = f", {self.parallel} at once" if self.parallel > 1 else ""
+        several = f", {self.parallel} concurrently" if self.parallel > 1 else ""
         return f"{self.engine} {self.precision}{several}: {self.options.describe()}"
 
 

@@ -115,7 +115,7 @@ def main(
     plays = sum(ROUNDS * len(make(number, parameters)) for number in arguments.cameras)
     seconds = max(SHORTEST_PLAY_S, arguments.minutes * 60 / plays - OVERHEAD_S)
     engine = EngineRow(manifest.architecture, model, *network, arguments.engine, arguments.precision)
-    # Its best counts where the node decides how many frames it has at once.
+    # Its best counts where the node decides how many frames it has concurrently.
     counts = [setting.parallel_frames] if setting.parallel_frames else [1, 2]
     rows: list[Row] = []
     result = Result(rows)

@@ -62,7 +62,8 @@ class Ratios:
 
     Attributes:
         engine_hz, engine_ratio: at one frame at a time.
-        engine_parallel_hz, engine_parallel_ratio: at as many as the node has at once; None where that is one.
+        engine_parallel_hz, engine_parallel_ratio: at as many as the node has concurrently; None where that
+            is one.
         engine_beside_hz, engine_beside_ratio: at as many, beside a camera and a listener.
     """
 
@@ -121,7 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="N",
-        help="so many cameras at once with the first model and size: one node beside a node for each",
+        help="so many cameras concurrently with the first model and size: one node beside a node for each",
     )
     parser.add_argument("--minutes", type=minutes, default=10.0, help="of timing in all (default 10)")
     add_out(parser)

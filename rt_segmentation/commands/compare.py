@@ -7,6 +7,7 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 NAME_WIDTH = 22
 FAILED = 1
+PICTURE = "most_changed.png"
+UNLABELLED = "no frame has a labelled pixel: the models are compared with one another alone"
 WORDS = {"better": "better", "worse": "WORSE", "noise": "noise", "unknown": "too few frames to tell"}
 
 
@@ -60,7 +63,7 @@ class ComparisonResult:
     Attributes:
         old, new: the models.
         data: in words.
-        frames, labelled_frames: how many, and how many of them with ground truth.
+        frames, labelled_frames: how many, and how many of them with a labelled pixel.
         mean_iou, classes: what became of the scores; None and empty without ground truth.
         agreement: share of the pixels with the same label, 0 to 1.
         became: what of the old labels is another one now.
@@ -125,6 +128,7 @@ def main(arguments: argparse.Namespace) -> None:
         OptionError, DatasetError, BagError, EvaluationError: the data are not as they should be.
         SystemExit: 1 where a class is worse than it may be.
     """
+    from rt_segmentation.evaluation.bag.report.junit import passed, write_suites
     from rt_segmentation.evaluation.comparison.pictures import MostChanged, comparison_picture
     from rt_segmentation.evaluation.comparison.running import Pair
     from rt_segmentation.evaluation.comparison.tally import Tally
@@ -160,15 +164,26 @@ def main(arguments: argparse.Namespace) -> None:
         [Changed(frame.name, frame.changed) for frame in most.frames],
         notes,
     )
-    print_comparison(result)
-    if arguments.json is not None:
-        write_atomically(arguments.json, to_json(result.to_plain()))
+    suites = _judged(arguments, classes, tally.labelled)
+    # Files come first: whoever reads what is printed may go away, as `| head` does.
+    try:
+        if arguments.junit is not None:
+            write_suites("rt_seg compare", suites, arguments.junit)
+        if arguments.json is not None:
+            write_atomically(arguments.json, to_json(result.to_plain()))
+        if arguments.pictures is not None and most.frames:
+            arguments.pictures.mkdir(parents=True, exist_ok=True)
+            picture = comparison_picture(most.frames, pair.label_set)
+            write_picture(arguments.pictures / PICTURE, picture)
+    finally:
+        print_comparison(result)
+        for case in chain.from_iterable(suites.values()):
+            if case.failure is not None:
+                print(f"failed: {case.failure}")
     if arguments.pictures is not None and most.frames:
-        arguments.pictures.mkdir(parents=True, exist_ok=True)
-        path = arguments.pictures / "most_changed.png"
-        write_picture(path, comparison_picture(most.frames, pair.label_set))
-        print(f"the frames that changed most: {path}")
-    _judge(arguments, classes, tally.labelled)
+        print(f"the frames that changed most: {arguments.pictures / PICTURE}")
+    if not passed(suites):
+        raise SystemExit(FAILED)
 
 
 def print_comparison(result: ComparisonResult) -> None:
@@ -234,6 +249,8 @@ def _of_data(arguments: argparse.Namespace, pair: Pair, tally: Tally) -> Iterato
     for index in progress(range(len(dataset)), len(dataset)):
         sample = dataset[index]
         yield pair.compare(sample.name, Frame.from_rgb(sample.image), sample.labels if labelled else None)
+    if labelled and not tally.labelled:
+        say(UNLABELLED)
 
 
 def _of_bags(arguments: argparse.Namespace, pair: Pair, tally: Tally, notes: list[str]) -> Iterator[Compared]:
@@ -255,7 +272,7 @@ def _of_bags(arguments: argparse.Namespace, pair: Pair, tally: Tally, notes: lis
     for name, frame, truth in progress(frames(), 0):
         yield pair.compare(name, frame, truth)
     if (arguments.label_topic or arguments.labels) and not tally.labelled:
-        say("no image of the bag has labels: the models are compared with one another alone")
+        say(UNLABELLED)
 
 
 def _data(arguments: argparse.Namespace) -> str:
@@ -277,27 +294,20 @@ def _side(segmenter: Segmenter, times_ms: list[float]) -> Side:
     )
 
 
-def _judge(arguments: argparse.Namespace, classes: Sequence[Change], labelled: int) -> None:
-    from rt_segmentation.evaluation.bag.report.junit import passed, write_suites
-
+def _judged(arguments: argparse.Namespace, classes: Sequence[Change], labelled: int) -> dict[str, list[Case]]:
+    """The verdict's cases, none where no limit was given."""
     points = arguments.no_class_worse_than
     if points is None:
-        return
-    suites = {f"{arguments.old} -> {arguments.new}": list(_cases(classes, labelled, points))}
-    for case in next(iter(suites.values())):
-        if case.failure is not None:
-            print(f"failed: {case.failure}")
-    if arguments.junit is not None:
-        write_suites("rt_seg compare", suites, arguments.junit)
-    if not passed(suites):
-        raise SystemExit(FAILED)
+        return {}
+    return {f"{arguments.old} -> {arguments.new}": list(_cases(classes, labelled, points))}
 
 
 def _cases(classes: Sequence[Change], labelled: int, points: float) -> Iterator[Case]:
     """A case for each class; one that occurs nowhere cannot be worse."""
     from rt_segmentation.evaluation.bag.report.junit import Case
 
-    yield Case("ground truth used", None if labelled else "no frame has labels: nothing was measured")
+    missing = None if labelled else "no frame has a labelled pixel: nothing was measured"
+    yield Case("ground truth used", missing)
     for change in classes:
         name = f"{change.name} not worse by more than {points:g} points"
         # A class that is neither true nor predicted by the new model cannot be wrong any more.

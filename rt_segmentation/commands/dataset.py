@@ -78,28 +78,31 @@ def _stats(arguments: argparse.Namespace) -> None:
     ]
     own = Split(arguments.split)
     (statistics,) = deque(progress(survey(dataset, own.add if others else None), len(dataset) + 1), maxlen=1)
-    print_table(statistics)
     shared = []
     for name, other in others:
         theirs = Split(name)
         (survey_of_other,) = deque(progress(survey(other, theirs.add), len(other) + 1), maxlen=1)
         shared += leaks(own, theirs)
         statistics.problems += survey_of_other.problems
-    for sentence in shared:
-        print(f"leak: {sentence}")
-    if others and not shared:
-        print(f"no near duplicates and no drives are shared with {', '.join(arguments.across)}")
-    if arguments.json is not None:
-        write_atomically(
-            arguments.json,
-            to_json(
-                {"dataset": arguments.dataset, "split": arguments.split}
-                | ({"leaks": shared} if others else {})
-                | statistics.as_dict()
-            ),
-        )
-    if arguments.out is not None and statistics.frames:
-        write_samples(dataset, arguments.out)
+    # Files come first: whoever reads what is printed may go away, as `| head` does.
+    try:
+        if arguments.json is not None:
+            write_atomically(
+                arguments.json,
+                to_json(
+                    {"dataset": arguments.dataset, "split": arguments.split}
+                    | ({"leaks": shared} if others else {})
+                    | statistics.as_dict()
+                ),
+            )
+        if arguments.out is not None and statistics.frames:
+            write_samples(dataset, arguments.out)
+    finally:
+        print_table(statistics)
+        for sentence in shared:
+            print(f"leak: {sentence}")
+        if others and not shared:
+            print(f"no near duplicates and no drives are shared with {', '.join(arguments.across)}")
     if statistics.problems:
         raise DatasetError(
             f"{len(statistics.problems)} problem{'' if len(statistics.problems) == 1 else 's'}:\n"

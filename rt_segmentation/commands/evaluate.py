@@ -53,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
         ModelError, EngineError: the model cannot be run.
         DatasetError: the data are not as they should be.
         GroupsError: the groups are not of the model's classes, or of the data's.
-        EvaluationError: they have no labels, or other classes than the model.
+        EvaluationError: they have no labelled pixel, or other classes than the model.
     """
     from rt_segmentation.data.grouped import Grouped
     from rt_segmentation.data.registry import open_dataset, options_for
@@ -81,6 +81,11 @@ def main(arguments: argparse.Namespace) -> None:
     # The confidence is a class's: it says nothing about groups.
     for sample, found in progress(segment_all(segmenter, dataset, groups is None), len(dataset)):
         report.add(sample, found.labels, found.confidence)
+    if not report.measured:
+        raise EvaluationError(
+            f"no frame of split '{arguments.split}' of {arguments.dataset} has a labelled pixel of a class"
+            " that is evaluated: there is nothing to compare with"
+        )
     engine = segmenter.config.engine
     evaluated = Evaluated(
         manifest.name,
@@ -91,11 +96,14 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.groups or None,
     )
     scores = report.result()
-    print_table(evaluated, scores)
-    if arguments.json is not None:
-        write_atomically(arguments.json, to_json({**asdict(evaluated), **scores.to_plain()}))
-    if arguments.pictures is not None:
-        write_pictures(segmenter, dataset, report, arguments.pictures)
+    # Files come first: whoever reads what is printed may go away, as `| head` does.
+    try:
+        if arguments.json is not None:
+            write_atomically(arguments.json, to_json({**asdict(evaluated), **scores.to_plain()}))
+        if arguments.pictures is not None:
+            write_pictures(segmenter, dataset, report, arguments.pictures)
+    finally:
+        print_table(evaluated, scores)
 
 
 def print_table(evaluated: Evaluated, scores: Scores) -> None:

@@ -168,9 +168,12 @@ def main(arguments: argparse.Namespace) -> None:
         )
         write_atomically(settings.out / RESULT, to_json(result.to_plain()))
         write_report(result, settings.out / "report", settings.out)
-        print_table(result)
-        print(f"\n{settings.out / RESULT}\n{settings.out / 'report' / 'index.html'}")
-        passed = judge(result, thresholds, arguments.junit)
+        # Files come first: whoever reads what is printed may go away, as `| head` does.
+        try:
+            passed = judge(result, thresholds, arguments.junit)
+        finally:
+            print_table(result)
+            print(f"\n{settings.out / RESULT}\n{settings.out / 'report' / 'index.html'}")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import os
 import sys
 from dataclasses import replace
@@ -11,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rt_segmentation.commands.options import say
+from rt_segmentation.commands.options import OptionError, say
 from rt_segmentation.errors import MissingPackageError
 
 if TYPE_CHECKING:
@@ -70,20 +71,28 @@ def main(arguments: argparse.Namespace) -> None:
     """Train, and say where the model is and what it scored; or say what a training would do.
 
     Raises:
+        OptionError: a number among the options makes no sense.
         MissingPackageError: a package is missing.
         RecipeError, DatasetError, ModelError, TrainingError: see `training.run.train`.
     """
+    _check(arguments)
     # NumPy reads it when it is imported. Its products are small, in the loader's processes, where threads of
     # its own take half as much time again and the cores of the training.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # PyTorch's threads wait for each other after each operation. As a rule they do so busily, which beside
     # any other work on the same cores takes five times as long; asleep it is twice as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from rt_segmentation.training.recipe import RecipeError, load_recipe
+
+    # Before what takes seconds to import.
+    wanted = load_recipe(arguments.recipe)
+    if arguments.from_scratch and arguments.init_from:
+        raise RecipeError("--from-scratch and --init-from exclude one another")
     try:
         # The last two are needed at an epoch's end, which may be hours away.
         for package in ("torch", "lightning", "matplotlib", "tensorboard"):
             importlib.import_module(package)
-        from rt_segmentation.training import machine, recipe
+        from rt_segmentation.training import machine
         from rt_segmentation.training.classification import train_classifier
         from rt_segmentation.training.folds import cross_validate, fold_sizes
         from rt_segmentation.training.run import Training, train
@@ -92,15 +101,12 @@ def main(arguments: argparse.Namespace) -> None:
             f"training needs the Python package '{error.name}':"
             " pip install lightning matplotlib tensorboard torch"
         ) from error
-    wanted = recipe.load_recipe(arguments.recipe)
-    if arguments.from_scratch and arguments.init_from:
-        raise recipe.RecipeError("--from-scratch and --init-from exclude one another")
     here = machine.Machine.here(arguments.precision, arguments.workers)
     if wanted.task == "classification":
         refused = ("dry_run", "init_from", "from_scratch", "folds", "fold", "max_hours", "compile")
         given = [f"--{name.replace('_', '-')}" for name in refused if getattr(arguments, name)]
         if given:
-            raise recipe.RecipeError(
+            raise RecipeError(
                 f"recipe '{wanted.name}' trains an encoder alone, which does not take {given[0]}"
             )
         encoder = train_classifier(wanted, arguments.data_root, arguments.out, here, arguments.checkpoint_s)
@@ -148,6 +154,17 @@ def main(arguments: argparse.Namespace) -> None:
         print(
             f"{manifest.path}: mean IoU {score.value:.4f} on {where}, of epoch {manifest.training['epoch']}"
         )
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.max_hours is not None and not 0 < arguments.max_hours < math.inf:
+        raise OptionError(f"--max-hours {arguments.max_hours:g} is not a number of hours above 0, as 2.5")
+    if not 0 <= arguments.checkpoint_s < math.inf:
+        raise OptionError(
+            f"--checkpoint-s {arguments.checkpoint_s:g} is not a number of seconds from 0 up, as 120"
+        )
+    if arguments.workers is not None and arguments.workers < 0:
+        raise OptionError(f"--workers {arguments.workers} is not a number of processes from 0 up, as 4")
 
 
 def show(training: Training, arguments: argparse.Namespace) -> None:

@@ -28,7 +28,7 @@ BUSY_SHARE = 0.1
 """Of the cores; from what others take on, the user is told."""
 
 AT_ONCE = (2, 4)
-"""Frames at once that are timed beside one: side by side where there are so many cores, and as a batch."""
+"""Numbers of frames that are timed beside one: side by side where there are so many cores, and as a batch."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds",
         type=float,
         default=30.0,
-        help="time for timing each size [s]; half of it again for frames at once (default 30);"
+        help="time for timing each size [s]; half of it again for concurrent frames (default 30);"
         f" to build the engines may take {BUILDING_S:.0f} s more",
     )
     parser.add_argument(
@@ -69,7 +69,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Time all engines and precisions that pass the gate in interleaved rounds, and remember the order.
 
     Then look for what makes the fastest of them faster inside, within a budget, and time the fastest at
-    several frames at once: side by side and as batches.
+    several frames: concurrently and as batches.
 
     Raises:
         EngineError: none works here, or what was measured could not be kept.
@@ -106,6 +106,8 @@ def main(arguments: argparse.Namespace) -> None:
             raise EngineError("no engine works here: " + "; ".join(row.problem for row in rows))
         set_so = [options_for(manifest, t.engine, t.precision, 1, height, width, 1) for t in timings]
         tuned = tune_inside(manifest, AT_ONCE, height, width, timings, seconds, arguments.afresh) or Tuned()
+        # Before anything more was found: what the machine does today with what was known.
+        today = _slower_today(known, timings)
         timings = [with_found(timing, tuned, options) for timing, options in zip(timings, set_so)]
         best = min((row for row in rows if row.median_ms is not None), key=lambda row: row.median_ms or 0)
         settings = [(1, 1)]
@@ -120,7 +122,7 @@ def main(arguments: argparse.Namespace) -> None:
             if row.fps is not None
         ]
         if candidates != installed():
-            timings, throughputs = _with_known(known, candidates, timings, throughputs)
+            timings, throughputs = _with_known(known, candidates, today, timings, throughputs)
         record = remember(manifest, height, width, timings, throughputs)
         others_share = round(others.share(), 2)
         refused = {f"{row.engine} {row.precision}": row.problem for row in rows if row.problem}
@@ -181,23 +183,36 @@ def _promising(offered: Sequence[tuple[str, str]], known: Record) -> list[tuple[
     return [pair for pair in offered if times.get(pair, 0.0) <= limit]
 
 
+def _slower_today(known: Record, timings: Sequence[Timing]) -> float:
+    """By how much times are longer than those known of the same engines: the median ratio, 1 without any."""
+    earlier = {(t.engine, t.precision): t.median_ms for t in known.timings}
+    ratios = [t.median_ms / earlier[pair] for t in timings if (pair := (t.engine, t.precision)) in earlier]
+    return statistics.median(ratios) if ratios else 1.0
+
+
 def _with_known(
     known: Record,
     candidates: Sequence[tuple[str, str]],
+    today: float,
     timings: Sequence[Timing],
     throughputs: Sequence[Throughput],
 ) -> tuple[list[Timing], list[Throughput]]:
-    """What was measured now, and of other engines what was measured earlier, by the machine's speed today."""
-    earlier = {(t.engine, t.precision): t.median_ms for t in known.timings}
-    ratios = [t.median_ms / earlier[pair] for t in timings if (pair := (t.engine, t.precision)) in earlier]
-    today = statistics.median(ratios) if ratios else 1.0
+    """What was measured now, and of other engines what was measured earlier, by the machine's speed today.
+
+    Args:
+        known: what was measured earlier.
+        candidates: engines with their precisions that were measured now.
+        today: by how much times are longer now, and rates lower.
+        timings: measured now.
+        throughputs: measured now.
+    """
     others = [
         replace(t, median_ms=round(t.median_ms * today, 3))
         for t in known.timings
         if (t.engine, t.precision) not in candidates
     ]
     of_others = [
-        t
+        replace(t, frames_hz=round(t.frames_hz / today, 3))
         for t in known.throughputs
         if (t.engine, t.precision) not in {(new.engine, new.precision) for new in throughputs}
     ]

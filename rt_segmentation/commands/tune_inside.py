@@ -1,4 +1,4 @@
-"""What `rt_seg tune` does inside the engines: kernels, threads, instruction sets and batches at once."""
+"""What `rt_seg tune` does inside the engines: kernels, threads, instruction sets and concurrent batches."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def describe(tuned: Tuned) -> Iterator[str]:
         ("highest rate", tuned.throughput[:1]),
     ):
         for one in found:
-            several = f", {one.parallel} frames at once" if one.parallel > 1 else ""
+            several = f", {one.parallel} frames concurrently" if one.parallel > 1 else ""
             sure = f", {one.confidence:.0%} sure" if one.confidence > 0.5 else ""
             yield (
                 f"{title}: {one.engine} {one.precision}{several}, {one.options.describe()}:"

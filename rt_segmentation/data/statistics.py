@@ -41,6 +41,13 @@ class ClassCounts:
         self.pixels_around += np.where(classes > 0, labels.size, 0)
         self.unlabelled += int(counts[len(self.pixels) :].sum())
 
+    def add_counts(self, other: ClassCounts) -> None:
+        """Add the counts of other frames."""
+        self.pixels += other.pixels
+        self.frames_with += other.frames_with
+        self.pixels_around += other.pixels_around
+        self.unlabelled += other.unlabelled
+
     def frequencies(self) -> np.ndarray:
         """Share of each class in the labelled pixels, float64 (C,); NaN without any."""
         total = self.pixels.sum()

@@ -46,6 +46,11 @@ class ConfusionMatrix:
         """Add another matrix's counts, exactly."""
         self.counts += other.counts
 
+    @property
+    def labelled(self) -> bool:
+        """Whether a pixel of a class that is evaluated was counted; without any, all scores are NaN."""
+        return bool(self.counts[self._evaluated()].any())
+
     def class_iou(self) -> np.ndarray:
         """Intersection over union by class, float64; NaN where a class is neither true nor predicted."""
         hits = np.diagonal(self.counts).astype(np.float64)

@@ -89,6 +89,11 @@ class Report:
             self._official.update(self._label_ids[sample.labels], self._label_ids[predicted], instances)
         self.frame_scores.append(frame.mean_iou())
 
+    @property
+    def measured(self) -> bool:
+        """Whether a frame had a labelled pixel of a class that is evaluated."""
+        return self.confusion.labelled
+
     def result(self) -> Scores:
         """All scores so far."""
         confusion, names = self.confusion, self._labels.names

@@ -38,7 +38,7 @@ class _Stderr:
             if not self._users:
                 if self._file < 0:
                     self._file = os.memfd_create("stderr")
-                    # Without it two threads that write at once may write to one place.
+                    # Without it two threads that write concurrently may write to one place.
                     fcntl.fcntl(self._file, fcntl.F_SETFL, os.O_APPEND)
                 self._empty()
                 self._real = os.dup(_STDERR)

@@ -191,7 +191,7 @@ def _remember(entry: CacheEntry) -> None:
     """Whoever uses an entry that is let go has its files still."""
     _in_memory.pop(entry.folder, None)
     _in_memory[entry.folder] = entry
-    # Two threads may build at once.
+    # Two threads may build concurrently.
     held = [one for one in list(_in_memory.values()) if one.size_bytes]
     too_much = sum(one.size_bytes for one in held) - MEMORY_BYTES
     for oldest in held[:-1]:

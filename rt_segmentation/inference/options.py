@@ -22,7 +22,7 @@ class Options:
     """What is not said is as the engine does it by itself.
 
     Attributes:
-        threads: cores that one batch is computed on; 0 for all of them, shared by the batches at once.
+        threads: cores that one batch is computed on; 0 for all of them, shared by the concurrent batches.
         pinned: whether threads stay on their cores (OpenVINO); None as OpenVINO does by itself.
         isa: the highest instruction set that oneDNN may use, as ONEDNN_MAX_CPU_ISA says it; it is of a
             process (OpenVINO).
@@ -33,8 +33,8 @@ class Options:
         execution: 'parallel' for branches of the graph side by side (ONNX Runtime).
         optimisation: 'basic' or 'extended' for less than all rewriting of the graph (ONNX Runtime).
         layout: 'contiguous' for channels first (torch).
-        spinning: whether threads that wait keep their cores busy, so as to go on at once (ONNX Runtime); None
-            as it does by itself, which is True.
+        spinning: whether threads that wait keep their cores busy, so as to go on immediately (ONNX Runtime);
+            None as it does by itself, which is True.
         denormals: False for 0 in the place of numbers too small for float32's full precision, which take some
             processors many times as long (ONNX Runtime).
     """

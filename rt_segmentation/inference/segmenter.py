@@ -230,7 +230,7 @@ class Current:
 
 
 class Segmenter:
-    """Turns frames into label images; not to be called by two threads at once.
+    """Turns frames into label images; not to be called by two threads concurrently.
 
     Args:
         config: what decides what a frame becomes, or the holder of it that several segmenters share.

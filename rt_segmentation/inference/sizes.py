@@ -52,7 +52,7 @@ class Closed(Exception):
 class Sizes:
     """Says at which size a frame is seen now, and has the engine built for its own size meanwhile.
 
-    The first size of all is built at once, and its frames wait: there is nothing to show before. What was
+    The first size of all is built immediately, and its frames wait: there is nothing to show before. What was
     prepared for a camera that then has another size is let go. Any other size
     must come `SIGHTINGS` times. Until its engine is ready its frames are squeezed into the nearest size that
     is, or dropped where that would be too much. Frames come one at a time, from any thread.

@@ -37,9 +37,9 @@ class Setting:
 
     Attributes:
         engine, precision: what was set.
-        parallel: batches at once.
+        parallel: concurrent batches.
         options: how it is set.
-        ms: a batch's time, the median; of several at once, the time by their number [ms].
+        ms: a batch's time, the median; of several concurrently, the time by their number [ms].
         plain_ms: without the options, one batch at a time, in the same rounds [ms].
         confidence: that it is faster so, 0.5 to 1; 0.5 where nothing was found.
     """
@@ -89,7 +89,7 @@ class Tuned:
 
     Attributes:
         latency: the settings for one batch at a time, the fastest first; of an engine and precision one.
-        throughput: those for several at once.
+        throughput: those for several concurrently.
         tried: in order.
         date: of the search, as 2026-01-31.
         seconds: that it took.
@@ -178,12 +178,12 @@ def options_for(
         batch: frames of a batch.
         height: of the frames [px].
         width: of the frames [px].
-        parallel: batches at once; from two on the rate counts, not the latency.
+        parallel: concurrent batches; from two on the rate counts, not the latency.
     """
     found = recall(manifest, batch, height, width)
     for setting in found.latency if parallel == 1 else (*found.throughput, *found.latency):
         if (setting.engine, setting.precision) == (engine, precision):
-            # Threads are of the number of batches at once that was measured.
+            # Threads are of the number of concurrent batches that was measured.
             same = setting.parallel == parallel
             return setting.options if same else replace(setting.options, threads=0, pinned=None)
     return _shipped_options(manifest.network, engine, precision)

@@ -29,7 +29,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Frames per second of an engine: `parallel` batches at once, each of `batch` frames."""
+    """Frames per second of an engine: `parallel` concurrent batches, each of `batch` frames."""
 
     engine: str
     precision: str
@@ -39,8 +39,8 @@ class Throughput:
 
     @property
     def words(self) -> str:
-        """How many frames at once."""
-        return f"batches of {self.batch}" if self.batch > 1 else f"{self.parallel} at once"
+        """How many frames concurrently."""
+        return f"batches of {self.batch}" if self.batch > 1 else f"{self.parallel} concurrently"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Record:
     Attributes:
         timings: of the engines that passed the gate, the fastest first; empty where nothing was measured.
         date: of the measurement, as 2026-01-31.
-        throughputs: of the fastest engine, at one and at several frames at once.
+        throughputs: of the fastest engine, at one and at several frames concurrently.
     """
 
     timings: tuple[Timing, ...] = ()

@@ -16,7 +16,7 @@ _SHOWN_TOPICS = 3
 _UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
 """The middleware's name for the node of a publisher that ended without a word, or has only just come."""
 
-# While nobody publishes: who comes, and sends at once, is most likely to be heard like this.
+# While nobody publishes: who comes, and sends immediately, is most likely to be heard like this.
 FIRST_QOS = (ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 

@@ -7,11 +7,18 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from rt_segmentation.ros.environment import transport_environment
+
+DOMAINS = range(1, 102)
+"""Not the default, 0; above 101 a domain's ports are among those that Linux hands out to anybody."""
+
+FIRST_PORT, PORTS_OF_DOMAIN = 7400, 250
+"""Of domain 0, and of each: DDSI-RTPS, Section 9.6.1."""
 
 
 def ros_environment() -> dict[str, str]:
@@ -24,10 +31,28 @@ def ros_environment() -> dict[str, str]:
         "AMENT_PREFIX_PATH": sys.prefix,
         **os.environ,
         **transport_environment(),
-        # A domain of its own: the demo's topics must not meet those of a robot that is running.
-        "ROS_DOMAIN_ID": str(random.randint(1, 101)),
+        "ROS_DOMAIN_ID": str(unused_domain()),
         local: "1" if local == "ROS_LOCALHOST_ONLY" else "LOCALHOST",
     }
+
+
+def unused_domain() -> int:
+    """A ROS domain that no process of this machine is in: the topics must not meet those of a robot.
+
+    Processes of other machines are met by none that talk on this machine alone. Those of Zenoh, which has no
+    ports of domains, are not seen.
+    """
+    used = {(port - FIRST_PORT) // PORTS_OF_DOMAIN for port in _udp_ports()}
+    return random.choice([domain for domain in DOMAINS if domain not in used] or DOMAINS)
+
+
+def _udp_ports() -> Iterator[int]:
+    """UDP ports that are open on this machine; none where the system does not list them."""
+    for name in ("udp", "udp6"):
+        with suppress(OSError):
+            for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+                # The second field is the local address, as 0100007F:6824.
+                yield int(line.split()[1].rpartition(":")[2], 16)
 
 
 class Process:

@@ -170,7 +170,7 @@ class RunningModel:
             # Before it is said, as what is set to what runs ends what was said before.
             self._set_back(asdict(running))
             if self._hung:
-                # What hung is built again at once where it was another choice that failed.
+                # What hung is built again immediately where it was another choice that failed.
                 self._retry_at = time.monotonic() + RETRY_S if outcome.choice == running else 0.0
                 self._refused = f"{outcome.choice} cannot be built: {outcome.why}"
                 self._logger.error(self._refused)
@@ -238,7 +238,7 @@ class RunningModel:
             facts.update(
                 model=config.manifest.name, state=doing, engine=engine.name, precision=engine.precision
             )
-            facts["frames at once"] = str(self._plan())
+            facts["concurrent frames"] = str(self._plan())
             trouble += engine.warnings
         loading = self._loader.loading
         if loading is not None:

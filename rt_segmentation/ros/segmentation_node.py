@@ -31,6 +31,7 @@ from rt_segmentation.ros.declaring import declare, override, refuse_unknown
 from rt_segmentation.ros.diagnostics import Limits, array_message, engine_problem, status_message
 from rt_segmentation.ros.image_input import ImageMessage
 from rt_segmentation.ros.logging_bridge import log_through
+from rt_segmentation.ros.middleware import until_destroyed
 from rt_segmentation.ros.process import Interrupted, Process, run_node
 from rt_segmentation.ros.running_model import RunningModel
 from rt_segmentation.ros.segmentation_parameters import (
@@ -54,6 +55,7 @@ ABOUT = "Segments a camera's images: class ids, colours and overlays of what com
 WATCH_INTERVAL_S = 0.2
 DIAGNOSTICS_INTERVAL_S = 1.0
 STOP_TIMEOUT_S = 1.2
+INTERRUPTED = "interrupted while the model was set up"
 
 
 class SegmentationNode(LifecycleNode):
@@ -105,13 +107,14 @@ class SegmentationNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._follow_parameters)
         # Steady clocks: a paused simulation or bag must not silence diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(WATCH_INTERVAL_S, self._watch, clock=steady)
-        self.create_timer(DIAGNOSTICS_INTERVAL_S, self._report, clock=steady)
+        until_closed = partial(until_destroyed, lambda: self._closed)
+        self.create_timer(WATCH_INTERVAL_S, until_closed(self._watch), clock=steady)
+        self.create_timer(DIAGNOSTICS_INTERVAL_S, until_closed(self._report), clock=steady)
         self.create_service(SetBool, "~/enable", self._enable)
         self.create_service(Trigger, "~/reload", self._reload)
         answer_always(self)
         if self._value("autostart"):
-            self._autostart = self.create_timer(0.0, self._start_by_itself, clock=steady)
+            self._autostart = self.create_timer(0.0, until_closed(self._start_by_itself), clock=steady)
         else:
             self.get_logger().info("waiting for a lifecycle manager, as autostart is false")
 
@@ -154,9 +157,11 @@ class SegmentationNode(LifecycleNode):
         except (ModelError, GroupsError, ParityError) as error:
             return self._refuse(str(error))
         except Interrupted:
-            return self._refuse("interrupted while the model was set up")
+            return self._refuse(INTERRUPTED)
         # An engine can fail in ways of its own, and rclpy swallows what a transition raises.
         except Exception as error:
+            if self._closed:
+                return self._refuse(INTERRUPTED)
             return self._refuse(f"the model could not be set up: {type(error).__name__}: {error}")
         self._model.start(config)
         self.get_logger().info(
@@ -205,8 +210,8 @@ class SegmentationNode(LifecycleNode):
         self._autostart.cancel()
         self._starting = True
         for trigger in (self.trigger_configure, self.trigger_activate):
-            if trigger() != TransitionCallbackReturn.SUCCESS:
-                if not self._process.interrupted():
+            if self._closed or trigger() != TransitionCallbackReturn.SUCCESS:
+                if not (self._closed or self._process.interrupted()):
                     self.failed = True
                     self.get_logger().fatal(printable(self._failure or "the node could not be activated"))
                 break
@@ -214,6 +219,8 @@ class SegmentationNode(LifecycleNode):
 
     def _while_building(self) -> None:
         """As the executor would, which a transition that builds an engine keeps from it."""
+        if self._closed:
+            raise Interrupted
         for camera in self.cameras:
             camera.ask_size()
         due = time.monotonic() - self._reported_at >= DIAGNOSTICS_INTERVAL_S

@@ -19,7 +19,7 @@ OVERDUE_S = 120.0
 """A load that takes longer does not hold up what was asked for after it: a library may hang in it."""
 
 MAX_LOADS = 3
-"""So many at once: each holds the memory of an engine."""
+"""So many concurrently: each holds the memory of an engine."""
 
 LOOKS = 10
 """So often the memory of engines that were replaced is looked for: one that hangs never leaves."""

@@ -111,14 +111,18 @@ class TrainingSet(Dataset[Any]):
 
         return self._mixing(sample, draw, rng)
 
-    def count_classes(self, num_classes: int, workers: int) -> ClassCounts:
-        """Count the pixels of each class in the unaugmented frames, with `workers` processes.
+    def count_classes(self, num_classes: int, workers: int) -> list[ClassCounts]:
+        """Count the pixels of each class in the unaugmented frames of each data set.
+
+        Args:
+            num_classes: ids are below it.
+            workers: processes that read.
 
         Raises:
             DatasetError: some frames are wrong; all are named.
         """
         kept = all(isinstance(part, list) for part in self._parts)
-        return _count(_Labels(self.frame, len(self)), num_classes, 0 if kept else workers)
+        return _count(_Labels(self.frame, len(self)), self._ends, num_classes, 0 if kept else workers)
 
 
 class Indices(Dataset[Any]):
@@ -144,16 +148,19 @@ def count_classes(dataset: SegmentationDataset, workers: int) -> ClassCounts:
     Raises:
         DatasetError: some frames are wrong; all are named.
     """
-    return _count(_Labels(dataset.__getitem__, len(dataset)), len(dataset.label_set.classes), workers)
+    frames = _Labels(dataset.__getitem__, len(dataset))
+    (counts,) = _count(frames, np.array([len(dataset)]), len(dataset.label_set.classes), workers)
+    return counts
 
 
-def _count(frames: _Labels, num_classes: int, workers: int) -> ClassCounts:
-    counts, problems = ClassCounts(num_classes), []
-    for labels in DataLoader(frames, batch_size=None, num_workers=workers):
+def _count(frames: _Labels, ends: np.ndarray, num_classes: int, workers: int) -> list[ClassCounts]:
+    """Counts of each part of the frames; `ends` are the indices behind the parts."""
+    counts, problems = [ClassCounts(num_classes) for _ in ends], list[str]()
+    for index, labels in enumerate(DataLoader(frames, batch_size=None, num_workers=workers)):
         if isinstance(labels, str):
             problems.append(labels)
         else:
-            counts.add_labels(labels.numpy())
+            counts[int(np.searchsorted(ends, index, side="right"))].add_labels(labels.numpy())
     _raise_if_any(problems)
     return counts
 

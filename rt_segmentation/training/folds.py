@@ -18,6 +18,7 @@ from rt_segmentation.models import ModelError, read_manifest
 from rt_segmentation.training.data import open_dataset
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.initialise import find_start
+from rt_segmentation.training.labelled import check_folds
 from rt_segmentation.training.machine import Machine
 from rt_segmentation.training.recipe import Folds, Recipe, RecipeError, load_recipe
 from rt_segmentation.training.run import CHECKPOINT_S, pooled_datasets, train
@@ -120,7 +121,7 @@ def cross_validate(
     Raises:
         RecipeError, DatasetError: the recipe has no folds, or its pattern makes none of these data.
         TrainingError: there is no fold of the name `only`, a model that a fold would start from has seen the
-            fold's frames, or what `train` raises.
+            fold's frames, a fold's frames have no labels, or what `train` raises.
     """
     sizes = fold_sizes(recipe, data_root)
     if only and only not in sizes:
@@ -136,6 +137,7 @@ def cross_validate(
     ended()
     for name, of_fold in chosen.items():
         _refuse_seen(of_fold, name, data_root, out)
+    check_folds(recipe, _pool(recipe, data_root), re.compile(_folds(recipe).by), chosen)
     table = out / recipe.name / "folds.md"
     for name, of_fold in chosen.items():
         if machine.share.rank == 0:

@@ -22,7 +22,12 @@ def build_loss(recipe: Recipe, counts: ClassCounts) -> SegmentationLoss:
 
 
 def class_weights(settings: ClassWeights, counts: ClassCounts) -> np.ndarray:
-    """Weights of the classes, float64 (classes,); by 'median', a class that never occurs has 0."""
+    """Weights of the classes, float64 (classes,); by 'median', a class that never occurs has 0.
+
+    All are 1 where nothing is labelled, and teachers alone say what a pixel is.
+    """
+    if not counts.pixels.any():
+        return np.ones(len(counts.pixels))
     if settings.how == "log":
         return counts.log_weights(settings.c)
     if settings.how == "median":
@@ -109,7 +114,9 @@ def cross_entropy(
     labelled = labels != IGNORE_ID
     losses, truth = losses[labelled], labels[labelled]
     losses, hardest = losses.topk(math.ceil(ohem * len(losses)), sorted=False)
-    return losses.sum() / weights[truth[hardest]].sum()
+    total = weights[truth[hardest]].sum()
+    # Of no pixel both sums are 0.
+    return losses.sum() / total.clamp(min=torch.finfo(total.dtype).tiny)
 
 
 def dice_loss(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

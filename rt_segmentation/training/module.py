@@ -62,6 +62,7 @@ class SegmentationModule(lightning.LightningModule):
         self.teachers: Teachers | None = None
         self.views: Views | None = None
         self._passes: RecordedPasses | None = None
+        self._inputs: tuple[torch.Tensor, ...] = ()
         self.recipe, self.class_names, self.loss = recipe, class_names, loss
         self.network: nn.Module = build_network(recipe.network, len(class_names), **recipe.options)
         # torch's stubs lack the one-argument form.
@@ -160,11 +161,13 @@ class SegmentationModule(lightning.LightningModule):
         views.to(self.device)
         drawn = views.draw(indices, self.global_step, self.global_rank)
         if self._passes is None:
-            self._inputs = indices.to(self.device), drawn.to(self.device)
+            inputs = indices.to(self.device), drawn.to(self.device)
             if not self._records():
-                return self.loss_of(*views.make(*self._inputs))
+                return self.loss_of(*views.make(*inputs))
+            # Recorded passes read the same memory at each step.
+            self._inputs = inputs
             self._passes = RecordedPasses(
-                lambda: self.loss_of(*views.make(*self._inputs)),
+                lambda: self.loss_of(*views.make(*inputs)),
                 list(self.network.parameters()),
                 list(self.network.buffers()),
                 torch.bfloat16 if self.trainer.precision == "bf16-mixed" else None,

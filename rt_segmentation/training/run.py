@@ -42,6 +42,7 @@ from rt_segmentation.training.distillation import Teachers, find_teachers
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.history import History
 from rt_segmentation.training.initialise import find_start, initialise
+from rt_segmentation.training.labelled import check_training, check_validation
 from rt_segmentation.training.losses import build_loss
 from rt_segmentation.training.machine import Machine
 from rt_segmentation.training.module import SegmentationModule
@@ -96,7 +97,8 @@ class Training:
         Raises:
             RecipeError, DatasetError: the recipe or the data are wrong.
             TrainingError: the batch cannot be divided among the processes, is too small to mix or for the
-                network's batch norm, or has more frames than there are; there is nothing to validate on.
+                network's batch norm, or has more frames than there are; no pixel is labelled to train on, or
+                to validate on.
         """
         if recipe.batch_size % machine.share.world:
             raise TrainingError(
@@ -138,17 +140,17 @@ class Training:
                 f"there are {len(frames)} frames to train on, and a batch of recipe '{recipe.name}' has"
                 f" {recipe.batch_size}; give the recipe a smaller batch_size"
             )
-        counts = frames.count_classes(len(label_set.classes), machine.workers)
+        of_parts = frames.count_classes(len(label_set.classes), machine.workers)
+        counts = ClassCounts(len(label_set.classes))
+        for part in of_parts:
+            counts.add_counts(part)
         # What is wrong with them is said now, and not after the first epochs.
         measured = count_classes(validation, machine.workers)
-        if not measured.pixels.any():
-            raise TrainingError(
-                f"the frames that recipe '{recipe.name}' validates on ({recipe.validation}) have no labelled"
-                " pixel; give it a split with labels"
-            )
+        unlabelled = check_training(recipe, of_parts)
+        check_validation(recipe, measured, validation.ignored_ids)
         if machine.share.rank == 0:
-            for name, found in (("training", counts), ("validation", measured)):
-                for note in notes(found, label_set, validation.ignored_ids):
+            for name, found, more in (("training", counts, unlabelled), ("validation", measured, [])):
+                for note in (*more, *notes(found, label_set, validation.ignored_ids)):
                     _log.warning("%s data: %s", name, note)
         module = SegmentationModule(
             recipe,

@@ -1,4 +1,4 @@
-"""Cross-entropy, Dice and Lovasz-softmax together on a CPU: one softmax, and its gradient at once."""
+"""Cross-entropy, Dice and Lovasz-softmax together on a CPU: one softmax, and its gradient with it."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def test_onnxruntime(
 
 
 def test_benchmark(out: Path, seconds_left: float) -> None:
-    """Eager PyTorch in fp32 and fp16 beside the engines that are here, one frame and eight at once."""
+    """Eager PyTorch in fp32 and fp16 beside the engines that are here, one frame and batches of eight."""
     from rt_segmentation.inference.engines.choosing import _onnxruntime_has_gpu
 
     engines = ["torch", *(["onnxruntime"] if _onnxruntime_has_gpu() else [])]

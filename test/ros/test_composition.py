@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -21,13 +22,15 @@ from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedEx
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-from support.node_under_test import ENGINE, RELIABLE, pixels
+from std_srvs.srv import SetBool
+from support.node_under_test import ENGINE, PATIENCE_S, RELIABLE, pixels
 from support.streets import street_scene
 
 from rt_segmentation.imaging.frame import Frame
-from rt_segmentation.inference.segmenter import Segmenter
+from rt_segmentation.inference.segmenter import Segmenter, SegmenterConfig
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.ros.messages import image_message
+from rt_segmentation.ros.running_model import RunningModel
 from rt_segmentation.ros.segmentation_node import SegmentationNode
 
 WIDTH, HEIGHT = 160, 120
@@ -58,6 +61,22 @@ def spun(executor: Executor, *nodes: SegmentationNode) -> Iterator[None]:
         thread.join()
         for node in nodes:
             node.destroy_node()
+
+
+class Held(SegmentationNode):
+    """Can be held up in its diagnostics, as by a busy machine."""
+
+    holds = False
+
+    def __init__(self, **options: Any) -> None:
+        self.held, self.let_go = threading.Event(), threading.Event()
+        super().__init__(**options)
+
+    def _report(self) -> None:
+        if self.holds:
+            self.held.set()
+            assert self.let_go.wait(PATIENCE_S)
+        super()._report()
 
 
 class Camera:
@@ -97,7 +116,7 @@ def test_two_nodes_in_an_executor_of_anybody(
 ) -> None:
     namespaces = ("/front", "/rear")
     nodes = [
-        SegmentationNode(
+        Held(
             context=context,
             namespace=namespace,
             parameter_overrides=given(small_model, parallel_frames=number),
@@ -114,9 +133,43 @@ def test_two_nodes_in_an_executor_of_anybody(
         assert observer.call(ChangeState, "/front/segmentation_node/change_state", shutdown).success
         assert nodes[0].finished and not nodes[1].finished
         np.testing.assert_array_equal(cameras[1].mask(), expected)
+        # So does one that is destroyed while the executor is at it.
+        nodes[0].holds = True
+        assert nodes[0].held.wait(PATIENCE_S)
+        nodes[0].destroy_node()
+        nodes[0].let_go.set()
+        for _ in range(2):
+            request = SetBool.Request(data=True)
+            assert observer.call(SetBool, "/rear/segmentation_node/enable", request).success
+        np.testing.assert_array_equal(cameras[1].mask(), expected)
     for node in nodes:
         now = node.cameras[0].statistics.snapshot()
         assert now.received == now.published + sum(now.dropped.values()) > 0
+
+
+def test_one_that_is_destroyed_while_it_starts_ends_without_a_word(
+    context: Context, small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    began, let_go = threading.Event(), threading.Event()
+    first = RunningModel.first
+
+    def held(*arguments: Any) -> SegmenterConfig:
+        began.set()
+        assert let_go.wait(PATIENCE_S)
+        return first(*arguments)
+
+    monkeypatch.setattr(RunningModel, "first", held)
+    node = SegmentationNode(context=context, parameter_overrides=given(small_model))
+    with spun(MultiThreadedExecutor(context=context), node):
+        assert began.wait(PATIENCE_S)
+        node.destroy_node()
+        end = time.monotonic() + PATIENCE_S
+        while node._starting and time.monotonic() < end:
+            time.sleep(0.01)
+        assert not node._starting, "it waits for an engine that nobody needs"
+        let_go.set()
+    assert not node.failed and not node.finished and node._worker is None
+    assert "FATAL" not in capfd.readouterr().err
 
 
 def test_rclpy_spins_a_node_of_the_default_context(

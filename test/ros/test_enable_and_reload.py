@@ -90,7 +90,7 @@ def test_weights_on_disk_are_taken_up_when_it_is_told_to(
     after = feeder.segment(street(), labels)
     assert not np.array_equal(after, before)
 
-    # What cannot be loaded is refused, at once or in the diagnostics, and the one in memory goes on.
+    # What cannot be loaded is refused, immediately or in the diagnostics, and the one in memory goes on.
     weights = changed.weights_path.read_bytes()
     changed.weights_path.write_bytes(weights[:-1000])
     assert reload().success

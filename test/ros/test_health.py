@@ -84,7 +84,7 @@ def test_a_black_camera_is_a_status_of_its_own_and_said_once(stage: Any, profile
     until(street(), lambda: last("camera").level == DiagnosticStatus.OK)
     node.process.wait_for(f"s: {said}")
     assert node.process.output.count(said) == 2
-    # Limits are parameters, and count at once.
+    # Limits are parameters, and count immediately.
     assert node.set_parameter("drift.limit", 1e-9).successful
     until(street(1.0), lambda: last("model").level == DiagnosticStatus.WARN)
     assert last("model").message.startswith("the answers are unlike those on the street: ")

@@ -1,4 +1,4 @@
-"""Two nodes that start at once and share one cache, which is empty, and then damaged."""
+"""Two nodes that start concurrently and share one cache, which is empty, and then damaged."""
 
 from __future__ import annotations
 
@@ -58,4 +58,4 @@ def test_two_nodes_at_once_with_one_cache_that_is_empty_and_then_damaged(
         path.write_bytes(data[:-500] if number % 2 else data[:500] + bytes([data[500] ^ 1]) + data[501:])
     for mask in masks(spawn, observer, small_model, tmp_path):
         np.testing.assert_array_equal(mask, first)
-    print(f"two nodes at once, twice: {len(files)} files of the cache damaged in between, 4 right masks")
+    print(f"two nodes concurrently, twice: {len(files)} files of the cache damaged in between, 4 right masks")

@@ -194,7 +194,7 @@ def test_a_signal_at_moments_from_the_start_to_the_first_frame(
     """Without a look at what the process is doing: the moments are spread over its start."""
     begun = "import rt_segmentation.ros.start as s\nprint('begun', flush=True)\n"
     (tmp_path / "program.py").write_text(f"{begun}s.segmentation_node()\n")
-    # The handlers are there at once, but not before the first line is written.
+    # The handlers are there immediately, but not before the first line is written.
     delays = (0.05, 0.2, 0.5, 0.9, 1.4, 2.5)
     for delay in delays:
         process = spawn("program", *ros_args("/any", model=small_model.path), **profiled(tmp_path))

@@ -73,7 +73,7 @@ def test_frames_flow_through_switches_of_the_model(
     flow = stage.observer.node.create_timer(0.1, publish)
     node.spin_until(lambda: bool(labels))
     for number in range(1, switches + 1):
-        # Two frames at once in between, and one again.
+        # Two concurrent frames in between, and one again.
         wanted = {"model": str(models[number % 2].path), "parallel_frames": 1 + number % 3}
         assert set_atomically(node, **wanted).successful
         node.spin_until(switched(node, models[number % 2]))
@@ -173,7 +173,7 @@ def test_groups_follow_at_once_on_the_same_engine(
     refused = node.set_parameter("groups", str(path))
     assert not refused.successful and str(path) in refused.reason
     assert node.get_parameter("groups") == "" and node.get_parameter("overlay_opacity") != 0.25
-    # Both at once, with another engine.
+    # Both together, with another engine.
     assert set_atomically(node, groups="driving", model=str(models[1].path)).successful
     node.spin_until(switched(node, models[1]))
     segmenter = Segmenter.build(models[1], **ENGINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rt_segmentation.cli import UNREAD, main
-from rt_segmentation.commands import parameters
+from rt_segmentation.commands import dataset, parameters
 
 
 def test_bad_input_is_a_sentence_and_its_traceback_can_be_had(
@@ -49,6 +50,51 @@ def test_a_reader_that_goes_away_is_no_error_to_be_read(command: list[str]) -> N
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (UNREAD, b"")
+
+
+@pytest.mark.parametrize(
+    ("command", "closed", "status"), [("models list", "1>&-", 0), ("models show nothing", "2>&-", 2)]
+)
+def test_a_process_without_stdout_or_stderr_prints_nowhere(command: str, closed: str, status: int) -> None:
+    """Nor what is meant for one of them into the other."""
+    words = [sys.executable, "-m", "rt_segmentation.cli", *command.split()]
+    done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
+
+
+@pytest.mark.parametrize("command", [["models", "list"], ["cache", "list"], ["benchmark", "engines"]])
+def test_unknown_options_are_refused_with_the_usage_of_their_command(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--no-such"])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.startswith(f"usage: rt_seg {' '.join(command)} [-h]")
+    assert said.endswith(f"rt_seg {' '.join(command)}: error: unrecognized arguments: --no-such\n")
+
+
+@pytest.mark.parametrize("words", ["--seconds nan", "--seconds -1", "--rate 0", "--rate inf"])
+def test_a_demo_of_no_time_or_rate_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", *words.split()]) == 2
+    assert f"rt_seg demo: {words} is not a number of " in capsys.readouterr().err
+
+
+def test_files_are_written_though_nobody_reads_what_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def gone(*_: object) -> None:
+        raise BrokenPipeError
+
+    street = ["--dataset", "street", "--option", "scenes=1", "--option", "frames_per_scene=1"]
+    street += ["--option", "width=64", "--option", "height=64"]
+    found = tmp_path / "statistics.json"
+    # What was found is printed all the same where a file cannot be written.
+    assert main(["dataset", "stats", *street, "--json", str(tmp_path / "no" / "s.json")]) == 2
+    printed = capfd.readouterr()
+    assert "1 frames: 1 of 64x64" in printed.out and "No such file or directory" in printed.err
+    monkeypatch.setattr(dataset, "print_table", gone)
+    main(["dataset", "stats", *street, "--json", str(found)])
+    assert json.loads(found.read_text())["frames"] == 1
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

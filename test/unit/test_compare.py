@@ -136,6 +136,16 @@ def test_a_class_in_few_blocks_has_no_interval() -> None:
     assert (a.verdict, c.name, c.verdict) == ("better", "c", "unknown") and c.new > 0
 
 
+def test_frames_without_labelled_pixels_measure_nothing() -> None:
+    tally = Tally(LABELS, ignored=(1,))
+    for number, value in enumerate((255, 1, 2)):
+        frame = compared(number, (0.7, 0.8))
+        assert frame.truth is not None
+        frame.truth[:] = value
+        tally.add(frame)
+    assert (tally.frames, tally.labelled) == (3, 1)
+
+
 def test_memory_is_bounded_and_blocks_end_with_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, small = Tally(LABELS), Tally(LABELS)
     for number in range(60):
@@ -240,7 +250,7 @@ def test_compare_on_bags(
         main([*arguments, "--no-class-worse-than", "5"])
     said = capsys.readouterr().out
     assert "4 frames, 0 with labels" in said and " now" in said
-    assert "failed: no frame has labels" in said
+    assert "failed: no frame has a labelled pixel" in said
     assert json.loads(out.read_text())["classes"] == []
 
 

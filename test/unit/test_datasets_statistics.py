@@ -1,4 +1,4 @@
-"""`rt_seg dataset stats`: numbers by hand, problems all at once."""
+"""`rt_seg dataset stats`: numbers by hand, problems all together."""
 
 from __future__ import annotations
 

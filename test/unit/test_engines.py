@@ -84,7 +84,7 @@ def test_frames_of_several_threads_do_not_mix(
     singles = [np.ascontiguousarray(frames[i : i + 1]) for i in (0, 1)]
     one = build_engine(small_model, name, "fp32")
     expected = [one.infer(single, True) for single in singles]
-    # Its first frames, which compile it, come at once as well.
+    # Its first frames, which compile it, come concurrently as well.
     engine = build_engine(small_model, name, "fp32", parallel=2)
     together = threading.Barrier(4)
 

@@ -143,6 +143,11 @@ def test_data_without_labels_or_with_other_classes_are_refused(
     write(tmp_path / "leftImg8bit/test/bonn/bonn_000000_000019_leftImg8bit.png", image(0))
     with pytest.raises(EvaluationError, match="split 'test' of cityscapes has no labels"):
         evaluate.main(arguments(small_model, tmp_path, dataset="cityscapes", split="test"))
+    write(tmp_path / "empty/val/images/a.png", image(0))
+    write(tmp_path / "empty/val/labels/a.png", np.full((48, 64), 255, np.uint8))
+    with pytest.raises(EvaluationError, match="no frame of split 'val' of camvid has a labelled pixel"):
+        evaluate.main(arguments(small_model, tmp_path / "empty", json=tmp_path / "e.json"))
+    assert not (tmp_path / "e.json").exists()
     make_cityscapes(tmp_path, "val", ["ulm_000000_000019"], [blocks(0, range(34))])
     with pytest.raises(EvaluationError, match="camvid11 is not the data set's cityscapes19"):
         evaluate.main(arguments(small_model, tmp_path, dataset="cityscapes"))

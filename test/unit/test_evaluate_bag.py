@@ -177,7 +177,7 @@ def test_labels_half_a_period_away_belong_to_no_frame(small_model: ModelManifest
         "0 of 3 images have labels from topic truth (3 messages); the nearest labels of the others are" in few
     )
     assert "0.900 s later in the middle, and they may be 0.050 s away" in few
-    assert unused == "ground truth was asked for, and no frame could be compared with it"
+    assert unused.startswith("ground truth was asked for, and no frame could be compared with it: ")
 
 
 @pytest.mark.parametrize("order", ["before", "after", "long after"])
@@ -238,6 +238,20 @@ def test_labels_of_another_size_or_encoding_are_told_and_left_out(
         "labels of frame 1 are 80x60 px, the image is 160x120 px",
         "labels of frame 2: The labels are colours; label images hold a class id a pixel, in one channel.",
     ]
+
+
+def test_labels_without_a_labelled_pixel_measure_nothing(small_model: ModelManifest, tmp_path: Path) -> None:
+    rgb, labels = street(0)
+    messages = [
+        (topic, BEGIN_NS + i * PERIOD_NS, image(pixels, BEGIN_NS + i * PERIOD_NS))
+        for i in range(2)
+        for topic, pixels in (("camera", rgb), ("truth", np.full_like(labels, 255)))
+    ]
+    path = write_bag(tmp_path / "bag", messages)
+    result = evaluate([path], settings(small_model, tmp_path / "out"))
+    assert result["models"][0]["accuracy"] is None and result["lacks_truth"]
+    (unused,) = result["problems"]
+    assert unused.endswith("none has usable labels with a labelled pixel")
 
 
 def test_damaged_frames_are_counted_by_reason(small_model: ModelManifest, tmp_path: Path) -> None:

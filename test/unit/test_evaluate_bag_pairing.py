@@ -218,7 +218,8 @@ def test_what_is_wrong_with_many_frames_is_one_line_and_no_success(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("problem: ")]
     assert [line.rpartition("/bag: ")[2] for line in lines] == [
         "labels of frame 0 and 5 more are 80x60 px, the image is 160x120 px",
-        "problem: ground truth was asked for, and no frame could be compared with it",
+        "problem: ground truth was asked for, and no frame could be compared with it: none has usable labels"
+        " with a labelled pixel",
     ]
     assert "ground truth was asked for, and no frame could be compared with it" in junit.read_text()
 

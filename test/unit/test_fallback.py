@@ -85,7 +85,7 @@ def test_a_failure_at_one_size_is_of_that_size(pair: Pair, caplog: pytest.LogCap
 
 
 def test_a_failure_is_of_the_whole_shape(pair: Pair) -> None:
-    """Four frames at once may need memory that one does not; so may confidence."""
+    """A batch of four may need memory that one does not; so may confidence."""
     pair.first.most = 2
     pair.engine.infer(np.zeros((4, 32, 64, 3), np.uint8), False)
     assert pair.engine.current == Description("second", "fp32", "here", ("engine 'first' has no memory",))

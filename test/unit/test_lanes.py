@@ -146,7 +146,7 @@ def test_lanes_become_more_and_fewer_while_they_run() -> None:
     lanes = OrderedLanes(iter(slot), works[:1])
     results = iter(lanes)
     lanes.resize(works)
-    # Three are at work at once.
+    # Three are at work concurrently.
     fill(range(3))
     assert sorted(at_work) == [0, 1, 2]
     lanes.resize(works[:1])

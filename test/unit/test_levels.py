@@ -75,7 +75,7 @@ def test_the_band_of_a_thermal_camera_is_stretched_and_followed_slowly() -> None
     assert first.min() == 0 and first.max() == 255
     stretched = np.corrcoef(first.ravel(), GREY.ravel())[0, 1]
     assert stretched > 0.98 and "a band from" in said[0]
-    # A hot thing in view moves the range a little at a time, not at once.
+    # A hot thing in view moves the range a little at a time, not immediately.
     hot = warm.copy()
     hot[:40] = 12000
     second = levels(frame(hot)).planes[0]

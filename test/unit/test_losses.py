@@ -66,6 +66,7 @@ def test_hard_examples_are_those_of_the_largest_loss(frames: tuple[torch.Tensor,
     hardest = sorted(each, reverse=True)[: math.ceil(0.3 * len(each))]
     expected = sum(loss for loss, _ in hardest) / sum(weight for _, weight in hardest)
     assert float(cross_entropy(*frames, weights, ohem=0.3)) == pytest.approx(expected, rel=1e-5)
+    assert float(cross_entropy(frames[0], torch.full_like(frames[1], 255), weights, ohem=0.3)) == 0
     one = cross_entropy(*frames, weights, ohem=1e-6)
     assert float(one) == pytest.approx(hardest[0][0] / hardest[0][1], rel=1e-5)
 
@@ -221,6 +222,8 @@ def test_class_weights() -> None:
     median = class_weights(ClassWeights("median"), counts)
     np.testing.assert_allclose(median, [middle / (20 / 30), middle / (5 / 20), 0])
     np.testing.assert_array_equal(class_weights(ClassWeights("none"), counts), np.ones(3))
+    for settings in (ClassWeights("log", 1.02), ClassWeights("median")):
+        np.testing.assert_array_equal(class_weights(settings, ClassCounts(3)), np.ones(3))
 
 
 def test_the_papers_weights_lie_between_1_and_50() -> None:

@@ -59,6 +59,29 @@ def amounts(*values: float) -> Any:
     return torch.tensor(values)[:, None]
 
 
+@pytest.mark.parametrize("fit", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (1, 30), (40, 1)], ids=str)
+def test_crops_of_lines_and_points_are_opencvs(size: tuple[int, int], fit: bool) -> None:
+    width, height = size
+    whole = street(1)
+    frame = Sample(whole.image[-height:, :width].copy(), whole.labels[-height:, :width].copy(), "thin")
+    assert (frame.labels != 255).all()
+    augmentation = replace(PLAIN, width=48, height=32, min_scale=0.5, fit=fit)
+    views = Views([frame], augmentation, Mixing(), 3)
+    indices = torch.zeros(8, dtype=torch.int64)
+    table = views.draw(indices, 5, 0)
+    images, labels = views.make(indices, table)
+    for matrix, image, of in zip(fields_of(table).crop.view(-1, 2, 3).double().numpy(), images, labels):
+        linear = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        expected = cv2.warpAffine(frame.image, matrix, (48, 32), flags=linear, borderValue=(128,) * 3)
+        assert np.abs(image.permute(1, 2, 0).numpy().astype(int) - expected).mean() < 1
+        nearest = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        truth = cv2.warpAffine(frame.labels, matrix, (48, 32), flags=nearest, borderValue=255)
+        assert (of.numpy() == truth).mean() > 0.98
+    # Most of a crop is not covered by so little, unless it is stretched to the crop.
+    assert fit or (labels == 255).float().mean() > 0.5
+
+
 @pytest.mark.parametrize(
     "changes", [{}, {"fit": True, "aspect": 0.5}, {"rotation_deg": 20.0, "shear_deg": 10.0}], ids=str
 )
@@ -257,6 +280,10 @@ def test_a_training_and_its_sample_batch(tmp_path: Path) -> None:
         made.append(views.make(indices, views.draw(indices, step, 0)))
     for first, second, third in zip(*made):
         assert (first == second).all() and (first != third).any()
+    trainer = {"world_size": 1, "global_rank": 0, "global_step": 0, "precision": "32-true"}
+    training.module._trainer = type("Trainer", (), trainer)()
+    assert training.module._loss_on_device(views, indices) > 0
+    assert not training.module._inputs, "memory of a batch that nothing is recorded for"
     manifest = train(recipe, None, tmp_path / "out", Machine.here("fp32", 0))
     assert manifest is not None and manifest.training["frames_seen"] == 24
     other = train(recipe, None, tmp_path / "other", Machine.here("fp32", 0))

@@ -79,7 +79,7 @@ def _external(model: Any) -> None:
         (_free_input, (), "does not say where its channels are: give --layout nchw or --layout nhwc"),
         (_integer_input, (), "takes int64; images are float32, float16 or uint8"),
         (_second_input, (), "has 2 inputs ('images', 'sizes'); it must have one"),
-        (_two_at_once, (), "2 images at once; export it for one"),
+        (_two_at_once, (), "batches of 2 images; export it for one"),
         (_external, (), "weights of ONNX file"),
         (None, ("--label-set", "cityscapes19"), "none has the 19 classes of label set cityscapes19"),
         (None, ("--layout", "nhwc"), "--layout is nhwc, but input 'images' is (?, 3, ?, ?)"),

@@ -1,4 +1,4 @@
-"""How many frames an engine is given at once: what was measured decides, and nothing holds up the start."""
+"""How many frames an engine is given concurrently: measurements decide, and nothing holds up the start."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Machine:
     """Builds the engines of one kind.
 
     Args:
-        frame_s: by frames at once, the time from one frame's end to the next one's [s].
+        frame_s: by concurrent frames, the time from one frame's end to the next one's [s].
     """
 
     def __init__(self, model: ModelManifest, frame_s: dict[int, float]) -> None:
@@ -106,7 +106,7 @@ def test_two_at_once_are_used_where_they_give_more(small_model: ModelManifest) -
     engine.prepare(1, HEIGHT, WIDTH)
     assert (engine.plan.parallel, engine.plan.batch) == (2, 1)
     assert engine.plan.why == (
-        "2 at once 80.0 frames per second, one at a time 50.0 (measured at this start)"
+        "2 concurrently 80.0 frames per second, one at a time 50.0 (measured at this start)"
     )
     # Well under a second in all, and in turns.
     assert machine.clock.now < 1.0
@@ -124,7 +124,7 @@ def test_a_gain_that_is_not_worth_the_latency_is_left(small_model: ModelManifest
     machine = Machine(small_model, {1: 0.02, 2: 0.0195})
     engine = machine.prepared()
     assert str(engine.plan) == (
-        "1: 2 at once 51.3 frames per second, one at a time 50.0 (measured at this start);"
+        "1: 2 concurrently 51.3 frames per second, one at a time 50.0 (measured at this start);"
         " more than one needs 1.2 times the rate"
     )
     before = machine.built[1].frames
@@ -257,7 +257,7 @@ def test_what_fails_with_two_leaves_the_one_alone(
 ) -> None:
     machine = Machine(small_model, {1: 0.02})
     plan = machine.prepared().plan
-    assert plan.parallel == 1 and plan.why.startswith("several at once cannot be used: ")
+    assert plan.parallel == 1 and plan.why.startswith("several concurrent frames cannot be used: ")
 
     machine = Machine(small_model, {1: 0.02, 2: 0.01})
     build = machine.build
@@ -269,7 +269,7 @@ def test_what_fails_with_two_leaves_the_one_alone(
 
     monkeypatch.setattr(machine, "build", other)
     assert machine.prepared().plan.why == (
-        "several at once cannot be used: for 2 at once it would be 'next' in fp32"
+        "several concurrent frames cannot be used: for 2 concurrent frames it would be 'next' in fp32"
     )
 
 

@@ -48,7 +48,7 @@ def test_counts_are_since_the_start_and_rates_over_the_window(clock: FakeClock) 
 
 
 def test_frames_that_are_counted_late_belong_to_the_rate_of_when_they_came(clock: FakeClock) -> None:
-    """Images that came while an engine was built are counted all at once."""
+    """Images that came while an engine was built are counted all together."""
     statistics = StreamStatistics(window_s=5.0, clock=clock)
     came_at = [clock.now_s + 0.1 * number for number in range(1, 101)]
     clock.now_s += 10.05

@@ -1,14 +1,8 @@
-"""Training: a run from the recipe to the model, killed and resumed, in several processes, and its mishaps."""
+"""Training: a run from the recipe to the model, and its mishaps."""
 
 from __future__ import annotations
 
-import csv
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +10,11 @@ import numpy as np
 import pytest
 import yaml
 from support.dataset_layouts import blocks, image, write
-from support.tiny_recipe import RECIPE
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install lightning")
 
-from support.frozen_training import FrozenTraining  # noqa: E402
+from support.small_training import SMALLEST, here, load_checkpoint, rows, street, write_recipe  # noqa: E402
 
 from rt_segmentation import cli  # noqa: E402
 from rt_segmentation.models import read_manifest  # noqa: E402
@@ -30,55 +23,10 @@ from rt_segmentation.training.data import Share  # noqa: E402
 from rt_segmentation.training.errors import TrainingError  # noqa: E402
 from rt_segmentation.training.losses import SegmentationLoss  # noqa: E402
 from rt_segmentation.training.machine import Machine  # noqa: E402
-from rt_segmentation.training.module import SegmentationModule  # noqa: E402
 from rt_segmentation.training.recipe import load_recipe  # noqa: E402
 from rt_segmentation.training.run import Training, refuse_single_frames, train  # noqa: E402
 from rt_segmentation.training.store import BestModel  # noqa: E402
 from rt_segmentation.weights import load_weights  # noqa: E402
-
-SMALLEST = {"width": 32, "height": 32}
-"""A crop of which LinkNet's encoder leaves one pixel."""
-FROZEN = Path(__file__).parents[1] / "support" / "frozen_training.py"
-
-
-def street(scenes: int, first_seed: int, frames_per_scene: int = 1) -> dict[str, Any]:
-    size = {"width": 96, "height": 64}
-    return {
-        "dataset": "street",
-        "scenes": scenes,
-        "frames_per_scene": frames_per_scene,
-        "first_seed": first_seed,
-        **size,
-    }
-
-
-def write_recipe(folder: Path, **changes: Any) -> Path:
-    """A recipe of 3 steps an epoch, with ENet's dropout and augmentation."""
-    recipe = {
-        **RECIPE,
-        "train": [street(2, 1000, 6)],
-        "validation": street(1, 50, 3),
-        "augmentation": {"width": 64, "height": 64, "min_scale": 0.5, "max_scale": 1.0},
-        "epochs": 2,
-        "optimizer": {"name": "adamw", "learning_rate": 0.005, "weight_decay": 0.01},
-        "schedule": {"name": "one_cycle", "warmup": 0.2},
-        **changes,
-    }
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe))
-    return path
-
-
-def here(workers: int = 0) -> Machine:
-    return Machine.here("fp32", workers)
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    """The log, without times."""
-    with (run / "log.csv").open() as file:
-        return [
-            {key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)
-        ]
 
 
 def test_a_run_leaves_a_model_and_all_that_tells_of_it(tmp_path: Path) -> None:
@@ -147,108 +95,6 @@ def test_the_last_weights_are_the_model_where_a_recipe_says_so(tmp_path: Path) -
     averages = load_checkpoint(tmp_path / "out" / "tiny")["state_dict"]
     for key, array in load_weights(manifest).items():
         np.testing.assert_array_equal(array, averages[f"network.{key}"].numpy())
-
-
-def test_an_epoch_that_is_resumed_is_validated_only_if_it_is_its_turn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The epochs 1, 3 and 5 of five are; another one could have the best weights."""
-    small = {"augmentation": SMALLEST, "train": [street(1, 1000, 8)], "validation": street(1, 50)}
-    recipe = load_recipe(write_recipe(tmp_path, epochs=5, **small))
-    monkeypatch.setattr("rt_segmentation.training.run.MAX_VALIDATIONS", 3)
-
-    def stop(module: SegmentationModule, *_: Any) -> None:
-        if module.global_step == 3:
-            raise RuntimeError("killed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SegmentationModule, "on_train_batch_start", stop)
-        with pytest.raises(RuntimeError, match="killed"):
-            train(recipe, None, tmp_path, here(), checkpoint_s=0)
-    assert load_checkpoint(tmp_path / "tiny")["global_step"] == 3, "in the middle of the second epoch"
-    train(recipe, None, tmp_path, here())
-    assert [row["epoch"] for row in rows(tmp_path / "tiny") if row["mean_iou"]] == ["1", "3", "5"]
-
-
-def test_killed_in_mid_epoch_it_comes_to_the_same_weights(tmp_path: Path) -> None:
-    """Dropout, augmentation, mixing, averaging, two workers; the kill leaves a process no chance to save."""
-    epoch = 8
-    path = write_recipe(
-        tmp_path,
-        ema=0.9,
-        train=[street(2, 1000, 2 * epoch)],
-        mixing={"amplitude": 0.5, "paste": 0.5},
-        keep="last",
-    )
-    command = ["train", str(path), "--workers", "2", "--precision", "fp32", "--checkpoint-s", "0", "--out"]
-    whole, broken = tmp_path / "whole" / "tiny", tmp_path / "broken" / "tiny"
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "rt_segmentation.cli", *command, str(broken.parent)], start_new_session=True
-    )
-    deadline = time.monotonic() + 600
-    seen_ns = step = 0
-    while step <= epoch:
-        assert killed.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-        checkpoint = broken / "last.ckpt"
-        if checkpoint.is_file() and (written_ns := checkpoint.stat().st_mtime_ns) != seen_ns:
-            seen_ns, step = written_ns, load_checkpoint(broken)["global_step"]
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
-    step = load_checkpoint(broken)["global_step"]
-    assert epoch < step < 2 * epoch, "it was past the second epoch before it could be killed"
-    # What there is of a model is whole.
-    assert load_weights(read_manifest(broken / "tiny.yaml"))
-
-    assert cli.main([*command, str(broken.parent)]) == cli.main([*command, str(whole.parent)]) == 0
-    expected, resumed = load_checkpoint(whole), load_checkpoint(broken)
-    assert expected["global_step"] == resumed["global_step"] == 2 * epoch
-    for part in ("state_dict", "current_model_state"):  # averaged weights, and the optimiser's
-        assert expected[part].keys() == resumed[part].keys()
-        differing = [
-            key for key, value in expected[part].items() if not torch.equal(value, resumed[part][key])
-        ]
-        assert not differing
-    assert (whole / "tiny.safetensors").read_bytes() == (broken / "tiny.safetensors").read_bytes()
-    assert rows(whole) == rows(broken)
-    assert len(yaml.safe_load((broken / "environment.yaml").read_text())) == 2
-
-
-def load_checkpoint(run: Path) -> dict[str, Any]:
-    checkpoint: dict[str, Any] = torch.load(run / "last.ckpt", weights_only=True)
-    return checkpoint
-
-
-def test_two_processes_with_half_the_batch_train_as_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Class weights, unlabelled borders, and a number of validation frames that two do not divide."""
-    path = write_recipe(
-        tmp_path,
-        train=[street(2, 1000, 12)],
-        batch_size=8,
-        epochs=1,
-        optimizer={"name": "sgd", "learning_rate": 0.5, "momentum": 0.9},
-        schedule={"name": "constant"},
-    )
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run([*torchrun, str(FROZEN), str(path), str(tmp_path / "two")], check=True)
-    monkeypatch.setattr(sys.modules[train.__module__], "Training", FrozenTraining)
-    train(load_recipe(path), None, tmp_path / "one", here())
-    one, two = (
-        load_weights(read_manifest(tmp_path / name / "tiny" / "tiny.yaml")) for name in ("one", "two")
-    )
-    assert max(np.abs(one[key] - two[key]).max() for key in one) < 1e-5
-    logs = [rows(tmp_path / name / "tiny") for name in ("one", "two")]
-    assert len(logs[0]) == len(logs[1]) == 4
-    for first, second in zip(*logs):
-        assert first.keys() == second.keys()
-        for key in first:
-            if first[key] or second[key]:
-                assert float(first[key]) == pytest.approx(float(second[key]), abs=1e-5), key
-    (start_of_two,) = yaml.safe_load((tmp_path / "two" / "tiny" / "environment.yaml").read_text())
-    assert start_of_two["processes"] == 2
 
 
 @pytest.mark.parametrize(
@@ -366,6 +212,9 @@ def test_masks_of_black_and_white_and_absent_classes_are_told(
         (["--precision", "fp16"], {}, "needs a CUDA GPU"),
         (["--init-from", "nothing"], {}, "unknown model 'nothing'"),
         (["--max-hours", "0.00001"], {}, "give --max-hours more"),
+        (["--max-hours", "nan"], {}, "--max-hours nan is not a number of hours above 0, as 2.5"),
+        (["--checkpoint-s", "-1"], {}, "--checkpoint-s -1 is not a number of seconds from 0 up, as 120"),
+        (["--workers", "-1"], {}, "--workers -1 is not a number of processes from 0 up, as 4"),
     ],
 )
 def test_what_cannot_be_trained_is_one_sentence(

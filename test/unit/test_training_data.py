@@ -148,9 +148,16 @@ def test_a_mixed_frame_is_a_function_of_seed_epoch_and_index() -> None:
 
 def test_classes_are_counted_as_they_are_in_the_frames() -> None:
     dataset = street(3)
-    counts = TrainingSet([dataset], CROP, seed=1, memory_bytes=0).count_classes(11, workers=0)
+    frames = TrainingSet([dataset, street(1)], CROP, seed=1, memory_bytes=0)
+    counts, one = frames.count_classes(11, workers=0)
     labels = np.stack([dataset[index].labels for index in range(3)])
     assert counts.pixels.tolist() == [int((labels == c).sum()) for c in range(11)]
+    assert one.pixels.tolist() == [int((labels[0] == c).sum()) for c in range(11)]
+    counts.add_counts(one)
+    assert counts.pixels.sum() == labels.size + labels[0].size
+    assert counts.frames_with.tolist() == [
+        int(2 * (labels[0] == c).any() + sum((labels[i] == c).any() for i in (1, 2))) for c in range(11)
+    ]
 
 
 def test_validation_sees_what_the_network_will() -> None:

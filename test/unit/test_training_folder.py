@@ -16,6 +16,9 @@ pytest.importorskip("lightning", reason="training needs lightning: pip install l
 
 from rt_segmentation import cli
 from rt_segmentation.models import read_manifest
+from rt_segmentation.training.machine import Machine
+from rt_segmentation.training.recipe import load_recipe
+from rt_segmentation.training.run import Training
 
 LABEL_SET = {
     "name": "site",
@@ -94,8 +97,66 @@ def test_all_wrong_labels_are_named_before_anything_is_trained(
     assert not (recipe.parent / "out").exists()
 
 
-def test_frames_without_labels_cannot_validate(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for path in (recipe.parent / "site" / "val" / "labels").iterdir():
-        write(path, np.full((48, 64), 255, np.uint8))
+@pytest.mark.parametrize(
+    ("split", "value", "sentence"),
+    [
+        ("train", 255, "trains on (folder train) have no labelled pixel; give it data with labels"),
+        ("val", 255, "validates on (folder val) have no labelled pixel; give it a split with labels"),
+        ("val", 2, "validates on (folder val) have no labelled pixel of a class that is evaluated; give it"),
+    ],
+)
+def test_frames_without_labels_are_refused(
+    recipe: Path, split: str, value: int, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (recipe.parent / "site" / split / "labels").iterdir():
+        write(path, np.full((48, 64), value, np.uint8))
     assert train(recipe, 0) == 2
-    assert "have no labelled pixel; give it a split with labels" in capsys.readouterr().err
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"the frames that recipe 'tiny' {sentence}" in said
+    assert not (recipe.parent / "out").exists()
+
+
+def test_one_of_two_data_sets_without_labels_is_told(
+    recipe: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = recipe.parent / "site"
+    for path in (root / "train" / "labels").iterdir():
+        write(path, np.full((48, 64), 255, np.uint8))
+    content = yaml.safe_load(recipe.read_text())
+    content["train"].append({"dataset": "folder", "split": "val"})
+    recipe.write_text(yaml.safe_dump(content))
+    training = Training.prepare(load_recipe(recipe), root, Machine.here("fp32", workers=0))
+    sentence = "no frame of folder train has a labelled pixel: it teaches nothing"
+    assert f"training data: {sentence}" in caplog.messages
+    assert training.counts.pixels.all() and training.counts.unlabelled == 4 * 48 * 64
+    # Teachers say what is on frames that nobody has labelled.
+    content |= {"train": content["train"][:1], "distillation": {"teachers": ["anything"]}}
+    recipe.write_text(yaml.safe_dump(content))
+    training = Training.prepare(load_recipe(recipe), root, Machine.here("fp32", workers=0))
+    assert training.module.loss.weights.tolist() == [1, 1, 1]
+
+
+def test_folds_without_labels_are_refused_before_any_is_trained(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load(recipe.read_text())
+    content["folds"] = {"by": "^(train[0-9]|val)"}
+    recipe.write_text(yaml.safe_dump(content))
+    labels = recipe.parent / "site" / "train" / "labels"
+    write(labels / "train1.png", np.full((48, 64), 255, np.uint8))
+    write(labels / "train3.png", np.full((48, 64), 2, np.uint8))
+    folders = ["--data-root", str(recipe.parent / "site"), "--out", str(recipe.parent / "out")]
+    command = ["train", str(recipe), *folders, "--workers", "0", "--precision", "fp32"]
+    assert cli.main([*command, "--folds"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "no labelled pixel of a class that is evaluated" in said and "models: train1, train3; give" in said
+    # A recipe may leave a fold out by itself.
+    content["folds"]["leave_out"] = "train1"
+    recipe.write_text(yaml.safe_dump(content))
+    assert cli.main(command) == 2
+    assert "validates on (the fold train1) have no labelled pixel; give it a fold" in capsys.readouterr().err
+    for path in [*labels.iterdir(), *(recipe.parent / "site" / "val" / "labels").iterdir()]:
+        write(path, np.full((48, 64), 255 if path.stem != "train1" else 0, np.uint8))
+    assert cli.main(command) == 2
+    assert "trains on (without the fold train1) have no labelled pixel" in capsys.readouterr().err
+    assert not (recipe.parent / "out").exists()

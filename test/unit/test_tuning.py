@@ -18,10 +18,13 @@ from rt_segmentation.benchmark.engines import Group, Row
 from rt_segmentation.cli import main
 from rt_segmentation.commands import cache as cache_command
 from rt_segmentation.commands import tune as command
+from rt_segmentation.commands import tune_inside
 from rt_segmentation.commands.options import OptionError, parse_size
 from rt_segmentation.inference import cache, engines, tuning
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable, build_engine, choosing
+from rt_segmentation.inference.options import Options
 from rt_segmentation.inference.parity import Gate
+from rt_segmentation.inference.tuned import Setting, Tuned
 from rt_segmentation.inference.tuning import Timing, recall, remember
 from rt_segmentation.models import ModelManifest
 
@@ -220,7 +223,7 @@ def test_the_command(
     assert recall(small_model, 48, 64).timings
     at_once_found = [(t.parallel, t.batch, t.frames_hz) for t in recall(small_model, 120, 160).throughputs]
     assert at_once_found == [(1, 1, 20.0), (2, 1, 40.0), (1, 2, 40.0)]
-    assert "40.0 Hz, 2 at once" in out and "40.0 Hz, batches of 2" in out
+    assert "40.0 Hz, 2 concurrently" in out and "40.0 Hz, batches of 2" in out
     cache_command.main(argparse.Namespace(action="list", json=False))
     assert "fastest: openvino bf16, 49.0 ms" in capsys.readouterr().out
     arguments.json = True
@@ -288,11 +291,19 @@ def test_a_second_run_measures_what_may_be_the_fastest(
     assert asked == [(first, 30.0), ([*again, ("x", "fp32")], 9.0)]
     tune("--afresh")
     assert asked[-1] == (there, 30.0)
-    # One engine alone: the others stay what they were, and so does the fastest's rate.
+    # One engine alone: the others are what they were, on a machine that is slower once more.
     monkeypatch.setattr(choosing, "_engine_class", FakeClass)
     assert tune("--engine", "torch") == found and asked[-1][0] == [("torch", "fp32")]
+    speed = 4.0
+    assert tune("--engine", "torch") == [replace(t, median_ms=2 * t.median_ms) for t in found]
     rates = recall(small_model, 64, 64).throughputs
-    assert {rate.engine for rate in rates} == {"openvino", "torch"}
+    assert {(rate.engine, rate.frames_hz) for rate in rates} == {("openvino", 50.0), ("torch", 100.0)}
+    # What the search finds inside the engine is no change of the machine.
+    setting = Setting("torch", "fp32", 1, Options(threads=1), 60.0, 120.0, 1.0)
+    monkeypatch.setattr(tune_inside, "tune_inside", lambda *_: Tuned((setting,)))
+    found_inside = tune("--engine", "torch")
+    assert found_inside[:3] == [replace(t, median_ms=2 * t.median_ms) for t in found[:3]]
+    assert found_inside[3] == Timing("torch", "fp32", 60.0)
     assert main(["tune", str(small_model.path), "--engine", "tensorflow"]) == 2
     assert "--engine tensorflow is none; there are openvino, onnx" in capsys.readouterr().err
 

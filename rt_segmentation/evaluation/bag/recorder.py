@@ -99,7 +99,7 @@ class Recorder:
             matrix = ConfusionMatrix(self._num_classes)
             # A mask with a void class where there is another one is wrong, and no class's false positive.
             matrix.update(truth[seen], self._mask_ids(labels))
-            counts.confusion, counts.labelled = matrix.counts, 1
+            counts.confusion, counts.labelled = matrix.counts, int(matrix.labelled)
             # A class's confidence says nothing about groups.
             of_classes = result.answer is None or result.answer.label_set is result.label_set
             if result.confidence is not None and of_classes:

@@ -76,7 +76,7 @@ class Accuracy:
     """How far a model's labels are those of the ground truth; scores are fractions, None or NaN without any.
 
     Attributes:
-        frames: with ground truth.
+        frames: with a labelled pixel.
         mean_iou: of the classes.
         interval: that holds 95 % of the bootstrap's draws of it; None with too few frames.
         class_iou: by the class's name.

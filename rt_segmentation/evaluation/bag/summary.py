@@ -32,7 +32,10 @@ from rt_segmentation.models import find_model
 from rt_segmentation.provenance import environment
 
 MAX_TIMELINE = 400
-UNUSED_TRUTH = "ground truth was asked for, and no frame could be compared with it"
+UNUSED_TRUTH = (
+    "ground truth was asked for, and no frame could be compared with it:"
+    " none has usable labels with a labelled pixel"
+)
 
 
 def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState], command: str) -> Evaluation:

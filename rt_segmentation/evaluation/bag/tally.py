@@ -23,7 +23,7 @@ class Counts:
 
     Attributes:
         received: frames in the bag; each is segmented or dropped.
-        segmented, labelled: frames with a mask; of these, frames with ground truth.
+        segmented, labelled: frames with a mask; of these, frames with a labelled pixel.
         dropped: frames without a mask, by reason.
         latency: from a frame's arrival to its mask.
         inference: of the engine alone.

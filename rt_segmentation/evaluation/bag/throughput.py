@@ -107,7 +107,7 @@ def engine_rate(segmenters: Sequence[Segmenter], frame: Frame, confidence: bool)
     """What an engine does alone, on one frame again and again [1/s]; compiles it first.
 
     Args:
-        segmenters: that share the engine, one for each frame that it works at at once.
+        segmenters: that share the engine, one for each frame that it works on concurrently.
         frame: any of the size to measure.
         confidence: whether to compute it.
     """

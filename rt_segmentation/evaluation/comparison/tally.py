@@ -87,7 +87,7 @@ class Tally:
 
     Attributes:
         frames: number of frames.
-        labelled: number of those with ground truth.
+        labelled: number of those with a labelled pixel of a class that is evaluated.
         old_ms, new_ms: time of each frame [ms].
     """
 
@@ -126,13 +126,13 @@ class Tally:
         self._agreement += counts.reshape(self._agreement.shape)
         if compared.truth is None:
             return
-        self.labelled += 1
         both = []
         for labels in (compared.old, compared.new):
-            matrix = ConfusionMatrix(self._size)
+            matrix = ConfusionMatrix(self._size, self.ignored)
             matrix.update(compared.truth, labels)
-            both.append(matrix.counts)
-        self._keep(np.stack(both))
+            both.append(matrix)
+        self.labelled += both[0].labelled
+        self._keep(np.stack([matrix.counts for matrix in both]))
 
     def changes(self) -> tuple[Change, list[Change]]:
         """The mean IoU, and each class that is evaluated; NaN where there is no ground truth."""

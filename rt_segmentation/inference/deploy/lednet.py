@@ -95,7 +95,7 @@ class Exchange(nn.Module):
 
 
 class Interleave(nn.Module):
-    """A shuffle of more groups than the network's: it brings more channels into their half at once."""
+    """A shuffle of more groups than the network's: it brings more channels into their half together."""
 
     def __init__(self, groups: int) -> None:
         super().__init__()

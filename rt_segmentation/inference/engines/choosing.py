@@ -69,9 +69,9 @@ def build_engine(
         engine: a name of `ENGINES`, or 'auto'.
         precision: 'auto', or one that the engine offers. Without measurements 'auto' never means int8.
         gate: what its labels must reach; the default is `Gate()`.
-        parallel: batches that threads will have it work at at once. With 1 a CPU's cores share each of them,
-            for the lowest latency; with more each has fewer cores and none waits for another, for the highest
-            rate. OpenVINO and ONNX Runtime can do so.
+        parallel: batches that threads will have it work on concurrently. With 1 a CPU's cores share each of
+            them, for the lowest latency; with more each has fewer cores and none waits for another, for the
+            highest rate. OpenVINO and ONNX Runtime can do so.
 
     Raises:
         EngineError: the engine is unknown, its library is missing, or it lacks the precision.
@@ -153,7 +153,7 @@ def offered(engine: str) -> tuple[str, ...]:
 
 
 def works_concurrently(engine: str) -> bool:
-    """Whether an engine of `ENGINES` works at several batches at once where it is built for it."""
+    """Whether an engine of `ENGINES` works on several batches concurrently where it is built for it."""
     return getattr(_engine_class(engine), "concurrent", False)
 
 

@@ -55,7 +55,7 @@ class CompiledEngine(ABC, Generic[Source]):
         manifest: the model.
         precision: one of `offered()`.
         gate: what its labels must reach.
-        parallel: batches that it works at at once, if it can.
+        parallel: batches that it works on concurrently, if it can.
 
     Raises:
         EngineUnavailable: the precision is not offered here, or what the engine needs is missing.
@@ -67,7 +67,7 @@ class CompiledEngine(ABC, Generic[Source]):
     """Raised by hand when its code changes what it computes: verdicts and builds before it are stale."""
     warnings: tuple[str, ...] = ()
     concurrent = False
-    """Whether it works at several batches at once where it is built for it."""
+    """Whether it works on several batches concurrently where it is built for it."""
 
     def __init__(
         self, manifest: ModelManifest, precision: str, gate: Gate | None = None, parallel: int = 1

@@ -93,7 +93,7 @@ def graph_entry(manifest: ModelManifest, batch: int, height: int, width: int) ->
 
 
 def graph_batch(manifest: ModelManifest, batch: int) -> int:
-    """Frames at once in the graph that runs a batch: 1 where an ONNX graph takes no more."""
+    """Frames of a batch in the graph that runs it: 1 where an ONNX graph takes no more."""
     return 1 if manifest.onnx is not None and manifest.onnx.fixed_batch else batch
 
 

@@ -95,7 +95,7 @@ class FallbackEngine(StandsForEngine):
     """Tries engines in order; the log says why one is refused.
 
     An engine that fails for frames of a shape (batch, size, with or without confidence) is not used for that
-    shape any more, for others it is. Where none is left for a shape its frames fail at once, until after
+    shape any more, for others it is. Where none is left for a shape its frames fail immediately, until after
     `RETRY_S` all are tried again.
 
     `name`, `precision` and `device` are those of the engine in use, which may change with the first frames of

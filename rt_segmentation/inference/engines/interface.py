@@ -29,7 +29,7 @@ class EngineUnavailable(EngineError):
 
 
 class Shape(NamedTuple):
-    """What an engine is compiled for: frames at once, their size [px], and whether with confidence."""
+    """What an engine is compiled for: frames of a batch, their size [px], and whether with confidence."""
 
     batch: int
     height: int
@@ -54,8 +54,8 @@ class Description:
 class Engine(Protocol):
     """Runs one model; built by an `EngineClass`.
 
-    Several threads may use an engine; one that works at fewer frames at once than its class was asked for
-    lets them wait for each other.
+    Several threads may use an engine; one that works on fewer frames concurrently than its class was asked
+    for lets them wait for each other.
 
     Attributes:
         name: as in `ENGINES`.
@@ -153,7 +153,7 @@ class EngineClass(Protocol):
         Args:
             manifest: the model.
             frames: some dozens that show what the model will see, at the size that the engine asks for.
-            batch: frames at once that will be run.
+            batch: frames of a batch that will be run.
             height: of the frames that will be run [px].
             width: of the frames that will be run [px].
 

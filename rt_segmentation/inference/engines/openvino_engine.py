@@ -68,7 +68,7 @@ def compile_graph(
         manifest: for messages.
         precision: 'fp32', 'bf16' or 'int8'.
         ranges: for int8, else None.
-        parallel: frames at once, each on its share of the cores.
+        parallel: concurrent frames, each on its share of the cores.
         properties: more of OpenVINO's.
         tuned: how it is set.
     """
@@ -105,7 +105,7 @@ def _properties(precision: str, parallel: int, tuned: Options = PLAIN) -> dict[s
 
 
 class _Runner:
-    """A compiled model, with a request for each batch at once."""
+    """A compiled model, with a request for each concurrent batch."""
 
     def __init__(self, compiled: openvino.CompiledModel, parallel: int) -> None:
         self._compiled = compiled

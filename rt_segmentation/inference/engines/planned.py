@@ -1,4 +1,4 @@
-"""How many frames an engine works at at once: as measured on this machine, for one frame or for several."""
+"""How many frames an engine works on concurrently: as measured on this machine, for one or for several."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from rt_segmentation.provenance import cores
 logger = logging.getLogger(__name__)
 
 GAIN = 1.2
-"""Several frames at once must give so many times the rate of one: each mask comes later."""
+"""Several concurrent frames must give so many times the rate of one: each mask comes later."""
 
 BUDGET_S = 0.6
 """The measurement at the start begins no round that would end after this time."""
@@ -41,7 +41,7 @@ SLOWEST_S = 0.4
 """An engine that takes longer for a frame is not measured at the start: that would take seconds."""
 
 LIMIT_S = 2.0
-"""The measurement ends after this time in any case: where the frames of two at once have not come by then,
+"""The measurement ends after this time in any case: where two concurrent frames have not come by then,
 one frame at a time is right for this start."""
 
 BUSY = 0.2
@@ -52,10 +52,10 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Plan:
-    """What an engine is given at once.
+    """What an engine is given to work on concurrently.
 
     Attributes:
-        parallel: frames, or batches, that threads have it work at at once.
+        parallel: frames, or batches, that threads have it work on concurrently.
         batch: frames of several cameras that become one batch where so many wait.
         why: what decided, in words.
     """
@@ -75,7 +75,7 @@ def choose(measured: Sequence[Throughput], cameras: int, origin: str) -> Plan | 
 
     Args:
         measured: of one engine.
-        cameras: so many frames can wait at once.
+        cameras: so many frames can wait together.
         origin: who measured, for `Plan.why`.
 
     Returns:
@@ -95,19 +95,19 @@ def choose(measured: Sequence[Throughput], cameras: int, origin: str) -> Plan | 
 
 
 class PlannedEngine(StandsForEngine):
-    """An engine that is given as many frames at once as `rt_seg tune`, or else its own start, measured.
+    """An engine that is given as many concurrent frames as `rt_seg tune`, or else its own start, measured.
 
     The first size that is prepared decides, once. What is not measured is one frame at a time.
 
     Args:
         manifest: the model.
-        build: makes an engine for so many frames at once; each of the same kind.
-        cameras: so many frames can wait at once.
-        concurrent: whether engines of a name work at several frames at once.
+        build: makes an engine for so many concurrent frames; each of the same kind.
+        cameras: so many frames can wait together.
+        concurrent: whether engines of a name work on several frames concurrently.
         clock: seconds that only grow.
 
     Attributes:
-        plan: what to give it at once; may change with `prepare`.
+        plan: what to give it concurrently; may change with `prepare`.
 
     Raises:
         EngineError, ModelError: as `build` does for one frame at a time.
@@ -141,7 +141,7 @@ class PlannedEngine(StandsForEngine):
                 alone = self._engine
                 self._decide(height, width, confidence)
                 self._decided = True
-                logger.info("frames at once: %s", self.plan)
+                logger.info("concurrent frames: %s", self.plan)
                 if self._engine is not alone:
                     self._engine.prepare(batch, height, width, confidence)
             if self.plan.batch > 1:
@@ -177,7 +177,9 @@ class PlannedEngine(StandsForEngine):
             engine.prepare(1, height, width, confidence)
             other = describe(engine)
             if (other.name, other.precision) != (kind.name, kind.precision):
-                raise EngineError(f"for {parallel} at once it would be '{other.name}' in {other.precision}")
+                raise EngineError(
+                    f"for {parallel} concurrent frames it would be '{other.name}' in {other.precision}"
+                )
             return engine
 
         try:
@@ -189,7 +191,7 @@ class PlannedEngine(StandsForEngine):
             self.plan, self._engine = plan, engine
         # The engine for one frame is ready, whatever went wrong with more.
         except Exception as error:
-            self.plan = Plan(1, 1, f"several at once cannot be used: {reason(error)}")
+            self.plan = Plan(1, 1, f"several concurrent frames cannot be used: {reason(error)}")
 
     def _recorded(self, kind: Description, height: int, width: int) -> Plan | None:
         record = tuning.recall(self._manifest, height, width)
@@ -225,7 +227,7 @@ class PlannedEngine(StandsForEngine):
         others = Others()
         rates = measure(both, images, confidence, frame_s, self._clock)
         if rates is None:
-            return one(f"two at once took more than {LIMIT_S:g} s in the measurement at this start")
+            return one(f"two concurrent frames took more than {LIMIT_S:g} s in the measurement at this start")
         measured = [Throughput(kind.name, kind.precision, n, 1, round(rates[n], 2)) for n in both]
         origin = "measured at this start"
         if (share := others.share()) > BUSY:
@@ -244,14 +246,14 @@ def plan_engine(
     gate: Gate | None = None,
     cameras: int = 1,
 ) -> PlannedEngine:
-    """Build an engine that decides by itself how many frames it works at at once.
+    """Build an engine that decides by itself how many frames it works on concurrently.
 
     Args:
         manifest: see `build_engine`.
         engine: see there.
         precision: see there.
         gate: see there.
-        cameras: so many frames can wait at once.
+        cameras: so many frames can wait together.
 
     Raises:
         EngineError, ModelError: see `build_engine`.
@@ -268,7 +270,7 @@ def measure(
     frame_s: float,
     clock: Clock = time.perf_counter,
 ) -> dict[int, float] | None:
-    """Time engines in turns, each at its number of frames at once, for about `BUDGET_S` in all.
+    """Time engines in turns, each at its number of concurrent frames, for about `BUDGET_S` in all.
 
     Their first frames at that number do not count: libraries make more ready then.
 

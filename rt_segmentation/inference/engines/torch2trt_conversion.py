@@ -22,7 +22,7 @@ class CalibrationBatches:
     Args:
         frames: uint8 (height, width, 3) RGB, one or more.
         normalise: from uint8 (N, height, width, 3) to what the network's body takes.
-        batch: frames at once; the last frames are left out where they do not fill one, but for the first.
+        batch: frames of a batch; the last frames are left out where they do not fill one, but for the first.
 
     Attributes:
         error: what went wrong meanwhile; TensorRT would go on with the batches before.

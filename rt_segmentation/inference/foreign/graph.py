@@ -33,7 +33,7 @@ def wrap(
     Args:
         data: the graph, with its weights.
         manifest: says how it is used.
-        shape: of the frames: how many at once, their height and width [px].
+        shape: of the frames: how many of a batch, their height and width [px].
         input_name: of the result's input, uint8 (N, H, W, 3) RGB.
         output_names: of the result's labels, uint8 (N, H, W), and of the top class's probability x 255, the
             same; a graph that gives labels alone has no second one.

@@ -25,8 +25,8 @@ class Prober:
         declared = foreign.dims[0]
         if declared not in (None, 1):
             raise ModelError(
-                f"input '{foreign.input}' is {shape_text(foreign.dims)}: {declared} images at once; export it"
-                " for one"
+                f"input '{foreign.input}' is {shape_text(foreign.dims)}: batches of {declared} images;"
+                " export it for one"
             )
 
     def __call__(self, size: tuple[int, int]) -> Mapping[str, np.ndarray]:
@@ -68,7 +68,7 @@ class Prober:
         return 0
 
     def fixed_batch(self, size: tuple[int, int]) -> bool:
-        """Whether it takes one image at once."""
+        """Whether it takes one image at a time."""
         if self._foreign.dims[0] == 1:
             return True
         try:

@@ -40,7 +40,8 @@ class Views:
     ) -> None:
         self._augmentation, self._mixing, self._seed = augmentation, mixing, seed
         self._sizes = np.array([frame.labels.shape[::-1] for frame in frames])
-        width, height = self._sizes.max(0).tolist()
+        # Of two pixels or more: the sampler's places are fractions of the way from the first to the last.
+        width, height = self._sizes.max(0).clip(2).tolist()
         self._images = torch.full((len(frames), 3, height, width), OUTSIDE_GRAY, dtype=torch.uint8)
         self._labels = torch.full((len(frames), 1, height, width), IGNORE_ID, dtype=torch.uint8)
         for index, frame in enumerate(frames):

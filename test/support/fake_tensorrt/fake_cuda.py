@@ -1,6 +1,6 @@
 """Device 'cuda' is the CPU: what `torch.cuda` and device arguments do, as far as one GPU and stream need it.
 
-`install()` patches an imported torch. Streams do everything at once. A CUDA graph is real in what matters:
+`install()` patches an imported torch. Streams do all immediately. A CUDA graph is real in what matters:
 while one is recorded the operations' tensors are noted, and a replay runs them again into the same memory.
 Engines of the stand-in for `tensorrt` that start meanwhile are replayed with the addresses they had.
 """
@@ -101,7 +101,7 @@ def graph(cuda_graph: CUDAGraph, pool: Any = None, stream: Any = None, **_: Any)
 
 
 class Stream:
-    """Does everything at once."""
+    """Does everything immediately."""
 
     cuda_stream = 0
 
