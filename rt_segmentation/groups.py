@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,7 @@ import numpy as np
 import yaml
 
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.files import user_path
 from rt_segmentation.labels import (
     IGNORE_ID,
     LabelClass,
@@ -160,10 +162,10 @@ def load_groups(name_or_path: str | Path) -> Groups:
     Raises:
         GroupsError: there are none of that name, or the file does not describe groups.
     """
-    path = Path(name_or_path).expanduser()
+    path = user_path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = share_dir() / "config" / "labels" / FOLDER / f"{name_or_path}.yaml"
-        if path.name != f"{name_or_path}.yaml" or not path.is_file():
+        if path.name != f"{name_or_path}.yaml" or not os.path.isfile(path):
             raise GroupsError(
                 f"unknown groups {str(name_or_path)!r}; there are {', '.join(groups_names())},"
                 " or give the path of a .yaml file"

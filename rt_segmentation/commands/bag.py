@@ -14,6 +14,7 @@ from rt_segmentation.bags.errors import BagError
 from rt_segmentation.commands import bag_sample
 from rt_segmentation.commands.options import add_image_bits, say
 from rt_segmentation.commands.progress import progress
+from rt_segmentation.files import user_path
 
 MAX_STAMP_S = 2**31
 """ROS stamps count seconds in 32 bits."""
@@ -194,7 +195,7 @@ def _rate_hz(images: str) -> float:
 
     from rt_segmentation.imaging.files import path_for_opencv
 
-    path = Path(images).expanduser()
+    path = user_path(images)
     if not path.is_file():
         return RATE_HZ
     with path_for_opencv(path) as name:

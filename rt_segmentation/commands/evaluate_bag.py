@@ -180,6 +180,10 @@ def main(arguments: argparse.Namespace) -> None:
     if unread:
         # What is judged is not all that was to be judged.
         raise EvaluationError(f"{len(unread)} of {len(result.bags)} bags could not be read, see the problems")
+    if bare := sum(not bag.frames for bag in result.bags):
+        raise EvaluationError(f"{bare} of {len(result.bags)} bags have no images, see the problems")
+    if not any(model.segmented for model in result.models):
+        raise EvaluationError("none of the images could be segmented, see the problems")
     if not passed or result.lacks_truth:
         raise SystemExit(FAILED)
 

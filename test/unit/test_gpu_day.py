@@ -99,7 +99,7 @@ def test_it_packs_what_it_trains_on(tmp_path: Path) -> None:
 
 @pytest.fixture
 def quick(tmp_path: Path) -> str:
-    """A Python whose recipes have their paths' names, and whose trainings write what they were called with."""
+    """A Python whose recipes have their paths' names, and whose trainings write how they were called."""
     path = tmp_path / "a python"
     path.write_text(
         """#!/bin/bash

@@ -91,6 +91,8 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, text: str, sentence: 
     ("name", "sentence"),
     [
         ("drivnig", "unknown groups 'drivnig'"),
+        ("x" * 300, "unknown groups 'xxx"),
+        ("~nobody-of-that-name/x.yaml", "~nobody-of-that-name/x.yaml cannot be read"),
         ("../driving", "unknown groups '../driving'"),
         ("dri\nving", r"unknown groups 'dri\nving'"),
         ("missing.yaml", "groups missing.yaml cannot be read"),

@@ -168,6 +168,8 @@ class _Evaluation:
             return
         if self._reader.message_count is not None:
             self._state.bag.lost = max(self._image.count - self._state.next_index, 0)
+        if not self._state.next_index and self._reader.damage is None:
+            self._state.problems.append(f"topic {self._image.name} has no messages")
         if problem := self._few_labels():
             self._state.problems.append(problem)
 

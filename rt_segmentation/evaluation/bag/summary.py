@@ -33,6 +33,7 @@ from rt_segmentation.provenance import environment
 
 MAX_TIMELINE = 400
 UNUSED_TRUTH = "ground truth was asked for, and no frame could be compared with it"
+UNLABELLED_TRUTH = UNUSED_TRUTH + ": none of its pixels has a class of the model"
 
 
 def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState], command: str) -> Evaluation:
@@ -57,12 +58,14 @@ def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState]
     problems = [problem for state in states for problem in _problems(state)]
     asked = settings.label_topic is not None or settings.labels is not None
     lacks_truth = asked and not partial and not accuracies
+    compared = any(model.timeline.total().labelled for state in states for model in state.models)
+    unused = UNLABELLED_TRUTH if compared else UNUSED_TRUTH
     known = environment()
     machine = asdict(known.machine)
     python = {"python": machine.pop("python")}
     return Evaluation(
         partial=partial,
-        problems=(*problems, *([UNUSED_TRUTH] if lacks_truth else [])),
+        problems=(*problems, *([unused] if lacks_truth else [])),
         notes=tuple(_of_bag(state, note) for state in states for note in state.notes),
         lacks_truth=lacks_truth,
         mode=settings.mode,
@@ -149,6 +152,8 @@ def _accuracy(total: Counts, labels: LabelSet, bounds: tuple[float, float] | Non
     if not total.labelled:
         return None
     matrix = total.matrix()
+    if math.isnan(matrix.mean_iou()):
+        return None
     return Accuracy(
         frames=total.labelled,
         mean_iou=matrix.mean_iou(),
