@@ -233,6 +233,14 @@ def test_a_failed_write_leaves_whole_files(
             load_weights(read_manifest(stored.path))
 
 
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    damaged = np.array([0.5, value], np.float16)
+    manifest = save_model(make_manifest(tmp_path), {**ARRAYS, "conv.bias": damaged})
+    with pytest.raises(ModelError, match=r"have values in 'conv\.bias' that are no finite numbers"):
+        load_weights(manifest)
+
+
 def test_a_manifest_that_could_not_be_read_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="all must be above 0"):
         save_model(make_manifest(tmp_path, std=(1.0, 0.0, 1.0)), ARRAYS)
