@@ -70,8 +70,8 @@ def load_weights(manifest: ModelManifest) -> dict[str, np.ndarray]:
     """Read the weights, float32, by the network's state-dict names.
 
     Raises:
-        ModelError: the file is missing, its sha256 is not the manifest's, it is not safetensors, or a value is
-            no finite number: every pixel would get class 0, on every engine.
+        ModelError: the file is missing, its sha256 is not the manifest's, it is not safetensors, or a value
+            is no finite number: every pixel would get class 0, on every engine.
     """
     path = manifest.weights_path
     data = read_weights(manifest)
