@@ -194,6 +194,7 @@ def test_a_signal_has_its_status_and_a_sentence(
         SegmentationModule, "on_train_batch_start", lambda *_: os.kill(os.getpid(), number), raising=True
     )
 
+    ended: Any = None
     try:
         ended = cli.main(["train", str(recipe), "--out", str(tmp_path), "--workers", "0"])
     except SystemExit as exit_:
