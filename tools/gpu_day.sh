@@ -44,7 +44,8 @@ pack() {
         for folder in {train,val}/{images,labels}; do
             [ -d "$1/$folder" ] || fail "$1 has no $folder; give the folder that has train and val of CamVid"
         done
-        tar -cf "$tarball.part" -C "$1" train val
+        # What links lead to travels, not the links.
+        tar -chf "$tarball.part" -C "$1" train val
     elif [ -f "$1" ]; then
         cp "$1" "$tarball.part"
     else
@@ -199,10 +200,15 @@ stage() { # LIST of names_of
     for i in "${!pids[@]}"; do
         code=0
         wait "${pids[i]}" || code=$?
-        # timeout's own status, or that of a training which the signal or the kill ended.
+        # timeout's own status; or that of its kill, which without it is somebody else's, as the system's.
+        [ $code != 137 ] || [ "$(left)" -gt 1 ] || code=124
         case $code in
             0) echo "${waiting[i]#*$'\t'} has ended after $((SECONDS - started)) s of this call" ;;
-            124 | 137 | 143) late=yes ;;
+            124) late=yes ;;
+            13[0-9] | 14[0-9])
+                failed+=("${waiting[i]#*$'\t'}")
+                echo "gpu_day: ${failed[-1]} was killed by signal $((code - 128))" >&2
+                ;;
             *) failed+=("${waiting[i]#*$'\t'}") ;;
         esac
     done

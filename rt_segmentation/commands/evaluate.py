@@ -81,6 +81,12 @@ def main(arguments: argparse.Namespace) -> None:
     # The confidence is a class's: it says nothing about groups.
     for sample, found in progress(segment_all(segmenter, dataset, groups is None), len(dataset)):
         report.add(sample, found.labels, found.confidence)
+    scores = report.result()
+    if math.isnan(scores.global_average):
+        raise EvaluationError(
+            f"no pixel of the {scores.frames} label images has a class that is evaluated: there is nothing to"
+            " compare with"
+        )
     engine = segmenter.config.engine
     evaluated = Evaluated(
         manifest.name,
@@ -90,7 +96,6 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.split,
         arguments.groups or None,
     )
-    scores = report.result()
     print_table(evaluated, scores)
     if arguments.json is not None:
         write_atomically(arguments.json, to_json({**asdict(evaluated), **scores.to_plain()}))

@@ -84,7 +84,7 @@ def train_classifier(
     folder = RunFolder(out / recipe.name)
     path = folder.path / f"{recipe.name}.safetensors"
     if folder.checkpoint.is_file():
-        folder.check(recipe, fitted=False)
+        folder.resumed(recipe, fitted=False)
     else:
         folder.refuse_ended([path.name])
     first = machine.share.rank == 0

@@ -265,7 +265,7 @@ def train(
     folder = RunFolder(out / recipe.name)
     resumes = folder.checkpoint.is_file()
     if resumes:
-        recipe = folder.check(recipe, fitted=max_hours is not None)
+        recipe = folder.resumed(recipe, fitted=max_hours is not None)
     else:
         folder.refuse_ended([f"{recipe.name}.yaml"])
     training = Training.prepare(recipe, data_root, machine)

@@ -42,6 +42,18 @@ class RunFolder:
         """A list of what each start of the training ran on."""
         return self.path / "environment.yaml"
 
+    def resumed(self, recipe: Recipe, fitted: bool) -> Recipe:
+        """As `check`, for a training that goes on from the checkpoint.
+
+        Raises:
+            TrainingError: the checkpoint is of another recipe, or damaged.
+        """
+        if not _is_whole(self.checkpoint):
+            raise TrainingError(
+                f"checkpoint {self.checkpoint} is damaged; put back a copy of it, or delete the folder"
+            )
+        return self.check(recipe, fitted)
+
     def check(self, recipe: Recipe, fitted: bool) -> Recipe:
         """The recipe that the checkpoint is of.
 
@@ -50,12 +62,8 @@ class RunFolder:
             fitted: its epochs were fitted to the time, and are those of the first start.
 
         Raises:
-            TrainingError: it is another one, or the checkpoint is damaged.
+            TrainingError: it is another one.
         """
-        if not _is_whole(self.checkpoint):
-            raise TrainingError(
-                f"checkpoint {self.checkpoint} is damaged; put back a copy of it, or delete the folder"
-            )
         stored = load_recipe(self.recipe)
         if fitted:
             recipe = recipe.fitted(stored.epochs)

@@ -148,6 +148,14 @@ def test_data_without_labels_or_with_other_classes_are_refused(
         evaluate.main(arguments(small_model, tmp_path, dataset="cityscapes"))
 
 
+def test_labels_without_any_class_are_refused(small_model: ModelManifest, tmp_path: Path) -> None:
+    write(tmp_path / "val" / "images" / "f.png", image(0, 160, 120))
+    write(tmp_path / "val" / "labels" / "f.png", np.full((120, 160), 255, np.uint8))
+    with pytest.raises(EvaluationError, match="no pixel of the 1 label images has a class that is evaluated"):
+        evaluate.main(arguments(small_model, tmp_path, json=tmp_path / "e.json"))
+    assert not (tmp_path / "e.json").exists()
+
+
 @pytest.mark.parametrize("label_set", ["cityscapes19", "cityscapes19_void", "cityscapes20", "cityscapes34"])
 def test_cityscapes_scores_do_not_depend_on_the_label_set(
     tmp_path: Path, label_set: str, capsys: pytest.CaptureFixture[str]

@@ -84,6 +84,9 @@ def test_it_packs_what_it_trains_on(tmp_path: Path) -> None:
     for part in ("train/images", "train/labels", "val/images", "val/labels", "test/images"):
         (folder / part).mkdir(parents=True)
         (folder / part / "a.png").write_bytes(b"x")
+    (tmp_path / "elsewhere.png").write_bytes(b"x")
+    (folder / "train" / "images" / "a.png").unlink()
+    (folder / "train" / "images" / "a.png").symlink_to(tmp_path / "elsewhere.png")
     subprocess.run(["bash", str(script), "pack", str(folder)], check=True)
     packed = tmp_path / "build" / "gpu_day" / "camvid.tar"
     with tarfile.open(packed) as tar:
@@ -110,6 +113,7 @@ def quick(tmp_path: Path) -> str:
             mkdir -p "$out/$name"
             cp -r "$6" "$out/$name/data"
             if [ "$name" = slow ]; then echo $$ > "$out/pid"; exec sleep 600; fi
+            if [ "$name" = killed ]; then kill -9 $$; fi
             printf '%s\\n' "$@" > "$out/$name/score.yaml"
         fi
         """
@@ -168,6 +172,15 @@ def test_what_cannot_be_written_is_said_and_replaces_nothing(tmp_path: Path, dat
     assert ran.returncode == 1 and "all has ended" not in ran.stdout
     assert f"the results could not be written to {results}" in ran.stderr
     assert [path.read_text() for path in results.iterdir()] == ["those before"]
+
+
+def test_a_training_that_somebody_kills_has_failed(tmp_path: Path, data: Path, quick: str) -> None:
+    """To call again, as after the time is over, might never end: the system's memory is short again then."""
+    ran = call("train", "--data", str(data), "--out", str(tmp_path / "out"), "killed", python=quick)
+    assert ran.returncode == 1 and "time is over" not in ran.stdout
+    first, last = ran.stderr.splitlines()
+    assert first == "gpu_day: killed was killed by signal 9"
+    assert last.startswith("gpu_day: the training of killed failed; ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -236,14 +236,14 @@ def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path, content: bytes | N
     recipe = load_recipe(write_recipe(tmp_path))
     with folder.begun(recipe, here()):
         torch.save({"weights": torch.arange(1000)}, folder.checkpoint)
-    assert folder.check(recipe, fitted=False) == recipe
+    assert folder.resumed(recipe, fitted=False) == recipe
     if content is None:
         whole = bytearray(folder.checkpoint.read_bytes())
         whole[len(whole) // 2] ^= 1
         content = bytes(whole)
     folder.checkpoint.write_bytes(content)
     with pytest.raises(TrainingError, match=r"last\.ckpt is damaged; put back a copy of it, or delete"):
-        folder.check(recipe, fitted=False)
+        folder.resumed(recipe, fitted=False)
 
 
 @pytest.mark.parametrize("content", ["a: [", "text", "\xff"])
