@@ -71,7 +71,7 @@ def main(arguments: argparse.Namespace) -> None:
             failures.append(str(error))
     if arguments.json:
         print(json.dumps({"bags": described}, indent=2, ensure_ascii=False))
-    else:
+    elif described:
         print("\n\n".join("\n".join(_lines(bag)) for bag in described))
     if failures:
         raise BagError("\n".join(failures))
@@ -182,7 +182,8 @@ def _make(arguments: argparse.Namespace) -> None:
                 arguments.compressed,
             )
         except KeyboardInterrupt:
-            raise BagError(f"interrupted; what {arguments.out} has so far can be read") from None
+            say(f"what {arguments.out} has so far can be read")
+            raise
     skipped = source.skipped if isinstance(source, FolderSource) else 0
     print(f"{arguments.out}: {count} images at {rate_hz:g} Hz, {skipped} skipped, from {source.text}")
     if isinstance(source, FolderSource):

@@ -132,7 +132,8 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
 @pytest.mark.parametrize(
     "name", ["x" * 5000, "x\0y", "~nobody-of-that-name", "../enet", "~nobody-of-that-name/x.yaml"]
 )
-def test_odd_names_are_unknown_models(name: str) -> None:
+def test_odd_names_are_unknown_models(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RT_SEG_MODELS", "~nobody-of-that-name/models")
     with pytest.raises(ModelError, match=r"unknown model|does not exist"):
         find_model(name)
     with pytest.raises(LabelSetError, match=r"unknown label set|does not exist"):
