@@ -12,7 +12,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.files import user_path
@@ -24,6 +23,7 @@ from rt_segmentation.labels import (
     load_label_set,
 )
 from rt_segmentation.resources import share_dir
+from rt_segmentation.settings import read_mapping
 
 FOLDER = "groups"
 
@@ -170,12 +170,8 @@ def load_groups(name_or_path: str | Path) -> Groups:
                 f"unknown groups {str(name_or_path)!r}; there are {', '.join(groups_names())},"
                 " or give the path of a .yaml file"
             )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())
-        raise GroupsError(f"groups {path} cannot be read: {why}") from error
-    entries = content.get("groups") if isinstance(content, dict) else None
+    content = read_mapping(path, "groups", GroupsError)
+    entries = content.get("groups")
     if not isinstance(entries, dict) or not 1 <= len(entries) <= IGNORE_ID:
         raise GroupsError(f"groups {path}: 'groups' must map 1 to {IGNORE_ID} names to lists of classes")
     groups = tuple(_group(str(name), entry, path) for name, entry in entries.items())
