@@ -29,16 +29,23 @@ fail() {
     exit "${2:-2}"
 }
 
+here=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+given() { # PATH of the caller's, who may stand elsewhere
+    case $1 in
+        /*) echo "$1" ;;
+        *) echo "$here/$1" ;;
+    esac
+}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 python=${PYTHON:-python3}
+[[ "$python" != */* ]] || python=$(given "$python")
 started=$SECONDS
 tarball=build/gpu_day/camvid.tar out=runs results= workers= minutes=9 folds= dry=
 stages=() names=() # of the trainings
 pids=()            # of those that run
 
-pack() {
-    [ $# = 1 ] || fail "pack needs one folder or .tar with train and val of CamVid"
+pack() { # FOLDER OR TAR
     writable "$(dirname "$tarball")"
     if [ -d "$1" ]; then
         for folder in {train,val}/{images,labels}; do
@@ -62,6 +69,15 @@ check_tar() {
     for folder in {train,val}/{images,labels}; do
         grep -q "^\(./\)\?$folder/." <<<"$files" || fail "$1 has no files in $folder"
     done
+}
+
+add_stage() { # RECIPE[,RECIPE]...: names, or paths of files
+    local recipes
+    IFS=, read -r -a recipes <<<"$1"
+    for i in "${!recipes[@]}"; do
+        [ ! -f "$here/${recipes[i]}" ] || recipes[i]=$here/${recipes[i]}
+    done
+    stages+=("$(IFS=, && echo "${recipes[*]}")")
 }
 
 writable() { # FOLDER, which is made
@@ -199,7 +215,7 @@ stage() { # LIST of names_of
     done
     for i in "${!pids[@]}"; do
         code=0
-        wait "${pids[i]}" || code=$?
+        wait "${pids[i]}" 2>/dev/null || code=$?
         # timeout's own status; or that of its kill, which without it is somebody else's, as the system's.
         [ $code != 137 ] || [ "$(left)" -gt 1 ] || code=124
         case $code in
@@ -224,7 +240,7 @@ stage() { # LIST of names_of
 stop() { # SIGNAL'S NUMBER: a shell's background processes do not hear of Ctrl-C, and would train on
     trap '' INT TERM HUP
     [ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null || true
-    wait
+    wait 2>/dev/null || true
     echo "gpu_day: stopped; call again to go on" >&2
     exit $((128 + $1))
 }
@@ -239,7 +255,10 @@ over() {
 verb=$1
 shift
 case $verb in
-    pack) pack "$@" ;;
+    pack)
+        [ $# = 1 ] || fail "pack needs one folder or .tar with train and val of CamVid"
+        pack "$(given "$1")"
+        ;;
     train)
         while [ $# -gt 0 ]; do
             case $1 in
@@ -247,9 +266,9 @@ case $verb in
                     [ $# -gt 1 ] || fail "$1 needs a value"
                     case $1 in
                         --minutes) minutes=$2 ;;
-                        --data) tarball=$2 ;;
-                        --out) out=$2 ;;
-                        --results) results=$2 ;;
+                        --data) tarball=$(given "$2") ;;
+                        --out) out=$(given "$2") ;;
+                        --results) results=$(given "$2") ;;
                         --workers) workers=$2 ;;
                     esac
                     shift
@@ -257,7 +276,7 @@ case $verb in
                 --folds) folds=yes ;;
                 --dry-run) dry=yes ;;
                 -*) fail "unknown option $1; tools/gpu_day.sh -h lists them" ;;
-                *) stages+=("$1") ;;
+                *) add_stage "$1" ;;
             esac
             shift
         done

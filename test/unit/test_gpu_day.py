@@ -137,6 +137,26 @@ def test_folders_may_have_spaces(tmp_path: Path, data: Path, quick: str) -> None
     assert (tmp_path / "my results" / "results.tar.aa").stat().st_size
 
 
+def test_paths_are_the_callers(tmp_path: Path, data: Path, quick: str) -> None:
+    recipe(tmp_path, "one")
+    command = [str(SCRIPT), "train", "--data", "packed/camvid.tar", "--out", "out", "one.yaml,two"]
+    ran = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHON": "./a python"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "out" / "one" / "score.yaml").read_text().splitlines()[3] == str(tmp_path / "one.yaml")
+    assert (tmp_path / "out" / "two" / "score.yaml").read_text().splitlines()[3] == "two"
+    ran = subprocess.run(
+        [str(SCRIPT), "pack", "nothing"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ran.stderr == f"gpu_day: there is no folder or file {tmp_path}/nothing\n"
+
+
 def test_other_data_of_the_same_name_are_unpacked_anew(tmp_path: Path, data: Path, quick: str) -> None:
     options = ["--data", str(data), "--out", str(tmp_path / "out")]
     assert call("train", *options, "one", python=quick).returncode == 0
@@ -248,7 +268,7 @@ def test_calls_go_on_until_all_has_ended(tmp_path: Path, data: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "--data", "nowhere.tar", "--dry-run"], "there is no nowhere.tar; make it with"),
+        (["train", "--data", "nowhere.tar", "--dry-run"], "/nowhere.tar; make it with"),
         (["train", "--minutes", "soon"], "--minutes is 'soon', it must be a number above 0"),
         (["train", "--minutes"], "--minutes needs a value"),
         (["train", "--workers", "few"], "--workers is 'few', it must be a whole number"),
