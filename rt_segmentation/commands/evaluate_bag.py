@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import signal
 import sys
@@ -195,7 +196,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     from rt_segmentation.imaging.frame import Region
     from rt_segmentation.imaging.placement import check_roi
 
-    if arguments.rate <= 0:
+    if not 0 < arguments.rate < math.inf:
         raise EvaluationError(f"--rate is {arguments.rate:g}; it must be above 0")
     if not 0 <= arguments.cloud_tolerance <= 10:
         raise EvaluationError(

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rt_segmentation.commands.options import say
+from rt_segmentation.commands.options import at_least, say
 from rt_segmentation.errors import MissingPackageError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fold", default="", metavar="NAME", help="train only this fold")
     parser.add_argument(
-        "--max-hours", type=float, help="train fewer epochs if the recipe's would take longer [h]"
+        "--max-hours", type=at_least(0), help="train fewer epochs if the recipe's would take longer [h]"
     )
     parser.add_argument(
         "--dry-run",
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--workers",
-        type=int,
+        type=at_least(0, int),
         help="processes that load and augment images (default: from the number of cores)",
     )
     parser.add_argument("--precision", default="auto", help="auto (default), fp32, bf16, or fp16 on a GPU")
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--checkpoint-s",
-        type=float,
+        type=at_least(0),
         default=120.0,
         help="time between checkpoints within an epoch [s] (default 120)",
     )
