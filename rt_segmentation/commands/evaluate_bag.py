@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 import signal
 import sys
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 DRAW_S = 0.2
 FAILED, SIGNALLED = 1, 128
+MIN_RATE, MAX_RATE = 0.01, 100.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -196,8 +196,10 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     from rt_segmentation.imaging.frame import Region
     from rt_segmentation.imaging.placement import check_roi
 
-    if not 0 < arguments.rate < math.inf:
-        raise EvaluationError(f"--rate is {arguments.rate:g}; it must be above 0")
+    if not MIN_RATE <= arguments.rate <= MAX_RATE:
+        raise EvaluationError(
+            f"--rate is {arguments.rate:g}; it must be from {MIN_RATE:g} to {MAX_RATE:g} times the recorded pace"
+        )
     if not 0 <= arguments.cloud_tolerance <= 10:
         raise EvaluationError(
             f"--cloud-tolerance is {arguments.cloud_tolerance:g}; it must be from 0 to 10 seconds"

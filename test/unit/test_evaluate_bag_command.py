@@ -193,7 +193,9 @@ def test_thresholds_decide_the_exit_code(bag: Path, small_model: ModelManifest, 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--rate", "0"), "--rate is 0; it must be above 0"),
+        (("--rate", "0"), "--rate is 0; it must be from 0.01 to 100"),
+        (("--rate", "nan"), "--rate is nan; it must be from 0.01 to 100"),
+        (("--rate", "1e-300"), "--rate is 1e-300; it must be from 0.01 to 100"),
         (("--roi", "0", "0", "64", "5"), "--roi is 0 0 64 5: x and y must be 0 or more, width and height"),
         (("--model", "nobody"), "unknown model 'nobody'"),
         (("--label-topic", "lies"), "the bag has no topic lies"),
