@@ -198,7 +198,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
     if not MIN_RATE <= arguments.rate <= MAX_RATE:
         raise EvaluationError(
-            f"--rate is {arguments.rate:g}; it must be from {MIN_RATE:g} to {MAX_RATE:g} times the recorded pace"
+            f"--rate is {arguments.rate:g}; it must be from {MIN_RATE:g} to {MAX_RATE:g} times the recorded"
+            " pace"
         )
     if not 0 <= arguments.cloud_tolerance <= 10:
         raise EvaluationError(
