@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 from pathlib import Path
 
+from rt_segmentation.commands.options import at_least
 from rt_segmentation.errors import RtSegmentationError
 
 
@@ -19,9 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default="enet", help="model: a name, or the path of a manifest (default enet)"
     )
     parser.add_argument(
-        "--seconds", type=float, default=20.0, help="how long the camera publishes [s] (default 20)"
+        "--seconds", type=at_least(1), default=20.0, help="how long the camera publishes [s] (default 20)"
     )
-    parser.add_argument("--rate", type=float, default=10.0, help="camera's frame rate [Hz] (default 10)")
+    parser.add_argument(
+        "--rate", type=at_least(0.01), default=10.0, help="camera's frame rate [Hz] (default 10)"
+    )
     parser.add_argument(
         "--images", type=Path, help="folder of images, or video, to show in place of the street"
     )

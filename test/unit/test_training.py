@@ -471,23 +471,6 @@ def test_what_cannot_be_trained_is_one_sentence(
     assert not out.exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--workers", "-1"], "--workers: '-1' is not a whole number of 0 or more"),
-        (["--workers", "1.5"], "'1.5' is not a whole number"),
-        (["--max-hours", "nan"], "--max-hours: 'nan' is not a number of 0 or more"),
-        (["--checkpoint-s", "inf"], "--checkpoint-s: 'inf' is not a number of 0 or more"),
-    ],
-)
-def test_numbers_that_are_none_are_refused_at_once(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["train", "enet_camvid", *arguments])
-    assert ended.value.code == 2 and message in capsys.readouterr().err
-
-
 def test_one_frame_a_process_is_refused_before_the_data_are_read(tmp_path: Path) -> None:
     lednet = load_recipe(write_recipe(tmp_path, network="lednet", batch_size=2))
     two = Machine(False, "fp32", Share(0, 2), 2, 0)
