@@ -87,7 +87,7 @@ class Tally:
 
     Attributes:
         frames: number of frames.
-        labelled: number of those with ground truth.
+        labelled: number of those whose ground truth has a class that is evaluated.
         old_ms, new_ms: time of each frame [ms].
     """
 
@@ -126,12 +126,13 @@ class Tally:
         self._agreement += counts.reshape(self._agreement.shape)
         if compared.truth is None:
             return
-        self.labelled += 1
         both = []
         for labels in (compared.old, compared.new):
             matrix = ConfusionMatrix(self._size)
             matrix.update(compared.truth, labels)
             both.append(matrix.counts)
+        # By row the true classes.
+        self.labelled += bool(np.delete(both[0], list(self.ignored), axis=0).any())
         self._keep(np.stack(both))
 
     def changes(self) -> tuple[Change, list[Change]]:
