@@ -189,7 +189,8 @@ def to_markdown(result: Result[Row], setting: Setting) -> str:
         lines += [
             "",
             f"With {' and '.join(map(str, starved))} cameras fewer frames were sent than the engine took"
-            " later by itself: the machine was busy when their number was chosen. Measure again on an idle one.",
+            " later by itself: the machine was busy when their number was chosen. Measure again when it"
+            " is idle.",
         ]
     together = {row.run.cameras: row.run.memory_mb for row in result.rows if row.run.layout == "one node"}
     if 1 in together:
