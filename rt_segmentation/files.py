@@ -21,6 +21,11 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".we
 _T = TypeVar("_T")
 
 
+def user_path(name: str | Path) -> Path:
+    """A path as a shell takes it: ``~`` is the user's home. Where there is no such home it stays as it is."""
+    return Path(os.path.expanduser(name))
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A name beside a file, to write to; what was written gets the file's name at the end of the block.

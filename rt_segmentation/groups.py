@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -11,9 +12,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.files import user_path
 from rt_segmentation.labels import (
     IGNORE_ID,
     LabelClass,
@@ -22,6 +23,7 @@ from rt_segmentation.labels import (
     load_label_set,
 )
 from rt_segmentation.resources import share_dir
+from rt_segmentation.settings import read_mapping
 
 FOLDER = "groups"
 
@@ -160,20 +162,16 @@ def load_groups(name_or_path: str | Path) -> Groups:
     Raises:
         GroupsError: there are none of that name, or the file does not describe groups.
     """
-    path = Path(name_or_path).expanduser()
+    path = user_path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = share_dir() / "config" / "labels" / FOLDER / f"{name_or_path}.yaml"
-        if path.name != f"{name_or_path}.yaml" or not path.is_file():
+        if path.name != f"{name_or_path}.yaml" or not os.path.isfile(path):
             raise GroupsError(
                 f"unknown groups {str(name_or_path)!r}; there are {', '.join(groups_names())},"
                 " or give the path of a .yaml file"
             )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())
-        raise GroupsError(f"groups {path} cannot be read: {why}") from error
-    entries = content.get("groups") if isinstance(content, dict) else None
+    content = read_mapping(path, "groups", GroupsError)
+    entries = content.get("groups")
     if not isinstance(entries, dict) or not 1 <= len(entries) <= IGNORE_ID:
         raise GroupsError(f"groups {path}: 'groups' must map 1 to {IGNORE_ID} names to lists of classes")
     groups = tuple(_group(str(name), entry, path) for name, entry in entries.items())

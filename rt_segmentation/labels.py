@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,7 +74,7 @@ def load_label_set(name_or_path: str | Path) -> LabelSet:
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = share_dir() / "config" / "labels" / f"{name_or_path}.yaml"
-        if path.name != f"{name_or_path}.yaml" or not path.is_file():
+        if path.name != f"{name_or_path}.yaml" or not os.path.isfile(path):
             raise LabelSetError(
                 f"unknown label set {str(name_or_path)!r}; there are {', '.join(label_set_names())},"
                 " or give the path of a .yaml file"

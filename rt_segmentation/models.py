@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from rt_segmentation.errors import RtSegmentationError
-from rt_segmentation.files import write_atomically
+from rt_segmentation.files import user_path, write_atomically
 from rt_segmentation.labels import LabelSet, LabelSetError, load_label_set
 from rt_segmentation.networks import is_network, network_names
 from rt_segmentation.profiles import Profile
@@ -19,6 +20,9 @@ from rt_segmentation.resources import installed_models_dir, share_dir
 from rt_segmentation.settings import SettingsError, read_mapping, read_settings, to_plain
 
 _log = logging.getLogger(__name__)
+
+MIN_SIDE, MAX_SIDE = 32, 16384
+"""Of the input size that a manifest may have [px]."""
 
 
 class ModelError(RtSegmentationError, ValueError):
@@ -174,15 +178,15 @@ def find_model(name_or_path: str | Path) -> ModelManifest:
         ModelError: there is none; the message lists what there is.
     """
     if str(name_or_path).endswith((".yaml", ".yml")):
-        return read_manifest(Path(name_or_path).expanduser())
+        return read_manifest(user_path(name_or_path))
     manifests = list_models()
     # A name goes before another model's short name.
     for names in ([(m.name,) for m in manifests], [m.aliases for m in manifests]):
         for manifest, known in zip(manifests, names):
             if name_or_path in known:
                 return manifest
-    path = Path(name_or_path).expanduser()
-    if path.suffix in (".safetensors", ".onnx") or path.is_dir():
+    path = user_path(name_or_path)
+    if path.suffix in (".safetensors", ".onnx") or os.path.isdir(path):
         raise ModelError(f"'{name_or_path}' is no model: give the path of its manifest (.yaml)")
     listed = ", ".join(name for m in manifests for name in (*m.aliases, m.name)) or "none"
     raise ModelError(
@@ -224,10 +228,16 @@ def _problem(manifest: ModelManifest) -> str | None:
     suffix = ".safetensors" if manifest.onnx is None else ".onnx"
     if manifest.onnx is None and not is_network(manifest.network):
         return f"network is '{manifest.network}', it must be one of {', '.join(network_names())}"
-    if min(manifest.width, manifest.height) < 32:
-        return f"width x height is {manifest.width} x {manifest.height}, both must be 32 or more"
-    if len(manifest.mean) != 3 or len(manifest.std) != 3 or min(manifest.std) <= 0:
-        return "mean and std must have three numbers each, std above 0"
+    sides = manifest.width, manifest.height
+    if min(sides) < MIN_SIDE:
+        return f"width x height is {sides[0]} x {sides[1]}, both must be {MIN_SIDE} or more"
+    if max(sides) > MAX_SIDE:
+        return f"width x height is {sides[0]} x {sides[1]}, both must be {MAX_SIDE} or less"
+    numbers = (*manifest.mean, *manifest.std)
+    if len(manifest.mean) != 3 or len(manifest.std) != 3 or not all(map(math.isfinite, numbers)):
+        return "mean and std must have three numbers each"
+    if min(manifest.std) <= 0:
+        return f"std is {list(manifest.std)}, all must be above 0"
     if Path(manifest.weights).name != manifest.weights or not manifest.weights.endswith(suffix):
         return f"weights is '{manifest.weights}', it must name a {suffix} file beside the manifest"
     if manifest.onnx is not None:

@@ -56,7 +56,7 @@ def installed_models_dir() -> Path:
     """
     given = os.environ.get(MODELS_VARIABLE, "")
     if given:
-        return Path(given).expanduser().absolute()
+        return Path(os.path.expanduser(given)).absolute()
     home = os.environ.get("XDG_DATA_HOME", "")
     try:
         # The base directory specification: a relative path is to be ignored.

@@ -26,11 +26,34 @@ _NAMES = {
 
 
 # A node reads a dozen files before its first mask: libyaml takes a sixth of the time.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class SettingsError(RtSegmentationError, ValueError):
     """A key that is missing, unknown or of the wrong type; the message names it with the keys above it."""
+
+
+class _Loader(_Safe):  # type: ignore[misc] # which of the two is known when it runs
+    """Refuses a key that stands twice, of which YAML's libraries take the last one in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len(set(keys)) < len(keys):
+            raise _twice(keys)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, if no key stands twice in it."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise _twice([key for key, _ in pairs])
+    return content
+
+
+def _twice(keys: list[str]) -> ValueError:
+    return ValueError(f"key '{next(key for key in keys if keys.count(key) > 1)}' stands in it twice")
 
 
 def read_mapping(path: Path, what: str, error: type[RtSegmentationError]) -> dict[str, Any]:
@@ -43,11 +66,14 @@ def read_mapping(path: Path, what: str, error: type[RtSegmentationError]) -> dic
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        content = json.loads(text) if path.suffix == ".json" else yaml.load(text, _LOADER)
+        is_json = path.suffix == ".json"
+        content = json.loads(text, object_pairs_hook=_once) if is_json else yaml.load(text, _Loader)
     except FileNotFoundError:
         raise error(f"{what} {path} does not exist") from None
     except (OSError, ValueError, yaml.YAMLError) as problem:
-        raise error(f"{what} {path} cannot be read: {problem}") from problem
+        # YAML's are of several lines.
+        why = " ".join(str(problem).split())
+        raise error(f"{what} {path} cannot be read: {why}") from problem
     if not isinstance(content, dict):
         raise error(f"{what} {path} is not a mapping of keys to values")
     return content

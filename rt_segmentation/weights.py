@@ -70,7 +70,8 @@ def load_weights(manifest: ModelManifest) -> dict[str, np.ndarray]:
     """Read the weights, float32, by the network's state-dict names.
 
     Raises:
-        ModelError: the file is missing, its sha256 is not the manifest's, or it is not safetensors.
+        ModelError: the file is missing, its sha256 is not the manifest's, it is not safetensors, or a value
+            is no finite number: every pixel would get class 0, on every engine.
     """
     path = manifest.weights_path
     data = read_weights(manifest)
@@ -82,7 +83,11 @@ def load_weights(manifest: ModelManifest) -> dict[str, np.ndarray]:
         arrays = read_safetensors(data)
     except SafetensorsError as error:
         raise ModelError(f"weights {path} are not a safetensors file: {error}") from error
-    return {key: array.astype(np.float32) for key, array in arrays.items()}
+    weights = {key: array.astype(np.float32) for key, array in arrays.items()}
+    for key, array in weights.items():
+        if not np.isfinite(array).all():
+            raise ModelError(f"weights {path} have values in '{key}' that are no finite numbers")
+    return weights
 
 
 def compare_shapes(

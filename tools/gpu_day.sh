@@ -29,21 +29,30 @@ fail() {
     exit "${2:-2}"
 }
 
+here=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+given() { # PATH of the caller's, who may stand elsewhere
+    case $1 in
+        /*) echo "$1" ;;
+        *) echo "$here/$1" ;;
+    esac
+}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 python=${PYTHON:-python3}
+[[ "$python" != */* ]] || python=$(given "$python")
 started=$SECONDS
 tarball=build/gpu_day/camvid.tar out=runs results= workers= minutes=9 folds= dry=
 stages=() names=() # of the trainings
+pids=()            # of those that run
 
-pack() {
-    [ $# = 1 ] || fail "pack needs one folder or .tar with train and val of CamVid"
-    mkdir -p "$(dirname "$tarball")"
+pack() { # FOLDER OR TAR
+    writable "$(dirname "$tarball")"
     if [ -d "$1" ]; then
         for folder in {train,val}/{images,labels}; do
             [ -d "$1/$folder" ] || fail "$1 has no $folder; give the folder that has train and val of CamVid"
         done
-        tar -cf "$tarball.part" -C "$1" train val
+        # What links lead to travels, not the links.
+        tar -chf "$tarball.part" -C "$1" train val
     elif [ -f "$1" ]; then
         cp "$1" "$tarball.part"
     else
@@ -62,6 +71,19 @@ check_tar() {
     done
 }
 
+add_stage() { # RECIPE[,RECIPE]...: names, or paths of files
+    local recipes
+    IFS=, read -r -a recipes <<<"$1"
+    for i in "${!recipes[@]}"; do
+        [ ! -f "$here/${recipes[i]}" ] || recipes[i]=$here/${recipes[i]}
+    done
+    stages+=("$(IFS=, && echo "${recipes[*]}")")
+}
+
+writable() { # FOLDER, which is made
+    mkdir -p "$1" 2>/dev/null && [ -w "$1" ] || fail "folder $1 cannot be made or written to"
+}
+
 left() { echo $((minutes_s - (SECONDS - started))); }
 
 ended() { # RECIPE'S NAME
@@ -72,7 +94,7 @@ ended() { # RECIPE'S NAME
     fi
 }
 
-names_of() { # STAGE: a line "RECIPE NAME" for each; fails with the recipe's own sentence
+names_of() { # STAGE: a line "RECIPE<tab>NAME" for each; fails with the recipe's own sentence
     "$python" - "$1" <<'CODE'
 import sys
 
@@ -80,15 +102,15 @@ from rt_segmentation.training.recipe import RecipeError, load_recipe
 
 for given in sys.argv[1].split(","):
     try:
-        print(given, load_recipe(given).name)
+        print(given, load_recipe(given).name, sep="\t")
     except RecipeError as error:
         sys.exit(f"gpu_day: {error}")
 CODE
 }
 
-command_of() { # RECIPE WORKERS
-    echo "$python -m rt_segmentation.cli train $1 --data-root $data --out $out --workers $2 --checkpoint-s 60" \
-        ${folds:+--folds}
+command_of() { # RECIPE WORKERS: into the array `command`
+    command=("$python" -m rt_segmentation.cli train "$1" --data-root "$data" --out "$out" --workers "$2")
+    command+=(--checkpoint-s 60 ${folds:+--folds})
 }
 
 collect() {
@@ -99,11 +121,17 @@ collect() {
         done
     done
     [ -n "$results" ] && [ ${#found[@]} -gt 0 ] || return 0
-    mkdir -p "$results"
-    rm -f "$results"/results.tar.*
+    rm -rf "$results/.new"
+    mkdir "$results/.new" || fail "folder $results cannot be written to" 1
     # Without checkpoints: LinkNet's are too large to travel.
     find "${found[@]}" -type f ! -name '*.ckpt' ! -path '*/tensorboard/*' ! -name '.*' -print0 |
-        tar -czf - --null -T - | split -b 15000000 - "$results/results.tar."
+        tar -czf - --null -T - | split -b 15000000 - "$results/.new/results.tar." || {
+        rm -rf "$results/.new"
+        fail "the results could not be written to $results; what was there before is left" 1
+    }
+    rm -f "$results"/results.tar.*
+    mv "$results"/.new/* "$results"
+    rmdir "$results/.new"
     echo "results: $results/results.tar.* (cat them | tar xz)"
 }
 
@@ -122,6 +150,7 @@ train() {
     fi
     minutes_s=$(awk -v m="$minutes" 'BEGIN { if (m !~ /^[0-9.]+$/ || m <= 0) exit 1; print int(m * 60 + 0.5) }') ||
         fail "--minutes is '$minutes', it must be a number above 0"
+    [[ "$workers" =~ ^[0-9]*$ ]] || fail "--workers is '$workers', it must be a whole number"
     [ -f "$tarball" ] || fail "there is no $tarball; make it with: tools/gpu_day.sh pack DATA"
     check_tar "$tarball"
     data=$(dirname "$tarball")/data
@@ -129,26 +158,39 @@ train() {
     local lists=()
     for stage in "${stages[@]}"; do
         lists+=("$(names_of "$stage")") || exit 2
-        mapfile -t -O "${#names[@]}" names < <(cut -d' ' -f2 <<<"${lists[-1]}")
+        mapfile -t -O "${#names[@]}" names < <(cut -f2 <<<"${lists[-1]}")
     done
-    if [ -z "$dry" ] && [ ! -f "$data/.unpacked" ]; then
-        mkdir -p "$data"
-        tar -xf "$tarball" -C "$data"
-        touch "$data/.unpacked"
-    fi
+    [ -n "$dry" ] || prepare
     for list in "${lists[@]}"; do
         stage "$list"
     done
-    [ -n "$dry" ] || { collect && echo "all has ended"; }
+    if [ -z "$dry" ]; then
+        collect
+        echo "all has ended"
+    fi
+}
+
+prepare() { # the folders; what they lack is known before hours of training
+    local packed
+    writable "$out"
+    [ -z "$results" ] || writable "$results"
+    packed=$(cksum <"$tarball")
+    if [ ! -f "$data/.unpacked" ] || [ "$(<"$data/.unpacked")" != "$packed" ]; then
+        # Of another tar there may be more files.
+        rm -rf "$data"
+        writable "$data"
+        tar -xf "$tarball" -C "$data" || fail "$tarball could not be unpacked into $data"
+        echo "$packed" >"$data/.unpacked"
+    fi
 }
 
 stage() { # LIST of names_of
     local waiting=() count each
-    while read -r recipe name; do
+    while IFS=$'\t' read -r recipe name; do
         if ended "$name"; then
             echo "$name has ended"
         else
-            waiting+=("$recipe $name")
+            waiting+=("$recipe"$'\t'"$name")
         fi
     done <<<"$1"
     count=${#waiting[@]}
@@ -157,35 +199,50 @@ stage() { # LIST of names_of
     each=$((each < 1 ? 1 : each > 8 ? 8 : each))
     if [ -n "$dry" ]; then
         for pair in "${waiting[@]}"; do
-            command_of "${pair% *}" "$each"
+            command_of "${pair%$'\t'*}" "$each"
+            printf '%q ' "${command[@]}"
+            echo
         done
         echo "-- then --"
         return 0
     fi
     [ "$(left)" -gt 0 ] || over
-    mkdir -p "$out"
-    local pids=() code failed=() late=
+    local code failed=() late=
     for pair in "${waiting[@]}"; do
-        # shellcheck disable=SC2046 # words of a command
-        timeout -k 10 "$(left)" $(command_of "${pair% *}" "$each") >>"$out/${pair#* }.log" 2>&1 &
+        command_of "${pair%$'\t'*}" "$each"
+        timeout -k 10 "$(left)" "${command[@]}" >>"$out/${pair#*$'\t'}.log" 2>&1 &
         pids+=($!)
     done
     for i in "${!pids[@]}"; do
         code=0
-        wait "${pids[i]}" || code=$?
-        # timeout's own status, or that of a training which the signal or the kill ended.
+        wait "${pids[i]}" 2>/dev/null || code=$?
+        # timeout's own status; or that of its kill, which without it is somebody else's, as the system's.
+        [ $code != 137 ] || [ "$(left)" -gt 1 ] || code=124
         case $code in
-            0) echo "${waiting[i]#* } has ended after $((SECONDS - started)) s of this call" ;;
-            124 | 137 | 143) late=yes ;;
-            *) failed+=("${waiting[i]#* }") ;;
+            0) echo "${waiting[i]#*$'\t'} has ended after $((SECONDS - started)) s of this call" ;;
+            124) late=yes ;;
+            13[0-9] | 14[0-9])
+                failed+=("${waiting[i]#*$'\t'}")
+                echo "gpu_day: ${failed[-1]} was killed by signal $((code - 128))" >&2
+                ;;
+            *) failed+=("${waiting[i]#*$'\t'}") ;;
         esac
     done
+    pids=()
     if [ ${#failed[@]} -gt 0 ]; then
         collect
         tail -n 3 "$out/${failed[0]}.log" >&2
         fail "the training of ${failed[*]} failed; $out/${failed[0]}.log says why" 1
     fi
     [ -z "$late" ] || over
+}
+
+stop() { # SIGNAL'S NUMBER: a shell's background processes do not hear of Ctrl-C, and would train on
+    trap '' INT TERM HUP
+    [ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null || true
+    wait 2>/dev/null || true
+    echo "gpu_day: stopped; call again to go on" >&2
+    exit $((128 + $1))
 }
 
 over() {
@@ -198,7 +255,10 @@ over() {
 verb=$1
 shift
 case $verb in
-    pack) pack "$@" ;;
+    pack)
+        [ $# = 1 ] || fail "pack needs one folder or .tar with train and val of CamVid"
+        pack "$(given "$1")"
+        ;;
     train)
         while [ $# -gt 0 ]; do
             case $1 in
@@ -206,9 +266,9 @@ case $verb in
                     [ $# -gt 1 ] || fail "$1 needs a value"
                     case $1 in
                         --minutes) minutes=$2 ;;
-                        --data) tarball=$2 ;;
-                        --out) out=$2 ;;
-                        --results) results=$2 ;;
+                        --data) tarball=$(given "$2") ;;
+                        --out) out=$(given "$2") ;;
+                        --results) results=$(given "$2") ;;
                         --workers) workers=$2 ;;
                     esac
                     shift
@@ -216,10 +276,13 @@ case $verb in
                 --folds) folds=yes ;;
                 --dry-run) dry=yes ;;
                 -*) fail "unknown option $1; tools/gpu_day.sh -h lists them" ;;
-                *) stages+=("$1") ;;
+                *) add_stage "$1" ;;
             esac
             shift
         done
+        trap 'stop 1' HUP
+        trap 'stop 2' INT
+        trap 'stop 15' TERM
         train
         ;;
     -h | --help) usage ;;

@@ -59,8 +59,15 @@ def find_splits(path: Path) -> Splits:
     """Look for a bag's files.
 
     Raises:
-        BagError: there is no bag at this path, or its metadata are damaged.
+        BagError: there is no bag at this path, it may not be read, or its metadata are damaged.
     """
+    try:
+        return _found(path)
+    except OSError as error:
+        raise BagError(f"bag {path} cannot be read: {error}") from error
+
+
+def _found(path: Path) -> Splits:
     if not path.exists():
         raise BagError(f"bag {path} does not exist")
     if not path.is_dir():
@@ -165,7 +172,9 @@ def _described(path: Path) -> Splits:
         int(metadata["message_count"]), metadata["duration"]["nanoseconds"], splits.topics
         int(metadata["starting_time"]["nanoseconds_since_epoch"])
         return splits
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError, ValueError) as error:
+    except OSError as error:
+        raise BagError(f"{METADATA} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError, ValueError) as error:
         cause = str(error).partition("\n")[0]
         raise BagError(f"{METADATA} is damaged ({type(error).__name__}: {cause})") from error
 

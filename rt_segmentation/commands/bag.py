@@ -14,6 +14,7 @@ from rt_segmentation.bags.errors import BagError
 from rt_segmentation.commands import bag_sample
 from rt_segmentation.commands.options import add_image_bits, say
 from rt_segmentation.commands.progress import progress
+from rt_segmentation.files import user_path
 
 MAX_STAMP_S = 2**31
 """ROS stamps count seconds in 32 bits."""
@@ -70,7 +71,7 @@ def main(arguments: argparse.Namespace) -> None:
             failures.append(str(error))
     if arguments.json:
         print(json.dumps({"bags": described}, indent=2, ensure_ascii=False))
-    else:
+    elif described:
         print("\n\n".join("\n".join(_lines(bag)) for bag in described))
     if failures:
         raise BagError("\n".join(failures))
@@ -181,7 +182,8 @@ def _make(arguments: argparse.Namespace) -> None:
                 arguments.compressed,
             )
         except KeyboardInterrupt:
-            raise BagError(f"interrupted; what {arguments.out} has so far can be read") from None
+            say(f"what {arguments.out} has so far can be read")
+            raise
     skipped = source.skipped if isinstance(source, FolderSource) else 0
     print(f"{arguments.out}: {count} images at {rate_hz:g} Hz, {skipped} skipped, from {source.text}")
     if isinstance(source, FolderSource):
@@ -194,7 +196,7 @@ def _rate_hz(images: str) -> float:
 
     from rt_segmentation.imaging.files import path_for_opencv
 
-    path = Path(images).expanduser()
+    path = user_path(images)
     if not path.is_file():
         return RATE_HZ
     with path_for_opencv(path) as name:

@@ -55,6 +55,11 @@ class Row:
         return round(self.run.masks_hz / self.engine_hz, 3)
 
     @property
+    def is_starved(self) -> bool:
+        """Whether the engine could have taken all frames: the run is no measure of the node then."""
+        return self.run.cameras * self.run.rate_hz < self.engine_hz
+
+    @property
     def memory_per_camera_mb(self) -> float:
         """Resident, of all processes."""
         return round(self.run.memory_mb / self.run.cameras, 1)
@@ -179,6 +184,14 @@ def to_markdown(result: Result[Row], setting: Setting) -> str:
         cells += ["" if math.isnan(latency) else f"{latency:.0f}" for latency in latencies]
         cells += [f"{run.memory_mb:.0f}", f"{row.memory_per_camera_mb:.0f}"]
         lines.append(f"| {' | '.join(cells)} |")
+    starved = sorted({row.run.cameras for row in result.rows if row.is_starved})
+    if starved:
+        lines += [
+            "",
+            f"With {' and '.join(map(str, starved))} cameras fewer frames were sent than the engine took"
+            " later by itself: the machine was busy when their number was chosen. Measure again when it"
+            " is idle.",
+        ]
     together = {row.run.cameras: row.run.memory_mb for row in result.rows if row.run.layout == "one node"}
     if 1 in together:
         lines += [""] + [

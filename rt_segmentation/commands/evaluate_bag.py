@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DRAW_S = 0.2
 FAILED, SIGNALLED = 1, 128
+MIN_RATE, MAX_RATE = 0.01, 100.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -183,6 +184,10 @@ def main(arguments: argparse.Namespace) -> None:
     if unread:
         # What is judged is not all that was to be judged.
         raise EvaluationError(f"{len(unread)} of {len(result.bags)} bags could not be read, see the problems")
+    if bare := sum(not bag.frames for bag in result.bags):
+        raise EvaluationError(f"{bare} of {len(result.bags)} bags have no images, see the problems")
+    if not any(model.segmented for model in result.models):
+        raise EvaluationError("none of the images could be segmented, see the problems")
     if not passed or result.lacks_truth:
         raise SystemExit(FAILED)
 
@@ -194,8 +199,11 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     from rt_segmentation.imaging.frame import Region
     from rt_segmentation.imaging.placement import check_roi
 
-    if arguments.rate <= 0:
-        raise EvaluationError(f"--rate is {arguments.rate:g}; it must be above 0")
+    if not MIN_RATE <= arguments.rate <= MAX_RATE:
+        raise EvaluationError(
+            f"--rate is {arguments.rate:g}; it must be from {MIN_RATE:g} to {MAX_RATE:g} times the recorded"
+            " pace"
+        )
     if not 0 <= arguments.cloud_tolerance <= 10:
         raise EvaluationError(
             f"--cloud-tolerance is {arguments.cloud_tolerance:g}; it must be from 0 to 10 seconds"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rt_segmentation.bags.errors import BagError
-from rt_segmentation.commands.options import add_engine, add_image_bits, require_kept
+from rt_segmentation.commands.options import add_engine, add_image_bits, at_least, require_kept
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.files import spread
 
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--calibrate-frames",
-        type=int,
+        type=at_least(1, int),
         default=100,
         help="number of frames to measure ranges on, evenly spaced (default 100)",
     )

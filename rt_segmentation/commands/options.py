@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +207,22 @@ def minutes(text: str) -> float:
     if not math.isfinite(value) or value < 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of minutes of 0 or more")
     return value
+
+
+def at_least(least: float, kind: type[int] | type[float] = float) -> Callable[[str], float]:
+    """A type for argparse: finite numbers of a kind, `least` or more."""
+
+    def number(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = kind(least) - 1
+        if not least <= value < math.inf:
+            name = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"'{text}' is not {name} of {least:g} or more")
+        return value
+
+    return number
 
 
 def require_kept(what: str) -> None:

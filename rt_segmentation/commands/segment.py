@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rt_segmentation.commands.options import add_engine, add_groups, add_image_bits
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.files import user_path
 from rt_segmentation.text import printable
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _open(source: str, image_bits: str) -> ImageSource:
     from rt_segmentation.data.sources import STREET, FolderSource, SourceError, open_source
     from rt_segmentation.files import IMAGE_SUFFIXES
 
-    path = Path(source).expanduser()
+    path = user_path(source)
     if source.isdigit() or source.startswith("/dev/video"):
         return CaptureSource(int(source) if source.isdigit() else source)
     if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):

@@ -5,6 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from rt_segmentation.commands.options import OptionError
+
+ONE_CAMERA = [""]
+"""Its topics have no camera's name."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -15,16 +20,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cameras",
         nargs="+",
         metavar="NAME",
-        default=[""],
+        default=ONE_CAMERA,
         help="camera names, as in the nodes' parameter `cameras`",
     )
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Print one of the two."""
+    """Print one of the two.
+
+    Raises:
+        OptionError: the nodes refuse such names of cameras.
+    """
     from rt_segmentation.ros.security_policy import policy
+    from rt_segmentation.ros.segmentation_parameters import check_cameras
 
     cameras = arguments.cameras
+    if cameras != ONE_CAMERA and (why := check_cameras(cameras)):
+        raise OptionError(f"--cameras is {' '.join(cameras)}: {why}")
     print(policy(cameras) if arguments.format == "sros2" else documentation(cameras), end="")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from rt_segmentation.data.dataset import DatasetError, levels_of, read_labels, read_rgb
 from rt_segmentation.data.synthetic import CAMERA_HEIGHT_M, StreetScene
 from rt_segmentation.errors import RtSegmentationError
-from rt_segmentation.files import IMAGE_SUFFIXES, FilesByName, files_in, other_files
+from rt_segmentation.files import IMAGE_SUFFIXES, FilesByName, files_in, other_files, user_path
 from rt_segmentation.imaging import native_messages
 from rt_segmentation.imaging.files import path_for_opencv
 from rt_segmentation.imaging.levels import AUTO
@@ -291,9 +291,9 @@ def open_source(
     Raises:
         SourceError: there is no such source, or it has no images, or labels are given for what is no folder.
     """
-    path = Path(source).expanduser()
+    path = user_path(source)
     if source != STREET and path.is_dir():
-        truth = Path(labels).expanduser() if labels else None
+        truth = user_path(labels) if labels else None
         return FolderSource(
             path, truth, width=width, height=height, image_bits=image_bits, on_warning=on_warning
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
+from rt_segmentation.files import user_path
 from rt_segmentation.groups import GroupsError, grouping
 from rt_segmentation.inference.engines import Engine, build_engine, describe
 from rt_segmentation.inference.engines.fallback import RETRY_S
@@ -302,7 +302,7 @@ class RunningModel:
             self._parameter("parity.fp32"),
             self._parameter("parity.half"),
             self._parameter("parity.int8"),
-            Path(frames).expanduser() if frames else None,
+            user_path(frames) if frames else None,
         )
         what = manifest, choice.engine, choice.precision, gate
         engine: Engine

@@ -75,7 +75,8 @@ def _roi(value: Sequence[int]) -> str | None:
     return check_roi(value) if any(value) or len(value) != len(WHOLE) else None
 
 
-def _cameras(names: Sequence[str]) -> str | None:
+def check_cameras(names: Sequence[str]) -> str | None:
+    """Say what is wrong with the cameras' names; None if nothing is."""
     for name in names:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
             return f"'{name}' is no name: it must begin with a letter, and have letters, digits and _ alone"
@@ -177,7 +178,7 @@ PARAMETERS = (
         " NAME.roi, NAME.rotation, NAME.letterbox, NAME.image_transport and NAME.image_bits, which are by"
         " default what the parameters without NAME are. Empty: one camera, on image and ~/label.",
         read_only=True,
-        check=_cameras,
+        check=check_cameras,
     ),
     Parameter(
         "enabled",

@@ -44,7 +44,12 @@ class Checkpoints(lightning.Callback):
 
     def _save(self, trainer: lightning.Trainer) -> None:
         unfinished = self._path.with_name(f".{self._path.name}")
-        trainer.save_checkpoint(unfinished)
-        if trainer.is_global_zero:
-            os.replace(unfinished, self._path)
+        try:
+            trainer.save_checkpoint(unfinished)
+            if trainer.is_global_zero:
+                os.replace(unfinished, self._path)
+        except OSError:
+            # The disk is full, and what is of no use need not fill it.
+            unfinished.unlink(missing_ok=True)
+            raise
         self._saved = time.monotonic()

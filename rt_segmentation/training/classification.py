@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -83,16 +84,16 @@ def train_classifier(
     folder = RunFolder(out / recipe.name)
     path = folder.path / f"{recipe.name}.safetensors"
     if folder.checkpoint.is_file():
-        folder.check(recipe, fitted=False)
+        folder.resumed(recipe, fitted=False)
     else:
         folder.refuse_ended([path.name])
-    if machine.share.rank == 0:
-        folder.begin(recipe, machine)
-    store = EncoderStore(path.with_suffix(".best.safetensors"), module, machine)
-    loaders = _loaders(training, validation, recipe, machine)
-    fit(module, recipe, machine, folder, loaders, METRIC, store, checkpoint_s)
-    if machine.share.rank == 0 and store.path.is_file():
-        store.path.replace(path)
+    first = machine.share.rank == 0
+    with folder.begun(recipe, machine) if first else nullcontext():
+        store = EncoderStore(path.with_suffix(".best.safetensors"), module, machine)
+        loaders = _loaders(training, validation, recipe, machine)
+        fit(module, recipe, machine, folder, loaders, METRIC, store, checkpoint_s)
+        if first and store.path.is_file():
+            store.path.replace(path)
     return path
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rt_segmentation.files import user_path
 from rt_segmentation.inference.network import load_network
 from rt_segmentation.labels import IGNORE_ID, LabelSet, ids_by_name, load_label_set
 from rt_segmentation.models import ModelError, ModelManifest, find_model, read_manifest
@@ -36,7 +37,7 @@ def find_start(name_or_path: str | Path, trained: Path) -> ModelManifest | Path:
     Raises:
         ModelError: there is none, or the training of that name has not ended.
     """
-    path = Path(name_or_path).expanduser()
+    path = user_path(name_or_path)
     if path.suffix not in ("", ".yaml", ".yml"):
         if path.is_file():
             return path

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from rt_segmentation.data.dataset import SegmentationDataset
@@ -255,7 +258,8 @@ def train(
 
     Raises:
         RecipeError, DatasetError, ModelError: the recipe, the data or the start are wrong.
-        TrainingError: the folder has another run, the time is too short, or the loss became NaN.
+        TrainingError: the folder has another run, or one that is at work; the time is too short, or the loss
+            became NaN.
     """
     started = time.monotonic()
     quieten_lightning()
@@ -263,7 +267,7 @@ def train(
     folder = RunFolder(out / recipe.name)
     resumes = folder.checkpoint.is_file()
     if resumes:
-        recipe = folder.check(recipe, fitted=max_hours is not None)
+        recipe = folder.resumed(recipe, fitted=max_hours is not None)
     else:
         folder.refuse_ended([f"{recipe.name}.yaml"])
     training = Training.prepare(recipe, data_root, machine)
@@ -284,22 +288,12 @@ def train(
         recipe = module.recipe = recipe.fitted(epochs)
         if first:
             print(f"{epochs} epochs take about {timedelta(seconds=round(timing.training_s(epochs)))}")
-    if first:
-        folder.begin(recipe, machine)
-    store = ModelStore(
-        folder.path, recipe, module.network, _origin(recipe, machine, len(training.frames), teachers)
-    )
-    history = fit(
-        module,
-        recipe,
-        machine,
-        folder,
-        (training.training_loader(), training.validation_loader()),
-        METRIC,
-        store,
-        checkpoint_s,
-    )
-    return store.finish(training.validation, history.seconds / 3600) if first else None
+    with folder.begun(recipe, machine) if first else nullcontext():
+        origin = _origin(recipe, machine, len(training.frames), teachers)
+        store = ModelStore(folder.path, recipe, module.network, origin)
+        loaders = training.training_loader(), training.validation_loader()
+        history = fit(module, recipe, machine, folder, loaders, METRIC, store, checkpoint_s)
+        return store.finish(training.validation, history.seconds / 3600) if first else None
 
 
 def fit(
@@ -323,6 +317,10 @@ def fit(
         metric: of the validation, by which the best epoch is chosen.
         store: takes the best epoch's weights.
         checkpoint_s: time between two checkpoints within an epoch.
+
+    Raises:
+        KeyboardInterrupt: it was stopped by Ctrl-C.
+        SystemExit: it was stopped by SIGTERM; with the status that a shell gives that, 143.
     """
     history = History(folder.path, metric)
     best = BestModel(
@@ -346,7 +344,16 @@ def fit(
             Checkpoints(folder.checkpoint, checkpoint_s),
         ],
     )
-    trainer.fit(module, *loaders, ckpt_path=str(folder.checkpoint) if folder.checkpoint.is_file() else None)
+    resumed = str(folder.checkpoint) if folder.checkpoint.is_file() else None
+    try:
+        trainer.fit(module, *loaders, ckpt_path=resumed)
+    except SystemExit as ended:
+        # Lightning's ways: SIGTERM is success, and Ctrl-C a failure of which nothing is said.
+        if machine.share.rank == 0:
+            _log.warning("the training was stopped; the same command resumes it")
+        if isinstance(ended, SIGTERMException):
+            raise SystemExit(128 + signal.SIGTERM) from ended
+        raise KeyboardInterrupt from ended
     return history
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import shlex
 import sys
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
@@ -38,6 +41,18 @@ class RunFolder:
     def environment(self) -> Path:
         """A list of what each start of the training ran on."""
         return self.path / "environment.yaml"
+
+    def resumed(self, recipe: Recipe, fitted: bool) -> Recipe:
+        """As `check`, for a training that goes on from the checkpoint.
+
+        Raises:
+            TrainingError: the checkpoint is of another recipe, or damaged.
+        """
+        if not _is_whole(self.checkpoint):
+            raise TrainingError(
+                f"checkpoint {self.checkpoint} is damaged; put back a copy of it, or delete the folder"
+            )
+        return self.check(recipe, fitted)
 
     def check(self, recipe: Recipe, fitted: bool) -> Recipe:
         """The recipe that the checkpoint is of.
@@ -76,16 +91,52 @@ class RunFolder:
                     " give another --out, or delete the folder"
                 )
 
-    def begin(self, recipe: Recipe, machine: Machine) -> None:
-        """Write the recipe, and note this start."""
+    @contextmanager
+    def begun(self, recipe: Recipe, machine: Machine) -> Iterator[None]:
+        """Write the recipe, note this start, and keep other trainings out of the folder meanwhile.
+
+        Raises:
+            TrainingError: another training is at work in it.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as held:
+            try:
+                # Of the process alone: its loader's processes may outlive it for some seconds.
+                fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                raise TrainingError(
+                    f"another training is at work in folder {self.path}; let it end, or give another --out"
+                ) from None
+            except OSError:
+                # A file system without locks: as many trainings as the user starts.
+                pass
+            self._note(recipe, machine)
+            yield
+
+    def _note(self, recipe: Recipe, machine: Machine) -> None:
         _write_yaml(self.recipe, _plain(asdict(recipe)))
-        starts = []
-        if self.checkpoint.is_file() and self.environment.is_file():
-            starts = yaml.safe_load(self.environment.read_text(encoding="utf-8"))
+        starts = self._starts() if self.checkpoint.is_file() and self.environment.is_file() else []
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         start = {"started": now, "command": shlex.join(sys.argv), **machine.describe()}
         _write_yaml(self.environment, [*starts, start])
+
+    def _starts(self) -> list[Any]:
+        try:
+            starts = yaml.safe_load(self.environment.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, yaml.YAMLError):
+            starts = None
+        if not isinstance(starts, list):
+            raise TrainingError(f"{self.environment} is damaged, no list of starts; delete it, or repair it")
+        return starts
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether all bytes are there and as they were written; PyTorch's files are zips."""
+    try:
+        with zipfile.ZipFile(checkpoint) as content:
+            return content.testzip() is None
+    except (zipfile.BadZipFile, EOFError):
+        return False
 
 
 def _write_yaml(path: Path, content: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,6 +49,23 @@ def test_a_bag_of_the_street(tmp_path: Path, storage: str) -> None:
         assert to_frame(image).stamp_ns == to_frame(label).stamp_ns == image.recorded_ns
         assert np.array_equal(to_frame(image).planes[0], rgb)
         assert np.array_equal(to_frame(label).planes[0], labels)
+
+
+def test_ctrl_c_leaves_a_bag_that_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, render = tmp_path / "street", StreetScene.render
+
+    def pressed(scene: StreetScene, t_s: float) -> Any:
+        if t_s > 0.15:
+            raise KeyboardInterrupt
+        return render(scene, t_s)
+
+    monkeypatch.setattr(StreetScene, "render", pressed)
+    assert main(["bag", "make", str(out), "--images", "street", "--rate", "10"]) == 130
+    assert capsys.readouterr().err.endswith(f"what {out} has so far can be read\nrt_seg bag: interrupted\n")
+    with BagReader(out) as reader:
+        assert reader.topics[0].count == 2
 
 
 def test_a_bag_of_a_folder_skips_what_has_no_labels_and_says_so(
@@ -123,6 +141,9 @@ def test_info_of_whole_and_damaged_bags(tmp_path: Path, capsys: pytest.CaptureFi
     assert "broke after its message" in str(bags[1]["damage"])
     assert 0 < int(str(bags[1]["lost"])) < COUNT
 
+    # Without one that can be read there is nothing to print.
+    assert main(["bag", "info", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().out == ""
     # One that cannot be read at all does not hide the others.
     assert main(["bag", "info", str(whole), str(tmp_path / "none")]) == 2
     said = capsys.readouterr()

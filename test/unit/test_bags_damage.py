@@ -245,6 +245,24 @@ def test_damaged_metadata_are_rebuilt_from_the_files(tmp_path: Path, content: st
     assert "metadata.yaml is damaged" in (reader.damage or "")
 
 
+# Whoever reads it, root as well, is refused.
+UNREADABLE = Path("/proc/self/mem")
+
+
+@pytest.mark.skipif(not UNREADABLE.exists(), reason="Linux has such a file")
+def test_what_may_not_be_read_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BagError, match=r"bag .*xxx cannot be read: .*name too long"):
+        BagReader(tmp_path / ("x" * 300))
+    bag = split_bag(tmp_path / "bag")
+    (bag / "metadata.yaml").unlink()
+    (bag / "metadata.yaml").symlink_to(UNREADABLE)
+
+    numbers, reader = read(bag)
+
+    assert numbers == ALL
+    assert "metadata.yaml cannot be read: Input/output error" in (reader.damage or "")
+
+
 @pytest.mark.parametrize("name", ["night.mcap", "night.db3", "night.bag", "night.mcap.zstd", "night.txt"])
 @pytest.mark.parametrize("content", [b"", b"no bag" * 50])
 def test_what_is_no_bag(tmp_path: Path, name: str, content: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -61,6 +61,9 @@ def test_the_page_has_a_row_for_each_layout_and_the_memory() -> None:
     assert len({line.count("|") for line in table}) == 1 and len(table) == 5
     assert "| 1 | one node | 30.0 | 10.0 | 10.0 | 0.50 | 20 | 20 | 20 | 200 | 200 |" in text
     assert "One node with 4 cameras takes 1.25 of the memory with one." in text
+    assert "fewer frames were sent" not in text
+    busy = [replace(row, engine_hz=35.0) for row in rows]
+    assert "With 1 cameras fewer frames were sent than the engine took" in to_markdown(Result(busy), setting)
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "100000"])

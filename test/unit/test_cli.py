@@ -144,6 +144,21 @@ def test_numbers_out_of_their_range_are_a_sentence(
     assert words in capsys.readouterr().err and not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("export --model enet --calibrate-frames 0", "'0' is not a whole number of 1 or more"),
+        ("export --model enet --calibrate-frames 1.5", "'1.5' is not a whole number of 1 or more"),
+    ],
+)
+def test_numbers_that_are_none_are_refused_at_once(
+    command: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(command.split())
+    assert ended.value.code == 2 and words in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("what", ["node", "engines"])
 @pytest.mark.parametrize("given", ["inf", "nan", "-3", "soon"])
 def test_a_benchmark_of_no_finite_time_is_refused(

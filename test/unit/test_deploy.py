@@ -138,9 +138,11 @@ def test_the_network_stays_as_it_is() -> None:
         assert torch.equal(value, before[key]), key
 
 
-def test_a_side_that_is_too_small_is_refused() -> None:
+def test_a_side_that_is_too_small_or_too_large_is_refused() -> None:
     with pytest.raises(ValueError, match="64 x 31, both must be 32 or more"):
         deploy(build_network("enet", 5), 31, 64)
+    with pytest.raises(ValueError, match="10000000 x 64, both must be 16384 or less"):
+        deploy(build_network("enet", 5), 64, 10_000_000)
 
 
 def test_sums_are_written_as_operators() -> None:

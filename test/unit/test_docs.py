@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rt_segmentation.models import find_model
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -33,3 +35,14 @@ def test_every_page_is_in_the_index() -> None:
     index = (REPOSITORY / "docs" / "README.md").read_text(encoding="utf-8")
     for page in (REPOSITORY / "docs").glob("*.md"):
         assert page.name == "README.md" or f"({page.name})" in index, page.name
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/models.md"])
+def test_scores_of_the_models_are_those_of_their_manifests(page: str) -> None:
+    rows = re.findall(
+        r"^\| `(\w+)`.*?\| (0\.\d{3}) \|", (REPOSITORY / page).read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert len(rows) == 3
+    for name, said in rows:
+        stored = [score for score in find_model(name).scores if score.dataset == "camvid"]
+        assert abs(float(said) - stored[0].value) < 0.0006, name

@@ -19,7 +19,8 @@ pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 pytest.importorskip("jinja2", reason="Jinja2 is not installed: no report")
 
-from support.street_bags import BEGIN_NS, image, street, street_bag, without_timings, write_bag
+from rosbags.rosbag2 import Writer
+from support.street_bags import BEGIN_NS, IMAGE, TYPES, image, street, street_bag, without_timings, write_bag
 
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.cli import main
@@ -137,6 +138,35 @@ def test_a_refusal_leaves_nothing_behind_and_the_status_tells(
     assert said.endswith("rt_seg evaluate-bag: 1 of 2 bags could not be read, see the problems\n")
 
 
+def test_no_image_that_can_be_segmented_is_no_success(
+    bag: Path, small_model: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty, unknown = tmp_path / "empty", tmp_path / "unknown"
+    with Writer(empty, version=8) as writer:
+        writer.add_connection("camera", IMAGE, typestore=TYPES)
+    frames = [image(street(0)[0], i, encoding="what") for i in range(3)]
+    write_bag(unknown, [("camera", i, frame) for i, frame in enumerate(frames)])
+    given = ["--model", str(small_model.path), "--engine", "torch", "--precision", "fp32", "--overwrite"]
+    for bags, problem, said in (
+        ([empty], f"problem: {empty}: topic camera has no messages", "1 of 1 bags have no images, see"),
+        ([bag, empty], f"problem: {empty}: topic camera has no messages", "1 of 2 bags have no images, see"),
+        ([unknown], "The image encoding 'what' is not known", "none of the images could be segmented, see"),
+    ):
+        paths = [str(path) for path in bags]
+        arguments = [
+            "evaluate-bag",
+            *paths,
+            "--image-topic",
+            "camera",
+            *given,
+            "--out",
+            str(tmp_path / "out"),
+        ]
+        assert main(arguments) == 2
+        printed, error = capsys.readouterr()
+        assert problem in printed and said in error
+
+
 def test_what_was_killed_before_its_first_save_is_gone_on_with_or_replaced(tmp_path: Path) -> None:
     out = tmp_path / "out"
     for options in ({"overwrite": False, "resume": True}, {"overwrite": True, "resume": False}):
@@ -163,7 +193,9 @@ def test_thresholds_decide_the_exit_code(bag: Path, small_model: ModelManifest, 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--rate", "0"), "--rate is 0; it must be above 0"),
+        (("--rate", "0"), "--rate is 0; it must be from 0.01 to 100"),
+        (("--rate", "nan"), "--rate is nan; it must be from 0.01 to 100"),
+        (("--rate", "1e-300"), "--rate is 1e-300; it must be from 0.01 to 100"),
         (("--roi", "0", "0", "64", "5"), "--roi is 0 0 64 5: x and y must be 0 or more, width and height"),
         (("--model", "nobody"), "unknown model 'nobody'"),
         (("--label-topic", "lies"), "the bag has no topic lies"),

@@ -117,6 +117,24 @@ def test_a_model_that_is_held_up_by_counting_is_told_in_real_time(
     assert any("counting and writing the masks of small held the model up" in text for text in problems)
 
 
+def test_a_pause_of_hours_is_not_waited_for(
+    small_model: ModelManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a recorder that was paused, or of a clock that was set by decades."""
+    monkeypatch.setattr("rt_segmentation.evaluation.bag.realtime.PAUSE_S", 0.5)
+    hours_ns = 100 * 3600 * 10**9
+    times = [BEGIN_NS, BEGIN_NS + PERIOD_NS, BEGIN_NS + hours_ns, BEGIN_NS + hours_ns + PERIOD_NS]
+    path = write_bag(tmp_path / "bag", [("camera", t, image(street(0)[0], t)) for t in times])
+    chosen = settings(small_model, tmp_path / "out", label_topic=None, mode="realtime", rate=2.0)
+    result = evaluate(path, chosen)
+    (note,) = result["notes"]
+    assert note.endswith("at most: 4 days, 3:59:59 of the bag's time are left out")
+    (model,) = result["models"]
+    # Each side of the pause has masks, whose latencies know nothing of it.
+    assert model["received"] == 4 and model["segmented"] >= 2
+    assert model["latency_ms"]["max"] < 3600e3
+
+
 def test_a_bag_without_images_has_no_drop_rate(small_model: ModelManifest, tmp_path: Path) -> None:
     with Writer(tmp_path / "bag", version=8) as writer:
         writer.add_connection("camera", IMAGE, typestore=TYPES)

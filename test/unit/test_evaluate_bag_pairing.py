@@ -199,6 +199,19 @@ def test_images_that_share_a_stamp_have_labels_of_their_own(
     assert result["models"][0]["accuracy"]["confusion"] == confusion
 
 
+@pytest.mark.parametrize("value", [99, 255])
+def test_labels_without_any_class_are_no_ground_truth(
+    small_model: ModelManifest, tmp_path: Path, value: int
+) -> None:
+    bag = bag_of(tmp_path / "bag", proper, proper, lambda ids: np.full_like(ids, value))
+    result = evaluate(bag, small_model, tmp_path / "out")
+    assert result["models"][0]["accuracy"] is None and result["lacks_truth"]
+    assert result["problems"] == [
+        "ground truth was asked for, and no frame could be compared with it:"
+        " none has usable labels with a labelled pixel"
+    ]
+
+
 @pytest.mark.parametrize("models", [1, 2])
 def test_what_is_wrong_with_many_frames_is_one_line_and_no_success(
     small_model: ModelManifest, tmp_path: Path, models: int, capsys: pytest.CaptureFixture[str]

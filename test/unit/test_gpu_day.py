@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,8 @@ pytest.importorskip("lightning", reason="training needs lightning: pip install '
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "gpu_day.sh"
 
 
-def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHON": sys.executable}
+def call(*arguments: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHON": python}
     return subprocess.run(
         [str(SCRIPT), *arguments], capture_output=True, text=True, env=environment, timeout=3600, check=False
     )
@@ -82,6 +84,9 @@ def test_it_packs_what_it_trains_on(tmp_path: Path) -> None:
     for part in ("train/images", "train/labels", "val/images", "val/labels", "test/images"):
         (folder / part).mkdir(parents=True)
         (folder / part / "a.png").write_bytes(b"x")
+    (tmp_path / "elsewhere.png").write_bytes(b"x")
+    (folder / "train" / "images" / "a.png").unlink()
+    (folder / "train" / "images" / "a.png").symlink_to(tmp_path / "elsewhere.png")
     subprocess.run(["bash", str(script), "pack", str(folder)], check=True)
     packed = tmp_path / "build" / "gpu_day" / "camvid.tar"
     with tarfile.open(packed) as tar:
@@ -93,6 +98,129 @@ def test_it_packs_what_it_trains_on(tmp_path: Path) -> None:
         ["bash", str(script), "pack", str(folder)], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 2 and "has no files in val/labels" in ran.stderr
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> str:
+    """A Python whose recipes have their paths' names, and whose trainings write how they were called."""
+    path = tmp_path / "a python"
+    path.write_text(
+        """#!/bin/bash
+        if [ "$1" = - ]; then
+            for given in ${2//,/ }; do printf '%s\\t%s\\n' "$given" "$(basename "$given" .yaml)"; done
+        else
+            out=$8 name=$(basename "$4" .yaml)
+            mkdir -p "$out/$name"
+            cp -r "$6" "$out/$name/data"
+            if [ "$name" = slow ]; then echo $$ > "$out/pid"; exec sleep 600; fi
+            if [ "$name" = killed ]; then kill -9 $$; fi
+            printf '%s\\n' "$@" > "$out/$name/score.yaml"
+        fi
+        """
+    )
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_folders_may_have_spaces(tmp_path: Path, data: Path, quick: str) -> None:
+    elsewhere = tmp_path / "my data"
+    data.parent.rename(elsewhere)
+    options = ["--data", str(elsewhere / data.name), "--out", str(tmp_path / "my runs")]
+    options += ["--results", str(tmp_path / "my results"), "one,two"]
+    dry = call("train", "--dry-run", *options, python=quick)
+    assert "/my\\ data/data --out " in dry.stdout and "/my\\ runs --workers" in dry.stdout
+    ran = call("train", *options, python=quick)
+    assert ran.stdout.endswith("all has ended\n"), ran.stderr
+    for name in ("one", "two"):
+        given = (tmp_path / "my runs" / name / "score.yaml").read_text().splitlines()
+        assert given[:6] == ["-m", "rt_segmentation.cli", "train", name, "--data-root", f"{elsewhere}/data"]
+    assert (tmp_path / "my results" / "results.tar.aa").stat().st_size
+
+
+def test_paths_are_the_callers(tmp_path: Path, data: Path, quick: str) -> None:
+    recipe(tmp_path, "one")
+    command = [str(SCRIPT), "train", "--data", "packed/camvid.tar", "--out", "out", "one.yaml,two"]
+    ran = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHON": "./a python"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "out" / "one" / "score.yaml").read_text().splitlines()[3] == str(tmp_path / "one.yaml")
+    assert (tmp_path / "out" / "two" / "score.yaml").read_text().splitlines()[3] == "two"
+    ran = subprocess.run(
+        [str(SCRIPT), "pack", "nothing"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ran.stderr == f"gpu_day: there is no folder or file {tmp_path}/nothing\n"
+
+
+def test_other_data_of_the_same_name_are_unpacked_anew(tmp_path: Path, data: Path, quick: str) -> None:
+    options = ["--data", str(data), "--out", str(tmp_path / "out")]
+    assert call("train", *options, "one", python=quick).returncode == 0
+    with tarfile.open(data, "a") as tar:
+        tar.addfile(tarfile.TarInfo("train/images/c.png"), io.BytesIO())
+    assert call("train", *options, "one,two", python=quick).returncode == 0
+    seen = [
+        (tmp_path / "out" / name / "data" / "train" / "images" / "c.png").exists() for name in ("one", "two")
+    ]
+    assert seen == [False, True]
+
+
+def test_what_cannot_be_written_is_said_and_replaces_nothing(tmp_path: Path, data: Path, quick: str) -> None:
+    (tmp_path / "file").touch()
+    for option in ("--out", "--results"):
+        options = {"--out": str(tmp_path / "out"), option: str(tmp_path / "file" / "folder")}
+        given = [part for pair in options.items() for part in pair]
+        ran = call("train", "--data", str(data), *given, "one", python=quick)
+        said = f"gpu_day: folder {tmp_path}/file/folder cannot be made or written to\n"
+        assert (ran.returncode, ran.stderr) == (2, said)
+        assert not (tmp_path / "out" / "one").exists(), "before anything is trained"
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "results.tar.aa").write_text("those before")
+    # As on a full disk: what tar gives cannot be taken.
+    (tmp_path / "split").write_text("#!/bin/bash\nexit 1\n")
+    (tmp_path / "split").chmod(0o755)
+    environment = {**os.environ, "PYTHON": quick, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = [str(SCRIPT), "train", "--data", str(data), "--out", str(tmp_path / "out"), "one"]
+    ran = subprocess.run(
+        [*command, "--results", str(results)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1 and "all has ended" not in ran.stdout
+    assert f"the results could not be written to {results}" in ran.stderr
+    assert [path.read_text() for path in results.iterdir()] == ["those before"]
+
+
+def test_a_training_that_somebody_kills_has_failed(tmp_path: Path, data: Path, quick: str) -> None:
+    """To call again, as after the time is over, might never end: the system's memory is short again then."""
+    ran = call("train", "--data", str(data), "--out", str(tmp_path / "out"), "killed", python=quick)
+    assert ran.returncode == 1 and "time is over" not in ran.stdout
+    first, last = ran.stderr.splitlines()
+    assert first == "gpu_day: killed was killed by signal 9"
+    assert last.startswith("gpu_day: the training of killed failed; ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_trainings_too(tmp_path: Path, data: Path, quick: str, number: int) -> None:
+    out = tmp_path / "out"
+    command = [str(SCRIPT), "train", "--data", str(data), "--out", str(out), "slow"]
+    script = subprocess.Popen(command, env={**os.environ, "PYTHON": quick}, stderr=subprocess.PIPE, text=True)
+    training = out / "pid"
+    try:
+        until = time.monotonic() + 60
+        while not (training.exists() and training.read_text()):
+            assert script.poll() is None and time.monotonic() < until
+            time.sleep(0.02)
+        script.send_signal(number)
+        _, said = script.communicate(timeout=60)
+    finally:
+        script.kill()
+    assert (script.returncode, said) == (128 + number, "gpu_day: stopped; call again to go on\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(training.read_text()), 0)
 
 
 @pytest.mark.long
@@ -140,9 +268,10 @@ def test_calls_go_on_until_all_has_ended(tmp_path: Path, data: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "--data", "nowhere.tar", "--dry-run"], "there is no nowhere.tar; make it with"),
+        (["train", "--data", "nowhere.tar", "--dry-run"], "/nowhere.tar; make it with"),
         (["train", "--minutes", "soon"], "--minutes is 'soon', it must be a number above 0"),
         (["train", "--minutes"], "--minutes needs a value"),
+        (["train", "--workers", "few"], "--workers is 'few', it must be a whole number"),
         (["train", "--quick"], "unknown option --quick"),
         (["pack"], "pack needs one folder or .tar"),
         (["pack", "/nowhere"], "there is no folder or file /nowhere"),

@@ -79,6 +79,8 @@ def test_ids_follow_the_file_and_classes_of_no_group_are_unlabelled(tmp_path: Pa
         ("groups: {a: {classes: [Road], color: [1, 2, 300]}}", "must be [R, G, B]"),
         ("groups: {a: {classes: [Road], color: red}}", "must be [R, G, B]"),
         ("groups: {a: [Road", "cannot be read"),
+        ("groups: {a: [Road], a: [Sky]}", "cannot be read: key 'a' stands in it twice"),
+        ("- Road", "is not a mapping of keys to values"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, text: str, sentence: str) -> None:
@@ -91,9 +93,11 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, text: str, sentence: 
     ("name", "sentence"),
     [
         ("drivnig", "unknown groups 'drivnig'"),
+        ("x" * 300, "unknown groups 'xxx"),
+        ("~nobody-of-that-name/x.yaml", "~nobody-of-that-name/x.yaml does not exist"),
         ("../driving", "unknown groups '../driving'"),
         ("dri\nving", r"unknown groups 'dri\nving'"),
-        ("missing.yaml", "groups missing.yaml cannot be read"),
+        ("missing.yaml", "groups missing.yaml does not exist"),
     ],
 )
 def test_groups_that_are_not_there(name: str, sentence: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from rt_segmentation import models
+from rt_segmentation.labels import LabelSetError, load_label_set
 from rt_segmentation.models import ModelError, ModelManifest, Score, find_model, list_models, read_manifest
 from rt_segmentation.weights import compare_shapes, load_weights, save_model
 
@@ -97,7 +99,10 @@ def test_an_unknown_key_is_named(stored: ModelManifest) -> None:
         ({"width": 31}, "31 x 360, both must be 32 or more"),
         ({"width": "wide"}, "'wide'"),
         ({"mean": [0, 0]}, "mean and std must have three numbers"),
-        ({"std": [1, 1, 0]}, "std above 0"),
+        ({"mean": [0, math.nan, 0]}, "mean and std must have three numbers"),
+        ({"std": [1, math.inf, 1]}, "mean and std must have three numbers"),
+        ({"std": [1, 1, 0]}, "std is [1.0, 1.0, 0.0], all must be above 0"),
+        ({"height": 10**9}, "480 x 1000000000, both must be 16384 or less"),
         ({"options": 3}, "'options' is 3, it must be a mapping"),
         ({"scores": [{"metric": "mean_iou"}]}, "key 'scores[0].dataset' is missing"),
         ({"name": "other"}, "unknown key 'name'"),
@@ -122,6 +127,17 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
     path.write_text(text)
     with pytest.raises(ModelError, match=r"broken\.yaml"):
         read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 5000, "x\0y", "~nobody-of-that-name", "../enet", "~nobody-of-that-name/x.yaml"]
+)
+def test_odd_names_are_unknown_models(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RT_SEG_MODELS", "~nobody-of-that-name/models")
+    with pytest.raises(ModelError, match=r"unknown model|does not exist"):
+        find_model(name)
+    with pytest.raises(LabelSetError, match=r"unknown label set|does not exist"):
+        load_label_set(name)
 
 
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
@@ -218,8 +234,16 @@ def test_a_failed_write_leaves_whole_files(
             load_weights(read_manifest(stored.path))
 
 
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    damaged = np.array([0.5, value], np.float16)
+    manifest = save_model(make_manifest(tmp_path), {**ARRAYS, "conv.bias": damaged})
+    with pytest.raises(ModelError, match=r"have values in 'conv\.bias' that are no finite numbers"):
+        load_weights(manifest)
+
+
 def test_a_manifest_that_could_not_be_read_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="std above 0"):
+    with pytest.raises(ModelError, match="all must be above 0"):
         save_model(make_manifest(tmp_path, std=(1.0, 0.0, 1.0)), ARRAYS)
     assert not list(tmp_path.iterdir())
 

@@ -75,6 +75,9 @@ def test_what_is_wrong_is_named(changes: dict[str, Any], message: str) -> None:
         ("a.yaml", "a: [", "thing .*a.yaml cannot be read"),
         ("a.yaml", "- 1", "thing .*a.yaml is not a mapping of keys to values"),
         ("a.yaml", "low: x", "thing .*a.yaml: 'low' is 'x', it must be a number"),
+        ("a.yaml", "low: 1\nlow: 2", "thing .*a.yaml cannot be read: key 'low' stands in it twice"),
+        ("a.yaml", "low: {x: 1, x: 2}", "cannot be read: key 'x' stands in it twice"),
+        ("a.json", '{"low": 1, "low": 2}', "thing .*a.json cannot be read: key 'low' stands in it twice"),
         ("a.json", '{"lo": 1}', "thing .*a.json: unknown key 'lo'; there are low, high"),
     ],
 )
@@ -83,8 +86,15 @@ def test_a_file_is_named_with_what_is_wrong(tmp_path: Path, name: str, text: str
     with pytest.raises(BrokenError, match=f"thing .*{name} does not exist"):
         read_file(Inner, path, "thing", BrokenError)
     path.write_text(text)
-    with pytest.raises(BrokenError, match=message):
+    with pytest.raises(BrokenError, match=message) as caught:
         read_file(Inner, path, "thing", BrokenError)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_merged_key_may_be_given_another_value(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("<<: &x {low: 1, high: 2}\nhigh: 3")
+    assert read_file(Inner, path, "thing", BrokenError) == Inner(1.0, 3.0)
 
 
 def test_yaml_and_json_give_the_same(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from rt_segmentation.cli import main
 from rt_segmentation.commands.topics import documentation
 from rt_segmentation.resources import share_dir
 from rt_segmentation.ros.security_policy import policy
@@ -34,6 +35,23 @@ def test_several_cameras_have_topics_of_their_own() -> None:
     shown = documentation(["front", "rear"])
     assert all(f"| `{name}` (" in shown for name in names)
     assert all(f"<topic>{name}</topic>" in policy(["front", "rear"]) for name in names)
+
+
+@pytest.mark.parametrize("form", ["markdown", "sros2"])
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["front rear"], "--cameras is front rear: 'front rear' is no name"),
+        (["front", "<rear>"], "'<rear>' is no name"),
+        (["front", "front"], "each camera must have a name of its own"),
+    ],
+)
+def test_names_that_the_nodes_refuse_have_no_topics(
+    capsys: pytest.CaptureFixture[str], form: str, names: list[str], why: str
+) -> None:
+    assert main(["topics", form, "--cameras", *names]) == 2
+    said = capsys.readouterr()
+    assert why in said.err and not said.out
 
 
 def test_the_security_policy_is_up_to_date() -> None:

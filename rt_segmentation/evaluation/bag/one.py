@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from datetime import timedelta
 from statistics import median
 
 from rt_segmentation.bags.choosing import DEPTH, IDS, IMAGE_TYPES, LABELS, choose_images
@@ -29,7 +30,7 @@ from rt_segmentation.evaluation.bag.frames import BagFrame, with_truth
 from rt_segmentation.evaluation.bag.job import THROUGHPUT, Job, Models
 from rt_segmentation.evaluation.bag.outcome import Outcome, Segmented
 from rt_segmentation.evaluation.bag.output import MaskBag, OverlayVideo
-from rt_segmentation.evaluation.bag.realtime import Replay
+from rt_segmentation.evaluation.bag.realtime import PAUSE_S, Replay
 from rt_segmentation.evaluation.bag.recorder import Recorder
 from rt_segmentation.evaluation.bag.state import BagFacts, BagState, ModelState
 from rt_segmentation.evaluation.bag.tally import Timeline
@@ -168,6 +169,8 @@ class _Evaluation:
             return
         if self._reader.message_count is not None:
             self._state.bag.lost = max(self._image.count - self._state.next_index, 0)
+        if not self._state.next_index and self._reader.damage is None:
+            self._state.problems.append(f"topic {self._image.name} has no messages")
         if problem := self._few_labels():
             self._state.problems.append(problem)
 
@@ -278,6 +281,12 @@ class _Evaluation:
             # In real time each model has the machine to itself, as on the robot.
             replay = Replay(segmenters, number, self._settings.rate, self._stop, self._levels)
             yield from replay.run(self._frames(None))
+            if replay.skipped_ns and not number:
+                skipped = timedelta(seconds=round(replay.skipped_ns * self._settings.rate / 1e9))
+                self._state.notes.append(
+                    f"pauses between images are played as {PAUSE_S:g} s at most:"
+                    f" {skipped} of the bag's time are left out"
+                )
             if replay.late_ns > LATE_MS * 1e6:
                 self._state.problems.append(
                     f"the bag was read up to {replay.late_ns / 1e6:.0f} ms too late for real time:"

@@ -23,6 +23,8 @@ from rt_segmentation.runtime.slot import NewestSlot
 READ_AHEAD = 8
 MASKS_AHEAD = 64
 POLL_S = 0.1
+PAUSE_S = 10.0
+"""A longer pause between two images is played as one of this length [s]."""
 
 
 class _Due(NamedTuple):
@@ -47,6 +49,7 @@ class Replay:
     Attributes:
         late_ns: by how much the reader handed over a frame too late, at worst [ns]; known at the end.
         held_up_ns: how long the model waited for those who use the outcomes [ns].
+        skipped_ns: what was left out of pauses, as played [ns]; known at the end.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class Replay:
         self._slot: NewestSlot[_Due] = NewestSlot()
         self._replaced: SimpleQueue[BagFrame] = SimpleQueue()
         self._closing = threading.Event()
-        self.late_ns = self.held_up_ns = 0
+        self.late_ns = self.held_up_ns = self.skipped_ns = 0
 
     def run(self, frames: Iterable[BagFrame]) -> Iterator[Outcome]:
         """Play the frames.
@@ -109,13 +112,18 @@ class Replay:
     def _play(self, frames: Iterable[BagFrame]) -> int:
         """Put each frame into the slot when it is due; returns by how much one was late at worst [ns]."""
         begin_ns = first_ns = None
-        late_ns = 0
+        late_ns = last_ns = 0
         try:
             for source in frames:
                 recorded_ns = source.message.recorded_ns
                 if begin_ns is None or first_ns is None:
                     begin_ns, first_ns = time.perf_counter_ns(), recorded_ns
                 due_ns = begin_ns + round((recorded_ns - first_ns) / self._rate)
+                # A recorder that was paused, or a clock that was set: hours in which there is nothing to do.
+                if last_ns and (excess_ns := due_ns - last_ns - round(PAUSE_S * 1e9)) > 0:
+                    begin_ns, due_ns = begin_ns - excess_ns, due_ns - excess_ns
+                    self.skipped_ns += excess_ns
+                last_ns = due_ns
                 if not self._is_due(due_ns):
                     break
                 late_ns = max(late_ns, time.perf_counter_ns() - due_ns)

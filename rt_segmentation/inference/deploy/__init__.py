@@ -16,13 +16,12 @@ from rt_segmentation.inference.deploy.enet import ENetBody, ENetEncoderBody
 from rt_segmentation.inference.deploy.lednet import LEDNetBody
 from rt_segmentation.inference.deploy.linknet import LinkNetBody
 from rt_segmentation.inference.deploy.segnet import SegNetBody
+from rt_segmentation.models import MAX_SIDE, MIN_SIDE
 from rt_segmentation.networks.enet import ENet, ENetEncoderClassifier
 from rt_segmentation.networks.lednet import LEDNet
 from rt_segmentation.networks.linknet import LinkNet
 from rt_segmentation.networks.outputs import multiple_of
 from rt_segmentation.networks.segnet import SegNet
-
-MIN_SIDE_PX = 32
 
 _BODIES: dict[type[nn.Module], type[Body]] = {
     LinkNet: LinkNetBody,
@@ -85,16 +84,18 @@ def deploy(network: nn.Module, height: int, width: int) -> DeployedNetwork:
 
     Args:
         network: from images to logits of their size, float32, with its weights.
-        height: 32 or more.
-        width: 32 or more.
+        height: 32 to 16384.
+        width: 32 to 16384.
 
     Returns:
         A module in eval mode without gradients, on the CPU.
 
     Raises:
-        ValueError: a side is too small.
+        ValueError: a side is too small, or larger than any memory.
     """
-    if min(height, width) < MIN_SIDE_PX:
-        raise ValueError(f"width x height is {width} x {height}, both must be {MIN_SIDE_PX} or more")
+    if min(height, width) < MIN_SIDE:
+        raise ValueError(f"width x height is {width} x {height}, both must be {MIN_SIDE} or more")
+    if max(height, width) > MAX_SIDE:
+        raise ValueError(f"width x height is {width} x {height}, both must be {MAX_SIDE} or less")
     body = _BODIES.get(type(network), PlainBody)(network)
     return DeployedNetwork(body, height, width, multiple_of(network)).eval().requires_grad_(False)
