@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 # Models that somebody has installed here are none of the tests'.
 os.environ["RT_SEG_MODELS"] = os.path.join(os.devnull, "models")
+# A shell starts what runs in its background with Ctrl-C ignored, these processes as well; some tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from rt_segmentation import telemetry
 
