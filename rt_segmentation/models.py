@@ -224,15 +224,21 @@ def check_manifest(manifest: ModelManifest) -> None:
         raise ModelError(f"model manifest {manifest.path}: {problem}")
 
 
+def size_problem(width: int, height: int) -> str | None:
+    """What is wrong with the size of a network's input [px], in words."""
+    if min(width, height) < MIN_SIDE:
+        return f"width x height is {width} x {height}, both must be {MIN_SIDE} or more"
+    if max(width, height) > MAX_SIDE:
+        return f"width x height is {width} x {height}, both must be {MAX_SIDE} or less"
+    return None
+
+
 def _problem(manifest: ModelManifest) -> str | None:
     suffix = ".safetensors" if manifest.onnx is None else ".onnx"
     if manifest.onnx is None and not is_network(manifest.network):
         return f"network is '{manifest.network}', it must be one of {', '.join(network_names())}"
-    sides = manifest.width, manifest.height
-    if min(sides) < MIN_SIDE:
-        return f"width x height is {sides[0]} x {sides[1]}, both must be {MIN_SIDE} or more"
-    if max(sides) > MAX_SIDE:
-        return f"width x height is {sides[0]} x {sides[1]}, both must be {MAX_SIDE} or less"
+    if problem := size_problem(manifest.width, manifest.height):
+        return problem
     numbers = (*manifest.mean, *manifest.std)
     if len(manifest.mean) != 3 or len(manifest.std) != 3 or not all(map(math.isfinite, numbers)):
         return "mean and std must have three numbers each"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import math
 from pathlib import Path
 
-from rt_segmentation.commands.options import OptionError
+from rt_segmentation.commands.options import check_number
 from rt_segmentation.errors import RtSegmentationError
 
 
@@ -43,9 +42,7 @@ def main(arguments: argparse.Namespace) -> None:
         DemoUnavailableError: rclpy is not installed.
     """
     for name, unit in (("seconds", "seconds"), ("rate", "frames per second")):
-        value = getattr(arguments, name)
-        if not 0 < value < math.inf:
-            raise OptionError(f"--{name} {value:g} is not a number of {unit} above 0, as 10")
+        check_number(name, getattr(arguments, name), unit, 10, above_0=True)
     if importlib.util.find_spec("rclpy") is None:
         raise DemoUnavailableError(
             "the demo needs ROS 2: source an installation, or pip install '.[ros]' in this package's folder"

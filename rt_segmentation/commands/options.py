@@ -194,23 +194,26 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def minutes(text: str) -> float:
-    """A time for argparse [min]; one that is endless would never be over.
+def check_number(option: str, value: float, unit: str, example: float, above_0: bool = False) -> None:
+    """Check a number that argparse has read.
+
+    Args:
+        option: its name, as 'seconds'.
+        value: the number.
+        unit: of what, as 'seconds'.
+        example: a sensible number.
+        above_0: whether 0 makes no sense.
 
     Raises:
-        argparse.ArgumentTypeError: it is no number, not finite, or below 0.
+        OptionError: it is below 0, or not finite.
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value < 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of minutes of 0 or more")
-    return value
+    if not 0 <= value < math.inf or (above_0 and value == 0):
+        limit = "above 0" if above_0 else "from 0 up"
+        raise OptionError(f"--{option} {value:g} is not a number of {unit} {limit}, as {example:g}")
 
 
-def at_least(least: float, kind: type[int] | type[float] = float) -> Callable[[str], float]:
-    """A type for argparse: finite numbers of a kind, `least` or more."""
+def at_least(least: float, kind: type[int] | type[float] = float, unit: str = "") -> Callable[[str], float]:
+    """A type for argparse: finite numbers of a kind, `least` or more; of a unit, as 'minutes'."""
 
     def number(text: str) -> float:
         try:
@@ -219,10 +222,15 @@ def at_least(least: float, kind: type[int] | type[float] = float) -> Callable[[s
             value = kind(least) - 1
         if not least <= value < math.inf:
             name = "a whole number" if kind is int else "a number"
+            name += f" of {unit}" if unit else ""
             raise argparse.ArgumentTypeError(f"'{text}' is not {name} of {least:g} or more")
         return value
 
     return number
+
+
+minutes = at_least(0, unit="minutes")
+"""A time for argparse [min]; one that is endless would never be over."""
 
 
 def require_kept(what: str) -> None:

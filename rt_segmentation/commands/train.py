@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import math
 import os
 import sys
 from dataclasses import replace
@@ -12,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rt_segmentation.commands.options import OptionError, say
+from rt_segmentation.commands.options import check_number, say
 from rt_segmentation.errors import MissingPackageError
 
 if TYPE_CHECKING:
@@ -157,14 +156,11 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    if arguments.max_hours is not None and not 0 < arguments.max_hours < math.inf:
-        raise OptionError(f"--max-hours {arguments.max_hours:g} is not a number of hours above 0, as 2.5")
-    if not 0 <= arguments.checkpoint_s < math.inf:
-        raise OptionError(
-            f"--checkpoint-s {arguments.checkpoint_s:g} is not a number of seconds from 0 up, as 120"
-        )
-    if arguments.workers is not None and arguments.workers < 0:
-        raise OptionError(f"--workers {arguments.workers} is not a number of processes from 0 up, as 4")
+    if arguments.max_hours is not None:
+        check_number("max-hours", arguments.max_hours, "hours", 2.5, above_0=True)
+    check_number("checkpoint-s", arguments.checkpoint_s, "seconds", 120)
+    if arguments.workers is not None:
+        check_number("workers", arguments.workers, "processes", 4)
 
 
 def show(training: Training, arguments: argparse.Namespace) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from rt_segmentation import cpu
-from rt_segmentation.commands.options import OptionError, parse_size, require_kept, say
+from rt_segmentation.commands.options import OptionError, check_number, parse_size, require_kept, say
 from rt_segmentation.provenance import cores, machine
 
 if TYPE_CHECKING:
@@ -85,8 +84,7 @@ def main(arguments: argparse.Namespace) -> None:
     from rt_segmentation.models import find_model
 
     seconds = budget_s(arguments)
-    if not 0 < arguments.seconds < math.inf:
-        raise OptionError(f"--seconds {arguments.seconds:g} is not a number of seconds above 0, as 30")
+    check_number("seconds", arguments.seconds, "seconds", 30, above_0=True)
     offered = _offered(arguments.engine)
     manifest = find_model(arguments.model)
     sizes = [parse_size(text) for text in arguments.size] or [(manifest.width, manifest.height)]

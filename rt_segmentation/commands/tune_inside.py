@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from rt_segmentation import cpu
 from rt_segmentation.benchmark.search import Search
 from rt_segmentation.benchmark.variants import Bench
-from rt_segmentation.commands.options import OptionError, say
+from rt_segmentation.commands.options import check_number, say
 from rt_segmentation.commands.progress import TimeBar
 from rt_segmentation.inference.options import PLAIN, Options
 from rt_segmentation.inference.tuned import NOT_CONFIRMED, Setting, Tuned, recall, remember
@@ -46,8 +45,7 @@ def budget_s(arguments: argparse.Namespace) -> float:
     """
     if arguments.budget is None:
         return THOROUGH_S if arguments.thorough else BUDGET_S
-    if not math.isfinite(arguments.budget) or arguments.budget < 0:
-        raise OptionError(f"--budget {arguments.budget:g} is not a number of seconds from 0 up, as 120")
+    check_number("budget", arguments.budget, "seconds", 120)
     return float(arguments.budget)
 
 

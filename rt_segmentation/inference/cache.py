@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,9 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 DESCRIPTION = "entry.json"
+
+Made = tuple[Mapping[str, bytes], Mapping[str, Any]]
+"""The files of an entry, and its data."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,20 @@ def keep(key: CacheKey, files: Mapping[str, bytes], data: Mapping[str, Any]) -> 
         return entry
     _in_memory.pop(folder, None)
     return entry
+
+
+def find_or_make(key: CacheKey, make: Callable[[], Made]) -> CacheEntry:
+    """An entry, made if it is not there; of several processes that want it one makes it.
+
+    Args:
+        key: of the entry.
+        make: gives its files and data; may raise whatever it does.
+    """
+    entry = find(key)
+    if entry is not None:
+        return entry
+    with locked(key):
+        return find_quietly(key) or keep(key, *make())
 
 
 def _remember(entry: CacheEntry) -> None:

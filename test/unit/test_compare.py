@@ -136,25 +136,15 @@ def test_a_class_in_few_blocks_has_no_interval() -> None:
     assert (a.verdict, c.name, c.verdict) == ("better", "c", "unknown") and c.new > 0
 
 
-def test_frames_without_labelled_pixels_measure_nothing() -> None:
+def test_a_frame_without_a_class_that_is_evaluated_has_no_labels() -> None:
+    """Nothing was measured on it, and a verdict must not pass because nothing got worse."""
     tally = Tally(LABELS, ignored=(1,))
-    for number, value in enumerate((255, 1, 2)):
+    for number, (value, labelled) in enumerate(((255, 0), (1, 0), (2, 1))):
         frame = compared(number, (0.7, 0.8))
         assert frame.truth is not None
         frame.truth[:] = value
         tally.add(frame)
-    assert (tally.frames, tally.labelled) == (3, 1)
-
-
-@pytest.mark.parametrize(("value", "labelled"), [(255, 0), (1, 0), (2, 1)])
-def test_a_frame_without_a_class_that_is_evaluated_has_no_labels(value: int, labelled: int) -> None:
-    """Nothing was measured on it, and a verdict must not pass because nothing got worse."""
-    tally = Tally(LABELS, ignored=(1,))
-    frame = compared(0, (0.7, 0.8))
-    assert frame.truth is not None
-    frame.truth[:] = value
-    tally.add(frame)
-    assert (tally.frames, tally.labelled) == (1, labelled)
+        assert (tally.frames, tally.labelled) == (number + 1, labelled)
 
 
 def test_memory_is_bounded_and_blocks_end_with_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:

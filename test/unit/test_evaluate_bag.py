@@ -240,20 +240,6 @@ def test_labels_of_another_size_or_encoding_are_told_and_left_out(
     ]
 
 
-def test_labels_without_a_labelled_pixel_measure_nothing(small_model: ModelManifest, tmp_path: Path) -> None:
-    rgb, labels = street(0)
-    messages = [
-        (topic, BEGIN_NS + i * PERIOD_NS, image(pixels, BEGIN_NS + i * PERIOD_NS))
-        for i in range(2)
-        for topic, pixels in (("camera", rgb), ("truth", np.full_like(labels, 255)))
-    ]
-    path = write_bag(tmp_path / "bag", messages)
-    result = evaluate([path], settings(small_model, tmp_path / "out"))
-    assert result["models"][0]["accuracy"] is None and result["lacks_truth"]
-    (unused,) = result["problems"]
-    assert unused.endswith("none has usable labels with a labelled pixel")
-
-
 def test_damaged_frames_are_counted_by_reason(small_model: ModelManifest, tmp_path: Path) -> None:
     def damage(number: int, message: Any) -> Any:
         changes = {2: {"data": message.data[:-1]}, 4: {"encoding": "rgb9"}, 5: {"encoding": "rgb9"}}

@@ -15,6 +15,8 @@ from support.tiny_recipe import RECIPE
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")
 
+from support.small_training import street  # noqa: E402
+
 from rt_segmentation import cli  # noqa: E402
 from rt_segmentation.data.dataset import DatasetError  # noqa: E402
 from rt_segmentation.data.registry import open_dataset as open_by_name  # noqa: E402
@@ -29,23 +31,12 @@ from rt_segmentation.training.recipe import Folds, RecipeError, load_recipe  # n
 from rt_segmentation.training.run import Training  # noqa: E402
 
 
-def street(first_seed: int, scenes: int = 2, frames: int = 3) -> dict[str, Any]:
-    size = {"width": 96, "height": 64}
-    return {
-        **size,
-        "dataset": "street",
-        "scenes": scenes,
-        "frames_per_scene": frames,
-        "first_seed": first_seed,
-    }
-
-
 def write_recipe(folder: Path, **changes: Any) -> Path:
     """Two streets to train on and one to validate, of three frames each; a street is a fold."""
     content = {
         **RECIPE,
-        "train": [street(1000)],
-        "validation": street(50, scenes=1),
+        "train": [street(2, 1000, 3)],
+        "validation": street(1, 50, 3),
         "epochs": 1,
         "folds": {"by": r"^street(\d+)_"},
         **changes,

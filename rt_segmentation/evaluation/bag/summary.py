@@ -152,8 +152,6 @@ def _accuracy(total: Counts, labels: LabelSet, bounds: tuple[float, float] | Non
     if not total.labelled:
         return None
     matrix = total.matrix()
-    if math.isnan(matrix.mean_iou()):
-        return None
     return Accuracy(
         frames=total.labelled,
         mean_iou=matrix.mean_iou(),

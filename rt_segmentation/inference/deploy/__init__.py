@@ -16,7 +16,7 @@ from rt_segmentation.inference.deploy.enet import ENetBody, ENetEncoderBody
 from rt_segmentation.inference.deploy.lednet import LEDNetBody
 from rt_segmentation.inference.deploy.linknet import LinkNetBody
 from rt_segmentation.inference.deploy.segnet import SegNetBody
-from rt_segmentation.models import MAX_SIDE, MIN_SIDE
+from rt_segmentation.models import size_problem
 from rt_segmentation.networks.enet import ENet, ENetEncoderClassifier
 from rt_segmentation.networks.lednet import LEDNet
 from rt_segmentation.networks.linknet import LinkNet
@@ -93,9 +93,7 @@ def deploy(network: nn.Module, height: int, width: int) -> DeployedNetwork:
     Raises:
         ValueError: a side is too small, or larger than any memory.
     """
-    if min(height, width) < MIN_SIDE:
-        raise ValueError(f"width x height is {width} x {height}, both must be {MIN_SIDE} or more")
-    if max(height, width) > MAX_SIDE:
-        raise ValueError(f"width x height is {width} x {height}, both must be {MAX_SIDE} or less")
+    if problem := size_problem(width, height):
+        raise ValueError(problem)
     body = _BODIES.get(type(network), PlainBody)(network)
     return DeployedNetwork(body, height, width, multiple_of(network)).eval().requires_grad_(False)

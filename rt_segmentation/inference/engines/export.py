@@ -7,14 +7,14 @@ import inspect
 import io
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rt_segmentation.inference import cache
-from rt_segmentation.inference.cache import CacheEntry, CacheKey
+from rt_segmentation.inference.cache import CacheEntry, CacheKey, Made
 from rt_segmentation.inference.engines.interface import EngineError, EngineUnavailable
 from rt_segmentation.inference.network import load_network, model_identity
 from rt_segmentation.inference.parity import Gate, parity_frames, resize_frame
@@ -141,20 +141,16 @@ def _find_or_make(
     manifest: ModelManifest,
     size: str,
     what: str,
-    make: Callable[[], tuple[Mapping[str, bytes], Mapping[str, Any]]],
+    make: Callable[[], Made],
 ) -> CacheEntry:
-    entry = cache.find(key)
-    if entry is not None:
-        return entry
-    with cache.locked(key):
-        entry = cache.find_quietly(key)
-        if entry is not None:
-            return entry
+    def made() -> Made:
         logger.info("making the %s of %s for %s: some seconds, the first time", what, manifest.name, size)
         try:
-            return cache.keep(key, *make())
+            return make()
         except (ModelError, NetworkError, ValueError, OSError) as error:
             raise EngineError(f"model '{manifest.name}' has no {what} at {size}: {error}") from error
+
+    return cache.find_or_make(key, made)
 
 
 def _load_network(manifest: ModelManifest, *also: str) -> Any:
@@ -177,9 +173,7 @@ def _need(manifest: ModelManifest, *packages: str) -> None:
         ) from error
 
 
-def _export(
-    manifest: ModelManifest, batch: int, height: int, width: int
-) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
+def _export(manifest: ModelManifest, batch: int, height: int, width: int) -> Made:
     network = _load_network(manifest, "onnx")
     import onnx
     import torch
@@ -210,9 +204,7 @@ def _export(
     return files, {"torch": torch.__version__, "onnx": onnx.__version__}
 
 
-def _refer(
-    manifest: ModelManifest, height: int, width: int, gate: Gate
-) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
+def _refer(manifest: ModelManifest, height: int, width: int, gate: Gate) -> Made:
     network = _load_network(manifest)
     import torch
 
@@ -231,9 +223,7 @@ def _refer(
     return {REFERENCE_FILE: content.getvalue()}, {"torch": torch.__version__}
 
 
-def _wrap(
-    manifest: ModelManifest, batch: int, height: int, width: int
-) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
+def _wrap(manifest: ModelManifest, batch: int, height: int, width: int) -> Made:
     _need(manifest, "onnx")
     import onnx
 
@@ -243,9 +233,7 @@ def _wrap(
     return _share_weights(graph), {"onnx": onnx.__version__}
 
 
-def _refer_to_original(
-    manifest: ModelManifest, height: int, width: int, gate: Gate
-) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
+def _refer_to_original(manifest: ModelManifest, height: int, width: int, gate: Gate) -> Made:
     from rt_segmentation.inference.foreign.golden import golden_of
     from rt_segmentation.inference.foreign.original import original_of
 

@@ -62,6 +62,22 @@ def quantise(graph: Any, ranges: QuantizationRanges, unsigned: bool = False) -> 
         graph.node.append(node)
 
 
+def without_functions(graph: Path | bytes) -> Any:
+    """An ONNX model whose functions are operations of its graph.
+
+    Args:
+        graph: an ONNX file, or a model in memory.
+
+    Raises:
+        ImportError: the library onnx is missing.
+    """
+    import onnx
+    from onnx import inliner
+
+    model = onnx.load_model_from_string(graph) if isinstance(graph, bytes) else onnx.load(str(graph))
+    return inliner.inline_local_functions(model) if model.functions else model
+
+
 def with_bytes(graph: Path | bytes, ranges: QuantizationRanges) -> bytes:
     """A graph for ONNX Runtime's int8 on CPUs, with its weights.
 
@@ -73,12 +89,7 @@ def with_bytes(graph: Path | bytes, ranges: QuantizationRanges) -> bytes:
         EngineError: the ranges do not fit.
         ImportError: the library onnx is missing.
     """
-    import onnx
-    from onnx import inliner
-
-    model = onnx.load_model_from_string(graph) if isinstance(graph, bytes) else onnx.load(str(graph))
-    if model.functions:
-        model = inliner.inline_local_functions(model)
+    model = without_functions(graph)
     quantise(model.graph, ranges, unsigned=True)
     used = {name for node in model.graph.node for name in node.input}
     replaced = set(ranges.convolutions) - used

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from rt_segmentation.inference.cache import DESCRIPTION, CacheKey, find, find_quietly, keep, locked
+from rt_segmentation.inference.cache import DESCRIPTION, CacheKey, find_or_make, locked
 from rt_segmentation.inference.engines.export import INPUT_NAME
 from rt_segmentation.inference.engines.failures import reason
 from rt_segmentation.inference.engines.interface import CalibrationFrames, Runner
@@ -159,11 +159,7 @@ class ONNXRuntimeEngine(ONNXFileEngine):
         described = json.loads((graph.parent / DESCRIPTION).read_text(encoding="utf-8"))
         identity = {**described["identity"], "graph": described["files"][graph.name]}
         key = CacheKey("onnxruntime-int8", identity, {"version": self.version, "ranges": ranges.digest})
-        entry = find(key)
-        if entry is None:
-            with locked(key):
-                entry = find_quietly(key) or keep(key, {_QUANTISED: with_bytes(graph, ranges)}, {})
-        return entry.read(_QUANTISED)
+        return find_or_make(key, lambda: ({_QUANTISED: with_bytes(graph, ranges)}, {})).read(_QUANTISED)
 
     def _session_options(self, options: Options) -> onnxruntime.SessionOptions:
         found = onnxruntime.SessionOptions()

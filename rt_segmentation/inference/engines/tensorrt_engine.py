@@ -13,7 +13,7 @@ import numpy as np
 import tensorrt
 
 from rt_segmentation.inference import cache
-from rt_segmentation.inference.cache import CacheEntry, CacheKey
+from rt_segmentation.inference.cache import CacheEntry, CacheKey, Made
 from rt_segmentation.inference.engines.cuda_driver import driver
 from rt_segmentation.inference.engines.export import (
     OPSET,
@@ -93,15 +93,12 @@ class TensorRTEngine(ONNXEngine):
         """See `CompiledEngine.source`: TensorRT's engine from the cache, or built now: minutes."""
         batch = graph_batch(self._manifest, batch)
         key = replace(self._key(batch, height, width), kind=_KIND)
-        entry = cache.find(key)
-        if entry is None:
-            with cache.locked(key):
-                entry = cache.find_quietly(key)
-                if entry is None:
-                    content = self._build(batch, height, width)
-                    digest = hashlib.sha256(content).hexdigest()
-                    entry = cache.keep(key, {ENGINE_FILE: content}, {"sha256": digest})
-        return entry
+
+        def make() -> Made:
+            content = self._build(batch, height, width)
+            return {ENGINE_FILE: content}, {"sha256": hashlib.sha256(content).hexdigest()}
+
+        return cache.find_or_make(key, make)
 
     def compile(self, source: CacheEntry, shape: Shape, options: Options) -> Runner:
         """See `CompiledEngine.compile`; TensorRT chooses its kernels itself, and has no options."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rt_segmentation.inference.engines.interface import EngineError
-from rt_segmentation.inference.engines.onnx_int8 import quantise
+from rt_segmentation.inference.engines.onnx_int8 import quantise, without_functions
 from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges
 
 LARGEST_HALF, SMALLEST_HALF = 65504.0, 2.0**-24
@@ -35,12 +35,7 @@ def for_tensorrt(graph: Path | bytes, half: bool, ranges: QuantizationRanges | N
         EngineError: it has quantised operations, and half is asked for; or the ranges do not fit.
         ImportError: the library onnx is missing.
     """
-    import onnx
-    from onnx import inliner
-
-    model = onnx.load_model_from_string(graph) if isinstance(graph, bytes) else onnx.load(str(graph))
-    if model.functions:
-        model = inliner.inline_local_functions(model)
+    model = without_functions(graph)
     # What was inferred for other types.
     del model.graph.value_info[:]
     if ranges is not None:
