@@ -187,28 +187,33 @@ def _lovasz(probabilities: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Te
 
 
 def _lovasz_on_cpu(probabilities: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `_lovasz`, for float32: NumPy sorts integers ten times as fast as PyTorch sorts floats."""
+    """As `_lovasz`, for float32: NumPy sorts integers ten times as fast as PyTorch sorts floats.
+
+    What weighs nothing is not sorted.
+    """
     given, of_pixels = probabilities.numpy(), labels.numpy().ravel()
     places = np.flatnonzero(of_pixels != IGNORE_ID)
     truth = of_pixels[places].astype(np.uint8)
     counts = np.bincount(truth)
     classes = np.flatnonzero(counts)
     weights = np.zeros_like(given)
-    below = np.arange(len(places) + 1)
 
     def weigh(c: int) -> float:
         is_class = truth == c
         errors = given[:, c].reshape(-1)[places]
         np.subtract(1, errors, out=errors, where=is_class)
+        np.maximum(errors, 0, out=errors)
+        # After the class's last pixel the loss of sets stays at 1: what has a smaller error weighs nothing.
+        chosen = np.flatnonzero(errors >= errors[is_class].min())
         # Bits of floats from 0 up are in the floats' order: error, place and class are one integer.
-        keys = np.maximum(errors, 0, out=errors).view(np.uint32).astype(np.uint64) << np.uint64(32)
-        keys |= (below[:-1] << 1).view(np.uint64)
-        keys |= is_class
+        keys = errors[chosen].view(np.uint32).astype(np.uint64) << np.uint64(32)
+        keys |= (chosen << 1).view(np.uint64)
+        keys |= is_class[chosen]
         keys.sort()
         low = keys[::-1].astype(np.uint32)
         hits = (low & np.uint32(1)).astype(bool)
         found = hits.cumsum()
-        loss_of_sets = 1 - (counts[c] - found) / (counts[c] + below[1:] - found)
+        loss_of_sets = 1 - (counts[c] - found) / (counts[c] + np.arange(1, len(found) + 1) - found)
         growth = np.diff(loss_of_sets, prepend=0.0) / len(classes)
         plane = np.zeros(labels.numel(), np.float32)
         plane[places[low >> np.uint32(1)]] = np.where(hits, -growth, growth)
