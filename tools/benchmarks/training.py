@@ -1,0 +1,179 @@
+"""How many frames per second the networks train on a CPU: by PyTorch alone, by `rt_seg train`, and compiled.
+
+`python -m tools.benchmarks.training` writes training.json and training.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import cycle
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from rt_segmentation.benchmark.report import Result, page_head, write_result
+from rt_segmentation.commands.options import add_out, say
+from rt_segmentation.networks import build_network
+from rt_segmentation.training.losses import SegmentationLoss, dice_loss
+from rt_segmentation.training.on_cpu import suit_cpu
+from rt_segmentation.training.recipe import Loss
+from tools.running import run_tool
+
+OWN, OURS, COMPILED = "PyTorch's own", "`rt_seg train`", "`rt_seg train --compile`"
+CLASSES = 11
+SEED = 1
+STEPS = 4
+"""Of each way in a round."""
+
+Step = Callable[[], float]
+"""A step of a training; gives its loss."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network trained in one way.
+
+    Attributes:
+        network: its name.
+        way: one of `OWN`, `OURS`, `COMPILED`.
+        threads: of PyTorch.
+        width, height, batch: of what a step trains on [px].
+        first_step_s: with what is made at the start [s].
+        first_losses: of the steps before the measured ones.
+        frames_per_s: in each round, which all ways of a network take by turns.
+    """
+
+    network: str
+    way: str
+    threads: int
+    width: int
+    height: int
+    batch: int
+    first_step_s: float
+    first_losses: list[float]
+    frames_per_s: list[float]
+
+
+def make_step(network_name: str, way: str, images: torch.Tensor, labels: torch.Tensor) -> Step:
+    """Prepare one of the ways.
+
+    Args:
+        network_name: of the registry.
+        way: one of `OWN`, `OURS`, `COMPILED`.
+        images: float32 (N, 3, H, W), channels last.
+        labels: int64 (N, H, W).
+    """
+    torch.manual_seed(SEED)
+    network: nn.Module = build_network(network_name, CLASSES)
+    # torch's stubs lack the one-argument form.
+    network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    weights = torch.linspace(0.5, 2.0, CLASSES)
+    ours = SegmentationLoss(Loss(dice=1.0), weights.numpy())
+    if way != OWN:
+        suit_cpu(network)
+    if way == COMPILED:
+        network.compile()
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
+
+    def step() -> float:
+        logits = network(images)
+        if way == OWN:
+            loss = F.cross_entropy(logits, labels, weights) + dice_loss(logits.softmax(1), labels)
+        else:
+            loss = ours(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def measure(network: str, ways: list[str], size: tuple[int, int], batch: int, rounds: int) -> list[Row]:
+    """Train a network in several ways by turns, on noise: what it costs does not depend on the picture."""
+    width, height = size
+    drawn = np.random.default_rng(SEED)
+    images = torch.from_numpy(drawn.random((batch, 3, height, width), np.float32))
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.from_numpy(drawn.integers(0, CLASSES, (batch, height, width)))
+    steps, first = {}, {}
+    for way in ways:
+        steps[way] = make_step(network, way, images, labels)
+        began = time.monotonic()
+        first[way] = [steps[way]()], time.monotonic() - began
+        first[way][0].append(steps[way]())
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    for way, _ in zip(cycle(ways), range(rounds * len(ways))):
+        began = time.monotonic()
+        for _ in range(STEPS):
+            steps[way]()
+        rates[way].append(STEPS * batch / (time.monotonic() - began))
+    threads = torch.get_num_threads()
+    return [
+        Row(network, way, threads, width, height, batch, first[way][1], first[way][0], rates[way])
+        for way in ways
+    ]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument(
+        "--networks", nargs="+", default=["enet", "lednet", "linknet"], help="names (default all three)"
+    )
+    parser.add_argument(
+        "--compile", nargs="*", default=["enet"], help="networks that are compiled as well (default enet)"
+    )
+    parser.add_argument(
+        "--size", nargs=2, type=int, default=[352, 264], metavar=("WIDTH", "HEIGHT"), help="of crops [px]"
+    )
+    parser.add_argument("--batch", type=int, default=8, help="frames a step (default 8)")
+    parser.add_argument("--rounds", type=int, default=5, help="in which the ways take turns (default 5)")
+    parser.add_argument("--threads", type=int, default=0, help="of PyTorch (default: its own choice)")
+    add_out(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Measure each network; writes training.json and training.md."""
+    # As in `rt_seg train`; read when the first parallel operation begins.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if arguments.threads > 0:
+        torch.set_num_threads(arguments.threads)
+    rows = []
+    for network in arguments.networks:
+        ways = [OWN, OURS, *([COMPILED] if network in arguments.compile else [])]
+        for row in measure(network, ways, tuple(arguments.size), arguments.batch, arguments.rounds):
+            rows.append(row)
+            say(f"{row.network}, {row.way}: {statistics.median(row.frames_per_s):.2f} frames per second")
+    write_result(arguments.out, "training", rows, to_markdown)
+
+
+def to_markdown(result: Result[Row]) -> str:
+    """The rates as a table; times as fast is the median of the rounds' ratios."""
+    lines = [
+        *page_head("Training on the CPU", result),
+        "Steps of the network alone, without the loader; fp32, weighted cross-entropy and Dice, AdamW.",
+        "",
+        "| network | crops, batch | threads | way | frames/s | times as fast | rounds | first step [s] |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in result.rows:
+        own = next(other for other in result.rows if (other.network, other.way) == (row.network, OWN))
+        gains = sorted(mine / theirs for mine, theirs in zip(row.frames_per_s, own.frames_per_s))
+        gained = "" if row is own else f"{statistics.median(gains):.2f}"
+        spread = "" if row is own else f"{gains[0]:.2f} to {gains[-1]:.2f}"
+        lines.append(
+            f"| {row.network} | {row.width}x{row.height}, {row.batch} | {row.threads} | {row.way}"
+            f" | {statistics.median(row.frames_per_s):.2f} | {gained} | {spread} | {row.first_step_s:.1f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    run_tool(__doc__, add_arguments, main)
