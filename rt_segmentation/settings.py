@@ -91,11 +91,16 @@ def _check_nesting(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             around.append(event.anchor)
             if len(around) > _DEEPEST:
-                raise yaml.YAMLError(f"{_TOO_DEEP}, at line {event.start_mark.line + 1}")
+                raise yaml.YAMLError(f"{_TOO_DEEP}, at line {_line(event)}")
         elif isinstance(event, yaml.CollectionEndEvent):
             around.pop()
         elif isinstance(event, yaml.AliasEvent) and event.anchor in around:
-            raise yaml.YAMLError(f"*{event.anchor} at line {event.start_mark.line + 1} stands in itself")
+            raise yaml.YAMLError(f"*{event.anchor} at line {_line(event)} stands in itself")
+
+
+def _line(event: Any) -> int:
+    number: int = event.start_mark.line + 1
+    return number
 
 
 def read_mapping(path: Path, what: str, error: type[RtSegmentationError]) -> dict[str, Any]:
