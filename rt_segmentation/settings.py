@@ -225,7 +225,10 @@ def _convert(hint: Any, value: object, where: str) -> Any:
     wanted = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}[hint]
     if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
         raise SettingsError(f"'{where}' is {value!r}, it must be {_NAMES[hint]}")
-    return hint(value)
+    try:
+        return hint(value)
+    except OverflowError:
+        raise SettingsError(f"'{where}' is an integer of too many digits for a number") from None
 
 
 def _convert_list(items: tuple[Any, ...], value: object, where: str) -> tuple[Any, ...]:
