@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,17 @@ _log = logging.getLogger(__name__)
 
 MIN_SIDE, MAX_SIDE = 32, 16384
 """Of the input size that a manifest may have [px]."""
+
+# Far from what anybody trains with, near enough to find a slip. Numbers of bytes, as 123.675 and 58.395, are
+# let through, and so are networks that take bytes (std 1 / 255).
+MAX_STATISTIC = 1000
+"""Of a mean's size, and of a std: with larger ones all images look the same to the network."""
+
+MAX_NORMALISED = 65504
+"""Of a normalised pixel: float16's largest number, in which engines compute."""
+
+TEMPERATURES = 0.01, 100
+"""The least and the largest. `rt_seg models profile` finds 0.2 to 5; far outside, confidences say nothing."""
 
 
 class ModelError(RtSegmentationError, ValueError):
@@ -233,17 +245,37 @@ def size_problem(width: int, height: int) -> str | None:
     return None
 
 
+def normalisation_problem(mean: Sequence[float], std: Sequence[float]) -> str | None:
+    """What is wrong with a normalisation of images in [0, 1], in words."""
+    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, (*mean, *std))):
+        return "mean and std must have three numbers each"
+    if min(std) <= 0:
+        return f"std is {list(std)}, all must be above 0"
+    largest = max(max(abs(m), abs(1 - m)) / s for m, s in zip(mean, std))
+    if max(std) > MAX_STATISTIC or max(map(abs, mean)) > MAX_STATISTIC or largest > MAX_NORMALISED:
+        return (
+            f"mean {list(mean)} and std {list(std)} cannot be meant: they are of images from 0 to 1, as 0.485"
+            f" and 0.229; neither may be above {MAX_STATISTIC}, nor a pixel above {MAX_NORMALISED} with them"
+        )
+    return None
+
+
+def temperature_problem(temperature: float) -> str | None:
+    """What is wrong with what logits are divided by, in words."""
+    lowest, highest = TEMPERATURES
+    if not lowest <= temperature <= highest:
+        return f"temperature is {temperature}, it must be from {lowest} to {highest}"
+    return None
+
+
 def _problem(manifest: ModelManifest) -> str | None:
     suffix = ".safetensors" if manifest.onnx is None else ".onnx"
     if manifest.onnx is None and not is_network(manifest.network):
         return f"network is '{manifest.network}', it must be one of {', '.join(network_names())}"
     if problem := size_problem(manifest.width, manifest.height):
         return problem
-    numbers = (*manifest.mean, *manifest.std)
-    if len(manifest.mean) != 3 or len(manifest.std) != 3 or not all(map(math.isfinite, numbers)):
-        return "mean and std must have three numbers each"
-    if min(manifest.std) <= 0:
-        return f"std is {list(manifest.std)}, all must be above 0"
+    if problem := normalisation_problem(manifest.mean, manifest.std):
+        return problem
     if Path(manifest.weights).name != manifest.weights or not manifest.weights.endswith(suffix):
         return f"weights is '{manifest.weights}', it must name a {suffix} file beside the manifest"
     if manifest.onnx is not None:
@@ -254,8 +286,8 @@ def _problem(manifest: ModelManifest) -> str | None:
     label_path = Path(manifest.label_set)
     if label_path.is_absolute() or ".." in label_path.parts:
         return f"label_set is '{manifest.label_set}', it must be a name or a file below the manifest's folder"
-    if not 0 < manifest.temperature < math.inf:
-        return f"temperature is {manifest.temperature}, it must be above 0"
+    if problem := temperature_problem(manifest.temperature):
+        return problem
     if manifest.onnx is not None and manifest.onnx.gives != "logits" and manifest.temperature != 1:
         return (
             f"temperature is {manifest.temperature}, an ONNX graph that gives {manifest.onnx.gives} has none:"

@@ -28,6 +28,11 @@ _NAMES = {
 # A node reads a dozen files before its first mask: libyaml takes a sixth of the time.
 _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+# No file of this package, of ROS or of a data set comes near. PyYAML recurses once a level, in C too,
+# where thousands of levels end the process.
+_DEEPEST = 64
+_TOO_DEEP = f"its lists and mappings stand in one another more than {_DEEPEST} deep"
+
 
 class SettingsError(RtSegmentationError, ValueError):
     """A key that is missing, unknown or of the wrong type; the message names it with the keys above it."""
@@ -56,6 +61,48 @@ def _twice(keys: list[str]) -> ValueError:
     return ValueError(f"key '{next(key for key in keys if keys.count(key) > 1)}' stands in it twice")
 
 
+def load_yaml(text: str, loader: Any = _Safe) -> Any:
+    """What a text of YAML says; it may come from a stranger.
+
+    Args:
+        text: the file's.
+        loader: PyYAML's, that constructs only plain types.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, is nested too deep or in itself, or a value is not as its tag says.
+    """
+    _check_nesting(text)
+    try:
+        return yaml.load(text, loader)
+    except yaml.YAMLError:
+        raise
+    except ValueError as error:
+        raise yaml.YAMLError(str(error)) from error
+    # PyYAML looks into values of explicit tags, as in `!!int ""`, without a check.
+    except (LookupError, AttributeError, TypeError) as error:
+        raise yaml.YAMLError("a value is not of the type that its tag (!!…) says") from error
+
+
+def _check_nesting(text: str) -> None:
+    """Refuse what would recurse too deep where it is constructed, or where it is walked through."""
+    # The collections around an event: their anchors, None for those that have none.
+    around: list[str | None] = []
+    for event in yaml.parse(text, _Safe):
+        if isinstance(event, yaml.CollectionStartEvent):
+            around.append(event.anchor)
+            if len(around) > _DEEPEST:
+                raise yaml.YAMLError(f"{_TOO_DEEP}, at line {_line(event)}")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            around.pop()
+        elif isinstance(event, yaml.AliasEvent) and event.anchor in around:
+            raise yaml.YAMLError(f"*{event.anchor} at line {_line(event)} stands in itself")
+
+
+def _line(event: Any) -> int:
+    number: int = event.start_mark.line + 1
+    return number
+
+
 def read_mapping(path: Path, what: str, error: type[RtSegmentationError]) -> dict[str, Any]:
     """The keys and values of a file: JSON where its suffix says so, otherwise YAML.
 
@@ -67,9 +114,12 @@ def read_mapping(path: Path, what: str, error: type[RtSegmentationError]) -> dic
     try:
         text = path.read_text(encoding="utf-8-sig")
         is_json = path.suffix == ".json"
-        content = json.loads(text, object_pairs_hook=_once) if is_json else yaml.load(text, _Loader)
+        content = json.loads(text, object_pairs_hook=_once) if is_json else load_yaml(text, _Loader)
     except FileNotFoundError:
         raise error(f"{what} {path} does not exist") from None
+    except RecursionError as problem:
+        # Python's JSON; its own limit is far above this one.
+        raise error(f"{what} {path} cannot be read: {_TOO_DEEP}") from problem
     except (OSError, ValueError, yaml.YAMLError) as problem:
         # YAML's are of several lines.
         why = " ".join(str(problem).split())
@@ -175,7 +225,10 @@ def _convert(hint: Any, value: object, where: str) -> Any:
     wanted = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}[hint]
     if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
         raise SettingsError(f"'{where}' is {value!r}, it must be {_NAMES[hint]}")
-    return hint(value)
+    try:
+        return hint(value)
+    except OverflowError:
+        raise SettingsError(f"'{where}' is an integer of too many digits for a number") from None
 
 
 def _convert_list(items: tuple[Any, ...], value: object, where: str) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ import yaml
 
 from rt_segmentation.bags.errors import BagError, Broken, rosbags_missing
 from rt_segmentation.bags.topics import Topic
+from rt_segmentation.settings import load_yaml
 from rt_segmentation.text import printable
 
 METADATA = "metadata.yaml"
@@ -162,7 +163,7 @@ def decompress_message(data: bytes) -> bytes:
 
 def _described(path: Path) -> Splits:
     try:
-        content = yaml.safe_load((path / METADATA).read_text(encoding="utf-8"))
+        content = load_yaml((path / METADATA).read_text(encoding="utf-8"))
         metadata = content["rosbag2_bagfile_information"]
         # Only names: a path in a file must not lead out of the bag.
         listed = [path / PurePath(name).name for name in metadata["relative_file_paths"]]

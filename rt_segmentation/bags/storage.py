@@ -71,10 +71,16 @@ def records(path: Path, topics: Collection[str]) -> Generator[Record, None, None
                     yield connection.topic, connection.msgtype, recorded_ns, bytes(data), ros1
                     last_topics = {connection.topic} | (last_topics if recorded_ns == last_ns else set())
                     last_ns = recorded_ns
-        return
     # A damaged file can break its reader anywhere, in ways of every layer below it.
     except Exception as error:
         reason, foreign = _reason(error), path.suffix == ".mcap" and mcap_salvage.is_foreign(path, error)
+    else:
+        missing = sqlite_salvage.missing_bytes(path) if path.suffix == ".db3" else 0
+        if missing:
+            raise Broken(
+                f"lacks its last {missing} bytes, which may be a message's: zeros were read for them"
+            )
+        return
     with closing(_salvage(path, topics)) as salvaged:
         for record in salvaged:
             topic, _, recorded_ns, *_ = record

@@ -12,6 +12,7 @@ import yaml
 from rt_segmentation.bags.errors import BagError, rosbags_missing
 from rt_segmentation.bags.reading import typestore
 from rt_segmentation.bags.splits import METADATA, find_splits
+from rt_segmentation.settings import load_yaml
 
 OPEN_SPLIT = ".open"
 """Folder of the split that is being written, within the bag's."""
@@ -162,7 +163,7 @@ class BagWriter:
         writer, self._writer = self._writer, None
         writer.close()
         folder = self.path / OPEN_SPLIT
-        metadata = yaml.safe_load((folder / METADATA).read_text(encoding="utf-8"))
+        metadata = load_yaml((folder / METADATA).read_text(encoding="utf-8"))
         split = metadata["rosbag2_bagfile_information"]
         number = len(self._metadata.get("files", []))
         name = f"{self.path.name}_{number}{SUFFIXES[self._storage]}"

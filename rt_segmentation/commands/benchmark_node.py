@@ -177,7 +177,7 @@ def with_failure(setting: Setting, rows: Iterator[Row]) -> Iterator[Row]:
         yield from rows
     # A node that ended or gave no masks, an engine that fails by itself, a process that cannot be started.
     except (RuntimeError, OSError) as error:
-        say(f"{setting.model}, {setting.parallel_frames} at once: failed: {error}")
+        say(f"{setting.model}, {setting.parallel_frames} concurrently: failed: {error}")
         yield Row(setting, "failed", problem=" ".join(str(error).split()))
 
 
@@ -226,7 +226,8 @@ def to_markdown(result: Result[Row]) -> str:
     from rt_segmentation.benchmark.report import page_head
     from rt_segmentation.benchmark.share import ROUNDS
 
-    heads = ("node", "model", "at once", "camera", "network", "run", "sent [Hz]", "masks [Hz]", "missing")
+    about = ("node", "model", "concurrently", "camera", "network", "run")
+    heads = (*about, "sent [Hz]", "masks [Hz]", "missing")
     times = ("min [ms]", "p50 [ms]", "p95 [ms]", "max [ms]")
     units = (*times, "CPU [%]", "camera [%]", "receiver [%]", "memory [MB]", "cores [ns]")
     lines = [
@@ -235,8 +236,9 @@ def to_markdown(result: Result[Row]) -> str:
         f" times the engine's own rate, of {ROUNDS} rounds in turn with the engine the one of median rate."
         " Latency is from the frame's stamp to the mask's arrival in another process; CPU and memory are the"
         " node's process's, `camera` and `receiver` the CPU of the processes at both ends.",
-        "`at once` is the node's `parallel_frames`; `cores` is how long a byte takes from one core to the"
-        " next and back, just before the run: two or three times the usual where they do not share a cache.",
+        "`concurrently` is the node's `parallel_frames`; `cores` is how long a byte takes from one core to"
+        " the next and back, just before the run: two or three times the usual where they do not share a"
+        " cache.",
         "",
         f"| {' | '.join(heads + units)} |",
         "|" + "---|" * len(heads + units),
@@ -266,7 +268,7 @@ def to_markdown(result: Result[Row]) -> str:
                 f" {ratios.engine_parallel_hz:.1f} Hz at {setting.parallel_frames}"
             )
         sentences.append(
-            f"- {setting.model}, {camera}, {setting.parallel_frames} at once: the node reaches"
+            f"- {setting.model}, {camera}, {setting.parallel_frames} concurrently: the node reaches"
             f" {ratios.engine_ratio:.2f} of the rate of its engine alone at {network},"
             f" {ratios.engine_hz:.1f} Hz{parallel}.{_beside(ratios)}"
         )

@@ -120,11 +120,13 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     """
     import yaml
 
+    from rt_segmentation.settings import load_yaml
+
     options = {}
     for text in texts:
         name, equals, value = text.partition("=")
         try:
-            options[name] = yaml.safe_load(value)
+            options[name] = load_yaml(value)
         except yaml.YAMLError:
             equals = ""
         if not name or not equals:

@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -316,16 +316,55 @@ def entries() -> list[CacheEntry]:
     return found
 
 
-def clear() -> int:
-    """Delete everything, also what is damaged or was left by a crash; returns the bytes that were freed."""
-    freed = 0
+@dataclass(frozen=True)
+class Held:
+    """A folder of the cache.
+
+    Attributes:
+        kind: of its entry; 'unfinished' for what a crash left, 'other' for what is no entry, or damaged.
+        size_bytes: of all its files.
+    """
+
+    folder: Path
+    kind: str
+    size_bytes: int
+
+
+def held(keep: Collection[str] = ()) -> list[Held]:
+    """All folders by name, but for entries of the kinds to keep; what is in their files is not looked at."""
     root = cache_root()
-    for path in list(root.iterdir()) if root.is_dir() else ():
-        if path.is_dir():
-            freed += sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-            _discard(path)
-        # Lock files stay: deleting one would let two processes hold two locks of the same name.
+    found = []
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        # Another process may delete or replace it meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            if folder.is_dir():
+                size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+                found.append(Held(folder, _kind(folder), size))
+    return [one for one in found if one.kind not in keep]
+
+
+def clear(keep: Collection[str] = ()) -> int:
+    """Delete everything, also what is damaged or was left by a crash; returns the bytes that were freed.
+
+    Args:
+        keep: kinds of entries that stay.
+    """
+    freed = 0
+    # Lock files stay: deleting one would let two processes hold two locks of the same name.
+    for one in held(keep):
+        with contextlib.suppress(FileNotFoundError):
+            _discard(one.folder)
+            freed += one.size_bytes
     return freed
+
+
+def _kind(folder: Path) -> str:
+    if folder.name.startswith("."):
+        return "unfinished"
+    try:
+        return str(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["kind"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "other"
 
 
 def _read(folder: Path) -> CacheEntry:

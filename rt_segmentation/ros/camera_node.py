@@ -19,7 +19,6 @@ import cv2
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 from rclpy.duration import Duration
-from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -28,6 +27,7 @@ from rt_segmentation.data.sources import Geometry, ImageSource, SourceImage, ope
 from rt_segmentation.imaging.codec import encode_jpeg
 from rt_segmentation.ros.camera_parameters import PARAMETERS
 from rt_segmentation.ros.declaring import declare, refuse_unknown, values
+from rt_segmentation.ros.guarded import GuardedNode
 from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.process import Process, run_node
 from rt_segmentation.ros.services import answer_always
@@ -63,7 +63,7 @@ class _Picture(NamedTuple):
     depth: np.ndarray | None
 
 
-class CameraNode(Node):
+class CameraNode(GuardedNode):
     """Publishes `image` or `image/compressed`, `camera_info` and, where known, true `label` and `depth`.
 
     The messages of an image share their stamp, from the node's clock, and their frame_id. Where the camera's

@@ -10,7 +10,6 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
@@ -19,6 +18,7 @@ from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.ros.cloud_messages import Calibrations
 from rt_segmentation.ros.cloud_parameters import FROM_TF
 from rt_segmentation.ros.declaring import declare, refuse_unknown, values
+from rt_segmentation.ros.guarded import GuardedNode
 from rt_segmentation.ros.logging_bridge import log_through
 from rt_segmentation.ros.messages import stamp_ns
 from rt_segmentation.ros.parameters import Parameter
@@ -40,7 +40,7 @@ Input = TypeVar("Input")
 Result = TypeVar("Result")
 
 
-class MaskNode(Node, ABC, Generic[Input, Result]):
+class MaskNode(GuardedNode, ABC, Generic[Input, Result]):
     """Makes something of the newest mask while somebody subscribes to it.
 
     What cannot be used is counted by its reason and said in one sentence, in the log and on /diagnostics, and

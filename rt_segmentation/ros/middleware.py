@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import rclpy
@@ -29,26 +29,6 @@ NO_LOG_FILE = "--disable-external-lib-logs"
 
 class StartError(RtSegmentationError, ValueError):
     """A node, or ROS 2 for it, that cannot start; the message is one sentence that says why."""
-
-
-def until_destroyed(destroyed: Callable[[], bool], work: Callable[[], None]) -> Callable[[], None]:
-    """What a node's timer does, which may be at work when another thread destroys the node: no error then.
-
-    It would end the executor for all its nodes, or be printed by its threads as never retrieved.
-
-    Args:
-        destroyed: whether the node is, or is about to be.
-        work: the timer's.
-    """
-
-    def call() -> None:
-        try:
-            work()
-        except InvalidHandle:
-            if not destroyed():
-                raise
-
-    return call
 
 
 def start_ros(

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from rt_segmentation.settings import load_yaml
+
 
 def overlooked(arguments: Sequence[str], node_name: str, usual_name: str = "") -> list[str]:
     """A sentence for each params file on a command line that means a node and does not reach it.
@@ -59,7 +61,7 @@ def reaches(section: str, node_name: str) -> bool:
 
 def _document(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return load_yaml(path.read_text(encoding="utf-8"))
     # Not ours to judge: rcl reads the file, too, and says what is wrong with it.
     except (OSError, ValueError, yaml.YAMLError):
         return None

@@ -29,9 +29,9 @@ from rt_segmentation.ros.bond import Bond
 from rt_segmentation.ros.camera import Camera
 from rt_segmentation.ros.declaring import declare, override, refuse_unknown
 from rt_segmentation.ros.diagnostics import Limits, array_message, engine_problem, status_message
+from rt_segmentation.ros.guarded import GuardedNode
 from rt_segmentation.ros.image_input import ImageMessage
 from rt_segmentation.ros.logging_bridge import log_through
-from rt_segmentation.ros.middleware import until_destroyed
 from rt_segmentation.ros.process import Interrupted, Process, run_node
 from rt_segmentation.ros.running_model import RunningModel
 from rt_segmentation.ros.segmentation_parameters import (
@@ -58,7 +58,7 @@ STOP_TIMEOUT_S = 1.2
 INTERRUPTED = "interrupted while the model was set up"
 
 
-class SegmentationNode(LifecycleNode):
+class SegmentationNode(GuardedNode, LifecycleNode):
     """Segments the images of a camera, or of several in turn.
 
     Configuring loads the model and makes the topics; activating starts the worker, and from then on the node
@@ -88,7 +88,6 @@ class SegmentationNode(LifecycleNode):
         declare(self, table, {p.name: [own_name(c, p.name) for c in cameras if c] for p in PER_CAMERA})
         self._process = Process(self.context) if process is None else process
         self.finished = self.failed = False
-        self._closed = False
         self._starting = False
         self._failure = ""
         self._worker: Worker | None = None
@@ -107,14 +106,13 @@ class SegmentationNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._follow_parameters)
         # Steady clocks: a paused simulation or bag must not silence diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        until_closed = partial(until_destroyed, lambda: self._closed)
-        self.create_timer(WATCH_INTERVAL_S, until_closed(self._watch), clock=steady)
-        self.create_timer(DIAGNOSTICS_INTERVAL_S, until_closed(self._report), clock=steady)
+        self.create_timer(WATCH_INTERVAL_S, self._watch, clock=steady)
+        self.create_timer(DIAGNOSTICS_INTERVAL_S, self._report, clock=steady)
         self.create_service(SetBool, "~/enable", self._enable)
         self.create_service(Trigger, "~/reload", self._reload)
         answer_always(self)
         if self._value("autostart"):
-            self._autostart = self.create_timer(0.0, until_closed(self._start_by_itself), clock=steady)
+            self._autostart = self.create_timer(0.0, self._start_by_itself, clock=steady)
         else:
             self.get_logger().info("waiting for a lifecycle manager, as autostart is false")
 

@@ -11,21 +11,23 @@ from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
-from rclpy.node import Node
 
+from rt_segmentation.ros.guarded import GuardedNode
 from rt_segmentation.ros.middleware import plain
 
 REASON_LENGTH = 200
 
 
-def answer_always(node: Node) -> None:
+def answer_always(node: GuardedNode) -> None:
     """Guard all services that a node has now, rclpy's own among them."""
     for service in node.services:
+        # The executor calls it after the callback, and a node that was destroyed meanwhile cannot answer.
+        service.send_response = node.until_destroyed(service.send_response)  # type: ignore[method-assign]
         service.callback = _guarded(node, service.srv_type, service.srv_name, service.callback)
 
 
 def _guarded(
-    node: Node, service_type: Any, name: str, callback: Callable[[Any, Any], Any]
+    node: GuardedNode, service_type: Any, name: str, callback: Callable[[Any, Any], Any]
 ) -> Callable[[Any, Any], Any]:
     def answer(request: Any, response: Any) -> Any:
         try:

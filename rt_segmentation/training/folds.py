@@ -15,6 +15,7 @@ from rt_segmentation.data.selection import frame_names, group_of, groups_of
 from rt_segmentation.files import write_atomically
 from rt_segmentation.labels import load_label_set
 from rt_segmentation.models import ModelError, read_manifest
+from rt_segmentation.settings import load_yaml
 from rt_segmentation.training.data import open_dataset
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.initialise import find_start
@@ -186,7 +187,7 @@ def _ended(run: Path, recipe: Recipe, fitted: bool) -> Fold | None:
     model = run / f"{recipe.name}.yaml"
     if not model.is_file() or not (run / SCORE_FILE).is_file():
         return None
-    manifest, score = read_manifest(model), yaml.safe_load((run / SCORE_FILE).read_text(encoding="utf-8"))
+    manifest, score = read_manifest(model), load_yaml((run / SCORE_FILE).read_text(encoding="utf-8"))
     if score["sha256"] != manifest.sha256:
         return None
     assert recipe.folds is not None

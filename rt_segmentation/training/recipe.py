@@ -12,6 +12,7 @@ from typing import Any, Literal
 from rt_segmentation.data.augment import Augmentation
 from rt_segmentation.data.mixing import Mixing
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.models import normalisation_problem, temperature_problem
 from rt_segmentation.resources import share_dir
 from rt_segmentation.settings import SettingsError, read_mapping, read_settings
 
@@ -96,8 +97,9 @@ class ClassWeights:
     c: float = 1.02
 
     def __post_init__(self) -> None:
-        if self.c <= 1:
-            raise ValueError(f"c is {self.c}, it must be above 1 for absent classes to have a weight")
+        # Nearer to 1, absent classes have weights of thousands; far above, all have the same.
+        if not 1.001 <= self.c <= 100:
+            raise ValueError(f"c is {self.c}, it must be from 1.001 to 100, as 1.02")
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,10 @@ class Distillation:
     flip: bool = False
 
     def __post_init__(self) -> None:
-        if self.weight <= 0 or self.temperature <= 0:
-            raise ValueError("weight and temperature must be above 0")
+        if self.weight <= 0:
+            raise ValueError(f"weight is {self.weight}, it must be above 0")
+        if problem := temperature_problem(self.temperature):
+            raise ValueError(problem)
         if not self.scales or not all(0.1 <= scale <= 4 for scale in self.scales):
             raise ValueError("scales must have one number or more, from 0.1 to 4")
 
@@ -267,8 +271,8 @@ class Recipe:
             raise ValueError(f"'ema' is {self.ema}, it must be from 0 to below 1, as 0.999")
         if not 0 <= self.swa <= 1 or (self.swa and self.ema):
             raise ValueError(f"'swa' is {self.swa}, it must be from 0 to 1, and 0 where there is 'ema'")
-        if min(self.std) <= 0:
-            raise ValueError("'std' must have three numbers above 0")
+        if problem := normalisation_problem(self.mean, self.std):
+            raise ValueError(problem)
 
     def fitted(self, epochs: int) -> Recipe:
         """The same in fewer epochs; a schedule that counts epochs keeps its shape."""

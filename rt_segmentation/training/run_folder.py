@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from rt_segmentation.files import write_atomically
+from rt_segmentation.settings import load_yaml
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.machine import Machine
 from rt_segmentation.training.recipe import Recipe, load_recipe
@@ -122,7 +123,7 @@ class RunFolder:
 
     def _starts(self) -> list[Any]:
         try:
-            starts = yaml.safe_load(self.environment.read_text(encoding="utf-8"))
+            starts = load_yaml(self.environment.read_text(encoding="utf-8"))
         except (UnicodeDecodeError, yaml.YAMLError):
             starts = None
         if not isinstance(starts, list):

@@ -25,6 +25,8 @@ from rt_segmentation.benchmark.report import Result
 from rt_segmentation.benchmark.share import TOO_MUCH, Share, measure
 from rt_segmentation.commands.benchmark_node import Ratios, Row, Setting, main, to_markdown
 from rt_segmentation.models import ModelManifest
+from rt_segmentation.provenance import Environment
+from rt_segmentation.settings import read_settings
 
 
 @pytest.mark.parametrize("true_hz", [3.0, 11.0, 47.0])
@@ -230,6 +232,7 @@ def test_runs_as_a_table_with_their_ratios() -> None:
     cells = "highest | 30.0 | 29.7 | 1.0% | 20.0 | 25.0 | 30.0 | 40.0 | 150 | 7 |  | 300 | 230"
     assert f"| rt_segmentation | enet | 2 | 640x360 | 640x360 | {cells} |" in lines
     assert "| 20.0 |  | 30.0 |" in text
+    assert lines[-1].startswith("- enet, 640x360, 2 concurrently: ")
     assert lines[-1].endswith("0.90 of the rate of its engine alone at 640x360, 33.0 Hz.")
     beside = Ratios(33.0, 0.9, 40.0, 0.74, 31.2, 0.95)
     last = to_markdown(Result([replace(ours, ratios=beside)], "rt_seg")).splitlines()[-1]
@@ -248,3 +251,25 @@ def test_the_plain_node_is_put_beside_ours() -> None:
     silent = Run(30.0, 100, 0, 1.0, 0.0, 0, 0, 0, 0, 0, 0)
     with pytest.raises(BenchmarkError, match="too few masks"):
         compare(setting, "30 Hz", ours, silent)
+
+
+@pytest.mark.parametrize("name", ["node", "node_linknet"])
+def test_the_stored_pages_are_what_is_written_of_their_numbers(name: str) -> None:
+    folder = Path(__file__).parents[2] / "docs" / "benchmarks" / "xeon_vnni_2_cores"
+    content = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+    def of(kind: Any, plain: dict[str, Any]) -> Any:
+        return kind(**{f.name: plain[f.name] for f in fields(kind) if f.name in plain})
+
+    rows = [
+        Row(
+            replace(of(Setting, plain), camera=tuple(plain["camera"]), network=tuple(plain["network"])),
+            plain["run"],
+            of(Run, plain),
+            of(Ratios, plain) if "engine_hz" in plain else None,
+        )
+        for plain in content["rows"]
+    ]
+    where = read_settings(Environment, {key: content[key] for key in ("machine", "versions", "commit")})
+    page = to_markdown(Result(rows, content["command"], where))
+    assert page == (folder / f"{name}.md").read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,42 @@ def test_an_mcap_file_without_its_last_bytes(tmp_path: Path) -> None:
     assert numbers == ALL
     assert reader.lost == 0
     assert "damaged index" in (reader.damage or "")
+
+
+@pytest.mark.parametrize("missing", [0, 1, 5, 4095])
+@pytest.mark.parametrize("page_size", [4096, 65536])
+def test_an_sqlite_file_whose_last_page_is_not_whole(tmp_path: Path, missing: int, page_size: int) -> None:
+    bag = rosbag2(tmp_path / "bag", StoragePlugin.SQLITE3)
+    file = storage_file(bag)
+    # A page behind the messages, as of rosbag2's own table of metadata; 65536 has a number of its own.
+    with closing(sqlite3.connect(file, isolation_level=None)) as database:
+        database.execute(f"PRAGMA page_size = {page_size}")
+        database.execute("VACUUM")
+        database.execute("CREATE TABLE behind (text TEXT)")
+    os.truncate(file, file.stat().st_size - missing)
+
+    numbers, reader = read(bag)
+
+    # SQLite takes the missing bytes for zeros, and the messages are there.
+    assert numbers == ALL and reader.lost == 0
+    if not missing:
+        assert reader.damage is None
+    else:
+        assert f"{file.name} lacks its last {missing} bytes" in (reader.damage or "")
+
+
+def test_an_sqlite_file_whose_header_does_not_know_its_size_is_not_said_to_be_cut_off(tmp_path: Path) -> None:
+    bag = rosbag2(tmp_path / "bag", StoragePlugin.SQLITE3)
+    with storage_file(bag).open("r+b") as file:
+        # Written by SQLite before 3.7.0: the size is of an earlier state.
+        file.seek(28)
+        file.write((10**6).to_bytes(4, "big"))
+        file.seek(92)
+        file.write(bytes(4))
+
+    numbers, reader = read(bag)
+
+    assert numbers == ALL and reader.damage is None
 
 
 @pytest.mark.parametrize("share", [1.0, 0.8])

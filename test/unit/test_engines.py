@@ -301,7 +301,7 @@ def test_the_commands(
     assert verdict == pytest.approx(1, abs=0.005)
     assert main(["cache", "list"]) == 0
     assert "160x120, batch 1" in capsys.readouterr().out
-    assert main(["cache", "clear"]) == 0
+    assert main(["cache", "clear", "--yes"]) == 0
     assert "MB deleted" in capsys.readouterr().out
     assert main(["cache", "list"]) == 0
     assert "empty" in capsys.readouterr().out

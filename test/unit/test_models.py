@@ -102,6 +102,16 @@ def test_an_unknown_key_is_named(stored: ModelManifest) -> None:
         ({"mean": [0, math.nan, 0]}, "mean and std must have three numbers"),
         ({"std": [1, math.inf, 1]}, "mean and std must have three numbers"),
         ({"std": [1, 1, 0]}, "std is [1.0, 1.0, 0.0], all must be above 0"),
+        ({"std": [1, 1e-300, 1]}, "std [1.0, 1e-300, 1.0] cannot be meant"),
+        ({"std": [1.0, 1.0, 1e30]}, "neither may be above 1000"),
+        ({"mean": [1e30, 0, 0]}, "mean [1e+30, 0.0, 0.0] and std"),
+        ({"mean": [0, -1001, 0]}, "neither may be above 1000"),
+        ({"mean": [123.7, 0, 0], "std": [1e-3, 1, 1]}, "nor a pixel above 65504 with them"),
+        ({"std": [10**400, 1, 1]}, "'std[0]' is an integer of too many digits"),
+        ({"temperature": 0}, "temperature is 0.0, it must be from 0.01 to 100"),
+        ({"temperature": 1e-300}, "temperature is 1e-300, it must be"),
+        ({"temperature": 1e30}, "temperature is 1e+30, it must be"),
+        ({"temperature": math.nan}, "temperature is nan, it must be"),
         ({"height": 10**9}, "480 x 1000000000, both must be 16384 or less"),
         ({"options": 3}, "'options' is 3, it must be a mapping"),
         ({"scores": [{"metric": "mean_iou"}]}, "key 'scores[0].dataset' is missing"),
@@ -119,6 +129,26 @@ def test_a_wrong_value_is_named(stored: ModelManifest, changes: dict[str, Any], 
         read_manifest(edited(stored, lambda content: content.update(changes)))
     assert str(stored.path) in str(caught.value)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
+        ([0.485, 0.456, 0.406], [1 / 255] * 3),
+        ([0.5] * 3, [0.5] * 3),
+        ([0.0] * 3, [255.0] * 3),
+        ([0.0] * 3, [1 / 65504] * 3),
+    ],
+)
+def test_normalisations_that_are_meant_are_taken(
+    stored: ModelManifest, mean: list[float], std: list[float]
+) -> None:
+    path = edited(stored, lambda content: content.update(mean=mean, std=std, temperature=0.2))
+    assert read_manifest(path).std == tuple(std)
+    # The largest number is one of every engine.
+    assert np.isfinite(np.float16((1 - np.array(mean)) / std)).all()
 
 
 @pytest.mark.parametrize("text", ["- a list", "network: [", ""])

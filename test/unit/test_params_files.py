@@ -45,7 +45,7 @@ def test_the_last_section_that_reaches_a_node_counts(tmp_path: Path, node: str, 
     assert value_for(path, node, "nothing") is None
 
 
-@pytest.mark.parametrize("text", ["[", "- 1", "", "/**: 5"])
+@pytest.mark.parametrize("text", ["[", "- 1", "", "/**: 5", "[" * 50000, "/**: &x {a: *x}"])
 def test_a_file_that_is_none_sets_nothing(tmp_path: Path, text: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)

@@ -52,7 +52,7 @@ def test_a_manifest_keeps_profile_and_temperature(own: ModelManifest) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"temperature": 0.0}, "temperature is 0.0, it must be above 0"),
+        ({"temperature": 0.0}, "temperature is 0.0, it must be from 0.01 to 100"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"profile": replace(PROFILE, shares=(1.0,))}, "1 shares and 11 deviations for 11 classes"),
         ({"profile": replace(PROFILE, confidence=90.0)}, "not from 0 to 1"),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import rt_segmentation
 from rt_segmentation.errors import RtSegmentationError
-from rt_segmentation.settings import SettingsError, read_file, read_settings
+from rt_segmentation.settings import SettingsError, load_yaml, read_file, read_settings
+
+ROOT = Path(rt_segmentation.__file__).parent
 
 
 class BrokenError(RtSegmentationError, ValueError):
@@ -78,6 +82,12 @@ def test_what_is_wrong_is_named(changes: dict[str, Any], message: str) -> None:
         ("a.yaml", "low: 1\nlow: 2", "thing .*a.yaml cannot be read: key 'low' stands in it twice"),
         ("a.yaml", "low: {x: 1, x: 2}", "cannot be read: key 'x' stands in it twice"),
         ("a.json", '{"low": 1, "low": 2}', "thing .*a.json cannot be read: key 'low' stands in it twice"),
+        ("a.yaml", "low: " + "[" * 50000, "cannot be read: its lists and .* more than 64 deep, at line 1"),
+        ("a.yaml", "low:\n  " + "- " * 50000 + "1", "cannot be read: its lists and .* 64 deep, at line 2"),
+        ("a.json", '{"low": ' + "[" * 200000, "cannot be read: its lists and .* more than 64 deep"),
+        ("a.yaml", "low: &x {y: *x}", "cannot be read: [*]x at line 1 stands in itself"),
+        ("a.yaml", "low: 2001-99-99", "cannot be read: month must be in 1..12"),
+        ("a.yaml", "low: !!int ''", "cannot be read: a value is not of the type that its tag"),
         ("a.json", '{"lo": 1}', "thing .*a.json: unknown key 'lo'; there are low, high"),
     ],
 )
@@ -95,6 +105,16 @@ def test_a_merged_key_may_be_given_another_value(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("<<: &x {low: 1, high: 2}\nhigh: 3")
     assert read_file(Inner, path, "thing", BrokenError) == Inner(1.0, 3.0)
+
+
+def test_a_value_may_stand_at_two_places() -> None:
+    assert load_yaml("a: &x {b: &y [1]}\nc: [*x, *y]") == {"a": {"b": [1]}, "c": [{"b": [1]}, [1]]}
+
+
+def test_all_yaml_is_read_by_the_one_function_that_checks_its_nesting() -> None:
+    calls = re.compile(r"yaml\.(safe_|full_|unsafe_)?(load|compose)(_all)?\(")
+    files = [path for path in ROOT.rglob("*.py") if calls.search(path.read_text(encoding="utf-8"))]
+    assert [path.name for path in files] == ["settings.py"]
 
 
 def test_yaml_and_json_give_the_same(tmp_path: Path) -> None:

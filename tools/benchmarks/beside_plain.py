@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine(parser)
     parser.add_argument("--parallel", type=int, default=1, help="the node's parallel_frames (default 1)")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each round (default 3)")
-    parser.add_argument("--cameras", type=int, nargs="+", default=[], metavar="N", help="of 640x360, at once")
+    parser.add_argument(
+        "--cameras", type=int, nargs="+", default=[], metavar="N", help="of 640x360, concurrently"
+    )
     add_out(parser)
 
 
@@ -149,9 +151,9 @@ def _sentences(rows: list[Row]) -> Iterator[str]:
     for row in rows:
         if isinstance(row, ComparedRow):
             yield (
-                f"- {row.setting.model}, {row.setting.parallel_frames} at once: {row.plain_rate_ratio:.1f} x"
-                f" the plain node's rate at {row.plain_latency_ratio:.2f} of its median latency, camera"
-                f" at {row.run}."
+                f"- {row.setting.model}, {row.setting.parallel_frames} concurrently:"
+                f" {row.plain_rate_ratio:.1f} x the plain node's rate at {row.plain_latency_ratio:.2f}"
+                f" of its median latency, camera at {row.run}."
             )
 
 

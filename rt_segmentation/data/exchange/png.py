@@ -22,6 +22,7 @@ from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.files import write_image
 from rt_segmentation.imaging.label_images import ids_of
 from rt_segmentation.labels import IGNORE_ID, LabelSet
+from rt_segmentation.settings import load_yaml
 
 CLASSES = "classes.yaml"
 
@@ -97,7 +98,7 @@ def _classes(container: Container, file: str) -> dict[int, str]:
         if file.endswith(".txt"):
             classes = {i: line.strip() for i, line in enumerate(text.splitlines()) if line.strip()}
         else:
-            classes = {c["id"]: c["name"] for c in yaml.safe_load(text)["classes"]}
+            classes = {c["id"]: c["name"] for c in load_yaml(text)["classes"]}
     except (UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError) as error:
         raise ExchangeError(
             f"{container.text(file)} is no list of classes: a label set (.yaml), or a name a line (.txt)"

@@ -55,7 +55,9 @@ def load_engine(serialized: bytes, tensorrt: Any, dla: int | None = None) -> tup
         runtime.DLA_core = dla
     engine = runtime.deserialize_cuda_engine(serialized)
     if engine is None:
-        raise EngineError("TensorRT cannot load the engine from the cache; `rt_seg cache clear` removes it")
+        raise EngineError(
+            "TensorRT cannot load the engine from the cache; `rt_seg cache clear --keep-tuned` removes it"
+        )
     context = engine.create_execution_context()
     if context is None:
         raise EngineError(
