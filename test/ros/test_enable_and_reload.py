@@ -66,7 +66,9 @@ def test_off_on_again_and_at_a_rate(stage: Any, listen: Any, small_model: ModelM
     assert node.count("frames dropped: throttled") >= count // 2
     assert "throttled" not in "".join(status.message for status in node.statuses)
     kept = node.count("frames received") - node.count("frames dropped")
-    assert node.count("masks published") == kept == len(labels)
+    # Each that was sent once more may be one whose mask was lost.
+    assert 0 <= node.count("masks published") - len(labels) <= feeder.repeated
+    assert node.count("masks published") == kept
 
 
 def test_weights_on_disk_are_taken_up_when_it_is_told_to(

@@ -89,7 +89,7 @@ def test_every_frame_becomes_the_mask_that_is_made_offline(
         calibration.publish(camera_info(WIDTH, HEIGHT, 70.0))
         feeder.segment(images[0], labels)
     node.fresh_status()
-    before = node.count("masks published"), node.count("frames dropped")
+    before = node.count("masks published"), node.count("frames dropped"), feeder.repeated
 
     expected_size = (240, 180) if resolution == "input" else (160, 120)
     reference = Segmenter(replace(segmenter.config, output_resolution=resolution))
@@ -106,8 +106,8 @@ def test_every_frame_becomes_the_mask_that_is_made_offline(
         np.testing.assert_allclose(infos[-1].k[0], focal)
         np.testing.assert_allclose(infos[-1].p[6], 89.5 * expected_size[1] / 180)
     node.fresh_status()
-    after = node.count("masks published"), node.count("frames dropped")
-    assert after == (before[0] + len(images), before[1])
+    assert 0 <= node.count("masks published") - before[0] - len(images) <= feeder.repeated - before[2]
+    assert node.count("frames dropped") == before[1]
     feeder.close()
     stage.observer.node.destroy_publisher(calibration)
 
@@ -337,8 +337,10 @@ def test_camvid_over_dds_scores_as_offline(
         online.update(sample.labels, feeder.segment(image_message(Header(), sample.image, "rgb8"), labels))
         alone.update(sample.labels, segment_image(segmenter, sample.image))
     node.fresh_status()
-    assert (node.count("masks published"), node.count("frames dropped")) == (len(chosen), 0)
-    assert len(labels) == len(chosen) == 26
+    assert len(chosen) == 26
+    assert 0 <= node.count("masks published") - len(chosen) <= feeder.repeated
+    assert 0 <= len(labels) - len(chosen) <= feeder.repeated
+    assert node.count("frames dropped") == 0
     np.testing.assert_array_equal(online.counts, alone.counts)
     assert online.mean_iou() == alone.mean_iou() > 0
     record_property("mean_iou", online.mean_iou())

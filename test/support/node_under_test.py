@@ -195,10 +195,12 @@ class Feeder:
 
     Attributes:
         publisher: of the images.
+        repeated: images that `segment` had to send once more; each may have become one more mask.
     """
 
     def __init__(self, node: NodeUnderTest, message_type: Any = Image) -> None:
         self._node = node
+        self.repeated = 0
         topic = f"{node.namespace}/image" + ("/compressed" if message_type is CompressedImage else "")
         self.publisher: Publisher[Any] = node.observer.node.create_publisher(message_type, topic, RELIABLE)
         self._number = 0
@@ -234,6 +236,7 @@ class Feeder:
             # The first status may be older than the message.
             if len(self._node.statuses) >= said + 3 and self._node.rests():
                 said = len(self._node.statuses)
+                self.repeated += 1
                 self.publisher.publish(message)
             return False
 
