@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,6 +85,8 @@ def make_step(network_name: str, way: str, images: torch.Tensor, labels: torch.T
 
     def step() -> float:
         logits = network(images)
+        # torch's stubs lack the types of `backward`.
+        loss: Any
         if way == OWN:
             loss = F.cross_entropy(logits, labels, weights) + dice_loss(logits.softmax(1), labels)
         else:
@@ -110,7 +113,7 @@ def measure(network: str, ways: list[str], size: tuple[int, int], batch: int, ro
         first[way] = [steps[way]()], time.monotonic() - began
         first[way][0].append(steps[way]())
     rates: dict[str, list[float]] = {way: [] for way in ways}
-    for way, _ in zip(cycle(ways), range(rounds * len(ways))):
+    for way, _ in zip(cycle(ways), range(max(1, rounds) * len(ways))):
         began = time.monotonic()
         for _ in range(STEPS):
             steps[way]()
@@ -164,7 +167,7 @@ def to_markdown(result: Result[Row]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in result.rows:
-        own = next(other for other in result.rows if (other.network, other.way) == (row.network, OWN))
+        own = _own(result, row)
         gains = sorted(mine / theirs for mine, theirs in zip(row.frames_per_s, own.frames_per_s))
         gained = "" if row is own else f"{statistics.median(gains):.2f}"
         spread = "" if row is own else f"{gains[0]:.2f} to {gains[-1]:.2f}"
@@ -172,7 +175,21 @@ def to_markdown(result: Result[Row]) -> str:
             f"| {row.network} | {row.width}x{row.height}, {row.batch} | {row.threads} | {row.way}"
             f" | {statistics.median(row.frames_per_s):.2f} | {gained} | {spread} | {row.first_step_s:.1f} |"
         )
+    apart = max(
+        abs(mine / theirs - 1)
+        for row in result.rows
+        for mine, theirs in zip(row.first_losses, _own(result, row).first_losses)
+    )
+    lines += [
+        "",
+        f"The losses of the first two steps differ by at most {apart:.1g} of their value between the ways.",
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _own(result: Result[Row], row: Row) -> Row:
+    """PyTorch's own way of the same network."""
+    return next(other for other in result.rows if (other.network, other.way) == (row.network, OWN))
 
 
 if __name__ == "__main__":
