@@ -1,4 +1,4 @@
-"""A node whose engine is not in the cache: another process makes the graph, with PyTorch, and ends with it."""
+"""A node whose graph is not in the cache: another process makes it with PyTorch, and ends with the node."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from rt_segmentation.networks import build_network
 
 WIDTH, HEIGHT = 160, 120
 OWN = "support.depthwise_network:Depthwise"
-# Python runs this before a process's own modules: with the import of torch one says its number, and keeps
-# Python's lock in native code.
+# Python runs this before a process's own modules. Whoever imports torch in the other process says its number,
+# and keeps Python's lock in native code; the node merely asks whether there is a torch.
 FREEZE = """
 import sys
 
 class Watch:
     def find_spec(self, name, path=None, target=None):
-        if name == "torch" and "rt_segmentation.inference.engines.export" in sys.modules:
+        if name == "torch" and sys.argv[0] == "-c":
             import ctypes, os
             print(f"process {os.getpid()} has the moment", flush=True)
             ctypes.PyDLL(None).sleep(600)

@@ -239,6 +239,7 @@ def serve(parent: int) -> None:
     with contextlib.suppress(EOFError):
         while True:
             networks, function, arguments = pickle.load(requests)
+            answer: tuple[Any, ...]
             try:
                 for name, place in networks.items():
                     register_network(name, place)
