@@ -27,6 +27,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import cache
+from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,11 @@ def register_network(name: str, network: str | Callable[..., nn.Module]) -> None
     _registered[name] = network
 
 
+def registered_networks() -> dict[str, str | Callable[..., Any]]:
+    """What `register_network` has made known in this process."""
+    return dict(_registered)
+
+
 def allow_network(place: str) -> None:
     """Let this process, and those that it starts, import a network that is named by its place.
 
@@ -112,18 +118,25 @@ def code_digest(name: str) -> str:
     if name in NETWORKS:
         return ""
     known = _registered.get(name) or _installed().get(name) or name
-    if callable(known):
-        source = inspect.getsourcefile(known)
-    else:
-        try:
-            _look_here()
-            found = importlib.util.find_spec(known.split(":")[0])
-        except (ImportError, ValueError):
-            found = None
-        source = None if found is None else found.origin
+    source = inspect.getsourcefile(known) if callable(known) else _source_of(known.split(":")[0])
     if source is None or not Path(source).is_file():
         return ""
     return hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16]
+
+
+def _source_of(module: str) -> str | None:
+    """A module's file. Its packages are not imported: nobody may have allowed it, and they may need torch."""
+    _look_here()
+    first, *inner = module.split(".")
+    try:
+        found, name = importlib.util.find_spec(first), first
+        for part in inner:
+            name = f"{name}.{part}"
+            inside = None if found is None else found.submodule_search_locations
+            found = None if inside is None else PathFinder.find_spec(name, list(inside))
+    except (ImportError, ValueError):
+        return None
+    return None if found is None else found.origin
 
 
 def build_network(name: str, num_classes: int, /, **options: Any) -> nn.Module:

@@ -15,6 +15,7 @@ import numpy as np
 
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheEntry, CacheKey, Made
+from rt_segmentation.inference.engines.apart import ApartError, apart
 from rt_segmentation.inference.engines.interface import EngineError, EngineUnavailable
 from rt_segmentation.inference.network import load_network, model_identity
 from rt_segmentation.inference.parity import Gate, parity_frames, resize_frame
@@ -57,14 +58,22 @@ def check_exportable(manifest: ModelManifest) -> None:
 
     Raises:
         EngineUnavailable: there is no graph of this model in the cache, and torch or onnx is missing.
+        EngineError: the process that imports torch failed.
         ModelError: the weights do not fit the network.
     """
     if cache.holds(KIND, model_identity(manifest), _made_with(manifest)):
         return
-    if manifest.onnx is None:
-        _load_network(manifest, "onnx")
-    else:
+    if manifest.onnx is not None:
         _need(manifest, "onnx")
+        return
+    try:
+        apart(_check, manifest)
+    except ApartError as error:
+        raise EngineError(f"model '{manifest.name}' cannot be made ready here: {error}") from error
+
+
+def _check(manifest: ModelManifest) -> None:
+    _load_network(manifest, "onnx")
 
 
 def graph_entry(manifest: ModelManifest, batch: int, height: int, width: int) -> CacheEntry:
@@ -83,12 +92,13 @@ def graph_entry(manifest: ModelManifest, batch: int, height: int, width: int) ->
             f" {width}x{height}: leave the input's size out"
         )
     batch = graph_batch(manifest, batch)
+    asked = manifest, batch, height, width
     return _find_or_make(
-        graph_key(manifest, batch, height, width),
+        graph_key(*asked),
         manifest,
         f"{width}x{height}",
         "graph",
-        lambda: (_export if manifest.onnx is None else _wrap)(manifest, batch, height, width),
+        lambda: apart(_export, *asked) if manifest.onnx is None else _wrap(*asked),
     )
 
 
@@ -125,12 +135,13 @@ def reference(manifest: ModelManifest, height: int, width: int, gate: Gate) -> t
         "graph_version": graph_version(manifest.network),
         "reference_version": REFERENCE_VERSION,
     }
+    asked = manifest, height, width, gate
     entry = _find_or_make(
         CacheKey(REFERENCE, identity, made_with),
         manifest,
         f"{width}x{height}",
         "reference labels",
-        lambda: (_refer if manifest.onnx is None else _refer_to_original)(manifest, height, width, gate),
+        lambda: apart(_refer, *asked) if manifest.onnx is None else _refer_to_original(*asked),
     )
     with np.load(io.BytesIO(entry.read(REFERENCE_FILE))) as arrays:
         return arrays["frames"], arrays["labels"]
@@ -147,7 +158,7 @@ def _find_or_make(
         logger.info("making the %s of %s for %s: some seconds, the first time", what, manifest.name, size)
         try:
             return make()
-        except (ModelError, NetworkError, ValueError, OSError) as error:
+        except (ApartError, ModelError, NetworkError, ValueError, OSError) as error:
             raise EngineError(f"model '{manifest.name}' has no {what} at {size}: {error}") from error
 
     return cache.find_or_make(key, made)
@@ -201,7 +212,7 @@ def _export(manifest: ModelManifest, batch: int, height: int, width: int) -> Mad
             **arguments,
         )
     files = _share_weights(content.getvalue())
-    return files, {"torch": torch.__version__, "onnx": onnx.__version__}
+    return files, {"torch": str(torch.__version__), "onnx": onnx.__version__}
 
 
 def _refer(manifest: ModelManifest, height: int, width: int, gate: Gate) -> Made:
@@ -220,7 +231,7 @@ def _refer(manifest: ModelManifest, height: int, width: int, gate: Gate) -> Made
             labels.append(logits.argmax(1)[0].byte().numpy())
     content = io.BytesIO()
     np.savez_compressed(content, frames=frames, labels=np.stack(labels))
-    return {REFERENCE_FILE: content.getvalue()}, {"torch": torch.__version__}
+    return {REFERENCE_FILE: content.getvalue()}, {"torch": str(torch.__version__)}
 
 
 def _wrap(manifest: ModelManifest, batch: int, height: int, width: int) -> Made:
@@ -278,7 +289,7 @@ def onnx_model(entry: CacheEntry, name: str) -> Path | bytes:
     """A graph of an entry as engines read it: its path, or of an entry in memory a model with its weights."""
     if entry.memory is None:
         return entry.file(name)
-    # It was exported by this process: onnx is there.
+    # It was made here: onnx is there.
     import onnx
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
