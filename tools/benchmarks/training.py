@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from rt_segmentation.benchmark.report import Result, page_head, write_result
-from rt_segmentation.commands.options import add_out, say
+from rt_segmentation.commands.options import add_out, at_least, parse_size, say
 from rt_segmentation.networks import build_network
 from rt_segmentation.training.losses import SegmentationLoss, dice_loss
 from rt_segmentation.training.on_cpu import suit_cpu
@@ -113,11 +111,12 @@ def measure(network: str, ways: list[str], size: tuple[int, int], batch: int, ro
         first[way] = [steps[way]()], time.monotonic() - began
         first[way][0].append(steps[way]())
     rates: dict[str, list[float]] = {way: [] for way in ways}
-    for way, _ in zip(cycle(ways), range(max(1, rounds) * len(ways))):
-        began = time.monotonic()
-        for _ in range(STEPS):
-            steps[way]()
-        rates[way].append(STEPS * batch / (time.monotonic() - began))
+    for _ in range(rounds):
+        for way, step in steps.items():
+            began = time.monotonic()
+            for _ in range(STEPS):
+                step()
+            rates[way].append(STEPS * batch / (time.monotonic() - began))
     threads = torch.get_num_threads()
     return [
         Row(network, way, threads, width, height, batch, first[way][1], first[way][0], rates[way])
@@ -133,25 +132,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile", nargs="*", default=["enet"], help="networks that are compiled as well (default enet)"
     )
+    number = at_least(1, int)
     parser.add_argument(
-        "--size", nargs=2, type=int, default=[352, 264], metavar=("WIDTH", "HEIGHT"), help="of crops [px]"
+        "--size", default="352x264", metavar="WIDTHxHEIGHT", help="of crops (default 352x264)"
     )
-    parser.add_argument("--batch", type=int, default=8, help="frames a step (default 8)")
-    parser.add_argument("--rounds", type=int, default=5, help="in which the ways take turns (default 5)")
-    parser.add_argument("--threads", type=int, default=0, help="of PyTorch (default: its own choice)")
+    parser.add_argument("--batch", type=number, default=8, help="frames a step (default 8)")
+    parser.add_argument("--rounds", type=number, default=5, help="in which the ways take turns (default 5)")
+    parser.add_argument("--threads", type=number, help="of PyTorch (default: its own choice)")
     add_out(parser)
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Measure each network; writes training.json and training.md."""
-    # As in `rt_seg train`; read when the first parallel operation begins.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if arguments.threads > 0:
+    if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    rows = []
+    rows, size = [], parse_size(arguments.size)
     for network in arguments.networks:
         ways = [OWN, OURS, *([COMPILED] if network in arguments.compile else [])]
-        for row in measure(network, ways, tuple(arguments.size), arguments.batch, arguments.rounds):
+        for row in measure(network, ways, size, arguments.batch, arguments.rounds):
             rows.append(row)
             say(f"{row.network}, {row.way}: {statistics.median(row.frames_per_s):.2f} frames per second")
     write_result(arguments.out, "training", rows, to_markdown)
