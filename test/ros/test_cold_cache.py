@@ -18,6 +18,7 @@ pytest.importorskip("onnx", reason="onnx is not installed: no graph to make")
 from sensor_msgs.msg import Image
 from support.models import save_untrained
 from support.node_under_test import NODE, Feeder, NodeUnderTest, ros_args
+from support.processes import is_running
 
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.inference.engines import build_engine
@@ -94,16 +95,8 @@ def test_both_end_by_a_signal(
     began = time.monotonic()
     process.send(number)
     assert process.finish() == (-signal.SIGKILL if number == signal.SIGKILL else 0)
-    while alive(child):
+    while is_running(child):
         assert time.monotonic() - began < 30
         time.sleep(0.01)
     print(f"{number.name}: both over after {time.monotonic() - began:.2f} s")
     assert "Traceback" not in process.output and "[FATAL]" not in process.output
-
-
-def alive(pid: int) -> bool:
-    """Whether it is there, and no zombie that waits for somebody."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

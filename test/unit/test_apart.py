@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support import apart_functions as functions
+from support.processes import is_running
 
 from rt_segmentation import networks
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable, apart, export
@@ -27,13 +27,6 @@ def no_torch_here(monkeypatch: pytest.MonkeyPatch) -> None:
     # pytest names each test in it: a process would be started for each.
     monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)
     monkeypatch.setattr(networks, "_registered", {})
-
-
-def is_running(pid: int) -> bool:
-    """Whether it is there and no zombie that waits for somebody."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 def wait_until_over(pid: int) -> None:
