@@ -16,9 +16,12 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 # Models that somebody has installed here are none of the tests'.
 os.environ["RT_SEG_MODELS"] = os.path.join(os.devnull, "models")
-# A shell starts what runs in its background with Ctrl-C ignored, these processes as well; some tests send it.
+# A shell starts what runs in its background with Ctrl-C ignored, nohup with SIGHUP, and so these processes;
+# some tests send them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 from rt_segmentation import telemetry
 
