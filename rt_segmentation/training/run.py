@@ -18,7 +18,6 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from rt_segmentation.data.dataset import SegmentationDataset
@@ -351,7 +350,8 @@ def fit(
         # Lightning's ways: SIGTERM is success, and Ctrl-C a failure of which nothing is said.
         if machine.share.rank == 0:
             _log.warning("the training was stopped; the same command resumes it")
-        if isinstance(ended, SIGTERMException):
+        # Who is asked by SIGTERM to end is not interrupted, whichever exception came first.
+        if trainer.received_sigterm:
             raise SystemExit(128 + signal.SIGTERM) from ended
         raise KeyboardInterrupt from ended
     return history
