@@ -25,12 +25,29 @@ def kind() -> str:
 
     Returns:
         'amx_int8' where it multiplies matrices of int8; 'avx512_vnni' where it multiplies vectors of int8 and
-        has no arithmetic in bfloat16; '' elsewhere, and where Linux does not say.
+        has no arithmetic in bfloat16; 'avx2' where its vectors have 256 bits and none of that; '' elsewhere,
+        and where Linux does not say.
     """
     words = _words()
     if "amx_int8" in words:
         return "amx_int8"
-    return "avx512_vnni" if "avx512_vnni" in words and not words & _BF16_FLAGS else ""
+    if "avx512_vnni" in words:
+        return "" if words & _BF16_FLAGS else "avx512_vnni"
+    return "avx2" if "avx2" in words and not words & {"avx512f", "avx_vnni"} else ""
+
+
+_INT8_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8"}
+
+
+def int8_sums_overflow(isa: str = "") -> bool:
+    """Whether two products of bytes are added in 16 bits, as x86 does without VNNI: their sum may not fit.
+
+    Args:
+        isa: oneDNN's limit of instruction sets (ONEDNN_MAX_CPU_ISA), '' for none.
+    """
+    words = _words()
+    limited = isa.upper() in ("SSE41", "AVX", "AVX2", "AVX512_CORE")
+    return "ssse3" in words and (limited or not words & _INT8_PRODUCTS)
 
 
 def instruction_sets() -> tuple[str, ...]:

@@ -54,6 +54,7 @@ class Search:
         report: told what is tried, and what it gave.
         earlier: what a search found here before: what it found is compared with the engine's own choice once
             more, and what it tried is not tried again.
+        families: of OpenVINO's kernels that this CPU can choose among.
     """
 
     bench: BenchLike
@@ -61,6 +62,7 @@ class Search:
     instruction_sets: Sequence[str] = ()
     report: Callable[[str], None] = lambda _: None
     earlier: Tuned = field(default_factory=Tuned)
+    families: Sequence[str] = ()
     tried: list[Trial] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
 
@@ -171,7 +173,8 @@ class Search:
             return None
         best, sure, before = start, _Evidence(), list(self.tried)
         done = {trial.what for trial in self.tried}
-        for step in steps(plain, self.cores, self.instruction_sets, lambda: self._groups(plain)):
+        tried = steps(plain, self.cores, self.instruction_sets, self.families, lambda: self._groups(plain))
+        for step in tried:
             began_s = self.bench.remaining_s()
             if began_s <= stop_s + reserve_s:
                 self.report(f"{plain.engine} {plain.precision}: its share of the time is over")

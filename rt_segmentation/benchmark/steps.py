@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from rt_segmentation.benchmark.variants import Group, Variant
@@ -11,15 +11,32 @@ from rt_segmentation.inference.options import EVERY_LAYER, FLOAT, PLAIN, Options
 Step = Callable[[Options], Options]
 """A change of what was best until then."""
 
-FAMILIES = ("jit_avx512", "brgconv_avx512", "brgconv_avx512_amx", "jit_avx2")
-"""OpenVINO's families of kernels for convolutions."""
+FAMILIES = {
+    "avx512f": ("jit_avx512", "brgconv_avx512"),
+    "amx_int8": ("brgconv_avx512_amx",),
+    "avx_vnni": ("brgconv_avx2",),
+}
+"""OpenVINO's families of kernels for convolutions, by the arithmetic that they need."""
 
 SMALL_SHARE = 0.02
 """Groups of layers below this share of the time are left alone."""
 
 
+def families(arithmetic: Collection[str]) -> tuple[str, ...]:
+    """OpenVINO's families of kernels for a CPU with arithmetic, by `cpu.arithmetic`'s names.
+
+    Empty where it has one family alone, which computes all convolutions anyway.
+    """
+    found = [name for needed, names in FAMILIES.items() if needed in arithmetic for name in names]
+    return (*found, "jit_avx2") if found else ()
+
+
 def steps(
-    plain: Variant, cores: int, instruction_sets: Sequence[str], groups: Callable[[], list[Group]]
+    plain: Variant,
+    cores: int,
+    instruction_sets: Sequence[str],
+    families: Sequence[str],
+    groups: Callable[[], list[Group]],
 ) -> Iterator[Step]:
     """Changes of how an engine is set.
 
@@ -27,6 +44,7 @@ def steps(
         plain: the engine as it chooses itself.
         cores: that this process may use.
         instruction_sets: other values of ONEDNN_MAX_CPU_ISA that are worth a try.
+        families: of OpenVINO's kernels that this CPU can choose among.
         groups: of its convolutions, the longest first; asked when all else was tried.
     """
     if plain.engine == "openvino":
@@ -34,13 +52,13 @@ def steps(
             yield _with(bytes_between=True)
         if plain.precision != "fp32":
             # In fp32 any wish makes OpenVINO 2026.4 take matrix multiplication, 4 to 8 times slower.
-            yield from (_with_kernel(EVERY_LAYER, family) for family in FAMILIES)
+            yield from (_with_kernel(EVERY_LAYER, family) for family in families)
         yield from (_with(isa=isa) for isa in instruction_sets)
     yield from (_with(threads=threads) for threads in _fewer(cores))
     if plain.engine == "openvino":
         yield from (_with(pinned=pinned) for pinned in (True, False))
         if plain.precision != "fp32":
-            yield from _of_groups(plain, groups())
+            yield from _of_groups(plain, families, groups())
     if plain.engine == "onnxruntime":
         yield _with(execution="parallel")
         yield _with(spinning=False)
@@ -50,11 +68,11 @@ def steps(
         yield _with(layout="contiguous")
 
 
-def _of_groups(plain: Variant, groups: Iterable[Group]) -> Iterator[Step]:
+def _of_groups(plain: Variant, families: Sequence[str], groups: Iterable[Group]) -> Iterator[Step]:
     for group in groups:
         if group.share >= SMALL_SHARE:
             floats = (FLOAT,) if plain.precision == "int8" else ()
-            yield from (_with_kernel(group.name, family) for family in (*FAMILIES, *floats))
+            yield from (_with_kernel(group.name, family) for family in (*families, *floats))
 
 
 def _with(**changed: object) -> Step:

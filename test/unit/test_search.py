@@ -16,12 +16,14 @@ import pytest
 from rt_segmentation.benchmark import search as module
 from rt_segmentation.benchmark.comparing import compare
 from rt_segmentation.benchmark.search import Search
+from rt_segmentation.benchmark.steps import families
 from rt_segmentation.benchmark.variants import Bench, Group, OutOfTime, Variant, VariantError
 from rt_segmentation.commands import tune_inside
 from rt_segmentation.inference.options import PLAIN, Options
 from rt_segmentation.inference.tuned import NOT_CONFIRMED, Setting, Tuned
 
 INT8 = ("openvino", "int8")
+FAMILIES = ("jit_avx512", "brgconv_avx512", "jit_avx2")
 
 
 class FakeBench:
@@ -85,7 +87,7 @@ def by_options(variant: Variant) -> float:
 def test_what_is_faster_is_kept_and_what_is_not_is_told() -> None:
     said: list[str] = []
     bench = FakeBench(by_options)
-    found = Search(bench, 2, ("BROKEN",), said.append).run([INT8])
+    found = Search(bench, 2, ("BROKEN",), said.append, families=FAMILIES).run([INT8])
     (best,) = found.latency
     assert best.options.kernels == (("*", "jit_avx512"), ("big", "jit_avx2"))
     assert best.options == Options(kernels=best.options.kernels, bytes_between=True)
@@ -110,8 +112,29 @@ def test_what_is_faster_is_kept_and_what_is_not_is_told() -> None:
     assert len(said) == len(found.tried)
 
 
+@pytest.mark.parametrize(
+    ("arithmetic", "expected"),
+    [
+        ((), ()),
+        (("avx", "avx2", "fma"), ()),
+        (("avx2", "avx_vnni"), ("brgconv_avx2", "jit_avx2")),
+        (("avx2", "avx512f", "avx512_vnni"), ("jit_avx512", "brgconv_avx512", "jit_avx2")),
+        (("avx512f", "amx_int8"), ("jit_avx512", "brgconv_avx512", "brgconv_avx512_amx", "jit_avx2")),
+    ],
+)
+def test_kernels_that_the_processor_cannot_run_are_not_tried(
+    arithmetic: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    assert families(arithmetic) == expected
+    tried = Search(FakeBench(lambda variant: 10.0), 2, families=families(arithmetic)).run([INT8]).tried
+    named = {trial.what.split()[2] for trial in tried if "every convolution" in trial.what}
+    assert named == set(expected)
+
+
 def test_where_nothing_helps_all_stays_as_it_is() -> None:
-    found = Search(FakeBench(lambda variant: 10.0), 2, ("AVX2",)).run([INT8, ("torch", "fp32")])
+    found = Search(FakeBench(lambda variant: 10.0), 2, ("AVX2",), families=FAMILIES).run(
+        [INT8, ("torch", "fp32")]
+    )
     assert [one.options for one in found.latency] == [PLAIN, PLAIN]
     assert [one.parallel for one in found.throughput] == [1]
     assert not any(trial.kept for trial in found.tried) and len(found.tried) > 5
@@ -120,14 +143,14 @@ def test_where_nothing_helps_all_stays_as_it_is() -> None:
 def test_what_gives_other_labels_is_not_taken() -> None:
     bench = FakeBench(by_options)
     bench.refused = lambda variant: variant.options != PLAIN
-    (best,) = Search(bench, 1).run([INT8]).latency
+    (best,) = Search(bench, 1, families=FAMILIES).run([INT8]).latency
     assert best.options == PLAIN and best.ms == best.plain_ms
 
 
 def test_steps_that_do_not_hold_together_are_not_told_as_kept() -> None:
     bench = FakeBench(by_options)
     bench.refused = lambda variant: bool(variant.options.kernels)
-    found = Search(bench, 1).run([INT8])
+    found = Search(bench, 1, families=FAMILIES).run([INT8])
     assert found.latency[0].options == PLAIN and not any(trial.kept for trial in found.tried)
     lost = [trial for trial in found.tried if trial.note == NOT_CONFIRMED]
     assert lost and all(trial.ratio and trial.ratio < 1 for trial in lost)
@@ -159,24 +182,26 @@ class CountingBench(FakeBench):
 
 def test_a_second_search_confirms_what_the_first_found_and_tries_nothing_again() -> None:
     first = CountingBench(by_options)
-    found = Search(first, 2, ("BROKEN",)).run([INT8])
+    found = Search(first, 2, ("BROKEN",), families=FAMILIES).run([INT8])
     assert found.finished == ("openvino int8",)
     second = CountingBench(by_options)
     said: list[str] = []
-    again = Search(second, 2, ("BROKEN",), said.append, found).run([INT8])
+    again = Search(second, 2, ("BROKEN",), said.append, found, FAMILIES).run([INT8])
     assert [one.options for one in again.latency] == [one.options for one in found.latency]
     assert [one.parallel for one in again.throughput] == [2] and again.finished == found.finished
     assert {trial.what for trial in again.tried} == {trial.what for trial in found.tried}
     assert 0 < second.timed < first.timed / 4
     assert len(said) == 2 and "against the engine's own choice" in said[0] and "2 concurrently" in said[1]
     # Its times are those of today.
-    slow = Search(FakeBench(lambda variant: 3 * by_options(variant)), 2, (), earlier=found).run([INT8])
+    slow = Search(
+        FakeBench(lambda variant: 3 * by_options(variant)), 2, (), earlier=found, families=FAMILIES
+    ).run([INT8])
     assert slow.latency[0].ms > 2 * found.latency[0].ms
 
 
 def test_a_second_search_where_nothing_helped_is_over_at_once() -> None:
     engines = [INT8, ("torch", "fp32")]
-    found = Search(FakeBench(lambda variant: 10.0), 2, ("AVX2",)).run(engines)
+    found = Search(FakeBench(lambda variant: 10.0), 2, ("AVX2",), families=FAMILIES).run(engines)
     again = CountingBench(lambda variant: 10.0)
     assert Search(again, 2, ("AVX2",), earlier=found).run(engines).tried == found.tried
     assert again.timed == 4
@@ -225,12 +250,12 @@ def test_what_is_no_longer_faster_is_searched_again() -> None:
 
 def test_what_had_no_time_is_tried_by_the_next_search() -> None:
     seconds = 12.0
-    while not (found := Search(FakeBench(by_options, seconds), 1).run([INT8])).latency:
+    while not (found := Search(FakeBench(by_options, seconds), 1, families=FAMILIES).run([INT8])).latency:
         seconds += 2.0
     assert found.finished == () and found.latency[0].options != PLAIN
     tried = {trial.what for trial in found.tried}
     bench = FakeBench(by_options)
-    again = Search(bench, 1, earlier=found).run([INT8])
+    again = Search(bench, 1, earlier=found, families=FAMILIES).run([INT8])
     assert again.finished == ("openvino int8",) and tried < {trial.what for trial in again.tried}
     assert again.latency[0].options == Options(
         kernels=(("*", "jit_avx512"), ("big", "jit_avx2")), bytes_between=True

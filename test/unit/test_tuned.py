@@ -165,6 +165,14 @@ def test_what_ships_is_for_the_processors_that_it_was_measured_on(
     assert shipped("enet", "int8") == Options(kernels=(("*", "jit_avx512"),))
     assert shipped("lednet", "int8") == Options(kernels=(("*", "jit_avx512"),), bytes_between=True)
     assert shipped("lednet", "fp32") == PLAIN
+    words.remove("avx512_vnni")
+    assert cpu.kind() == "" and shipped("lednet", "int8") == PLAIN
+    words.remove("avx512f")
+    words.add("avx2")
+    assert cpu.kind() == "avx2"
+    assert shipped("lednet", "int8") == Options(bytes_between=True) and shipped("enet", "int8") == PLAIN
+    words.add("avx_vnni")
+    assert cpu.kind() == ""
 
 
 def test_the_instruction_set_is_set_before_the_library_is_at_work(

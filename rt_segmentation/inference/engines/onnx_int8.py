@@ -20,7 +20,7 @@ MOST_BIAS = 2**30
 """A bias of 32 bits leaves as much again to the sum that it is added to."""
 
 
-def quantise(graph: Any, ranges: QuantizationRanges, unsigned: bool = False) -> None:
+def quantise(graph: Any, ranges: QuantizationRanges, unsigned: bool = False, bits: int = 8) -> None:
     """Put a pair before each input that is to be in int8; weights have a range by output channel.
 
     Args:
@@ -29,11 +29,12 @@ def quantise(graph: Any, ranges: QuantizationRanges, unsigned: bool = False) -> 
         unsigned: whether activations are bytes with a zero of their own, and biases integers of the sum's
             scale, as ONNX Runtime's kernels on CPUs want them. Else all zeros are at 0, as TensorRT's are:
             what lies on one side of it has seven of the eight bits.
+        bits: of a weight, see `weight_bits`.
 
     Raises:
         EngineError: the graph lacks something that the ranges name.
     """
-    pairs = _UnsignedPairs(graph) if unsigned else _Pairs(graph)
+    pairs = _UnsignedPairs(graph, bits) if unsigned else _Pairs(graph, bits)
     known = {name for node in graph.node for name in (*node.input, *node.output)}
     known |= {place for node in graph.node for place in _places(node)}
     weights = {f"{name}:1": name for name in ranges.convolutions}
@@ -78,19 +79,20 @@ def without_functions(graph: Path | bytes) -> Any:
     return inliner.inline_local_functions(model) if model.functions else model
 
 
-def with_bytes(graph: Path | bytes, ranges: QuantizationRanges) -> bytes:
+def with_bytes(graph: Path | bytes, ranges: QuantizationRanges, bits: int = 8) -> bytes:
     """A graph for ONNX Runtime's int8 on CPUs, with its weights.
 
     Args:
         graph: an ONNX file, or a model in memory.
         ranges: of the same model.
+        bits: of a weight, see `weight_bits`.
 
     Raises:
         EngineError: the ranges do not fit.
         ImportError: the library onnx is missing.
     """
     model = without_functions(graph)
-    quantise(model.graph, ranges, unsigned=True)
+    quantise(model.graph, ranges, unsigned=True, bits=bits)
     used = {name for node in model.graph.node for name in node.input}
     replaced = set(ranges.convolutions) - used
     for tensor in [tensor for tensor in model.graph.initializer if tensor.name in replaced]:
@@ -111,10 +113,11 @@ def _places(node: Any) -> list[str]:
 class _Pairs:
     """The pairs of a graph, one for each tensor and scale."""
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, graph: Any, bits: int) -> None:
         from onnx import numpy_helper
 
         self._graph = graph
+        self._spread = 2 ** (8 - bits)
         self._made: dict[tuple[str, bytes, bytes], str] = {}
         self.constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
 
@@ -130,7 +133,8 @@ class _Pairs:
         """What becomes of the bias of a convolution whose weights have a pair: it stays."""
 
     def _weight_scales(self, name: str) -> np.ndarray:
-        limits = np.abs(self.constants[name]).max(axis=(1, 2, 3))
+        # Bits that stay empty are those of a larger range.
+        limits = np.abs(self.constants[name]).max(axis=(1, 2, 3)) * self._spread
         # A channel of zeros still needs a range.
         scales = np.maximum(limits, np.finfo(np.float32).tiny * LARGEST) / LARGEST
         return np.asarray(scales, np.float32)
@@ -161,8 +165,8 @@ class _Pairs:
 class _UnsignedPairs(_Pairs):
     """Activations as bytes with a zero of their own; constants are integers in the graph."""
 
-    def __init__(self, graph: Any) -> None:
-        super().__init__(graph)
+    def __init__(self, graph: Any, bits: int) -> None:
+        super().__init__(graph, bits)
         self._scales: dict[str, np.ndarray] = {}
         self._named: dict[str, str] = {}
 

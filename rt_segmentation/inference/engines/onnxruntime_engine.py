@@ -23,7 +23,11 @@ from rt_segmentation.inference.engines.interface import CalibrationFrames, Runne
 from rt_segmentation.inference.engines.onnx_engine import ONNXFileEngine
 from rt_segmentation.inference.engines.onnx_int8 import with_bytes
 from rt_segmentation.inference.engines.openvino_int8.calibration import ranges_from
-from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges, load_ranges
+from rt_segmentation.inference.engines.openvino_int8.ranges import (
+    QuantizationRanges,
+    load_ranges,
+    weight_bits,
+)
 from rt_segmentation.inference.options import PLAIN, Options
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest
@@ -155,11 +159,16 @@ class ONNXRuntimeEngine(ONNXFileEngine):
     def _in_int8(self, graph: Path | bytes, ranges: QuantizationRanges) -> bytes:
         """A graph in int8, from the cache where it was made before: that needs no onnx."""
         if isinstance(graph, bytes):
-            return with_bytes(graph, ranges)
+            return with_bytes(graph, ranges, weight_bits())
         described = json.loads((graph.parent / DESCRIPTION).read_text(encoding="utf-8"))
-        identity = {**described["identity"], "graph": described["files"][graph.name]}
+        identity = {**described["identity"], "graph": described["files"][graph.name], **self._hardware()}
         key = CacheKey("onnxruntime-int8", identity, {"version": self.version, "ranges": ranges.digest})
-        return find_or_make(key, lambda: ({_QUANTISED: with_bytes(graph, ranges)}, {})).read(_QUANTISED)
+        made = find_or_make(key, lambda: ({_QUANTISED: with_bytes(graph, ranges, weight_bits())}, {}))
+        return made.read(_QUANTISED)
+
+    def _hardware(self) -> dict[str, Any]:
+        # Processors of one name differ in it.
+        return {"weight_bits": weight_bits()} if self.precision == "int8" else {}
 
     def _session_options(self, options: Options) -> onnxruntime.SessionOptions:
         found = onnxruntime.SessionOptions()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import openvino
@@ -19,9 +20,15 @@ from rt_segmentation.inference.cache import DESCRIPTION, CacheKey, find, locked,
 from rt_segmentation.inference.engines.export import LABELS_ONLY, onnx_model
 from rt_segmentation.inference.engines.interface import CalibrationFrames, Runner, Shape
 from rt_segmentation.inference.engines.onnx_engine import ONNXFileEngine
+from rt_segmentation.inference.engines.openvino_argmax import compare_planes, compares_pixels
 from rt_segmentation.inference.engines.openvino_int8.calibration import ranges_from
 from rt_segmentation.inference.engines.openvino_int8.places import with_bytes_between, without_convolutions
-from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges, load_ranges, quantize
+from rt_segmentation.inference.engines.openvino_int8.ranges import (
+    QuantizationRanges,
+    load_ranges,
+    quantize,
+    weight_bits,
+)
 from rt_segmentation.inference.engines.openvino_kernels import (
     LayerGroup,
     choose_kernels,
@@ -74,7 +81,10 @@ def compile_graph(
     """
     model = choose_kernels(_core(), _read(graph, ranges, manifest, tuned), tuned.kernels)
     properties = {**_properties(precision, parallel, tuned), **(properties or {})}
-    return _core().compile_model(model, "CPU", properties)
+    compiled = _core().compile_model(model, "CPU", properties)
+    if compares_pixels(compiled) and compare_planes(model):
+        compiled = _core().compile_model(model, "CPU", properties)
+    return compiled
 
 
 def _read(
@@ -87,8 +97,12 @@ def _read(
             ranges = without_convolutions(model, ranges, floats)
         if tuned.bytes_between:
             ranges = with_bytes_between(model, ranges)
-        quantize(model, ranges, manifest)
+        quantize(model, ranges, manifest, _weight_bits())
     return model
+
+
+def _weight_bits() -> int:
+    return weight_bits(os.environ.get(INSTRUCTIONS, ""))
 
 
 def _properties(precision: str, parallel: int, tuned: Options = PLAIN) -> dict[str, object]:
@@ -164,6 +178,10 @@ class OpenVINOEngine(ONNXFileEngine):
         ranges = {"ranges": self._ranges.digest} if self._ranges else {}
         return {"openvino": openvino.__version__, **ranges}
 
+    def _hardware(self) -> dict[str, Any]:
+        # Processors of one name differ in it.
+        return {"weight_bits": _weight_bits()} if self.precision == "int8" else {}
+
     def options(self, shape: Shape) -> Options:
         """See `CompiledEngine.options`; where this process has another instruction set, plain."""
         options = super().options(shape)
@@ -205,6 +223,8 @@ class OpenVINOEngine(ONNXFileEngine):
             "version": self.version,
             "precision": self.precision,
             "device": self.device,
+            "argmax": "by planes",
+            **self._hardware(),
             **properties,
             **options.to_json(),
         }

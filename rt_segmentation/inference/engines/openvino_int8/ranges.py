@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rt_segmentation import cpu
 from rt_segmentation.inference.engines.interface import EngineError, EngineUnavailable
 from rt_segmentation.models import ModelManifest
 
@@ -134,13 +135,28 @@ def _readers(output: Any) -> list[Any]:
     return [port for port in ports if port.get_node().get_type_name() != "ShapeOf"]
 
 
-def quantize(model: openvino.Model, ranges: QuantizationRanges, manifest: ModelManifest) -> None:
+def weight_bits(isa: str = "") -> int:
+    """Bits of a weight in int8 on this CPU: 7 where sums of products of 8 would overflow, else 8.
+
+    255 * 64 twice fits 16 bits with their sign; 255 * 127 twice does not, and becomes the largest number
+    that does, a wrong one.
+
+    Args:
+        isa: see `cpu.int8_sums_overflow`.
+    """
+    return 7 if cpu.int8_sums_overflow(isa) else 8
+
+
+def quantize(
+    model: openvino.Model, ranges: QuantizationRanges, manifest: ModelManifest, bits: int = 8
+) -> None:
     """Put the ranges into a model's graph, which OpenVINO then computes in int8 wherever they allow it.
 
     Args:
         model: read from the exported graph, of any size; changed in place.
         ranges: of the same model.
         manifest: for messages.
+        bits: of a weight, see `weight_bits`.
 
     Raises:
         EngineError: the graph lacks something that the ranges name.
@@ -181,8 +197,8 @@ def quantize(model: openvino.Model, ranges: QuantizationRanges, manifest: ModelM
         port = ports[f"{name}:1"]
         weights = port.get_source_output()
         limit = np.abs(tensors[name].get_node().data).max((1, 2, 3), keepdims=True)
-        # A channel of zeros still needs a range.
-        limit = np.maximum(limit, np.finfo(np.float32).tiny)
+        # A channel of zeros still needs a range. Bits that stay empty are those of twice the range.
+        limit = np.maximum(limit, np.finfo(np.float32).tiny) * 2 ** (8 - bits)
         port.replace_source_output(fake_quantize(weights, -limit, limit, WEIGHT_LEVELS))
     for name, limits in ranges.inputs.items():
         port = ports[name]
