@@ -31,6 +31,7 @@ _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # No file of this package, of ROS or of a data set comes near. PyYAML recurses once a level, in C too,
 # where thousands of levels end the process.
 _DEEPEST = 64
+_MOST_REPEATED = 100_000
 _TOO_DEEP = f"its lists and mappings stand in one another more than {_DEEPEST} deep"
 
 
@@ -69,9 +70,10 @@ def load_yaml(text: str, loader: Any = _Safe) -> Any:
         loader: PyYAML's, that constructs only plain types.
 
     Raises:
-        yaml.YAMLError: it is not YAML, is nested too deep or in itself, or a value is not as its tag says.
+        yaml.YAMLError: it is not YAML, is nested too deep or in itself, repeats too much, or a value is not
+            as its tag says.
     """
-    _check_nesting(text)
+    _check_size(text)
     try:
         return yaml.load(text, loader)
     except yaml.YAMLError:
@@ -83,19 +85,30 @@ def load_yaml(text: str, loader: Any = _Safe) -> Any:
         raise yaml.YAMLError("a value is not of the type that its tag (!!…) says") from error
 
 
-def _check_nesting(text: str) -> None:
-    """Refuse what would recurse too deep where it is constructed, or where it is walked through."""
-    # The collections around an event: their anchors, None for those that have none.
-    around: list[str | None] = []
+def _check_size(text: str) -> None:
+    """Refuse what would recurse too deep where it is constructed, or take too long to walk through."""
+    # The collections around an event: their anchors, None where there is none, and the count before them.
+    around: list[tuple[str | None, int]] = []
+    # Values so far, those that aliases repeat counted again; and of what an alias may repeat.
+    count, counts = 0, dict[str | None, int]()
     for event in yaml.parse(text, _Safe):
         if isinstance(event, yaml.CollectionStartEvent):
-            around.append(event.anchor)
+            around.append((event.anchor, count))
+            count += 1
             if len(around) > _DEEPEST:
                 raise yaml.YAMLError(f"{_TOO_DEEP}, at line {_line(event)}")
         elif isinstance(event, yaml.CollectionEndEvent):
-            around.pop()
-        elif isinstance(event, yaml.AliasEvent) and event.anchor in around:
-            raise yaml.YAMLError(f"*{event.anchor} at line {_line(event)} stands in itself")
+            anchor, before = around.pop()
+            if anchor is not None:
+                counts[anchor] = count - before
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor in (anchor for anchor, _ in around):
+                raise yaml.YAMLError(f"*{event.anchor} at line {_line(event)} stands in itself")
+            count += counts.get(event.anchor, 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            count += 1
+        if count > len(text) + _MOST_REPEATED:
+            raise yaml.YAMLError(f"it repeats more than {_MOST_REPEATED} values, at line {_line(event)}")
 
 
 def _line(event: Any) -> int:

@@ -281,7 +281,8 @@ def train(
     if compiled:
         module.network.compile()
     if max_hours is not None and not resumes:
-        timing = measure(machine, module, training.training_loader(), training.validation_loader())
+        loaders = training.training_loader(), training.validation_loader()
+        timing = measure(machine, module, *loaders, compiled=compiled)
         left_s = max_hours * 3600 - of_first_process(time.monotonic() - started)
         epochs = timing.epochs_within(left_s, recipe.epochs)
         recipe = module.recipe = recipe.fitted(epochs)

@@ -96,6 +96,7 @@ def measure(
     training: DataLoader[Batch],
     validation: DataLoader[Batch],
     limit_s: float = LIMIT_S,
+    compiled: bool = False,
 ) -> Timing:
     """Train a copy of a module for some steps, and validate some frames; all processes take part.
 
@@ -105,6 +106,8 @@ def measure(
         training: a loader that is used for nothing else.
         validation: a loader of the validation frames.
         limit_s: for the steps, and once more for the validation, on a slow machine [s].
+        compiled: whether its network is compiled, which a copy is not by itself. The first step, which waits
+            for that, is not timed; the training finds most of it in torch's cache.
     """
     clock = _Clock(limit_s)
     trainer = machine.trainer(
@@ -116,7 +119,9 @@ def measure(
         enable_progress_bar=False,
         callbacks=[clock],
     )
-    trial = copy.deepcopy(module)
+    trial: Any = copy.deepcopy(module)
+    if compiled:
+        trial.network.compile()
     trainer.fit(trial, training)
     step_s = clock.mean_s()
     # A step has a batch's forward pass, and more.

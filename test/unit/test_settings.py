@@ -56,6 +56,12 @@ def test_nested_values_are_converted() -> None:
     assert type(read.inner.low) is float
 
 
+# Each line ten times the one before it.
+MULTIPLIED = "a0: &a0 [0]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9)
+)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -86,6 +92,8 @@ def test_what_is_wrong_is_named(changes: dict[str, Any], message: str) -> None:
         ("a.yaml", "low:\n  " + "- " * 50000 + "1", "cannot be read: its lists and .* 64 deep, at line 2"),
         ("a.json", '{"low": ' + "[" * 200000, "cannot be read: its lists and .* more than 64 deep"),
         ("a.yaml", "low: &x {y: *x}", "cannot be read: [*]x at line 1 stands in itself"),
+        pytest.param("a.yaml", MULTIPLIED, "it repeats more than 100000 values, at line 6", id="multiplied"),
+        pytest.param("a.yaml", MULTIPLIED.replace("[0]", "[]"), "it repeats more than 100000", id="nothing"),
         ("a.yaml", "low: 2001-99-99", "cannot be read: month must be in 1..12"),
         ("a.yaml", "low: !!int ''", "cannot be read: a value is not of the type that its tag"),
         ("a.json", '{"lo": 1}', "thing .*a.json: unknown key 'lo'; there are low, high"),

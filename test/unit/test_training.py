@@ -12,6 +12,8 @@ import yaml
 from support.dataset_layouts import blocks, image, write
 
 torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+
 pytest.importorskip("lightning", reason="training needs lightning: pip install lightning")
 
 from support.small_training import SMALLEST, here, load_checkpoint, rows, street, write_recipe  # noqa: E402
@@ -177,6 +179,20 @@ def test_timing_on_a_slow_machine_takes_the_fewest_batches(
     found = timing.measure(training.machine, training.module, *loaders, limit_s=0.0)
     assert steps == {"training_step": timing.LEAST, "validation_step": timing.LEAST}
     assert found.step_s > 0 and found.validation_s > 0
+
+
+def test_what_is_timed_is_compiled_as_what_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = Training.prepare(load_recipe(write_recipe(tmp_path)), None, here())
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda network: compiled.append(network))
+    loaders = training.training_loader(), training.validation_loader()
+    timing.measure(training.machine, training.module, *loaders, limit_s=0.0)
+    assert not compiled
+    timing.measure(training.machine, training.module, *loaders, limit_s=0.0, compiled=True)
+    (network,) = compiled
+    assert type(network) is type(training.module.network) and network is not training.module.network
 
 
 def test_masks_of_black_and_white_and_absent_classes_are_told(
