@@ -1,6 +1,6 @@
 """Show the frames that one model segments worst in another light, and what another model makes of them.
 
-`python -m tools.appearance_picture enet_town enet_open_road --out docs/dusk.jpg` looks among rendered
+`python -m tools.appearance_picture enet_town enet_long_road --out docs/dusk.jpg` looks among rendered
 streets. `--data-root /data/camvid --split test --drive 0001TP --shift "as it is"` takes CamVid's dusk drive,
 whose pictures may not be published under this package's licence.
 """
