@@ -108,7 +108,9 @@ def _check_size(text: str) -> None:
         elif isinstance(event, yaml.ScalarEvent):
             count += 1
         if count > len(text) + _MOST_REPEATED:
-            raise yaml.YAMLError(f"it repeats more than {_MOST_REPEATED} values, at line {_line(event)}")
+            raise yaml.YAMLError(
+                f"its aliases (*name) stand for more than {_MOST_REPEATED} values, at line {_line(event)}"
+            )
 
 
 def _line(event: Any) -> int:

@@ -35,6 +35,8 @@ X86 = {"ssse3", "avx2"}
         (X86 | {"avx_vnni"}, "", 8),
         (X86 | {"avx512f", "avx512_vnni", "amx_int8"}, "avx2", 7),
         (X86 | {"avx512f", "avx512_vnni"}, "AVX512_CORE_VNNI", 8),
+        (X86 | {"avx512f", "avx512_vnni"}, "AVX2_VNNI", 7),
+        (X86 | {"avx512f", "avx512_vnni", "avx_vnni"}, "AVX2_VNNI_2", 8),
         ({"asimd", "asimddp"}, "", 8),
         (set(), "", 8),
     ],

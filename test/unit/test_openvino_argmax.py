@@ -32,9 +32,9 @@ def segmenter(batch: int = 1, axis: int = 1) -> openvino.Model:
     return openvino.Model([operations.convert(labels, "u8"), largest], [images], "segmenter")
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_labels_and_logits_stay_the_same_also_where_classes_are_equal(batch: int) -> None:
-    before, after = segmenter(batch), segmenter(batch)
+@pytest.mark.parametrize(("batch", "axis"), [(1, 1), (3, 1), (2, -3)])
+def test_labels_and_logits_stay_the_same_also_where_classes_are_equal(batch: int, axis: int) -> None:
+    before, after = segmenter(batch, axis), segmenter(batch, axis)
     assert compare_planes(after)
     core = openvino.Core()
     pixels, planes = (core.compile_model(model, "CPU", CPU) for model in (before, after))

@@ -36,7 +36,7 @@ def compare_planes(model: openvino.Model) -> bool:
     """
     found = False
     for node in model.get_ops():
-        if node.get_type_name() != "TopK" or node.get_attributes()["axis"] != 1:
+        if node.get_type_name() != "TopK" or node.get_attributes()["axis"] not in (1, -3):
             continue
         source, shape = node.input_value(0), node.input(0).get_partial_shape()
         if shape.is_dynamic or len(shape) != 4:
@@ -44,6 +44,9 @@ def compare_planes(model: openvino.Model) -> bool:
         found = True
         batch, classes, height, width = (dim.get_length() for dim in shape)
         users = [sorted(output.get_target_inputs(), key=str) for output in node.outputs()]
+        if node.get_attributes()["axis"] == -3:
+            # The same axis counted from the end of three dimensions.
+            node.set_axis(1)
         flat = operations.reshape(source, np.array([batch, classes, height * width]), special_zero=False)
         node.input(0).replace_source_output(flat.output(0))
         for output, targets in zip(node.outputs(), users):
