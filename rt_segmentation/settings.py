@@ -89,8 +89,8 @@ def _check_size(text: str) -> None:
     """Refuse what would recurse too deep where it is constructed, or take too long to walk through."""
     # The collections around an event: their anchors, None where there is none, and the count before them.
     around: list[tuple[str | None, int]] = []
-    # Values so far, those that aliases repeat counted again; and of what an alias may repeat.
-    count, counts = 0, dict[str | None, int]()
+    # Values so far, with those that aliases stand for; these alone; and how many an anchor's name stands for.
+    count, repeated, counts = 0, 0, dict[str | None, int]()
     for event in yaml.parse(text, _Safe):
         if isinstance(event, yaml.CollectionStartEvent):
             around.append((event.anchor, count))
@@ -105,12 +105,13 @@ def _check_size(text: str) -> None:
             if event.anchor in (anchor for anchor, _ in around):
                 raise yaml.YAMLError(f"*{event.anchor} at line {_line(event)} stands in itself")
             count += counts.get(event.anchor, 1)
+            repeated += counts.get(event.anchor, 1)
+            if repeated > _MOST_REPEATED:
+                raise yaml.YAMLError(
+                    f"its aliases (*name) stand for more than {_MOST_REPEATED} values, at line {_line(event)}"
+                )
         elif isinstance(event, yaml.ScalarEvent):
             count += 1
-        if count > len(text) + _MOST_REPEATED:
-            raise yaml.YAMLError(
-                f"its aliases (*name) stand for more than {_MOST_REPEATED} values, at line {_line(event)}"
-            )
 
 
 def _line(event: Any) -> int:

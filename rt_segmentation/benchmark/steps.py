@@ -22,7 +22,7 @@ SMALL_SHARE = 0.02
 """Groups of layers below this share of the time are left alone."""
 
 
-def families(arithmetic: Collection[str]) -> tuple[str, ...]:
+def kernel_families(arithmetic: Collection[str]) -> tuple[str, ...]:
     """OpenVINO's families of kernels for a CPU with arithmetic, by `cpu.arithmetic`'s names.
 
     Empty where it has one family alone, which computes all convolutions anyway.

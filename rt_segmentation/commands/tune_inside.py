@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rt_segmentation import cpu
 from rt_segmentation.benchmark.search import Search
-from rt_segmentation.benchmark.steps import families
+from rt_segmentation.benchmark.steps import kernel_families
 from rt_segmentation.benchmark.variants import Bench
 from rt_segmentation.commands.options import check_number, say
 from rt_segmentation.commands.progress import TimeBar
@@ -92,11 +92,8 @@ def tune_inside(
         began = time.monotonic()
         bench = Bench(str(manifest.path), batch, height, width, until)
         try:
-            found = work(
-                Search(
-                    bench, cores(), cpu.instruction_sets(), bar, earlier[batch], families(cpu.arithmetic())
-                )
-            )
+            families = kernel_families(cpu.arithmetic())
+            found = work(Search(bench, cores(), cpu.instruction_sets(), bar, earlier[batch], families))
         finally:
             bench.close()
         if not found.latency:

@@ -131,13 +131,14 @@ def test_an_odd_camera_size_is_computed(name: str) -> None:
 def test_an_image_alone_gives_what_it_gives_in_a_batch(name: str, options: dict[str, Any]) -> None:
     # In float64: how far rounding in float32 goes differs by processor.
     network = randomise_statistics(build(name, **options)).double()
-    images = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(2)).double()
+    noise = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(2)).double()
+    # Far apart: LinkNet with random weights and without its bypass hardly tells noise from noise.
+    images = noise * torch.tensor([1.0, 1e4, -1e4]).view(3, 1, 1, 1)
     with torch.inference_mode():
         together = network(images)
         alone = torch.cat([network(image[None]) for image in images])
     torch.testing.assert_close(alone, together, rtol=1e-9, atol=1e-9)
-    # Without its bypass LinkNet hardly tells two images of noise apart.
-    assert not torch.equal(together[0], together[1])
+    assert not torch.allclose(together[0], together[1])
 
 
 @every_variant

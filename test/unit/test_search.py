@@ -16,7 +16,7 @@ import pytest
 from rt_segmentation.benchmark import search as module
 from rt_segmentation.benchmark.comparing import compare
 from rt_segmentation.benchmark.search import Search
-from rt_segmentation.benchmark.steps import families
+from rt_segmentation.benchmark.steps import kernel_families
 from rt_segmentation.benchmark.variants import Bench, Group, OutOfTime, Variant, VariantError
 from rt_segmentation.commands import tune_inside
 from rt_segmentation.inference.options import PLAIN, Options
@@ -125,8 +125,8 @@ def test_what_is_faster_is_kept_and_what_is_not_is_told() -> None:
 def test_kernels_that_the_processor_cannot_run_are_not_tried(
     arithmetic: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
-    assert families(arithmetic) == expected
-    tried = Search(FakeBench(lambda variant: 10.0), 2, families=families(arithmetic)).run([INT8]).tried
+    assert kernel_families(arithmetic) == expected
+    tried = Search(FakeBench(lambda variant: 10.0), 2, families=kernel_families(arithmetic)).run([INT8]).tried
     named = {trial.what.split()[2] for trial in tried if "every convolution" in trial.what}
     assert named == set(expected)
 

@@ -158,13 +158,16 @@ class ONNXRuntimeEngine(ONNXFileEngine):
 
     def _in_int8(self, graph: Path | bytes, ranges: QuantizationRanges) -> bytes:
         """A graph in int8, from the cache where it was made before: that needs no onnx."""
-        if isinstance(graph, bytes):
+
+        def make() -> bytes:
             return with_bytes(graph, ranges, weight_bits())
+
+        if isinstance(graph, bytes):
+            return make()
         described = json.loads((graph.parent / DESCRIPTION).read_text(encoding="utf-8"))
         identity = {**described["identity"], "graph": described["files"][graph.name], **self._hardware()}
         key = CacheKey("onnxruntime-int8", identity, {"version": self.version, "ranges": ranges.digest})
-        made = find_or_make(key, lambda: ({_QUANTISED: with_bytes(graph, ranges, weight_bits())}, {}))
-        return made.read(_QUANTISED)
+        return find_or_make(key, lambda: ({_QUANTISED: make()}, {})).read(_QUANTISED)
 
     def _hardware(self) -> dict[str, Any]:
         # Processors of one name differ in it.

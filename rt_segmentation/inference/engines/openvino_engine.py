@@ -223,6 +223,7 @@ class OpenVINOEngine(ONNXFileEngine):
             "version": self.version,
             "precision": self.precision,
             "device": self.device,
+            # What was compiled before that has another way to its labels.
             "argmax": "by planes",
             **self._hardware(),
             **properties,
