@@ -23,8 +23,8 @@ from support.node_under_test import CAMERA, ENGINE, NODE, RELIABLE, ros_args
 from rt_segmentation.models import ModelManifest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# Fast DDS's segments in shared memory; ports, which several processes share, have no such names.
-SEGMENT = re.compile(r"/dev/shm/fast(?:dds|rtps)_[0-9a-f]{16}\b")
+# The lock of one of Fast DDS's segments in shared memory, which its owner holds as long as it lives.
+SEGMENT_LOCK = re.compile(r"(/dev/shm/fast(?:dds|rtps)_[0-9a-f]{16})_el")
 # Says when a moment of the start has come, and goes on slowly, so that it still is when the signal comes.
 WATCH = """
 import sys
@@ -51,22 +51,27 @@ def profiled(folder: Path, **environment: str) -> dict[str, str]:
 
 
 class Segments:
-    """The shared memory of a process, as seen whenever looked at; not what it shares with this process."""
+    """The shared memory of a process, as seen whenever looked at.
+
+    A process maps others' segments as well, even another domain's, as the ports of shared memory are numbered
+    from 7000 whatever the domain; but it keeps the locks of its own segments alone.
+    """
 
     def __init__(self, process: Any) -> None:
-        self._maps = Path(f"/proc/{process._process.pid}/maps")
+        self._files = Path(f"/proc/{process.pid}/fd")
         self.seen: set[str] = set()
 
     def look(self) -> None:
         with contextlib.suppress(OSError):
-            self.seen |= set(SEGMENT.findall(self._maps.read_text()))
+            for file in self._files.iterdir():
+                with contextlib.suppress(OSError):
+                    if found := SEGMENT_LOCK.fullmatch(os.readlink(file)):
+                        self.seen.add(found[1])
 
     @property
     def left(self) -> list[str]:
         """Those that are there still."""
-        # Whoever listens to another process maps that one's segment as well.
-        ours = set(SEGMENT.findall(Path("/proc/self/maps").read_text()))
-        return sorted(path for path in self.seen - ours if os.path.exists(path))
+        return sorted(path for path in self.seen if os.path.exists(path))
 
 
 @pytest.mark.parametrize("number", SIGNALS)
