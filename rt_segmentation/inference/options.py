@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -10,11 +11,23 @@ INSTRUCTIONS = "ONEDNN_MAX_CPU_ISA"
 """The environment's limit of oneDNN's instruction sets; a library reads it once, at its first compilation or
 the first question after precisions."""
 
+_EARLIER_NAME = "DNNL_MAX_CPU_ISA"
+
 FLOAT = "float"
 """In the place of a family of kernels: computed in bf16 or fp32, where the others are in int8."""
 
 EVERY_LAYER = "*"
 """In the place of a group of layers: all convolutions."""
+
+
+def limits_instructions() -> bool:
+    """Whether the environment says how far oneDNN may go, be it with an empty word: without a limit."""
+    return INSTRUCTIONS in os.environ or _EARLIER_NAME in os.environ
+
+
+def instruction_limit() -> str:
+    """The environment's limit of oneDNN's instruction sets, '' for none; its older name is read second."""
+    return os.environ.get(INSTRUCTIONS) or os.environ.get(_EARLIER_NAME, "")
 
 
 @dataclass(frozen=True)

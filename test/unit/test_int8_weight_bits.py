@@ -44,8 +44,14 @@ X86 = {"ssse3", "avx2"}
 def test_bits_by_processor(words: set[str], isa: str, bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "_words", lambda: words)
     assert weight_bits(isa) == bits
-    monkeypatch.setenv(INSTRUCTIONS, isa)
     engine = OpenVINOEngine(find_model("enet"), "int8", Gate(int8=0.0))
+    monkeypatch.setenv(INSTRUCTIONS, isa)
+    assert engine._hardware() == {"weight_bits": bits}
+    # oneDNN's name before it was renamed, which it reads where the other says nothing.
+    monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX2")
+    assert engine._hardware() == {"weight_bits": bits if isa else weight_bits("AVX2")}
+    monkeypatch.setenv(INSTRUCTIONS, "")
+    monkeypatch.setenv("DNNL_MAX_CPU_ISA", isa)
     assert engine._hardware() == {"weight_bits": bits}
 
 

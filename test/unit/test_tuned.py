@@ -179,6 +179,7 @@ def test_the_instruction_set_is_set_before_the_library_is_at_work(
     small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(INSTRUCTIONS, raising=False)
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
     # What it sets is put back at the end.
     monkeypatch.setenv(INSTRUCTIONS, "")
     assert isa_for(small_model) == ""
@@ -192,6 +193,10 @@ def test_the_instruction_set_is_set_before_the_library_is_at_work(
     choosing._limit_instructions(small_model)
     assert INSTRUCTIONS not in os.environ
     monkeypatch.delitem(sys.modules, "openvino")
+    monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX512_CORE")
+    choosing._limit_instructions(small_model)
+    assert INSTRUCTIONS not in os.environ
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA")
     choosing._limit_instructions(small_model)
     assert os.environ[INSTRUCTIONS] == "AVX2"
 

@@ -18,7 +18,7 @@ from rt_segmentation.inference.engines.interface import (
     EngineError,
     EngineUnavailable,
 )
-from rt_segmentation.inference.options import INSTRUCTIONS
+from rt_segmentation.inference.options import INSTRUCTIONS, limits_instructions
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest
 
@@ -159,7 +159,7 @@ def works_concurrently(engine: str) -> bool:
 
 def _limit_instructions(manifest: ModelManifest) -> None:
     """Set the instruction set that `rt_seg tune` found best, where the library has not been at work yet."""
-    if INSTRUCTIONS not in os.environ and "openvino" not in sys.modules:
+    if not limits_instructions() and "openvino" not in sys.modules:
         isa = tuned.isa_for(manifest)
         if isa:
             os.environ[INSTRUCTIONS] = isa

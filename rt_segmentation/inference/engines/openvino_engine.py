@@ -36,7 +36,7 @@ from rt_segmentation.inference.engines.openvino_kernels import (
     in_float,
     time_groups,
 )
-from rt_segmentation.inference.options import INSTRUCTIONS, PLAIN, Options
+from rt_segmentation.inference.options import INSTRUCTIONS, PLAIN, Options, instruction_limit
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest
 
@@ -102,7 +102,7 @@ def _read(
 
 
 def _weight_bits() -> int:
-    return weight_bits(os.environ.get(INSTRUCTIONS, ""))
+    return weight_bits(instruction_limit())
 
 
 def _properties(precision: str, parallel: int, tuned: Options = PLAIN) -> dict[str, object]:
@@ -185,13 +185,13 @@ class OpenVINOEngine(ONNXFileEngine):
     def options(self, shape: Shape) -> Options:
         """See `CompiledEngine.options`; where this process has another instruction set, plain."""
         options = super().options(shape)
-        if options == PLAIN or options.isa == os.environ.get(INSTRUCTIONS, ""):
+        if options == PLAIN or options.isa == instruction_limit():
             return options
         logger.info(
             "`rt_seg tune` measured with %s=%s, this process has '%s': OpenVINO chooses by itself",
             INSTRUCTIONS,
             options.isa,
-            os.environ.get(INSTRUCTIONS, ""),
+            instruction_limit(),
         )
         return PLAIN
 
