@@ -221,6 +221,7 @@ def said(crew: Crew, worker: int) -> list[Event]:
     return events
 
 
+@pytest.mark.long
 def test_a_worker_of_ray_outlives_a_bag_that_fails_and_tells_when_it_begins(
     bags: list[Path], small_model: ModelManifest, tmp_path: Path
 ) -> None:
@@ -277,6 +278,7 @@ class RayKiller(Told):
                 self.killed += 1
 
 
+@pytest.mark.long
 def test_a_ray_cluster_gives_the_same_result_though_workers_are_killed(
     bags: list[Path], alone: dict[str, Any], small_model: ModelManifest, tmp_path: Path
 ) -> None:

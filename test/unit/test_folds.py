@@ -15,6 +15,7 @@ from support.tiny_recipe import RECIPE
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")
 
+from support.small_network import SMALL  # noqa: E402
 from support.small_training import street  # noqa: E402
 
 from rt_segmentation import cli  # noqa: E402
@@ -35,6 +36,7 @@ def write_recipe(folder: Path, **changes: Any) -> Path:
     """Two streets to train on and one to validate, of three frames each; a street is a fold."""
     content = {
         **RECIPE,
+        "network": SMALL,
         "train": [street(2, 1000, 3)],
         "validation": street(1, 50, 3),
         "epochs": 1,

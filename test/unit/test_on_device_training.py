@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from support import small_network
 from support.tiny_recipe import RECIPE
 
 torch = pytest.importorskip("torch")
@@ -44,6 +45,7 @@ def recipe_file(folder: Path, **changes: Any) -> Path:
     part = {"dataset": "street", "frames_per_scene": 1, "width": 96, "height": 64}
     content = {
         **RECIPE,
+        "network": small_network.SMALL,
         "train": [
             {**part, "scenes": 9, "first_seed": 1000},
             {**part, "scenes": 3, "first_seed": 1, "width": 64},

@@ -32,7 +32,7 @@ from rt_segmentation.weights import load_weights  # noqa: E402
 
 
 def test_a_run_leaves_a_model_and_all_that_tells_of_it(tmp_path: Path) -> None:
-    recipe = load_recipe(write_recipe(tmp_path, ema=0.9))
+    recipe = load_recipe(write_recipe(tmp_path, network="enet", ema=0.9))
     manifest = train(recipe, None, tmp_path / "out", here())
     run = tmp_path / "out" / "tiny"
     assert manifest == read_manifest(run / "tiny.yaml")
@@ -59,7 +59,8 @@ def test_a_run_leaves_a_model_and_all_that_tells_of_it(tmp_path: Path) -> None:
     # Called again it trains nothing and says the same; with another recipe it refuses.
     assert train(recipe, None, tmp_path / "out", here()) == manifest
     with pytest.raises(TrainingError, match="another seed"):
-        train(load_recipe(write_recipe(tmp_path, ema=0.9, seed=7)), None, tmp_path / "out", here())
+        other = load_recipe(write_recipe(tmp_path, network="enet", ema=0.9, seed=7))
+        train(other, None, tmp_path / "out", here())
     (run / "last.ckpt").unlink()
     with pytest.raises(TrainingError, match=r"has a result, tiny.yaml, and no last.ckpt to resume from"):
         train(recipe, None, tmp_path / "out", here())
@@ -269,7 +270,7 @@ def test_enets_encoder_is_trained_first_and_starts_the_network(
     first = load_recipe(write_recipe(tmp_path, name="stage1", network="enet_encoder", epochs=1))
     manifest = train(first, None, out, here())
     assert manifest is not None
-    second = load_recipe(write_recipe(tmp_path, epochs=1, init_from="stage1"))
+    second = load_recipe(write_recipe(tmp_path, network="enet", epochs=1, init_from="stage1"))
     assert train(second, None, out, here()) is not None
     assert "the encoder of model 'stage1'" in capsys.readouterr().out
     assert read_manifest(out / "tiny" / "tiny.yaml").training["init_from"] == "stage1"

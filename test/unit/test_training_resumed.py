@@ -31,7 +31,16 @@ from rt_segmentation.training.run import fit, quieten_lightning, train  # noqa: 
 from rt_segmentation.training.run_folder import RunFolder  # noqa: E402
 from rt_segmentation.weights import load_weights  # noqa: E402
 
-FROZEN = Path(__file__).parents[1] / "support" / "frozen_training.py"
+TESTS = Path(__file__).parents[1]
+FROZEN = TESTS / "support" / "frozen_training.py"
+
+
+def with_support() -> dict[str, str]:
+    """The environment of a process that finds the tests' network."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH")))),
+    }
 
 
 class Numbers(Dataset[Any]):
@@ -133,7 +142,9 @@ def test_killed_in_mid_epoch_it_comes_to_the_same_weights(tmp_path: Path) -> Non
     command = ["train", str(path), "--workers", "2", "--precision", "fp32", "--checkpoint-s", "0", "--out"]
     whole, broken = tmp_path / "whole" / "tiny", tmp_path / "broken" / "tiny"
     killed = subprocess.Popen(
-        [sys.executable, "-m", "rt_segmentation.cli", *command, str(broken.parent)], start_new_session=True
+        [sys.executable, "-m", "rt_segmentation.cli", *command, str(broken.parent)],
+        env=with_support(),
+        start_new_session=True,
     )
     deadline = time.monotonic() + 600
     seen_ns = step = 0
@@ -178,7 +189,7 @@ def test_two_processes_with_half_the_batch_train_as_one(
         schedule={"name": "constant"},
     )
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run([*torchrun, str(FROZEN), str(path), str(tmp_path / "two")], check=True)
+    subprocess.run([*torchrun, str(FROZEN), str(path), str(tmp_path / "two")], check=True, env=with_support())
     monkeypatch.setattr(sys.modules[train.__module__], "Training", FrozenTraining)
     train(load_recipe(path), None, tmp_path / "one", here())
     one, two = (
