@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import re
 import signal
 import time
 from pathlib import Path
@@ -19,12 +18,11 @@ pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
 from sensor_msgs.msg import Image
 from support.node_under_test import CAMERA, ENGINE, NODE, RELIABLE, ros_args
+from support.segments import Segments
 
 from rt_segmentation.models import ModelManifest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# The lock of one of Fast DDS's segments in shared memory, which its owner holds as long as it lives.
-SEGMENT_LOCK = re.compile(r"(/dev/shm/fast(?:dds|rtps)_[0-9a-f]{16})_el")
 # Says when a moment of the start has come, and goes on slowly, so that it still is when the signal comes.
 WATCH = """
 import sys
@@ -48,30 +46,6 @@ def profiled(folder: Path, **environment: str) -> dict[str, str]:
     path = os.pathsep.join((str(folder), os.environ["PYTHONPATH"]))
     names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
     return {**dict.fromkeys(names, profile), "PYTHONPATH": path, **environment}
-
-
-class Segments:
-    """The shared memory of a process, as seen whenever looked at.
-
-    A process maps others' segments as well, even another domain's, as the ports of shared memory are numbered
-    from 7000 whatever the domain; but it keeps the locks of its own segments alone.
-    """
-
-    def __init__(self, process: Any) -> None:
-        self._files = Path(f"/proc/{process.pid}/fd")
-        self.seen: set[str] = set()
-
-    def look(self) -> None:
-        with contextlib.suppress(OSError):
-            for file in self._files.iterdir():
-                with contextlib.suppress(OSError):
-                    if found := SEGMENT_LOCK.fullmatch(os.readlink(file)):
-                        self.seen.add(found[1])
-
-    @property
-    def left(self) -> list[str]:
-        """Those that are there still."""
-        return sorted(path for path in self.seen if os.path.exists(path))
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from rt_segmentation.ros.watchdog import _remove
 
 LIMIT_S = 2.0
 PROGRAM = f"""
@@ -78,3 +81,14 @@ def test_one_that_is_no_longer_watched_goes_on(tmp_path: Path) -> None:
     with start("close", str(tmp_path / "file")) as process:
         output, errors = process.communicate("\n", timeout=60.0)
     assert (process.returncode, output, errors) == (0, "begun\nworked\nclosed\n", "")
+
+
+def test_segments_are_removed_unless_somebody_owns_them(tmp_path: Path) -> None:
+    left, owned, without_lock = (tmp_path / name for name in ("left", "owned", "without_lock"))
+    locks = [tmp_path / f"{path.name}_el" for path in (left, owned)]
+    for path in (left, owned, without_lock, *locks):
+        path.touch()
+    with locks[1].open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _remove({str(path) for path in (left, owned, without_lock, tmp_path / "gone")})
+    assert sorted(tmp_path.iterdir()) == sorted((owned, without_lock, locks[1]))
