@@ -186,11 +186,11 @@ def to_markdown(result: Result[Row], setting: Setting) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     starved = sorted({row.run.cameras for row in result.rows if row.is_starved})
     if starved:
+        cameras = f"{' and '.join(map(str, starved))} camera{'' if starved == [1] else 's'}"
         lines += [
             "",
-            f"With {' and '.join(map(str, starved))} cameras fewer frames were sent than the engine took"
-            " later by itself: the machine was busy when their number was chosen. Measure again when it"
-            " is idle.",
+            f"With {cameras} fewer frames were sent than the engine took later by itself: the machine was"
+            " busy when their number was chosen. Measure again when it is idle.",
         ]
     together = {row.run.cameras: row.run.memory_mb for row in result.rows if row.run.layout == "one node"}
     if 1 in together:

@@ -63,7 +63,7 @@ def test_the_page_has_a_row_for_each_layout_and_the_memory() -> None:
     assert "One node with 4 cameras takes 1.25 of the memory with one." in text
     assert "fewer frames were sent" not in text
     busy = [replace(row, engine_hz=35.0) for row in rows]
-    assert "With 1 cameras fewer frames were sent than the engine took" in to_markdown(Result(busy), setting)
+    assert "With 1 camera fewer frames were sent than the engine took" in to_markdown(Result(busy), setting)
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "100000"])
