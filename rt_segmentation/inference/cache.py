@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -82,6 +83,9 @@ class CacheEntry:
 
 DISK_BYTES = 4 * 1024**3
 """So much is kept on disk; then what was not used for the longest time is deleted, to be built again."""
+
+UNFINISHED_S = 3600.0
+"""Nobody writes an entry for so long [s]: what has no name yet after that is what a crash left."""
 
 MEMORY_BYTES = 256 * 1024**2
 """So much of what cannot be written is kept in memory; then the oldest is let go, to be built again."""
@@ -272,12 +276,15 @@ def store(key: CacheKey, files: Mapping[str, bytes], data: Mapping[str, Any]) ->
 
 
 def _make_room(newest: Path) -> None:
-    """Delete what was not used for the longest time where there is too much; whoever has it open keeps it."""
+    """Delete what a crash left and, of too much, what was not used for the longest time; open files stay."""
     held = []
     for folder in newest.parent.iterdir():
         # Another process may delete or replace it meanwhile.
         with contextlib.suppress(OSError):
-            if folder.is_dir() and not folder.name.startswith("."):
+            if folder.is_dir() and _kind(folder) == "unfinished":
+                if time.time() - folder.stat().st_mtime > UNFINISHED_S:
+                    shutil.rmtree(folder)
+            elif folder.is_dir():
                 size = sum(path.stat().st_size for path in folder.rglob("*"))
                 held.append((folder == newest, folder.stat().st_mtime, size, folder))
     too_much = sum(size for *_, size, _ in held) - DISK_BYTES

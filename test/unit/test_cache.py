@@ -135,6 +135,18 @@ def test_what_was_not_used_for_long_makes_room(root: Path, monkeypatch: pytest.M
     assert [entry.key["identity"] for entry in cache.entries()] == [KEY.identity]
 
 
+def test_what_a_crash_left_is_deleted_later(root: Path) -> None:
+    root.mkdir()
+    left = {name: root / name for name in (".new-old", ".old-old", ".new-now")}
+    for folder in left.values():
+        folder.mkdir()
+        (folder / "part").write_bytes(b"12345")
+    for name in (".new-old", ".old-old"):
+        os.utime(left[name], (1000.0, 1000.0))
+    cache.store(KEY, {"a.bin": b"abc"}, {})
+    assert [name for name, folder in left.items() if folder.exists()] == [".new-now"]
+
+
 def test_clear_deletes_everything(root: Path) -> None:
     cache.store(KEY, {"a.bin": b"abc"}, {})
     (root / ".new-left").mkdir()
