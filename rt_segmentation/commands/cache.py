@@ -53,11 +53,11 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _clear(root: Path, keep_tuned: bool, agreed: bool) -> None:
     from rt_segmentation.commands.options import OptionError
-    from rt_segmentation.inference import cache, tuned, tuning
+    from rt_segmentation.inference import cache_contents, tuned, tuning
 
     of_tune = (tuned.KIND, tuning.KIND)
     keep = of_tune if keep_tuned else ()
-    held = cache.held(keep)
+    held = cache_contents.held(keep)
     if not held:
         print(f"{root}: nothing to delete")
         return
@@ -79,7 +79,7 @@ def _clear(root: Path, keep_tuned: bool, agreed: bool) -> None:
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             print(f"{root}: nothing is deleted")
             return
-    print(f"{root}: {cache.clear(keep) / 1e6:.1f} MB deleted")
+    print(f"{root}: {cache_contents.clear(keep) / 1e6:.1f} MB deleted")
 
 
 def describe(entry: cache.CacheEntry) -> dict[str, Any]:

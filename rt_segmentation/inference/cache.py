@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -251,6 +251,7 @@ def store(key: CacheKey, files: Mapping[str, bytes], data: Mapping[str, Any]) ->
     """
     root = cache_root()
     root.mkdir(parents=True, exist_ok=True)
+    _delete_left(root)
     final = root / key.folder_name
     temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
     try:
@@ -266,7 +267,7 @@ def store(key: CacheKey, files: Mapping[str, bytes], data: Mapping[str, Any]) ->
         _write(temporary / DESCRIPTION, json.dumps(description, indent=1).encode())
         # A folder cannot be replaced by a rename: the old one steps aside first.
         with contextlib.suppress(FileNotFoundError):
-            _discard(final)
+            discard(final)
         os.rename(temporary, final)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -275,16 +276,21 @@ def store(key: CacheKey, files: Mapping[str, bytes], data: Mapping[str, Any]) ->
     return _read(final)
 
 
+def _delete_left(root: Path) -> None:
+    for pattern in (".new-*", ".old-*"):
+        for folder in root.glob(pattern):
+            with contextlib.suppress(OSError):
+                if time.time() - folder.stat().st_mtime > UNFINISHED_S:
+                    shutil.rmtree(folder)
+
+
 def _make_room(newest: Path) -> None:
-    """Delete what a crash left and, of too much, what was not used for the longest time; open files stay."""
+    """Delete what was not used for the longest time where there is too much; whoever has it open keeps it."""
     held = []
     for folder in newest.parent.iterdir():
         # Another process may delete or replace it meanwhile.
         with contextlib.suppress(OSError):
-            if folder.is_dir() and _kind(folder) == "unfinished":
-                if time.time() - folder.stat().st_mtime > UNFINISHED_S:
-                    shutil.rmtree(folder)
-            elif folder.is_dir():
+            if folder.is_dir() and not folder.name.startswith("."):
                 size = sum(path.stat().st_size for path in folder.rglob("*"))
                 held.append((folder == newest, folder.stat().st_mtime, size, folder))
     too_much = sum(size for *_, size, _ in held) - DISK_BYTES
@@ -293,7 +299,7 @@ def _make_room(newest: Path) -> None:
             return
         logger.info("cache entry %s was not used for the longest time and is deleted to make room", folder)
         with contextlib.suppress(OSError):
-            _discard(folder)
+            discard(folder)
             too_much -= size
 
 
@@ -323,57 +329,6 @@ def entries() -> list[CacheEntry]:
     return found
 
 
-@dataclass(frozen=True)
-class Held:
-    """A folder of the cache.
-
-    Attributes:
-        kind: of its entry; 'unfinished' for what a crash left, 'other' for what is no entry, or damaged.
-        size_bytes: of all its files.
-    """
-
-    folder: Path
-    kind: str
-    size_bytes: int
-
-
-def held(keep: Collection[str] = ()) -> list[Held]:
-    """All folders by name, but for entries of the kinds to keep; what is in their files is not looked at."""
-    root = cache_root()
-    found = []
-    for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        # Another process may delete or replace it meanwhile.
-        with contextlib.suppress(FileNotFoundError):
-            if folder.is_dir():
-                size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-                found.append(Held(folder, _kind(folder), size))
-    return [one for one in found if one.kind not in keep]
-
-
-def clear(keep: Collection[str] = ()) -> int:
-    """Delete everything, also what is damaged or was left by a crash; returns the bytes that were freed.
-
-    Args:
-        keep: kinds of entries that stay.
-    """
-    freed = 0
-    # Lock files stay: deleting one would let two processes hold two locks of the same name.
-    for one in held(keep):
-        with contextlib.suppress(FileNotFoundError):
-            _discard(one.folder)
-            freed += one.size_bytes
-    return freed
-
-
-def _kind(folder: Path) -> str:
-    if folder.name.startswith("."):
-        return "unfinished"
-    try:
-        return str(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["kind"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "other"
-
-
 def _read(folder: Path) -> CacheEntry:
     description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     for name, digest in description["files"].items():
@@ -390,7 +345,7 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _discard(folder: Path) -> None:
+def discard(folder: Path) -> None:
     """Out of the way in one step, so that nobody meets half of it, then deleted."""
     aside = Path(tempfile.mkdtemp(prefix=".old-", dir=folder.parent))
     try:

@@ -29,6 +29,7 @@ _SLICE_S = 0.25
 _GRACE_S = 10.0
 _LOOK_S = 5.0
 _FREED_S = 1.0
+_END_S = 0.5
 # The owner of a segment keeps it locked as long as it lives; whoever reads it only looks whether it is.
 _SEGMENT_LOCK = re.compile(r"(/dev/shm/fast(?:dds|rtps)_[0-9a-f]{16})_el")
 
@@ -85,11 +86,15 @@ class Watchdog:
 
     def close(self) -> None:
         """Watch no more; threads that are left to themselves may go on to say what they do."""
+        import subprocess
+
         assert self._child.stdin is not None
         with self._counting:
             self._closed = True
             self._child.stdin.close()
-        self._child.wait()
+        # Somebody may have stopped it.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(_END_S)
 
     def _count(self, change: int) -> None:
         with self._counting:
@@ -110,12 +115,15 @@ def _watch(process: int) -> None:
 
     It counts what it sees itself: while it sleeps or starves, so does the process that it watches.
     """
+    # systemd sends it to all that a node has left as soon as that is killed.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     allowed_s, silent_s = float("inf"), 0.0
     segments: set[str] = set()
     looked = float("-inf")
     while True:
         if time.monotonic() - looked > _LOOK_S:
-            segments |= _segments(process)
+            # Those of this look alone: for moments it also opens others' locks, to see whether they live.
+            segments = _segments(process) or segments
             looked = time.monotonic()
         readable, _, _ = select.select([0], [], [], _SLICE_S)
         if readable:
@@ -130,18 +138,19 @@ def _watch(process: int) -> None:
             silent_s += _SLICE_S
             if silent_s > allowed_s:
                 break
-    # It may have ended, and another process may have its number.
-    if os.getppid() != process:
-        return
-    sys.stderr.write(
-        f"[FATAL] process {process} is frozen: no sign of life for {allowed_s:g} s (parameter `watchdog_s`);"
-        " it is ended now, and this is where its threads stand:\n"
-    )
-    sys.stderr.flush()
-    os.kill(process, signal.SIGABRT)
-    # Nothing comes any more but the end of the pipe, with the process.
-    if not select.select([0], [], [], _GRACE_S)[0] or os.read(0, 65536):
-        os.kill(process, signal.SIGKILL)
+    # It may have ended, and another process may have its number, while a fork of it has the pipe.
+    if os.getppid() == process:
+        sys.stderr.write(
+            f"[FATAL] process {process} is frozen: no sign of life for {allowed_s:g} s (parameter"
+            " `watchdog_s`); it is ended now, and this is where its threads stand:\n"
+        )
+        sys.stderr.flush()
+        os.kill(process, signal.SIGABRT)
+        # Nothing comes any more but the end of the pipe, with the process.
+        if not select.select([0], [], [], _GRACE_S)[0] or os.read(0, 65536):
+            os.kill(process, signal.SIGKILL)
+    while os.read(0, 65536):
+        pass
     _remove(segments)
 
 

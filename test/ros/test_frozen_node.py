@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ def test_a_node_that_is_frozen_in_native_code_is_ended_and_one_that_builds_is_no
 def test_a_killed_node_leaves_nothing_in_shared_memory(
     spawn: Any, observer: Any, small_model: ModelManifest
 ) -> None:
-    """As one that runs out of memory is; a robot starts it again, and again."""
+    """As one that runs out of memory is; a robot starts it again. systemd ends its children with it."""
     killed, other = (NodeUnderTest(spawn, observer, name, small_model) for name in ("/killed", "/other"))
     for node in (killed, other):
         node.process.wait_for("model small")
@@ -57,6 +58,9 @@ def test_a_killed_node_leaves_nothing_in_shared_memory(
     for segments in (of_killed, of_other):
         segments.look()
         assert segments.seen
+    children = Path(f"/proc/{killed.process.pid}/task/{killed.process.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGTERM)
     os.kill(killed.process.pid, signal.SIGKILL)
     of_killed.wait_until_removed()
     assert of_other.left == sorted(of_other.seen), "that node goes on"

@@ -14,6 +14,7 @@ import pytest
 
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
+from rt_segmentation.inference.cache_contents import clear
 
 KEY = CacheKey("graph", {"model": "toy", "batch": 1}, {"code": "a", "library": "1.0"})
 
@@ -135,7 +136,7 @@ def test_what_was_not_used_for_long_makes_room(root: Path, monkeypatch: pytest.M
     assert [entry.key["identity"] for entry in cache.entries()] == [KEY.identity]
 
 
-def test_what_a_crash_left_is_deleted_later(root: Path) -> None:
+def test_what_a_crash_left_is_deleted_later(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root.mkdir()
     left = {name: root / name for name in (".new-old", ".old-old", ".new-now")}
     for folder in left.values():
@@ -143,15 +144,25 @@ def test_what_a_crash_left_is_deleted_later(root: Path) -> None:
         (folder / "part").write_bytes(b"12345")
     for name in (".new-old", ".old-old"):
         os.utime(left[name], (1000.0, 1000.0))
-    cache.store(KEY, {"a.bin": b"abc"}, {})
-    assert [name for name, folder in left.items() if folder.exists()] == [".new-now"]
+    foreign = root / ".git"
+    foreign.mkdir()
+    os.utime(foreign, (1000.0, 1000.0))
+
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    # It may be what fills the disk.
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        cache.store(KEY, {"a.bin": b"abc"}, {})
+    assert [name for name, folder in left.items() if folder.exists()] == [".new-now"] and foreign.exists()
 
 
 def test_clear_deletes_everything(root: Path) -> None:
     cache.store(KEY, {"a.bin": b"abc"}, {})
     (root / ".new-left").mkdir()
     (root / ".new-left" / "part").write_bytes(b"12345")
-    assert cache.clear() > 8
+    assert clear() > 8
     assert cache.entries() == [] and not [path for path in root.iterdir() if path.is_dir()]
 
 
@@ -175,7 +186,7 @@ def test_what_cannot_be_written_is_kept_in_memory_and_said_once(
         assert (entry.read("a.bin"), entry.data["agreement"], entry.size_bytes) == (b"abc", 0.5, 3)
     assert cache.holds("graph", {"batch": 2}, {"code": "b"})
     assert not cache.holds("graph", {"batch": 3}, {"code": "b"})
-    assert not cache.kept() and cache.entries() == [] and cache.clear() == 0
+    assert not cache.kept() and cache.entries() == [] and clear() == 0
     assert caplog.text.count("cannot be written (Not a directory)") == 1
     # Another version of what it was made with is another entry.
     assert cache.find(replace(KEY, made_with={"code": "c"})) is None

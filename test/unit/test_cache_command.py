@@ -10,6 +10,7 @@ import pytest
 from rt_segmentation.cli import main
 from rt_segmentation.inference import cache, tuned, tuning
 from rt_segmentation.inference.cache import CacheKey
+from rt_segmentation.inference.cache_contents import held
 
 
 class Terminal(io.StringIO):
@@ -34,7 +35,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def kinds() -> list[str]:
-    return sorted(one.kind for one in cache.held())
+    return sorted(one.kind for one in held())
 
 
 EVERYTHING = ["graph", "other", "other", "settings", "tuned", "unfinished"]

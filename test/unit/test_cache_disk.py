@@ -16,6 +16,7 @@ pytest.importorskip("onnx", reason="onnx is not installed: nothing to export")
 
 from rt_segmentation.cli import main
 from rt_segmentation.inference import cache
+from rt_segmentation.inference.cache_contents import clear
 from rt_segmentation.inference.engines import build_engine
 from rt_segmentation.models import ModelManifest
 
@@ -96,4 +97,4 @@ def test_a_warm_cache_that_is_read_only_is_read(
         assert cache.keep(key, {"a.bin": b"abc"}, {}).read("a.bin") == b"abc"
     assert caplog.text.count("cannot be written (Read-only file system)") == 1
     with pytest.raises(OSError, match="Read-only file system"):
-        cache.clear()
+        clear()

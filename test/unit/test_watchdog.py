@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from rt_segmentation.ros.watchdog import _remove
 
 LIMIT_S = 2.0
@@ -92,3 +94,60 @@ def test_segments_are_removed_unless_somebody_owns_them(tmp_path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _remove({str(path) for path in (left, owned, without_lock, tmp_path / "gone")})
     assert sorted(tmp_path.iterdir()) == sorted((owned, without_lock, locks[1]))
+
+
+# Locks a segment as its owner does; a process that it forks has lock and pipe as well.
+OWNER = f"""
+import fcntl, os, sys, time
+from rt_segmentation.ros.watchdog import Watchdog
+
+lock = open(sys.argv[1] + "_el", "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+open(sys.argv[1], "w").close()
+watchdog = Watchdog({LIMIT_S / 2})
+if os.fork():
+    print("begun", flush=True)
+    while True:
+        watchdog.beat()
+        time.sleep(0.02)
+os.close(1)
+time.sleep({2 * LIMIT_S})
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="there is no /dev/shm here")
+def test_a_killed_process_leaves_no_segment_when_its_forks_have_ended() -> None:
+    segment = Path(f"/dev/shm/fastdds_{os.urandom(8).hex()}")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    command = [sys.executable, "-c", OWNER, str(segment)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(LIMIT_S)
+        process.kill()
+    assert segment.exists()
+    over = time.monotonic() + 60.0
+    while segment.exists() and time.monotonic() < over:
+        time.sleep(0.05)
+    assert not segment.exists() and not Path(f"{segment}_el").exists()
+
+
+STOPPED = """
+import os, signal, time
+from rt_segmentation.ros.watchdog import Watchdog
+
+watchdog = Watchdog(60.0)
+os.kill(watchdog._child.pid, signal.SIGSTOP)
+began = time.monotonic()
+watchdog.close()
+print(time.monotonic() - began)
+os.kill(watchdog._child.pid, signal.SIGCONT)
+"""
+
+
+def test_a_watch_that_somebody_stopped_does_not_hold_up_the_end() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED], capture_output=True, text=True, env=environment, timeout=60.0
+    )
+    assert (done.returncode, done.stderr) == (0, "") and float(done.stdout) < 30.0
