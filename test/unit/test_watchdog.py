@@ -15,6 +15,7 @@ import pytest
 from rt_segmentation.ros.watchdog import _remove
 
 LIMIT_S = 2.0
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 PROGRAM = f"""
 import ctypes, os, sys, time
 from rt_segmentation.ros.watchdog import Watchdog
@@ -58,7 +59,7 @@ def start(ending: str, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        env=ENVIRONMENT,
     )
 
 
@@ -118,9 +119,8 @@ time.sleep({2 * LIMIT_S})
 @pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="there is no /dev/shm here")
 def test_a_killed_process_leaves_no_segment_when_its_forks_have_ended() -> None:
     segment = Path(f"/dev/shm/fastdds_{os.urandom(8).hex()}")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     command = [sys.executable, "-c", OWNER, str(segment)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
         time.sleep(LIMIT_S)
@@ -146,8 +146,7 @@ os.kill(watchdog._child.pid, signal.SIGCONT)
 
 
 def test_a_watch_that_somebody_stopped_does_not_hold_up_the_end() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     done = subprocess.run(
-        [sys.executable, "-c", STOPPED], capture_output=True, text=True, env=environment, timeout=60.0
+        [sys.executable, "-c", STOPPED], capture_output=True, text=True, env=ENVIRONMENT, timeout=60.0
     )
     assert (done.returncode, done.stderr) == (0, "") and float(done.stdout) < 30.0
