@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +28,11 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 MEMORY_BYTES = 4 * 1024**3
 """Decoded training frames are kept in memory up to this size, over all processes of a machine."""
+
+
+# A loader's process has none of its parent's threads. What its garbage collector would delete of the parent's
+# objects may wait for them for ever, as ONNX Runtime's sessions do; so it leaves them alone.
+os.register_at_fork(after_in_child=gc.freeze)
 
 
 class Share(NamedTuple):

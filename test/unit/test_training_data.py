@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,7 @@ from rt_segmentation.training.data import (  # noqa: E402
     ShareSampler,
     TrainingSet,
     ValidationSet,
+    count_classes,
 )
 from rt_segmentation.training.errors import TrainingError  # noqa: E402
 from rt_segmentation.training.timing import (  # noqa: E402
@@ -207,3 +211,35 @@ def test_the_schedule_fits_the_time() -> None:
     assert timing.epochs_within(3600, 5) == 5, "never more than the recipe's"
     with pytest.raises(TrainingError, match="one epoch with its validation takes about 0:02:00"):
         timing.epochs_within(100, 5)
+
+
+class Garbage:
+    """In a circle of references; says which process deleted it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.circle = path, self
+
+    def __del__(self) -> None:
+        self.path.write_text(str(os.getpid()))
+
+
+class Collecting(Street):
+    """Collects garbage in whatever process reads a frame."""
+
+    def __getitem__(self, index: int) -> Sample:
+        gc.collect()
+        return super().__getitem__(index)
+
+
+def test_a_loaders_process_deletes_nothing_of_its_parents(tmp_path: Path) -> None:
+    """A session of ONNX Runtime waited there for threads that only the parent has, without end."""
+    gc.collect()
+    gc.disable()
+    try:
+        Garbage(tmp_path / "deleted")
+        count_classes(Collecting(1, 2, 1000, 96, 64), workers=1)
+        assert not (tmp_path / "deleted").exists()
+    finally:
+        gc.enable()
+    gc.collect()
+    assert (tmp_path / "deleted").read_text() == str(os.getpid())
