@@ -317,7 +317,9 @@ def test_the_graph_is_as_the_table_of_topics_and_the_policy_say(
     camera.kill()
 
 
+@pytest.mark.parametrize("every", [8, pytest.param(4, marks=pytest.mark.long)])
 def test_camvid_over_dds_scores_as_offline(
+    every: int,
     stage: Any,
     listen: Any,
     shared_data: Path,
@@ -332,12 +334,12 @@ def test_camvid_over_dds_scores_as_offline(
     segmenter = Segmenter.build(model, **ENGINE)
     online, alone = ConfusionMatrix(11), ConfusionMatrix(11)
     # Neighbours of a sequence are alike.
-    chosen = range(0, len(dataset), 8)
+    chosen = range(0, len(dataset), every)
     for sample in (dataset[index] for index in chosen):
         online.update(sample.labels, feeder.segment(image_message(Header(), sample.image, "rgb8"), labels))
         alone.update(sample.labels, segment_image(segmenter, sample.image))
     node.fresh_status()
-    assert len(chosen) == 13
+    assert len(chosen) == {8: 13, 4: 26}[every]
     assert 0 <= node.count("masks published") - len(chosen) <= feeder.repeated
     assert 0 <= len(labels) - len(chosen) <= feeder.repeated
     assert node.count("frames dropped") == 0

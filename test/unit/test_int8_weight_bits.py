@@ -55,7 +55,15 @@ def test_bits_by_processor(words: set[str], isa: str, bits: int, monkeypatch: py
     assert engine._hardware() == {"weight_bits": bits}
 
 
-@pytest.mark.parametrize("name", ["enet", "lednet", "linknet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "enet",
+        "lednet",
+        "linknet",
+        *(pytest.param(n, marks=pytest.mark.long) for n in ("enet_town", "lednet_street")),
+    ],
+)
 def test_labels_are_close_to_float32_with_the_bits_of_this_processor(name: str) -> None:
     """With 8 bits ENet and LinkNet keep 96.4 and 96.3 % of a frame's labels on a CPU with AVX2."""
     manifest = find_model(name)
