@@ -47,8 +47,8 @@ class Segmentation:
         labels: uint8 (H, W), an id a pixel; 255 where the network saw nothing, and for classes of no group.
         confidence: top-1 probability x 255, uint8 (H, W), or None if it was not asked for, or the engine that
             computes it is not ready yet.
-        rgb: the network's input, uint8 (h, w, 3), valid until the call after the next of the segmenter; the
-            frame's own pixels where they are just that.
+        rgb: the network's input, uint8 (h, w, 3), valid until the call after the next of the segmenter if it
+            was not asked to be kept; the frame's own pixels where they are just that.
         placement: where the mask's pixels lie in the camera's image, and its size.
         preprocess_ms: demosaicing, resizing and conversion of this frame.
         inference_ms: the engine's time for the whole batch.
@@ -297,7 +297,12 @@ class Segmenter:
         return [result.resized() for result in self.infer(frames, confidence)]
 
     def infer(
-        self, frames: Sequence[Frame], confidence: bool = False, sources: Sequence[str] = ()
+        self,
+        frames: Sequence[Frame],
+        confidence: bool = False,
+        sources: Sequence[str] = (),
+        *,
+        kept: bool = False,
     ) -> list[Segmentation]:
         """As `segment`, but labels and confidence have the network's size still.
 
@@ -305,6 +310,7 @@ class Segmenter:
             frames: as there.
             confidence: as there.
             sources: of the frames, where they have geometries of their own.
+            kept: whether the network's input stays valid, however many calls follow.
         """
         config = self.config
         views = [config.of(source) for source in sources or [""] * len(frames)]
@@ -320,7 +326,11 @@ class Segmenter:
         if seen.size != own:
             placements = [view.placement(frame, seen.size) for view, frame in zip(views, frames)]
         pixels = placements[0].own_pixels(frames[0]) if len(frames) == 1 else None
-        inputs = self._next_inputs((len(frames), height, width, 3)) if pixels is None else pixels[np.newaxis]
+        if pixels is not None:
+            inputs = pixels[np.newaxis]
+        else:
+            shape = (len(frames), height, width, 3)
+            inputs = np.empty(shape, np.uint8) if kept else self._next_inputs(shape)
         preprocess_ms = []
         for frame, placement, buffer in zip(frames, placements, inputs):
             started = time.perf_counter()

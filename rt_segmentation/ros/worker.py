@@ -187,8 +187,11 @@ class Worker:
                 refusal = f"{type(error).__name__}: {error}"
         # Those that were given up meanwhile are counted, and not for the engine that came after.
         frames = [frame for frame in frames if self._is_begun(frame.arrived)]
+        # All of them are published after the last one: more than a segmenter's own buffers hold.
+        kept = len(batch) > 1
         found = [
-            self._guarded(frame.arrived, self._take, self._infer, segmenter, [frame]) for frame in frames
+            self._guarded(frame.arrived, self._take, self._infer, segmenter, [frame], kept)
+            for frame in frames
         ]
         segmented = [each for one in found if one is not None for each in one]
         # It was the batch that failed, not the engine as a whole; nor has another one taken its place.
@@ -268,13 +271,16 @@ class Worker:
         }
         return _Decoded(arrived, frame, stages_ms)
 
-    def _infer(self, segmenter: Segmenter, frames: list[_Decoded]) -> list[_Segmented]:
+    def _infer(self, segmenter: Segmenter, frames: list[_Decoded], kept: bool = False) -> list[_Segmented]:
         cameras = [arrived.camera for arrived, *_ in frames]
         outputs = [camera.outputs for camera in cameras]
         confidence = any(o is not None and o.listened("confidence") for o in outputs)
         with self._at_work(segmenter):
             results = segmenter.infer(
-                [frame.frame for frame in frames], confidence, [camera.name for camera in cameras]
+                [frame.frame for frame in frames],
+                confidence,
+                [camera.name for camera in cameras],
+                kept=kept,
             )
         segmented = []
         for (arrived, frame, stages_ms), result in zip(frames, results):

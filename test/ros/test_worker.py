@@ -40,7 +40,7 @@ class Pipeline:
         self.published: list[int] = []
 
         def infer_frames(
-            frames: Sequence[Frame], confidence: bool, sources: Sequence[str]
+            frames: Sequence[Frame], confidence: bool, sources: Sequence[str], *, kept: bool
         ) -> list[Segmentation]:
             infer(frames[0].stamp_ns // 10**9)
             return [answer(frames[0])]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
@@ -18,9 +20,10 @@ from std_msgs.msg import Header
 from support.worker_parts import LABELS, PATIENCE_S, PartOfCamera, answer
 
 from rt_segmentation.imaging.errors import ImageError
-from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.frame import Frame, Region
 from rt_segmentation.inference.engines import EngineError
-from rt_segmentation.inference.segmenter import Segmentation, Segmenter, SizesDiffer
+from rt_segmentation.inference.segmenter import Segmentation, Segmenter, SegmenterConfig, SizesDiffer
+from rt_segmentation.models import find_model
 from rt_segmentation.ros.camera import Camera
 from rt_segmentation.ros.messages import image_message
 from rt_segmentation.ros.worker import Worker
@@ -55,7 +58,9 @@ class Batches:
         self.refused.append(why)
         self._segmenter.batch = 1
 
-    def _infer(self, frames: Sequence[Frame], _: bool, sources: Sequence[str]) -> list[Segmentation]:
+    def _infer(
+        self, frames: Sequence[Frame], _: bool, sources: Sequence[str], *, kept: bool
+    ) -> list[Segmentation]:
         self.calls.append(list(sources))
         self.begun.set()
         assert self.held.wait(PATIENCE_S)
@@ -118,7 +123,7 @@ def test_frames_of_other_sizes_are_no_batch_and_no_fault(why: Exception) -> None
 def test_an_engine_that_fails_at_each_frame_has_not_refused_batches() -> None:
     batches = Batches()
 
-    def fail(frames: Sequence[Frame], _: bool, sources: Sequence[str]) -> Any:
+    def fail(frames: Sequence[Frame], _: bool, sources: Sequence[str], *, kept: bool) -> Any:
         batches.calls.append(list(sources))
         batches.begun.set()
         assert batches.held.wait(PATIENCE_S)
@@ -135,10 +140,10 @@ def test_each_frame_of_a_batch_that_is_refused_has_the_time_of_one() -> None:
     at_work, go_on = threading.Semaphore(0), threading.Semaphore(0)
     infer = batches._segmenter.infer
 
-    def slowly(*arguments: Any) -> Any:
+    def slowly(*arguments: Any, kept: bool) -> Any:
         at_work.release()
         assert go_on.acquire(timeout=PATIENCE_S)
-        return infer(*arguments)
+        return infer(*arguments, kept=kept)
 
     batches._segmenter.infer = slowly
     batches.held.set()
@@ -170,14 +175,16 @@ def test_a_batch_that_fails_late_is_no_fault_of_the_engine_that_came_after() -> 
     batches = Batches(refuses=EngineError("no batches here"))
     infer = batches._segmenter.infer
 
-    def swapped_meanwhile(frames: Sequence[Frame], confidence: bool, sources: Sequence[str]) -> Any:
+    def swapped_meanwhile(
+        frames: Sequence[Frame], confidence: bool, sources: Sequence[str], *, kept: bool
+    ) -> Any:
         if len(frames) > 1:
             # The frame before may still be on its way out, and is no part of what is given up.
             while not batches._settled()["a"]:
                 threading.Event().wait(0.001)
             batches.config.engine = "the second"
             assert batches.worker.give_up() == 2
-        return infer(frames, confidence, sources)
+        return infer(frames, confidence, sources, kept=kept)
 
     batches._segmenter.infer = swapped_meanwhile
     batches._segmenter.batch = 1
@@ -197,3 +204,55 @@ def test_a_batch_that_fails_late_is_no_fault_of_the_engine_that_came_after() -> 
         {"hung": 1},
         {"hung": 1},
     ]
+
+
+class Held:
+    """An engine that sees no class but the first, and waits until it is let go."""
+
+    name, precision, device = "held", "fp32", "cpu"
+
+    def __init__(self) -> None:
+        self.begun, self.released = threading.Event(), threading.Event()
+
+    def infer(self, images: np.ndarray, _: bool) -> tuple[np.ndarray, None]:
+        self.begun.set()
+        assert self.released.wait(PATIENCE_S)
+        return np.zeros(images.shape[:3], np.uint8), None
+
+
+class BatchesOfFour(Segmenter):
+    @property
+    def batch(self) -> int:
+        return 4
+
+
+def test_frames_that_made_no_batch_are_published_with_their_own_pictures() -> None:
+    manifest, engine = find_model("enet_street"), Held()
+    config = SegmenterConfig(manifest, manifest.labels(), cast("Any", engine), (64, 64), "network")
+    # The region of one camera is not in its image: whatever it sends ends the batch.
+    config = replace(config, sources={"d": replace(config, roi=Region(0, 0, 400, 400))})
+    shown: list[tuple[int, int]] = []
+
+    def publish(_: Header, frame: Frame, result: Segmentation, *__: Any) -> float:
+        shown.append((int(frame.planes[0][0, 0, 0]), int(result.rgb[0, 0, 0])))
+        return 1.0
+
+    outputs = SimpleNamespace(listened=lambda _: False, resize=lambda r: r.resized(), publish=publish)
+    cameras = {n: cast("Camera", PartOfCamera(outputs, StreamStatistics(), n)) for n in "abcd"}
+    worker = Worker([BatchesOfFour(config)], get_logger("worker"), lambda _: "auto")
+
+    def hand_over(name: str) -> None:
+        cameras[name].statistics.frame_received()
+        image = np.full((64, 64, 3), 10 * (ord(name) - 96), np.uint8)
+        worker.hand_over(cameras[name], cast("Image", image_message(Header(), image, "bgr8")))
+
+    hand_over("a")
+    assert engine.begun.wait(PATIENCE_S)
+    for name in "abcd":
+        hand_over(name)
+    engine.released.set()
+    while not cameras["c"].statistics.snapshot().published:
+        threading.Event().wait(0.001)
+    assert worker.stop(PATIENCE_S)
+    assert sorted(shown) == [(10, 10), (10, 10), (20, 20), (30, 30)]
+    assert cameras["d"].statistics.snapshot().dropped == {"roi_outside": 1}
