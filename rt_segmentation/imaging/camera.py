@@ -7,15 +7,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from rt_segmentation.imaging.errors import ImageError
+from rt_segmentation.imaging.lens import FISHEYE, Lens
 
 PINHOLE_MODELS = ("plumb_bob", "rational_polynomial")
-FISHEYE = "equidistant"
-_MAX_COEFFICIENTS = 8
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,13 @@ class Camera:
                 f"The camera_info's distortion model {self.distortion_model!r} is not known; known are "
                 f"{', '.join((*PINHOLE_MODELS, FISHEYE))}.",
             )
+        known = self._lens.known_coefficients
+        if any(self.distortion[known:]):
+            raise ImageError(
+                "bad_calibration",
+                f"The camera_info's distortion has {len(self.distortion)} coefficients, and the model "
+                f"{self.distortion_model!r} is known up to its {known}th; the others must be 0.",
+            )
 
     @classmethod
     def from_info(cls, info: Any, *, rectified: bool) -> Camera:
@@ -91,7 +96,7 @@ class Camera:
         fx, fy, cx, cy = (p[0], p[5], p[2], p[6]) if rectified and any(p) else (k[0], k[4], k[2], k[5])
         binning_x, binning_y = max(1, info.binning_x), max(1, info.binning_y)
         roi = info.roi
-        distortion = () if rectified or not any(info.d) else tuple(map(float, info.d[:_MAX_COEFFICIENTS]))
+        distortion = () if rectified or not any(info.d) else tuple(map(float, info.d))
         return cls(
             (roi.width or info.width) // binning_x,
             (roi.height or info.height) // binning_y,
@@ -116,10 +121,9 @@ class Camera:
                 f"{labels.shape[1]}x{labels.shape[0]} px; give the node the mask's own camera_info.",
             )
 
-    @property
-    def _coefficients(self) -> tuple[float, ...]:
-        """The distortion, with a 0 for each that is left out: some drivers send fewer than OpenCV takes."""
-        return (*self.distortion, *[0.0] * _MAX_COEFFICIENTS)[:_MAX_COEFFICIENTS]
+    @functools.cached_property
+    def _lens(self) -> Lens:
+        return Lens(self.distortion_model, self.distortion)
 
     @property
     def matrix(self) -> npt.NDArray[np.float64]:
@@ -128,19 +132,19 @@ class Camera:
 
     @functools.cached_property
     def rays(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Where each pixel looks: x and y at depth 1, each float32 (H, W); not to be written to."""
+        """Where each pixel looks: x and y at depth 1, each float32 (H, W); not to be written to.
+
+        NaN where it looks nowhere: the lens's polynomial has turned back, or that is beside the camera.
+        """
         size = (self.height, self.width)
-        u, v = np.arange(self.width, dtype=np.float64), np.arange(self.height, dtype=np.float64)
+        u = (np.arange(self.width, dtype=np.float64) - self.cx) / self.fx
+        v = (np.arange(self.height, dtype=np.float64) - self.cy) / self.fy
         if not self.distortion:
             # A row of x and a column of y are all there is to know.
-            x, y = ((u - self.cx) / self.fx).astype(np.float32), ((v - self.cy) / self.fy).astype(np.float32)
+            x, y = u.astype(np.float32), v.astype(np.float32)
             return np.broadcast_to(x, size), np.broadcast_to(y[:, None], size)
-        pixels = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 1, 2)
-        fisheye = self.distortion_model == FISHEYE
-        coefficients = np.array(self._coefficients[: 4 if fisheye else _MAX_COEFFICIENTS])
-        undistort = cv2.fisheye.undistortPoints if fisheye else cv2.undistortPoints
-        rays = np.asarray(undistort(pixels, self.matrix, coefficients), np.float32).reshape(*size, 2)
-        return np.ascontiguousarray(rays[..., 0]), np.ascontiguousarray(rays[..., 1])
+        x, y = self._lens.undistort(*np.meshgrid(u, v), (1 / self.fx, 1 / self.fy))
+        return x.astype(np.float32), y.astype(np.float32)
 
     @functools.cached_property
     def ray_lengths(self) -> npt.NDArray[np.float32]:
@@ -167,9 +171,8 @@ class Camera:
             inside = z > 0
             if self.distortion:
                 # Far outside the image a lens's polynomial turns back into it.
-                (left, right), (top, bottom) = self._ray_bounds
-                inside &= (a > left) & (a < right) & (b > top) & (b < bottom)
-                a, b = self._distorted(a, b)
+                inside &= a * a + b * b < np.float32(self._ray_limit**2)
+                a, b = self._lens.distort(a, b)
             u, v = (
                 a * np.float32(self.fx) + np.float32(self.cx),
                 b * np.float32(self.fy) + np.float32(self.cy),
@@ -180,34 +183,8 @@ class Camera:
             return (v + np.float32(0.5)).astype(np.int32), (u + np.float32(0.5)).astype(np.int32), inside
 
     @functools.cached_property
-    def _ray_bounds(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """The least and the greatest x and y of the rays, with half a pixel more."""
-        margins = 0.5 / self.fx, 0.5 / self.fy
-        low, high = (
-            [float(f(ray)) + sign * margin for ray, margin in zip(self.rays, margins)]
-            for f, sign in ((np.nanmin, -1), (np.nanmax, 1))
-        )
-        return (low[0], high[0]), (low[1], high[1])
-
-    def _distorted(
-        self, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Where the lens puts what is at x and y at depth 1: OpenCV's two models."""
-        square = x * x + y * y
-        if self.distortion_model == FISHEYE:
-            k1, k2, k3, k4 = map(np.float32, self._coefficients[:4])
-            radius = np.sqrt(square)
-            theta = np.arctan(radius)
-            t = theta * theta
-            bent = theta * (1 + t * (k1 + t * (k2 + t * (k3 + t * k4))))
-            scale = np.where(radius > 1e-8, bent / np.maximum(radius, np.float32(1e-8)), np.float32(1))
-            return x * scale, y * scale
-        k1, k2, p1, p2, k3, k4, k5, k6 = map(np.float32, self._coefficients)
-        scale = (1 + square * (k1 + square * (k2 + square * k3))) / (
-            1 + square * (k4 + square * (k5 + square * k6))
-        )
-        twice = 2 * x * y
-        return (
-            x * scale + p1 * twice + p2 * (square + 2 * x * x),
-            y * scale + p1 * (square + 2 * y * y) + p2 * twice,
-        )
+    def _ray_limit(self) -> float:
+        """How far from the axis the image's farthest pixel looks, with a pixel more: at depth 1."""
+        x, y = self.rays
+        farthest = float(np.nanmax(np.hypot(x, y), initial=0.0))
+        return self._lens.limit(farthest, 1 / min(self.fx, self.fy))

@@ -157,7 +157,7 @@ class GroundProjection:
         down = (dz < 0) & (distance <= self._grid.max_range_m)
         if not down.any():
             # The lower edge need not be the one that looks down, of a camera that is mounted sideways.
-            lowest = math.degrees(float(np.arctan2(dz, np.hypot(dx, dy)).min()))
+            lowest = math.degrees(float(np.nanmin(np.arctan2(dz, np.hypot(dx, dy)), initial=math.pi / 2)))
             way = "up" if lowest >= 0 else "down"
             raise ImageError(
                 "no_ground",

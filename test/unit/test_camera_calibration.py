@@ -69,3 +69,62 @@ def test_rays_of_a_distorted_image_project_back_into_their_pixels(model: str) ->
     pixels, _ = project(points, *arguments)
     expected = np.stack(np.meshgrid(np.arange(64), np.arange(48)), axis=-1)
     assert np.abs(pixels.reshape(48, 64, 2) - expected).max() < 0.05
+
+
+# Each a size of image, a focal length and a distortion; some polynomials turn back in the corners.
+LENSES = {
+    "wide": ((320, 240), 135.5, "plumb_bob", (-0.293, 0.062)),
+    "wide, rational": ((320, 200), 142.0, "rational_polynomial", (2.3, 0.5, 0, 0, 0.02, 2.63, 1.1, 0.1)),
+    "turns back": ((320, 240), 150.0, "plumb_bob", (-0.3, 0.09, 0.001, -0.002, -0.01)),
+    "turns back late": ((320, 180), 145.0, "plumb_bob", (-0.25, 0.08, 0, 0, -0.012)),
+    "thin prism": (
+        (320, 240),
+        150.0,
+        "plumb_bob",
+        (-0.2, 0.1, 2e-3, -1e-3, 0, 0, 0, 0, 2e-3, -1e-3, 3e-3, 0),
+    ),
+    "fisheye beyond 90 degrees": ((256, 256), 95.5, "equidistant", (0.0035, 0.0007, -0.002, 0.0002)),
+}
+
+
+@pytest.mark.parametrize("name", LENSES)
+def test_each_ray_of_a_wide_lens_comes_back_to_its_pixel_and_the_others_are_none(name: str) -> None:
+    (width, height), focal_px, model, coefficients = LENSES[name]
+    camera = Camera(width, height, focal_px, focal_px, width / 2, height / 2, model, coefficients)
+    x, y = camera.rays
+    seen = np.isfinite(x) & np.isfinite(y)
+    points = np.stack([x, y, np.ones_like(x)], axis=-1)[seen]
+    project = cv2.fisheye.projectPoints if model == "equidistant" else cv2.projectPoints
+    padded = np.array([*coefficients, *[0.0] * 12][: 4 if model == "equidistant" else 12])
+    arguments = (np.zeros(3), np.zeros(3), camera.matrix, padded)
+    found = project(points[:, None].astype(np.float64), *arguments)[0].reshape(-1, 2)
+    expected = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)[seen]
+    assert np.abs(found - expected).max() < 0.05
+    row, column, inside = camera.pixels_of(*points.T)
+    assert inside.all() and (column == expected[:, 0]).all() and (row == expected[:, 1]).all()
+    # Of the image's corners those that see nothing are few, and none is elsewhere.
+    radius = np.hypot(*np.meshgrid(np.arange(width) - width / 2, np.arange(height) - height / 2))
+    assert seen.mean() > 0.9 and radius[seen].max() <= radius[~seen].min(initial=radius.max()) + 10
+
+
+@pytest.mark.parametrize("name", [name for name in LENSES if "turns" in name])
+def test_what_a_polynomial_turns_back_into_the_image_is_not_seen(name: str) -> None:
+    (width, height), focal_px, model, coefficients = LENSES[name]
+    camera = Camera(width, height, focal_px, focal_px, width / 2, height / 2, model, coefficients)
+    # Along the diagonal, from what the corner's pixel looks at to far outside.
+    radii = np.linspace(2.3, 40.0, 1000, dtype=np.float32)
+    x, y = radii * np.float32(0.8), radii * np.float32(0.6)
+    assert not camera.pixels_of(x, y, np.ones_like(x))[2].any()
+
+
+def test_coefficients_that_are_not_known_are_refused_and_zeros_are_none() -> None:
+    tilted = [0.1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.01, 0.02]
+    with pytest.raises(
+        ImageError, match="has 14 coefficients, and the model 'rational_polynomial' is known up"
+    ):
+        Camera.from_info(info(distortion_model="rational_polynomial", d=tilted), rectified=False)
+    with pytest.raises(ImageError, match="'equidistant' is known up to its 4th"):
+        Camera.from_info(info(distortion_model="equidistant", d=[0.1, 0, 0, 0, 0.01]), rectified=False)
+    Camera.from_info(
+        info(distortion_model="rational_polynomial", d=[*tilted[:12], 0.0, 0.0]), rectified=False
+    )
