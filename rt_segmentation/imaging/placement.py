@@ -214,13 +214,16 @@ class Placement:
         for matrix, index_x, index_y in ((k, 2, 5), (p, 2, 6)):
             matrix[index_x] = (matrix[index_x] - roi.x) * scale_x + x
             matrix[index_y] = (matrix[index_y] - roi.y) * scale_y + y
-        return Calibration(
-            (round(camera.size[0] * scale_x), round(camera.size[1] * scale_y)),
-            tuple(k),
-            tuple(p),
-            camera.binning,
-            Region(x, y, round(roi.width * scale_x), round(roi.height * scale_y)),
+        # Readers divide by the binning, and what it leaves over of the sensor must not become a pixel.
+        whole = [side * max(1, binning) for side, binning in zip(self.mask, camera.binning)]
+        region = Region(x, y, *(w if own else 0 for w, own in zip(whole, (roi.width, roi.height))))
+        width, height = (
+            max(round(side * scale), start + own) if own else all_
+            for side, scale, start, own, all_ in zip(
+                camera.size, (scale_x, scale_y), (x, y), (region.width, region.height), whole
+            )
         )
+        return Calibration((width, height), tuple(k), tuple(p), camera.binning, region)
 
 
 def place(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.ros.parameters import Parameter, ParameterError, accept, filled, yaml_value
-from rt_segmentation.ros.params_files import overlooked
+from rt_segmentation.ros.params_files import overlooked, shared_names
 from rt_segmentation.ros.spelling import did_you_mean, is_slip, listed, shortened
 
 if TYPE_CHECKING:
@@ -33,9 +33,10 @@ def refuse_unknown(
 ) -> None:
     """Say which names of a params file or the command line the node has not; rclpy ignores them silently.
 
-    A name that is nearly one of the node's is a slip and stops the start. Any other may be meant for other
-    nodes, as in a robot's file with values for all of them: one warning has them all. Another warning says
-    which params files mean this node and do not reach it.
+    A name that is nearly one of the node's is a slip and stops the start, unless it stands in a section for
+    all nodes: a camera's driver has an `image_width`. It and any other may be meant for other nodes, as in a
+    robot's file: one warning has them all. Another warning says which params files mean this node and do not
+    reach it.
 
     Args:
         node: has declared nothing of its own yet.
@@ -48,11 +49,13 @@ def refuse_unknown(
         ParameterError: names the first slip and the parameter that was meant.
     """
     known = [parameter.name for parameter in parameters]
+    for_all = shared_names(sys.argv)
     foreign = []
     for name in sorted(_overrides(node)):
         if name in (*known, *shared, *OWNED_BY_RCLPY) or node.has_parameter(name):
             continue
-        if not name.startswith(QOS_OVERRIDES) and not elsewhere(name) and is_slip(name, known):
+        theirs = name.startswith(QOS_OVERRIDES) or name in for_all or elsewhere(name)
+        if not theirs and is_slip(name, known):
             raise ParameterError(_unknown(name, known))
         foreign.append(name)
     others = [name for name in foreign if not name.startswith(QOS_OVERRIDES)]

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
@@ -128,8 +129,10 @@ class MaskNode(GuardedNode, ABC, Generic[Input, Result]):
         self._info = TopicInput(self, "camera_info", CameraInfo, self._calibrations.take)
         # What is complete waits until the messages that are here are taken: the newest one wins.
         self._make_soon = self.create_guard_condition(self._make)
-        self.create_timer(UPDATE_S, self._update)
-        self.create_timer(DIAGNOSTICS_S, self._diagnose)
+        # Not the node's clock: that of a simulation may stand still, or not be there yet.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(UPDATE_S, self._update, clock=steady)
+        self.create_timer(DIAGNOSTICS_S, self._diagnose, clock=steady)
         self._update()
 
     def _find_pose(self, parameter: str) -> None:
@@ -176,6 +179,11 @@ class MaskNode(GuardedNode, ABC, Generic[Input, Result]):
             reason = error.reason if isinstance(error, ImageError) else "no_transform"
             self._statistics.frame_dropped(reason)
             self._unusable[reason] = str(error)
+            return
+        # Messages come from anybody, and the next ones may be fine: the robot needs the node.
+        except Exception as error:
+            self._statistics.frame_dropped("failed")
+            self._unusable["failed"] = f"The {self.result} could not be made: {type(error).__name__}: {error}"
             return
         self._send(result, messages)
         sent = time.perf_counter()

@@ -11,6 +11,9 @@ import yaml
 
 from rt_segmentation.settings import load_yaml
 
+# How the names of its temporary files begin.
+_LAUNCH_ROS = "launch_params_"
+
 
 def overlooked(arguments: Sequence[str], node_name: str, usual_name: str = "") -> list[str]:
     """A sentence for each params file on a command line that means a node and does not reach it.
@@ -29,6 +32,22 @@ def overlooked(arguments: Sequence[str], node_name: str, usual_name: str = "") -
         if meant and not any(reaches(name, node_name) for name in names):
             sentences.append(f"params file {path} is not used: {advice(meant[0], node_name)}")
     return sentences
+
+
+def shared_names(arguments: Sequence[str]) -> set[str]:
+    """The parameters that a command line's params files have in sections for nodes of any name alone.
+
+    They may be meant for others. A node's own parameters in a launch file are none: launch_ros writes them
+    into such a section as well, of a temporary file.
+    """
+    shared: set[str] = set()
+    own = {argument.partition(":=")[0].rpartition(":")[2] for argument in arguments if ":=" in argument}
+    for file in _files(arguments):
+        path = Path(file)
+        for name, values in _sections(_document(path), ""):
+            is_shared = "*" in _last(name) and not path.name.startswith(_LAUNCH_ROS)
+            (shared if is_shared else own).update(_dotted(values))
+    return shared - own
 
 
 def advice(section: str, node_name: str) -> str:
@@ -76,6 +95,15 @@ def _sections(tree: Any, above: str) -> Iterator[tuple[str, Any]]:
             yield above, below
         else:
             yield from _sections(below, f"{above}/{str(key).strip('/')}")
+
+
+def _dotted(tree: Any, above: str = "") -> Iterator[str]:
+    """The names of parameters; what is nested is joined by dots."""
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}"
 
 
 def _files(arguments: Sequence[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from rt_segmentation.files import user_path
 from rt_segmentation.groups import GroupsError, grouping
+from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.inference.engines import Engine, build_engine, describe
 from rt_segmentation.inference.engines.fallback import RETRY_S
 from rt_segmentation.inference.engines.planned import Plan, PlannedEngine, plan_engine
@@ -339,9 +340,17 @@ class RunningModel:
             outputs = [camera.outputs for camera in self._cameras if camera.outputs is not None]
             confidence = any(output.listened("confidence") for output in outputs)
             known = {camera.name: size for camera in self._cameras if (size := camera.known_size) is not None}
-            # Without a camera the gate judges it all the same.
-            for name, size in (known or {"": (manifest.width, manifest.height)}).items():
-                config.of(name).prepare(size, confidence)
+            is_ready = False
+            for name, size in known.items():
+                try:
+                    config.of(name).prepare(size, confidence)
+                    is_ready = True
+                # This camera's own trouble, whatever runs: its frames are dropped, with the reason.
+                except ImageError as error:
+                    self._logger.warning(f"{choice} is not made ready for {name or 'the camera'}: {error}")
+            if not is_ready:
+                # Without a camera the gate judges it all the same.
+                replace(config.of(""), roi=None).prepare((manifest.width, manifest.height), confidence)
             return config
 
     def _keep_sizes(self, config: SegmenterConfig) -> None:

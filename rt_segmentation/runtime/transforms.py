@@ -14,6 +14,10 @@ from rt_segmentation.errors import RtSegmentationError
 Matrix = npt.NDArray[np.float64]
 
 _MAX_DEPTH = 1000
+# Messages of one publisher come in order. A stamp that goes back further means that its clock was set back.
+_REORDERED_NS = 200_000_000
+# So far no clock is corrected on a robot that drives: a simulator has begun anew, or a bag.
+_ANEW_NS = 2_000_000_000
 
 
 class TransformError(RtSegmentationError, LookupError):
@@ -85,9 +89,12 @@ class TransformBuffer:
         if is_static:
             link.poses = [pose]
             return ""
-        # Time that goes back by more than the history is another drive.
-        if link.poses and stamp_ns < link.poses[-1].stamp_ns - self._keep_ns:
-            link.poses.clear()
+        # What was told before was true of another time under the same stamps.
+        back_ns = link.poses[-1].stamp_ns - stamp_ns if link.poses else 0
+        if back_ns > _REORDERED_NS:
+            for other in self._links.values() if back_ns > _ANEW_NS else [link]:
+                if not other.is_static:
+                    other.poses.clear()
         place = bisect.bisect_left([p.stamp_ns for p in link.poses], stamp_ns)
         if place < len(link.poses) and link.poses[place].stamp_ns == stamp_ns:
             link.poses[place] = pose
@@ -146,6 +153,10 @@ class TransformBuffer:
         link = self._links[frame]
         if link.is_static:
             return link.poses[0]
+        if not link.poses:
+            raise TransformError(
+                f"'{frame}' in '{link.parent}' has had no transform since the clock was set back"
+            )
         first, last = link.poses[0], link.poses[-1]
         if stamp_ns > last.stamp_ns + self._tolerance_ns:
             late_s = (stamp_ns - last.stamp_ns) / 1e9

@@ -90,6 +90,28 @@ def test_a_slip_stops_the_start(context: Any, slip: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("head", "is_theirs"), [("/**", True), ("/**/of_a_robot", False), ("/of_a_robot", False)]
+)
+def test_what_is_nearly_a_name_of_the_node_may_be_another_node_s_in_a_section_for_all(
+    context: Any,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    head: str,
+    is_theirs: bool,
+) -> None:
+    file = tmp_path / "robot.yaml"
+    file.write_text(f"{head}: {{ros__parameters: {{image_width: 640}}}}")
+    monkeypatch.setattr(sys, "argv", ["node", "--ros-args", "--params-file", str(file)])
+    if is_theirs:
+        start_with(context, TABLE, image_width=640).destroy_node()
+        assert "this node has no such parameters: image_width" in capfd.readouterr().err
+    else:
+        with pytest.raises(ParameterError, match="unknown parameter 'image_width'"):
+            start_with(context, TABLE, image_width=640)
+
+
+@pytest.mark.parametrize(
     ("cameras", "foreign"),
     [
         ([""], ["top.rotation", "a.output_resolution"]),

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
-from rt_segmentation.ros.params_files import value_for
+from rt_segmentation.ros.params_files import shared_names, value_for
 
 FILE = """
 /**:
@@ -50,3 +50,26 @@ def test_a_file_that_is_none_sets_nothing(tmp_path: Path, text: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)
     assert value_for(path, "/segmentation_node", "cameras") is None
+
+
+def test_what_stands_in_sections_for_all_nodes_alone_may_be_meant_for_others(tmp_path: Path) -> None:
+    robot, launched = tmp_path / "robot.yaml", tmp_path / "launch_params_x1"
+    robot.write_text(
+        """
+/**:
+  ros__parameters: {image_width: 640, camera: {hz: 5, frame: {id: a}}, model: enet, jpeg_quality: 3, gain: 1}
+/**/segmentation_node:
+  ros__parameters: {model: lednet}
+/robot/*:
+  ros__parameters: {width: 3}
+"""
+    )
+    launched.write_text("/**: {ros__parameters: {gain: 1}}")
+    files = ["--params-file", str(robot), "--params-file", str(launched)]
+    given = ["-p", "jpeg_quality:=9", "-p", "segmentation_node:width:=9"]
+    assert shared_names(["node", "--ros-args", *files, *given]) == {
+        "image_width",
+        "camera.hz",
+        "camera.frame.id",
+    }
+    assert shared_names(["node", *files]) == set()

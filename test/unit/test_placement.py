@@ -312,6 +312,18 @@ def test_a_point_is_seen_at_the_same_place_of_the_mask(
         assert project(mask, point, use_p) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("roi", [Region(0, 0, 0, 0), Region(1, 3, 657, 485)])
+def test_what_binning_leaves_over_of_a_sensor_is_no_pixel_of_the_mask(roi: Region) -> None:
+    camera = SENSOR._replace(size=(659, 493), binning=(2, 2), roi=roi)
+    image = (roi.width or 659) // 2, (roi.height or 493) // 2
+    placement = place(image, (72, 40), resolution="640x480")
+    info = placement.calibration(camera)
+    # As image_geometry and Nav2 read it.
+    width, height = info.roi.width or info.size[0], info.roi.height or info.size[1]
+    assert (width // 2, height // 2) == placement.mask == (640, 480)
+    assert info.size[0] >= info.roi.x + info.roi.width and info.size[1] >= info.roi.y + info.roi.height
+
+
 def crop_node(camera: Calibration, region: Region) -> Calibration:
     """What image_proc's crop_decimate node publishes: the region of interest alone moves."""
     binning = [max(1, binning) for binning in camera.binning]

@@ -96,3 +96,33 @@ def test_transforms_that_are_none_are_not_taken() -> None:
     assert "joins no two frames" in buffer.set("a", "/a", 0, (0, 0, 0), LEVEL, is_static=True)
     with pytest.raises(TransformError):
         buffer.lookup("a", "b", 0)
+
+
+@pytest.mark.parametrize("back_s", [1, 8])
+def test_after_a_clock_was_set_back_nothing_is_known_of_the_time_before(back_s: int) -> None:
+    buffer = TransformBuffer()
+    for tenth in range(81):
+        # It drives at 1 m/s.
+        buffer.set("odom", "base", tenth * S // 10, (tenth / 10, 0, 0), LEVEL, is_static=False)
+        buffer.set("map", "odom", tenth * S // 10, (tenth / 10, 0, 0), LEVEL, is_static=False)
+    buffer.set("base", "camera", 0, (0, 0, 1), LEVEL, is_static=True)
+    began = (8 - back_s) * S
+    for tenth in range(3):
+        # It stands.
+        buffer.set("odom", "base", began + tenth * S // 10, (0, 0, 0), LEVEL, is_static=False)
+    assert apply(buffer, "odom", "camera", began + S // 20, (0, 0, 0)) == [0, 0, 1]
+    for stamp_ns in (began + S * 4 // 5, began - S // 2):
+        with pytest.raises(TransformError, match=r"(its publisher is late|too old)"):
+            buffer.lookup("odom", "camera", stamp_ns)
+    if back_s > 2:
+        # Another simulation: where odom was in the map is not where it is.
+        with pytest.raises(TransformError, match="'odom' in 'map' has had no transform since the clock"):
+            buffer.lookup("map", "camera", began + S // 20)
+
+
+def test_a_transform_that_was_overtaken_is_put_where_it_belongs() -> None:
+    buffer = TransformBuffer()
+    for tenth in (0, 2, 1):
+        buffer.set("odom", "base", tenth * S // 10, (tenth, 0, 0), LEVEL, is_static=False)
+    assert apply(buffer, "odom", "base", S // 20, (0, 0, 0)) == [0.5, 0, 0]
+    assert apply(buffer, "odom", "base", S // 5, (0, 0, 0)) == [2, 0, 0]
