@@ -106,6 +106,7 @@ def decode_image(
     *,
     stamp_ns: int = 0,
     frame_id: str = "",
+    smallest_px: int = MIN_SIDE_PX,
 ) -> Frame:
     """Views the fields of a ``sensor_msgs/Image`` as a frame; no pixel is copied.
 
@@ -115,18 +116,19 @@ def decode_image(
 
     Args:
         encoding: One of ``ENCODINGS``.
-        width: [px], MIN_SIDE_PX to MAX_SIDE_PX, even for 4:2:2 and 4:2:0.
-        height: [px], MIN_SIDE_PX to MAX_SIDE_PX, even for 4:2:0.
+        width: [px], up to MAX_SIDE_PX, even for 4:2:2 and 4:2:0.
+        height: [px], up to MAX_SIDE_PX, even for 4:2:0.
         step: [bytes]
         is_bigendian: The byte order of two-byte samples; one-byte samples have none.
         data: The bytes, contiguous. The frame's planes are views on them and keep them alive.
         stamp_ns: The source's stamp since the epoch [ns].
         frame_id: The source's coordinate frame.
+        smallest_px: What a side must have; a network sees nothing in less than MIN_SIDE_PX.
 
     Raises:
         ImageError: ``bad_size``, ``unknown_encoding``, ``bad_step`` or ``truncated``.
     """
-    check_size(f"The {encoding} image", width, height)
+    check_size(f"The {encoding} image", width, height, smallest_px)
     pixel_format = _ALIASES.get(encoding, encoding)
     layout = _LAYOUTS.get(pixel_format)
     if layout is None:
@@ -150,8 +152,8 @@ def view_samples(
     Args:
         encoding: Its name, for an error's sentence.
         sample_bytes: 1, 2 or 4.
-        width: As for `decode_image`, as are the rest.
-        height: [px]
+        width: 1 to MAX_SIDE_PX: masks, and what goes with them, may be small.
+        height: Likewise.
         step: [bytes]
         is_bigendian: The byte order.
         data: The bytes.
@@ -159,7 +161,7 @@ def view_samples(
     Raises:
         ImageError: ``bad_size``, ``bad_step`` or ``truncated``.
     """
-    check_size(f"The {encoding} image", width, height)
+    check_size(f"The {encoding} image", width, height, 1)
     layout = (_Plane(1, sample_bytes=sample_bytes),)
     return _planes(encoding, layout, width, height, step, is_bigendian, data)[0]
 
@@ -319,15 +321,15 @@ def _grey_format(format: str, deep: bool) -> str:
     return source if source.startswith("bayer_") and source in _LAYOUTS else f"mono{bits}"
 
 
-def check_size(what: str, width: int, height: int) -> None:
+def check_size(what: str, width: int, height: int, smallest_px: int = MIN_SIDE_PX) -> None:
     """Refuses an image, named by `what`, of which a side [px] is out of range.
 
     Raises:
         ImageError: ``bad_size``.
     """
-    if not (MIN_SIDE_PX <= width <= MAX_SIDE_PX and MIN_SIDE_PX <= height <= MAX_SIDE_PX):
+    if not all(smallest_px <= side <= MAX_SIDE_PX for side in (width, height)):
         raise ImageError(
-            "bad_size", f"{what} is {width}x{height} px; each side must be {MIN_SIDE_PX} to {MAX_SIDE_PX} px."
+            "bad_size", f"{what} is {width}x{height} px; each side must be {smallest_px} to {MAX_SIDE_PX} px."
         )
 
 

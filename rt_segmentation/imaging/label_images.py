@@ -43,7 +43,8 @@ def decode_raw_labels(
             and what `decode_image` raises.
     """
     if encoding in _THREE_CHANNELS:
-        return ids_of(decode_image(encoding, width, height, step, is_bigendian, data).planes[0])
+        image = decode_image(encoding, width, height, step, is_bigendian, data, smallest_px=1)
+        return ids_of(image.planes[0])
     if encoding not in _ONE_CHANNEL:
         raise ImageError(
             "unknown_encoding",
@@ -65,7 +66,7 @@ def decode_label_file(data: Buffer) -> npt.NDArray[np.uint8]:
     raw = bytes(data)
     header = read_header(raw)
     if header is not None:
-        check_size(f"The {header.kind}", header.width, header.height)
+        check_size(f"The {header.kind}", header.width, header.height, 1)
     return ids_of(decode_stored(raw))
 
 

@@ -214,16 +214,16 @@ class Placement:
         for matrix, index_x, index_y in ((k, 2, 5), (p, 2, 6)):
             matrix[index_x] = (matrix[index_x] - roi.x) * scale_x + x
             matrix[index_y] = (matrix[index_y] - roi.y) * scale_y + y
-        # Readers divide by the binning, and what it leaves over of the sensor must not become a pixel.
-        whole = [side * max(1, binning) for side, binning in zip(self.mask, camera.binning)]
-        region = Region(x, y, *(w if own else 0 for w, own in zip(whole, (roi.width, roi.height))))
-        width, height = (
-            max(round(side * scale), start + own) if own else all_
-            for side, scale, start, own, all_ in zip(
-                camera.size, (scale_x, scale_y), (x, y), (region.width, region.height), whole
-            )
-        )
-        return Calibration((width, height), tuple(k), tuple(p), camera.binning, region)
+        size = [round(side * scale) for side, scale in zip(camera.size, (scale_x, scale_y))]
+        part = [round(side * scale) for side, scale in zip((roi.width, roi.height), (scale_x, scale_y))]
+        given = roi.size if any(roi.size) else camera.size
+        for axis, (mask, binning) in enumerate(zip(self.mask, camera.binning)):
+            # Readers divide by the binning, and what it left over of the sensor must not become a pixel.
+            if binning > 1 and given[axis] // binning == self.cover.size[axis]:
+                seen = part if any(roi.size) else size
+                seen[axis] = mask * binning
+                size[axis] = max(size[axis], (x, y)[axis] + part[axis])
+        return Calibration((size[0], size[1]), tuple(k), tuple(p), camera.binning, Region(x, y, *part))
 
 
 def place(

@@ -90,7 +90,8 @@ def rgb_of(message: Image) -> Labels:
             "unknown_encoding",
             f"The colour image's encoding is {message.encoding!r}; it must be rgb8 or bgr8.",
         )
-    frame = decode_image(message.encoding, message.width, message.height, message.step, False, message.data)
+    image = message.encoding, message.width, message.height, message.step, False, message.data
+    frame = decode_image(*image, smallest_px=1)
     pixels = frame.planes[0]
     return np.asarray(pixels if message.encoding == "rgb8" else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
 

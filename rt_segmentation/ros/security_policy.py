@@ -25,6 +25,8 @@ _LIFECYCLE_SERVICES = (
     "~/get_state",
     "~/get_transition_graph",
 )
+# Of Nav2's lifecycle manager, where the parameter `bond` is true.
+_LIFECYCLE_TOPICS = ("bond",)
 _LIFECYCLE_NODES = ("segmentation_node",)
 _OWN_SERVICES = {"segmentation_node": ("~/enable", "~/reload")}
 _COMMON_OUTPUTS = ("/parameter_events", "/rosout")
@@ -46,9 +48,10 @@ def policy(cameras: Sequence[str] = ("",)) -> str:
         profiles = ElementTree.SubElement(enclave, "profiles")
         profile = ElementTree.SubElement(profiles, "profile", ns="/", node=node)
         lifecycle = node in _LIFECYCLE_NODES
-        outputs = _COMMON_OUTPUTS + (("~/transition_event",) if lifecycle else ())
+        both = _LIFECYCLE_TOPICS if lifecycle else ()
+        outputs = _COMMON_OUTPUTS + both + (("~/transition_event",) if lifecycle else ())
         _rules(profile, "publish", "topic", _names(topics, False) + outputs)
-        _rules(profile, "subscribe", "topic", _names(topics, True) + _COMMON_INPUTS)
+        _rules(profile, "subscribe", "topic", _names(topics, True) + _COMMON_INPUTS + both)
         services = _PARAMETER_SERVICES + (_LIFECYCLE_SERVICES if lifecycle else ())
         services += _OWN_SERVICES.get(node, ())
         _rules(profile, "reply", "service", services)

@@ -238,7 +238,7 @@ CLOUD = (
     Topic(
         "/tf",
         "tf2_msgs/msg/TFMessage",
-        "best effort",
+        "reliable",
         "with `geometry: points` without `sensor_to_camera`",
         "Moving frames.",
         is_input=True,
@@ -297,7 +297,7 @@ GROUND = (
             is_input=True,
         )
         for name, quality, what in (
-            ("/tf", "best effort", "Moving"),
+            ("/tf", "reliable", "Moving"),
             ("/tf_static", "reliable, latched", "Fixed"),
         )
     ),

@@ -9,7 +9,7 @@ from std_msgs.msg import Header
 
 from rt_segmentation.imaging.camera import Camera
 from rt_segmentation.imaging.cloud import cloud_of_depth
-from rt_segmentation.ros.cloud_messages import cloud_message, points_of, rgb_of
+from rt_segmentation.ros.cloud_messages import cloud_message, depth_of, mask_of, points_of, rgb_of
 from rt_segmentation.ros.messages import image_message
 
 HEIGHT, WIDTH = 36, 48
@@ -37,6 +37,16 @@ def test_sensor_msgs_py_reads_every_field() -> None:
     assert len(seen) == HEIGHT * WIDTH - 5
     np.testing.assert_array_equal(seen["z"], depth.reshape(-1)[5:])
     np.testing.assert_array_equal(points_of(message)[0, 5:, 2], depth[0, 5:])
+
+
+@pytest.mark.parametrize(("height", "width"), [(27, 512), (1, 1)])
+def test_masks_may_be_smaller_than_an_image_of_a_camera(height: int, width: int) -> None:
+    rgb = np.random.default_rng(1).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    labels, depth = np.ascontiguousarray(rgb[..., 0]), np.ones((height, width), np.uint16)
+    assert np.array_equal(mask_of(image_message(Header(), labels, "mono8"), "mask"), labels)
+    assert np.array_equal(rgb_of(image_message(Header(), rgb, "rgb8")), rgb)
+    message = Image(height=height, width=width, step=2 * width, encoding="16UC1", data=depth.tobytes())
+    assert np.array_equal(depth_of(message), depth)
 
 
 @pytest.mark.parametrize("padding", [0, 4])

@@ -202,6 +202,11 @@ def test_a_region_outside_of_the_image_drops_it_with_a_reason(node: NodeUnderTes
     node.process.wait_for(
         "roi is [200, 0, 64, 64], which ends at column 264 and row 64, and the image has 240x180 px"
     )
+    # That is no reason to refuse another size of the network, of which this camera tells nothing.
+    assert node.set_parameter("input_width", 96).successful
+    node.process.wait_for("is not made ready for the camera: roi is")
+    node.process.wait_for("changed to")
+    assert node.set_parameter("input_width", 0).successful
     # It goes on; and an empty list, which comes as one of strings, is the whole image again.
     nothing = ParameterValue(type=ParameterType.PARAMETER_STRING_ARRAY)
     request = SetParameters.Request(parameters=[ParameterMessage(name="roi", value=nothing)])
