@@ -7,6 +7,8 @@ INSTALLED := .venv/.installed
 # With ROS 2 sourced its rclpy, NumPy and messages are used as they are: the newest NumPy would break them.
 # Without it ROS 2 comes from pip (Linux on x86_64), and every version is pinned.
 ROS := $(if $(ROS_DISTRO),$(shell $(PYTHON) -c 'import rclpy' 2>/dev/null && echo $(ROS_DISTRO)))
+# Python compiles what is imported; pip would compile all of it, for a minute and more.
+PIP := python -m pip install --disable-pip-version-check --no-compile
 EXTRAS := torch,openvino,onnxruntime,export,int8,bags,fleet,train,test$(if $(ROS),,$(comma)ros)
 CONSTRAINTS := $(if $(ROS),.venv/constraints-$(ROS).txt,constraints.txt)
 
@@ -49,7 +51,7 @@ endif
 
 .venv/gpu/.installed: setup.py constraints.txt
 	$(PYTHON) -m venv .venv/gpu
-	.venv/gpu/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[export,test,torch,train]' onnxruntime-gpu
+	.venv/gpu/bin/$(PIP) -c constraints.txt -e '.[export,test,torch,train]' onnxruntime-gpu
 	touch $@
 
 test: lint ## checks of style and types, then all tests but the long ones; JOBS=n: in n processes, 3
@@ -77,7 +79,7 @@ docs: .venv/docs/.installed ## the documentation as a site in build/site; a dead
 
 .venv/docs/.installed: setup.py
 	$(PYTHON) -m venv .venv/docs
-	.venv/docs/bin/python -m pip install --disable-pip-version-check -e '.[docs]'
+	.venv/docs/bin/$(PIP) -e '.[docs]'
 	touch $@
 
 clean: ## remove .venv, .venv-jazzy and all that is built; needed when ROS 2 is sourced for the first time
@@ -89,13 +91,13 @@ coverage test test-jazzy test-long: export ROS_AUTOMATIC_DISCOVERY_RANGE = LOCAL
 $(INSTALLED): setup.py $(if $(ROS),,constraints.txt)
 	$(PYTHON) -m venv $(if $(ROS),--system-site-packages) .venv
 	$(if $(ROS),$(PYTHON) -c 'import numpy; print(f"numpy=={numpy.__version__}")' > $(CONSTRAINTS))
-	$(BIN)/python -m pip install --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
+	$(BIN)/$(PIP) -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
 	# Not with what it requires: among that is a backport of `typing`, which breaks pip's builds.
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps cityscapesscripts==2.3.0 pyquaternion==0.9.9
+	$(BIN)/$(PIP) --no-deps cityscapesscripts==2.3.0 pyquaternion==0.9.9
 	touch $@
 
 $(JAZZY)/.installed: setup.py constraints.txt constraints-jazzy.txt
 	$(PYTHON) -m venv $(JAZZY)
 	grep -v '^ros-' constraints.txt | cat - constraints-jazzy.txt > $(JAZZY)/constraints.txt
-	$(JAZZY)/bin/python -m pip install --disable-pip-version-check -c $(JAZZY)/constraints.txt -e '.[$(JAZZY_EXTRAS)]' pytest pytest-xdist mcap-ros2-support
+	$(JAZZY)/bin/$(PIP) -c $(JAZZY)/constraints.txt -e '.[$(JAZZY_EXTRAS)]' pytest pytest-xdist mcap-ros2-support
 	touch $@

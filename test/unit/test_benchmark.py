@@ -195,7 +195,11 @@ def test_sizes_are_those_of_the_papers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("main", "batches"), [(command.main, [1, 2]), (tool.main, [2])], ids=("command", "tool")
+    ("main", "batches"),
+    [
+        pytest.param(command.main, [1, 2], id="command"),
+        pytest.param(tool.main, [2], id="tool", marks=pytest.mark.long),
+    ],
 )
 def test_candidates_take_turns_beside_eager(
     main: Callable[[argparse.Namespace], None],

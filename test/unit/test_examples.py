@@ -56,7 +56,9 @@ def test_notebook(tmp_path: Path) -> None:
     assert "mean IoU 0." in run(["-c", "\n".join(code)], tmp_path)
 
 
-@pytest.mark.parametrize("example", ["own_dataset.py", "own_network.py"])
+@pytest.mark.parametrize(
+    "example", [pytest.param("own_dataset.py", marks=pytest.mark.long), "own_network.py"]
+)
 def test_own_dataset_and_own_network(example: str, tmp_path: Path) -> None:
     pytest.importorskip("lightning", reason="lightning is not installed: no training")
     said = run([str(EXAMPLES / example), "data"], tmp_path)

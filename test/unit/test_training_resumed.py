@@ -176,6 +176,7 @@ def test_killed_in_mid_epoch_it_comes_to_the_same_weights(tmp_path: Path) -> Non
     assert len(yaml.safe_load((broken / "environment.yaml").read_text())) == 2
 
 
+@pytest.mark.long
 def test_two_processes_with_half_the_batch_train_as_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
