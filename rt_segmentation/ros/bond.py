@@ -39,6 +39,13 @@ class Bond:
                 f"ros-{distro}-bondpy, or set bond_timeout: 0.0 in the lifecycle manager's parameters"
             )
             return
+        # The middleware's: a security policy may lack the topic, and masks are worth more than a bond.
+        except Exception as error:
+            self._node.get_logger().error(
+                f"the bond that parameter 'bond' asks for cannot be formed, and the lifecycle manager will take "
+                f"the node for dead: {type(error).__name__}: {error}"
+            )
+            return
         made.heartbeat_period, made.heartbeat_timeout = PERIOD_S, TIMEOUT_S
         made.set_broken_callback(self._broken)
         made.start()

@@ -102,3 +102,20 @@ def test_the_real_one_hears_its_sister(context: Context, observer: Any) -> None:
         observer.executor.spin_once(timeout_sec=0.05)
     sister.shutdown()
     node.destroy_node()
+
+
+def test_a_topic_that_is_not_permitted_costs_the_bond_and_not_the_node(
+    context: Context, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("create_publisher() is not permitted")
+
+    bondpy = ModuleType("bondpy.bondpy")
+    bondpy.Bond = refuse  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "bondpy.bondpy", bondpy)
+    node = Node("segmentation_node", context=context)
+    bond = Bond(node)
+    bond.form()
+    bond.end()
+    node.destroy_node()
+    assert "take the node for dead: RuntimeError: create_publisher()" in "".join(capfd.readouterr())
