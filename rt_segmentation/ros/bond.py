@@ -42,7 +42,7 @@ class Bond:
         # The middleware's: a security policy may lack the topic, and masks are worth more than a bond.
         except Exception as error:
             self._node.get_logger().error(
-                f"the bond that parameter 'bond' asks for cannot be formed, and the lifecycle manager will take "
+                f"the bond that parameter 'bond' asks for cannot be formed, and the lifecycle manager takes "
                 f"the node for dead: {type(error).__name__}: {error}"
             )
             return

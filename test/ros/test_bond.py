@@ -118,4 +118,4 @@ def test_a_topic_that_is_not_permitted_costs_the_bond_and_not_the_node(
     bond.form()
     bond.end()
     node.destroy_node()
-    assert "take the node for dead: RuntimeError: create_publisher()" in "".join(capfd.readouterr())
+    assert "takes the node for dead: RuntimeError: create_publisher()" in "".join(capfd.readouterr())
