@@ -12,7 +12,7 @@ from typing import Any
 from rt_segmentation.bags.errors import BagError, Broken, rosbags_missing
 from rt_segmentation.bags.splits import METADATA, decompress_message, decompressed, find_splits
 from rt_segmentation.bags.storage import Record, Summary, records, summarise
-from rt_segmentation.bags.topics import Topic
+from rt_segmentation.bags.topics import Topic, merged
 
 TF_MESSAGE = "tf2_msgs/msg/TFMessage"
 
@@ -151,10 +151,8 @@ class BagReader:
         spans = [summary.span_ns for summary in found if summary.span_ns is not None]
         if problem and not spans:
             raise BagError(f"nothing can be read of bag {self.path}: {problem}")
-        merged: dict[tuple[str, str], int] = {}
-        for topic in (topic for summary in found for topic in summary.topics):
-            merged[topic.name, topic.type] = merged.get((topic.name, topic.type), 0) + topic.count
-        topics = tuple(Topic(name, kind, count) for (name, kind), count in sorted(merged.items()))
+        topics = merged(topic for summary in found for topic in summary.topics)
+        topics = tuple(sorted(topics, key=lambda topic: (topic.name, topic.type)))
         return topics, min((s[0] for s in spans), default=0), max((s[1] for s in spans), default=0)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from rt_segmentation.bags.errors import BagError, Broken, rosbags_missing
-from rt_segmentation.bags.topics import Topic
+from rt_segmentation.bags.topics import Topic, merged
 from rt_segmentation.settings import load_yaml
 from rt_segmentation.text import printable
 
@@ -50,7 +50,7 @@ class Splits:
         """As the metadata list them, None without metadata."""
         if not self.metadata:
             return None
-        return tuple(
+        return merged(
             Topic(t["topic_metadata"]["name"], t["topic_metadata"]["type"], int(t["message_count"]))
             for t in self.metadata["topics_with_message_count"]
         )

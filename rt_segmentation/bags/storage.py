@@ -13,7 +13,7 @@ from typing import Any
 from rt_segmentation.bags import mcap_salvage, ros1_salvage, sqlite_salvage
 from rt_segmentation.bags.errors import Broken, rosbags_missing
 from rt_segmentation.bags.splits import ZSTD_MAGIC, Splits, decompressed, is_compressed
-from rt_segmentation.bags.topics import Topic
+from rt_segmentation.bags.topics import Topic, merged
 
 Record = tuple[str, str, int, bytes, bool]
 """Topic, type as 'sensor_msgs/msg/Image', recorded time [ns], serialised message, whether that is ROS 1's."""
@@ -39,11 +39,11 @@ def summarise(path: Path) -> Summary:
     _check(path)
     try:
         with _open(path) as reader:
-            counts = Counter({(c.topic, c.msgtype): c.msgcount for c in reader.connections})
+            topics = merged(Topic(c.topic, c.msgtype, c.msgcount) for c in reader.connections)
             span = (reader.start_time, reader.end_time - 1) if reader.message_count else None
     # A damaged file can break its reader anywhere, in ways of every layer below it.
     except Exception as error:
-        counts, span = Counter(), None
+        counts, span = Counter[tuple[str, str]](), None
         try:
             for topic, kind, recorded_ns, *_ in _salvage(path, None):
                 counts[topic, kind] += 1
@@ -51,7 +51,8 @@ def summarise(path: Path) -> Summary:
         except Broken:
             if not counts:
                 raise Broken(f"cannot be read: {_reason(error)}") from error
-    return Summary(tuple(Topic(name, kind, count) for (name, kind), count in sorted(counts.items())), span)
+        topics = tuple(Topic(name, kind, count) for (name, kind), count in counts.items())
+    return Summary(topics, span)
 
 
 def records(path: Path, topics: Collection[str]) -> Generator[Record, None, None]:
