@@ -1,8 +1,15 @@
-"""Bags whose files are whole and laid out in a way that is rare: publishers that share a topic."""
+"""Bags whose files are whole and laid out as few are: publishers that share a topic, no index, no order."""
 
 from __future__ import annotations
 
+import itertools
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import reduce
+from operator import or_
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,11 +17,11 @@ pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read
 
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag1 import Writer as Ros1Writer
-from rosbags.rosbag2 import StoragePlugin, Writer
-from support.bag_factory import COUNT, ROS1, ROS2, TOPIC, image, read, stamp, storage_file
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from support.bag_factory import CHUNK, COUNT, ROS1, ROS2, TOPIC, image, read, rosbag2, stamp, storage_file
 
 from rt_segmentation.bags.choosing import choose_images
-from rt_segmentation.bags.frames import IMAGE
+from rt_segmentation.bags.frames import IMAGE, to_frame
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.bags.topics import Topic
 
@@ -91,3 +98,80 @@ def test_a_topic_is_left_aside_as_a_copy_of_one_with_messages(tmp_path: Path) ->
         topic, note = choose_images(reader, None)
 
     assert topic.name == "/image" and "/image/compressed (the same images compressed)" in note
+
+
+def mcap_file(path: Path, order: Sequence[int] = ALL, **options: Any) -> Path:
+    """An MCAP of four images a chunk, written in some order by the reference library with these options."""
+    mcap = pytest.importorskip("mcap.writer", reason="mcap is not installed")
+    size = len(ROS2.serialize_cdr(image(ROS2, 0), IMAGE))
+    with path.open("wb") as file:
+        writer = mcap.Writer(file, chunk_size=CHUNK * size, **options)
+        writer.start("ros2", "test")
+        channel = writer.register_channel(TOPIC, "cdr", writer.register_schema(IMAGE, "ros2msg", b""))
+        for number in order:
+            data = bytes(ROS2.serialize_cdr(image(ROS2, number), IMAGE))
+            writer.add_message(channel, stamp(number), data, stamp(number))
+        writer.finish()
+    return path
+
+
+NO_CHANNELS = {"repeat_channels": False, "repeat_schemas": False}
+SWAPPED = [*range(20), 29, *range(21, 29), 20, *range(30, COUNT)]
+
+
+@pytest.mark.parametrize("order", [ALL, SWAPPED])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"index_types": ["CHUNK"]},
+        {"index_types": ["CHUNK"], "use_statistics": False},
+        {"index_types": []},
+        {"use_statistics": False},
+        NO_CHANNELS,
+        {**NO_CHANNELS, "use_statistics": False},
+        {"use_chunking": False},
+        {"use_chunking": False, "use_statistics": False, "index_types": [], **NO_CHANNELS},
+    ],
+)
+def test_what_the_index_of_a_whole_mcap_leaves_out_is_read_all_the_same(
+    tmp_path: Path, options: dict[str, Any], order: list[int]
+) -> None:
+    mcap = pytest.importorskip("mcap.writer", reason="mcap is not installed")
+    if "index_types" in options:
+        kinds = [mcap.IndexType[name] for name in options["index_types"]]
+        options = {**options, "index_types": reduce(or_, kinds, mcap.IndexType.NONE)}
+
+    numbers, reader = read(mcap_file(tmp_path / "night.mcap", order, **options))
+
+    assert numbers == ALL
+    assert reader.topics == (Topic(TOPIC, IMAGE, COUNT),)
+    assert (reader.start_ns, reader.end_ns) == (stamp(0), stamp(COUNT - 1))
+    assert reader.damage is None
+
+
+def test_chunks_that_need_the_channels_of_an_earlier_one_are_read_by_time(tmp_path: Path) -> None:
+    order = [*range(20, 40), *range(20)]
+    path = mcap_file(tmp_path / "night.mcap", order)
+    path.write_bytes(path.read_bytes()[:-8])
+
+    numbers, reader = read(path)
+
+    assert numbers == ALL and "damaged index" in (reader.damage or "")
+
+
+def test_messages_of_one_moment_are_read_once_each_on_both_sides_of_damage(tmp_path: Path) -> None:
+    """All but the first are of one time: where the reader breaks, some of them have come."""
+    bag = rosbag2(tmp_path / "bag", StoragePlugin.SQLITE3)
+    with closing(sqlite3.connect(storage_file(bag))) as database, database:
+        database.execute("UPDATE messages SET timestamp = ? WHERE id > 1", (stamp(1),))
+
+    def broken(reader: Any, *arguments: Any) -> Iterator[Any]:
+        yield from itertools.islice(messages(reader, *arguments), 5)
+        raise ValueError("a page is damaged")
+
+    messages = Reader.messages
+    with pytest.MonkeyPatch.context() as patch, BagReader(bag) as reader:
+        patch.setattr(Reader, "messages", broken)
+        found = [to_frame(message).stamp_ns for message in reader.messages([TOPIC])]
+
+    assert sorted(found) == [stamp(number) for number in ALL]
