@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from rt_segmentation.bags.errors import Places
+from rt_segmentation.bags.errors import Places, rosbags_missing
 
 MAGIC = b"\x89MCAP0\r\n"
 _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 0x02, 0x03, 0x04, 0x05, 0x06, 0x0F
@@ -54,6 +54,7 @@ def salvage(path: Path, topics: Collection[str] | None) -> Iterator[Found]:
 
     Raises:
         Broken: at the end, if something is damaged or missing.
+        BagError: rosbags is not installed, or too old.
     """
     places, read = Places(), 0
     records = _Records(topics)
@@ -153,6 +154,11 @@ class _Records:
         self._topics = topics
         self._types: dict[int, str] = {}
         self._channels: dict[int, tuple[str, str, bool]] = {}
+        try:
+            from rosbags.rosbag2.storage_mcap import decompress
+        except ImportError as error:
+            raise rosbags_missing(error) from None
+        self._decompress = decompress
 
     def wants(self, channel: int) -> bool:
         """Whether its messages are asked for."""
@@ -162,7 +168,7 @@ class _Records:
     def messages(self, opcode: int, content: bytes) -> list[Found]:
         """The wanted messages in a record, by time."""
         if opcode == _CHUNK:
-            inner = io.BytesIO(_decompressed(content))
+            inner = io.BytesIO(self._decompressed(content))
             size = len(inner.getbuffer())
             found = []
             while inner.tell() < size:
@@ -189,17 +195,14 @@ class _Records:
                 return [(topic, kind, recorded_ns, content[22:], ros1)]
         return []
 
-
-def _decompressed(chunk: bytes) -> bytes:
-    from rosbags.rosbag2.storage_mcap import decompress
-
-    size, crc = struct.unpack_from("<QI", chunk, 16)
-    compression, start = _text(chunk, 28)
-    # The decompressors have errors of their own.
-    try:
-        return bytes(decompress(chunk[start + 8 :], compression, size, crc))
-    except Exception as error:
-        raise ValueError(str(error)) from error
+    def _decompressed(self, chunk: bytes) -> bytes:
+        size, crc = struct.unpack_from("<QI", chunk, 16)
+        compression, start = _text(chunk, 28)
+        # The decompressors have errors of their own.
+        try:
+            return bytes(self._decompress(chunk[start + 8 :], compression, size, crc))
+        except Exception as error:
+            raise ValueError(str(error)) from error
 
 
 def _text(data: bytes, start: int) -> tuple[str, int]:

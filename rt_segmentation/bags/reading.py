@@ -84,7 +84,7 @@ class BagReader:
             topics: names, as in `topics`.
 
         Raises:
-            BagError: a topic's type is none that this package knows.
+            BagError: a topic's type is none that this package knows, or rosbags is not installed.
         """
         count = damaged = first_damaged = 0
         for topic, kind, recorded_ns, data, ros1 in self._records(topics):
@@ -134,6 +134,9 @@ class BagReader:
             if ros1:
                 return types.deserialize_ros1(data, kind)
             return types.deserialize_cdr(decompress_message(data), kind)
+        # What this machine lacks is no damage.
+        except BagError:
+            raise
         # Damaged bytes break the deserialiser anywhere: lengths, indices, text.
         except Exception:
             return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rt_segmentation.bags import mcap_index, mcap_salvage, ros1_salvage, sqlite_salvage
-from rt_segmentation.bags.errors import Broken, rosbags_missing
+from rt_segmentation.bags.errors import BagError, Broken, rosbags_missing
 from rt_segmentation.bags.splits import ZSTD_MAGIC, Splits, decompressed, is_compressed
 from rt_segmentation.bags.topics import Topic, merged
 
@@ -35,6 +35,7 @@ def summarise(path: Path) -> Summary:
 
     Raises:
         Broken: nothing in it can be read.
+        BagError: rosbags is not installed, or too old.
     """
     _check(path)
     try:
@@ -43,6 +44,8 @@ def summarise(path: Path) -> Summary:
                 topics = merged(Topic(c.topic, c.msgtype, c.msgcount) for c in reader.connections)
                 span = (reader.start_time, reader.end_time - 1) if reader.message_count else None
                 return Summary(topics, span)
+    except BagError:
+        raise
     # A damaged file can break its reader anywhere, in ways of every layer below it.
     except Exception as error:
         return _read_through(path, _reason(error))
@@ -67,6 +70,7 @@ def records(path: Path, topics: Collection[str]) -> Generator[Record, None, None
 
     Raises:
         Broken: at the end, if something is damaged, after all that could be read.
+        BagError: rosbags is not installed, or too old.
     """
     _check(path)
     last_ns, last = -1, Counter[str]()
@@ -82,6 +86,8 @@ def records(path: Path, topics: Collection[str]) -> Generator[Record, None, None
                     if recorded_ns != last_ns:
                         last_ns, last = recorded_ns, Counter[str]()
                     last[connection.topic] += 1
+    except BagError:
+        raise
     # A damaged file can break its reader anywhere, in ways of every layer below it.
     except Exception as error:
         foreign = path.suffix == ".mcap" and mcap_salvage.is_foreign(path, error)

@@ -9,7 +9,6 @@ import pytest
 pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read")
 
 import yaml
-from backports import zstd
 from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
 from support.bag_factory import (
     BEGIN_NS,
@@ -25,13 +24,16 @@ from support.bag_factory import (
     storage_file,
 )
 
+from rt_segmentation.bags import splits
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import IMAGE
 from rt_segmentation.bags.reading import BagReader
+from rt_segmentation.bags.splits import zstd_module
 from rt_segmentation.bags.topics import choose_topic
 from rt_segmentation.bags.writing import BagWriter
 from rt_segmentation.cli import main
 
+zstd = zstd_module()
 ALL = list(range(COUNT))
 STORAGES = [StoragePlugin.MCAP, StoragePlugin.SQLITE3]
 
@@ -239,3 +241,37 @@ def test_an_empty_bag_is_gone_on_with_from_its_beginning(tmp_path: Path) -> None
 
     with BagReader(bag) as reader:
         assert reader.topics[0].count == COUNT and reader.start_ns == BEGIN_NS
+
+
+@pytest.mark.parametrize("compression", [CompressionMode.MESSAGE, CompressionMode.FILE])
+@pytest.mark.parametrize(
+    ("version", "name"), [((3, 13), "backports.zstd"), ((3, 14), "compression.zstd")], ids=str
+)
+def test_a_compression_that_cannot_be_read_here_is_no_damage(
+    tmp_path: Path,
+    compression: CompressionMode,
+    version: tuple[int, int],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bag = rosbag2(tmp_path / "bag", StoragePlugin.SQLITE3, compression)
+
+    def missing(asked: str) -> None:
+        raise ImportError(f"No module named '{asked}'")
+
+    monkeypatch.setattr(splits, "import_module", missing)
+    monkeypatch.setattr("sys.version_info", version)
+    zstd_module.cache_clear()
+
+    with pytest.raises(BagError, match=rf"rosbags \(No module named '{name}'\): pip install 'rosbags>="):
+        read(bag)
+
+
+def test_a_rosbags_that_is_too_old_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bag = rosbag2(tmp_path / "bag")
+    file = storage_file(bag)
+    file.write_bytes(file.read_bytes()[:-3])
+    monkeypatch.delattr("rosbags.rosbag2.storage_mcap.decompress")
+
+    with pytest.raises(BagError, match=r"bags need the Python package rosbags .*'rosbags>=0.11.7'"):
+        read(bag)
