@@ -235,7 +235,7 @@ def test_an_empty_bag_is_gone_on_with_from_its_beginning(tmp_path: Path) -> None
     write_metadata(bag, starting_time={"nanoseconds_since_epoch": 2**63 - 1})
 
     with BagWriter(bag, resume=True) as going_on:
-        assert going_on.written_until_ns is None
+        assert going_on.closed_messages == 0
         for number in ALL:
             going_on.write(TOPIC, IMAGE, stamp(number), image(going_on.types, number))
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from rt_segmentation.bags.reading import Message
 from rt_segmentation.evaluation.bag.clock import Moment, stamp_of
-from rt_segmentation.evaluation.bag.truth import NEAR_NS, Truth
+from rt_segmentation.evaluation.bag.truth import NEAR_NS, ReadIds, Truth
 
 MAX_WAITING = 512
 """So many images wait for their labels at most: 240 Hz for 2 s."""
@@ -43,8 +43,7 @@ def with_truth(
     image_topic: str,
     truth: Truth,
     moment: Moment = stamp_of,
-    counted_ns: int | None = None,
-    next_index: int = 0,
+    first: int = 0,
 ) -> Iterator[BagFrame]:
     """Pair the images of a bag with their labels, which may be recorded before or after them.
 
@@ -53,24 +52,24 @@ def with_truth(
         image_topic: tells which is which.
         truth: where the labels come from.
         moment: what images and labels are paired by.
-        counted_ns: recorded time of the last frame that was counted before, None without any.
-        next_index: the index of the first frame after it.
+        first: the index of the first frame that is wanted; those before it are paired all the same.
     """
     waiting: deque[tuple[int, Message]] = deque()
     passed: deque[int] = deque(maxlen=PASSED)
-    index = next_index
+    index = 0
 
     def others() -> list[int]:
         return [*passed, *(moment_ns for moment_ns, _ in itertools.islice(waiting, 1, None))]
 
-    def pair() -> BagFrame:
+    def pair() -> Iterator[BagFrame]:
         nonlocal index
         around = others()
         moment_ns, message = waiting.popleft()
         passed.append(moment_ns)
-        frame = _pair(index, message, truth, moment_ns, around)
-        index += counted_ns is None or message.recorded_ns > counted_ns
-        return frame
+        apart_ns, read = truth.distance(moment_ns), truth.find(moment_ns, around)
+        index += 1
+        if index > first:
+            yield _frame(index - 1, message, read, apart_ns)
 
     for message in messages:
         if message.topic == image_topic:
@@ -86,15 +85,15 @@ def with_truth(
             or len(waiting) > MAX_WAITING
             or abs(message.recorded_ns - waiting[0][1].recorded_ns) > NEAR_NS
         ):
-            yield pair()
+            yield from pair()
     while waiting:
-        yield pair()
+        yield from pair()
 
 
-def _pair(index: int, message: Message, truth: Truth, moment_ns: int, others: Collection[int]) -> BagFrame:
-    apart_ns = truth.distance(moment_ns)
+def _frame(index: int, message: Message, read: ReadIds | None, apart_ns: int | None) -> BagFrame:
+    if read is None:
+        return BagFrame(index, message, None, apart_ns=apart_ns)
     try:
-        labels = truth.find(moment_ns, others)
+        return BagFrame(index, message, read())
     except ValueError as error:
         return BagFrame(index, message, None, str(error))
-    return BagFrame(index, message, labels, apart_ns=apart_ns if labels is None else None)

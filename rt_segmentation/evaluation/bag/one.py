@@ -42,8 +42,6 @@ from rt_segmentation.imaging.levels import EIGHT_BIT_FORMATS, Levels
 
 SAVE_NS = 10_000_000_000
 """Interval of the bag's time at which the state is saved [ns]."""
-LABELS_BEFORE_NS = 2_000_000_000
-"""A resumed evaluation reads labels again from this time before its point on [ns]."""
 FIRST_IMAGES, FIRST_LABELS = 32, 8
 """Number of first images and labels from which the images' period and the pairing are found."""
 FIRST_MESSAGES = 1000
@@ -106,7 +104,7 @@ class _Evaluation:
         self._job, self._settings, self._models = job, job.settings, models
         self._stop, self._reader, self._state = stop, reader, state
         # Where an earlier run stopped.
-        self._counted_ns, self._next_index = state.until_ns, state.next_index
+        self._next_index = state.next_index
         self._label_count = 0
         self._labels: str | None = None
         if self._settings.label_topic is not None:
@@ -140,7 +138,7 @@ class _Evaluation:
             clouds = self._clouds(stack)
             masks = self._mask_bag(stack, clouds)
             videos = self._videos(stack)
-            written_ns = masks.written_until_ns if masks is not None else self._counted_ns
+            first = self._next_index if masks is None else min(self._next_index, masks.closed[0])
             recorder = Recorder(
                 self._state,
                 self._models.names,
@@ -150,8 +148,8 @@ class _Evaluation:
                 self._settings.out,
                 self._moment,
             )
-            keeper = _Keeper(self._job, self._state)
-            outcomes = stack.enter_context(closing(self._outcomes(written_ns)))
+            keeper = _Keeper(self._job, self._state, masks)
+            outcomes = stack.enter_context(closing(self._outcomes(first)))
             for outcome in outcomes:
                 if isinstance(outcome, Segmented):
                     if masks is not None:
@@ -163,6 +161,7 @@ class _Evaluation:
                     recorder.add(outcome)
                 progress(self._state.next_index)
             keeper.finish()
+        keeper.note_masks()
         if clouds is not None and clouds.problem:
             self._state.problems.append(clouds.problem)
         if self._stop.is_set():
@@ -214,8 +213,9 @@ class _Evaluation:
         if not self._settings.write_bag:
             return None
         path = self._settings.out / "masks" / self._job.stem
-        going_on = self._counted_ns is not None
-        masks = MaskBag(path, self._models.names, self._models.labels, not going_on, going_on, clouds)
+        frame, count = self._state.masks
+        closed = (frame, count) if self._next_index else None
+        masks = MaskBag(path, self._models.names, self._models.labels, closed, clouds)
         stack.callback(masks.close)
         return masks
 
@@ -271,16 +271,14 @@ class _Evaluation:
     def _topics(self) -> set[str]:
         return {self._image.name} | ({self._labels} if self._labels is not None else set())
 
-    def _outcomes(self, written_ns: int | None) -> Generator[Outcome, None, None]:
+    def _outcomes(self, first: int) -> Generator[Outcome, None, None]:
         if self._settings.mode == THROUGHPUT:
-            counted_ns = self._counted_ns
-            from_ns = None if counted_ns is None or written_ns is None else min(counted_ns, written_ns)
-            yield from run_all(self._frames(from_ns), self._models.lanes, self._stop, self._levels)
+            yield from run_all(self._frames(first), self._models.lanes, self._stop, self._levels)
             return
         for number, segmenters in enumerate(zip(*self._models.lanes)):
             # In real time each model has the machine to itself, as on the robot.
             replay = Replay(segmenters, number, self._settings.rate, self._stop, self._levels)
-            yield from replay.run(self._frames(None))
+            yield from replay.run(self._frames(0))
             if replay.skipped_ns and not number:
                 skipped = timedelta(seconds=round(replay.skipped_ns * self._settings.rate / 1e9))
                 self._state.notes.append(
@@ -298,23 +296,22 @@ class _Evaluation:
                     f" {replay.held_up_ns / 1e9:.2f} s in all: a robot would have dropped fewer frames"
                 )
 
-    def _frames(self, from_ns: int | None) -> Generator[BagFrame, None, None]:
-        messages: Iterator[Message] = self._reader.messages(self._topics())
-        if from_ns is not None:
-            messages = self._after(messages, from_ns - LABELS_BEFORE_NS)
-        truth = self._truth()
-        name, moment = self._image.name, self._moment
-        for frame in with_truth(messages, name, truth, moment, self._counted_ns, self._next_index):
-            if from_ns is None or frame.message.recorded_ns > from_ns:
-                yield frame
+    def _frames(self, first: int) -> Iterator[BagFrame]:
+        """Those from an index on; the others are read all the same, for their labels and for what is damaged.
 
-    def _after(self, messages: Iterator[Message], after_ns: int) -> Iterator[Message]:
-        """Those after a time; the others are read all the same, for the reader to know what is damaged."""
-        for message in messages:
+        By number: times repeat, and go back where a clock was set.
+        """
+        for frame in with_truth(self._messages(), self._image.name, self._truth(), self._moment, first):
+            # Those that come when reading was stopped have not waited for their labels.
             if self._stop.is_set():
                 return
-            if message.recorded_ns > after_ns:
-                yield message
+            yield frame
+
+    def _messages(self) -> Iterator[Message]:
+        for message in self._reader.messages(self._topics()):
+            if self._stop.is_set():
+                return
+            yield message
 
     def _tell(self, sentence: str) -> None:
         if sentence not in self._state.problems:
@@ -338,30 +335,37 @@ def _decoded(message: Message) -> Frame | None:
 class _Keeper:
     """Knows which frames are counted, and saves the state every 10 s of the bag, between two frames."""
 
-    def __init__(self, job: Job, state: BagState) -> None:
-        self._job, self._state = job, state
-        self._begun_ns = state.until_ns
+    def __init__(self, job: Job, state: BagState, masks: MaskBag | None) -> None:
+        self._job, self._state, self._masks = job, state, masks
+        self._begun = state.next_index
         self._saved_ns: int | None = None
         self._interval = [time.time(), time.time()]
         state.intervals.append(self._interval)
 
     def has(self, outcome: Outcome) -> bool:
         """Whether an earlier run counted this frame."""
-        return self._begun_ns is not None and outcome.source.message.recorded_ns <= self._begun_ns
+        return outcome.source.index < self._begun
 
     def keep(self, outcome: Outcome) -> None:
         """Note that a frame is about to be counted."""
         recorded_ns = outcome.source.message.recorded_ns
         if self._saved_ns is None:
             self._saved_ns = recorded_ns
-        is_next = self._state.until_ns is None or recorded_ns > self._state.until_ns
-        if is_next and recorded_ns - self._saved_ns >= SAVE_NS and self._job.settings.mode == THROUGHPUT:
+        is_next = outcome.source.index >= self._state.next_index
+        is_due = abs(recorded_ns - self._saved_ns) >= SAVE_NS
+        if is_next and is_due and self._job.settings.mode == THROUGHPUT:
             self._interval[1] = time.time()
+            self.note_masks()
             self._job.save(self._state)
             self._saved_ns = recorded_ns
         self._state.from_ns = min(recorded_ns, self._state.from_ns or recorded_ns)
         self._state.until_ns = max(recorded_ns, self._state.until_ns or recorded_ns)
         self._state.next_index = max(self._state.next_index, outcome.source.index + 1)
+
+    def note_masks(self) -> None:
+        """Note from where on masks are missing in the closed splits of their bag."""
+        if self._masks is not None:
+            self._state.masks = list(self._masks.closed)
 
     def finish(self) -> None:
         """The bag's end, or that of the user's patience."""

@@ -106,6 +106,7 @@ class BagState:
         frame_problems: what was wrong with frames, by kind: their number, the index of the first and of the
             last one, and a sentence with `FRAME` in it.
         notes: sentences about what was chosen.
+        masks: as `MaskBag.closed`.
         paired: how many images have labels, sound or not.
         apart_ns: for the first images without, by how much the nearest labels are later.
         moments_ns: the least and the greatest time by which images are paired with labels; empty before the
@@ -122,6 +123,7 @@ class BagState:
     problems: list[str] = field(default_factory=list)
     frame_problems: dict[str, list[Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    masks: list[int] = field(default_factory=lambda: [0, 0])
     paired: int = 0
     apart_ns: list[int] = field(default_factory=list)
     moments_ns: list[int] = field(default_factory=list)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from rt_segmentation.files import files_in
 from rt_segmentation.groups import Grouping
 from rt_segmentation.labels import IGNORE_ID
 
+ReadIds = Callable[[], np.ndarray]
+"""Gives ids, uint8 (H, W); raises a ValueError where there is no label image."""
 NEAR_NS = 2_000_000_000
 """What belongs together is recorded within this time [ns]."""
 KEPT_LABELS = 64
@@ -51,12 +54,8 @@ class Truth(Protocol):
         """By how much the nearest label image is later than a moment, however far it is [ns], or None."""
         ...
 
-    def find(self, moment_ns: int, others: Collection[int]) -> np.ndarray | None:
-        """Ids, uint8 (H, W), or None.
-
-        Raises:
-            ValueError: there is one, and it is no label image.
-        """
+    def find(self, moment_ns: int, others: Collection[int]) -> ReadIds | None:
+        """What reads the ids, or None; nobody else gets labels of a topic then."""
         ...
 
 
@@ -77,7 +76,7 @@ class NoTruth:
         """There is none."""
         return None
 
-    def find(self, moment_ns: int, others: Collection[int]) -> np.ndarray | None:
+    def find(self, moment_ns: int, others: Collection[int]) -> ReadIds | None:
         """There is none."""
         return None
 
@@ -125,7 +124,7 @@ class TopicTruth:
         """See `Truth.distance`."""
         return min((moment - moment_ns for moment, _ in self._labels), key=abs, default=None)
 
-    def find(self, moment_ns: int, others: Collection[int]) -> np.ndarray | None:
+    def find(self, moment_ns: int, others: Collection[int]) -> ReadIds | None:
         """See `Truth.find`."""
         own = [
             (abs(label_ns - moment_ns), place)
@@ -138,7 +137,7 @@ class TopicTruth:
         message = self._labels[place][1]
         # Where stamps repeat, the next image has the next labels.
         del self._labels[place]
-        return to_labels(message)
+        return partial(to_labels, message)
 
 
 class FolderTruth:
@@ -175,14 +174,14 @@ class FolderTruth:
         place = bisect_left(self._stamps, moment_ns)
         return min((stamp - moment_ns for stamp in self._stamps[max(place - 1, 0) : place + 1]), key=abs)
 
-    def find(self, moment_ns: int, others: Collection[int]) -> np.ndarray | None:
+    def find(self, moment_ns: int, others: Collection[int]) -> ReadIds | None:
         """See `Truth.find`."""
         own = [
             (abs(label_ns - moment_ns), path)
             for label_ns, path in self._near(moment_ns)
             if _is_own(label_ns, moment_ns, others, self._half_period_ns)
         ]
-        return read_labels(min(own)[1]) if own else None
+        return partial(read_labels, min(own)[1]) if own else None
 
     def count(self, first_ns: int, last_ns: int) -> int:
         """How many of the files are from a time to another, with half a period more; all where none are."""
