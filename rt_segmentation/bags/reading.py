@@ -100,10 +100,10 @@ class BagReader:
             sentence = f"{damaged} of {count + damaged} messages are damaged, first message {first_damaged}"
             self.damage = f"{self.damage}; {sentence}" if self.damage else f"bag {self.path}: {sentence}"
 
-    def count(self, topics: Collection[str]) -> Iterator[str]:
-        """The topic of each message, read and not deserialised, whatever its type; then as `messages`."""
-        for topic, *_ in self._records(topics):
-            yield topic
+    def times(self, topics: Collection[str]) -> Iterator[tuple[str, int]]:
+        """Topic and recorded time [ns] of each message, of any type, not deserialised; then as `messages`."""
+        for topic, _, recorded_ns, *_ in self._records(topics):
+            yield topic, recorded_ns
 
     def _records(self, topics: Collection[str]) -> Iterator[Record]:
         """The messages as they are stored; sets `damage` and `lost` at the end."""

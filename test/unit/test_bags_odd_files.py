@@ -98,7 +98,7 @@ def test_of_several_renamed_files_each_stands_for_one_and_what_is_missing_is_sti
     (bag / "copy_12.mcap").write_bytes((bag / "copy_7.mcap").read_bytes())
 
     with BagReader(bag) as reader:
-        assert sum(1 for _ in reader.count([TOPIC])) == 2 * COUNT
+        assert sum(1 for _ in reader.times([TOPIC])) == 2 * COUNT
     (note,) = reader.notes
     assert "copy_7.mcap is read in place of bag_0.mcap, copy_12.mcap is read in place of bag_1.mcap" in note
     assert "bag_2.mcap is missing" in (reader.damage or "")

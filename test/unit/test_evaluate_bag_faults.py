@@ -62,6 +62,15 @@ def test_the_images_period_is_theirs_whatever_else_the_bag_holds(
     assert recorded_fps(from_plain(result).bags) == pytest.approx(10)
 
 
+def test_pauses_are_left_out_of_the_recorded_rate(small_model: ModelManifest, tmp_path: Path) -> None:
+    """The recorder was paused for ten minutes, and later its clock was set back by an hour."""
+    begins = (BEGIN_NS, BEGIN_NS + 600 * 10**9, BEGIN_NS - 3600 * 10**9)
+    times = [begin + number * PERIOD_NS for begin in begins for number in range(4)]
+    path = write_bag(tmp_path / "bag", [("camera", t, image(street(0)[0], t)) for t in times])
+    result = evaluate(path, settings(small_model, tmp_path / "out", label_topic=None))
+    assert recorded_fps(from_plain(result).bags) == pytest.approx(10)
+
+
 def test_what_was_damaged_before_an_interruption_is_told_after_it(
     small_model: ModelManifest, tmp_path: Path
 ) -> None:

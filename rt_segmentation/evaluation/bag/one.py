@@ -13,6 +13,7 @@ from statistics import median
 from rt_segmentation.bags.choosing import DEPTH, IDS, IMAGE_TYPES, LABELS, choose_images
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import to_frame
+from rt_segmentation.bags.rates import played_ns
 from rt_segmentation.bags.reading import BagReader, Message
 from rt_segmentation.bags.topics import choose_topic
 from rt_segmentation.evaluation.bag.clock import (
@@ -21,6 +22,7 @@ from rt_segmentation.evaluation.bag.clock import (
     choose_moment,
     exactness,
     period,
+    recorded_of,
     seconds,
     stamp_of,
     times_of,
@@ -128,7 +130,7 @@ class _Evaluation:
             label_topic=self._labels,
         )
         self._moment: Moment = stamp_of
-        self._period_ns = period((), stamp_of)
+        self._period_ns = self._recorded_period_ns = period((), stamp_of)
         self._levels = Levels(self._settings.image_bits, self._tell)
 
     def run(self, progress: Progress) -> None:
@@ -148,7 +150,7 @@ class _Evaluation:
                 self._settings.out,
                 self._moment,
             )
-            keeper = _Keeper(self._job, self._state, masks)
+            keeper = _Keeper(self._job, self._state, masks, self._recorded_period_ns)
             outcomes = stack.enter_context(closing(self._outcomes(first)))
             for outcome in outcomes:
                 if isinstance(outcome, Segmented):
@@ -178,7 +180,7 @@ class _Evaluation:
         images, paired, apart_ns = self._state.next_index, self._state.paired, self._state.apart_ns
         if self._labels is not None:
             source, count = f"topic {self._labels} ({self._label_count} messages)", self._label_count
-        elif self._settings.labels is not None and self._state.until_ns is not None:
+        elif self._settings.labels is not None and self._state.next_index:
             truth = FolderTruth(self._settings.labels, self._period_ns // 2)
             first_ns, last_ns = self._state.moments_ns or (0, 0)
             count = truth.count(first_ns, last_ns)
@@ -262,6 +264,7 @@ class _Evaluation:
                 model.ran = self._models.prepare(number, first, self._settings.mode == THROUGHPUT)
         self._moment, problem = choose_moment(images, labels)
         self._period_ns = period(images[:FIRST_IMAGES], self._moment)
+        self._recorded_period_ns = period(images[:FIRST_IMAGES], recorded_of)
         asked = self._labels is not None or self._settings.labels is not None
         if problem and asked and problem not in self._state.problems:
             self._state.problems.append(problem)
@@ -335,8 +338,8 @@ def _decoded(message: Message) -> Frame | None:
 class _Keeper:
     """Knows which frames are counted, and saves the state every 10 s of the bag, between two frames."""
 
-    def __init__(self, job: Job, state: BagState, masks: MaskBag | None) -> None:
-        self._job, self._state, self._masks = job, state, masks
+    def __init__(self, job: Job, state: BagState, masks: MaskBag | None, period_ns: int) -> None:
+        self._job, self._state, self._masks, self._period_ns = job, state, masks, period_ns
         self._begun = state.next_index
         self._saved_ns: int | None = None
         self._interval = [time.time(), time.time()]
@@ -358,9 +361,11 @@ class _Keeper:
             self.note_masks()
             self._job.save(self._state)
             self._saved_ns = recorded_ns
-        self._state.from_ns = min(recorded_ns, self._state.from_ns or recorded_ns)
-        self._state.until_ns = max(recorded_ns, self._state.until_ns or recorded_ns)
-        self._state.next_index = max(self._state.next_index, outcome.source.index + 1)
+        if is_next:
+            if self._state.last_ns is not None:
+                self._state.span_ns += played_ns(recorded_ns - self._state.last_ns, self._period_ns)
+            self._state.last_ns = recorded_ns
+            self._state.next_index = outcome.source.index + 1
 
     def note_masks(self) -> None:
         """Note from where on masks are missing in the closed splits of their bag."""

@@ -99,7 +99,8 @@ class BagState:
     Attributes:
         bag: what is known of it.
         models: in the order asked for.
-        from_ns, until_ns: recorded times of the first and last frame that are counted; None before the first.
+        last_ns: recorded time of the last frame that is counted; None before the first.
+        span_ns: from the first of them to the last, without pauses.
         next_index: how many image messages are counted.
         intervals: when it was worked on, as pairs of seconds since the epoch.
         problems: sentences about the bag.
@@ -116,8 +117,8 @@ class BagState:
 
     bag: BagFacts
     models: list[ModelState]
-    from_ns: int | None = None
-    until_ns: int | None = None
+    last_ns: int | None = None
+    span_ns: int = 0
     next_index: int = 0
     intervals: list[list[float]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -128,11 +129,6 @@ class BagState:
     apart_ns: list[int] = field(default_factory=list)
     moments_ns: list[int] = field(default_factory=list)
     complete: bool = False
-
-    @property
-    def span_ns(self) -> int:
-        """From the first frame that is counted to the last one [ns]."""
-        return 0 if self.from_ns is None or self.until_ns is None else self.until_ns - self.from_ns
 
     def sentences(self) -> list[str]:
         """All problems but the bag's own: those of the bag, then a line for each kind of those of frames."""
