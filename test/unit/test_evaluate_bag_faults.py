@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read")
@@ -37,6 +38,7 @@ from rt_segmentation.evaluation.bag.report.wording import recorded_fps, verdict
 from rt_segmentation.evaluation.bag.result import from_plain
 from rt_segmentation.evaluation.bag.run import evaluate_bags
 from rt_segmentation.evaluation.dataset import EvaluationError
+from rt_segmentation.imaging.frame import Region
 from rt_segmentation.models import ModelManifest
 
 
@@ -93,6 +95,25 @@ def test_what_was_damaged_before_an_interruption_is_told_after_it(
     )
     assert partial["partial"] and partial["problems"] == []
     assert without_timings(evaluate(tmp_path / "bag", chosen, resume=True)) == without_timings(whole)
+
+
+def test_images_that_do_not_hold_the_region_cost_no_other_bag(
+    small_model: ModelManifest, tmp_path: Path
+) -> None:
+    small = street_bag(tmp_path / "small", 2)
+    # A first image of another size, as of a camera that was set up while the recording began.
+    stamps = [BEGIN_NS + i * PERIOD_NS for i in range(3)]
+    pixels = [street(0)[0], *[np.zeros((240, 320, 3), np.uint8)] * 2]
+    mixed = [("camera", stamp, image(each, stamp)) for stamp, each in zip(stamps, pixels)]
+    paths = [small, write_bag(tmp_path / "mixed", mixed)]
+    chosen = settings(small_model, tmp_path / "out", roi=Region(100, 0, 80, 60), label_topic=None)
+
+    result = evaluate_bags(paths, chosen, "", threading.Event(), lambda *_: None).to_plain()
+
+    assert [bag["frames"] for bag in result["bags"]] == [0, 3]
+    assert "roi is [100, 0, 80, 60]" in result["bags"][0]["problem"]
+    assert "the image has 160x120 px" in result["bags"][0]["problem"]
+    assert result["models"][0]["segmented"] == 2
 
 
 def test_masks_that_cannot_be_written_are_no_damage_of_the_bag(

@@ -237,8 +237,14 @@ class _Evaluation:
         return videos
 
     def _prepare(self) -> None:
-        """Look at the bag's first images: their period, and a size that the engines are made ready for."""
+        """Look at the bag's first images: their period, and a size that the engines are made ready for.
+
+        Raises:
+            BagError: none of them holds the part that the models are to see.
+        """
+        decoded: Frame | None = None
         first: Frame | None = None
+        unfit = ""
         deep: list[Frame] = []
         images: list[Times] = []
         labels: list[Times] = []
@@ -248,13 +254,19 @@ class _Evaluation:
                     labels.append(times_of(message))
                     continue
                 images.append(times_of(message))
-                if first is None or (first.pixel_format in EIGHT_BIT_FORMATS and len(deep) < FIRST_IMAGES):
-                    frame = _decoded(message)
-                    first = first or frame
-                    deep += [frame] if frame is not None else []
+                wants_deep = decoded is None or decoded.pixel_format in EIGHT_BIT_FORMATS
+                wants_deep = wants_deep and len(deep) < FIRST_IMAGES
+                if (first is None or wants_deep) and (frame := _decoded(message)) is not None:
+                    decoded = decoded or frame
+                    deep += [frame] if wants_deep else []
+                    refusal = self._models.refusal(frame)
+                    unfit, first = unfit or refusal, first or (None if refusal else frame)
                 enough = self._labels is None or len(labels) >= FIRST_LABELS or count >= FIRST_MESSAGES
-                if first is not None and len(images) >= FIRST_IMAGES and enough:
+                found = first is not None or (decoded is not None and count >= FIRST_MESSAGES)
+                if found and len(images) >= FIRST_IMAGES and enough:
                     break
+        if first is None and unfit:
+            raise BagError(f"bag {self._job.path}: {unfit}")
         # One guess for the whole bag: a frame's pixels do not depend on which thread decodes it, or on where
         # an evaluation goes on.
         self._levels.settle(deep)
