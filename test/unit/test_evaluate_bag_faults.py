@@ -27,6 +27,7 @@ from support.street_bags import (
     street_bag,
     without_timings,
     write_bag,
+    write_splits,
 )
 
 from rt_segmentation.bags.errors import BagError
@@ -68,7 +69,7 @@ def test_pauses_are_left_out_of_the_recorded_rate(small_model: ModelManifest, tm
     """The recorder was paused for ten minutes, and later its clock was set back by an hour."""
     begins = (BEGIN_NS, BEGIN_NS + 600 * 10**9, BEGIN_NS - 3600 * 10**9)
     times = [begin + number * PERIOD_NS for begin in begins for number in range(4)]
-    path = write_bag(tmp_path / "bag", [("camera", t, image(street(0)[0], t)) for t in times])
+    path = write_splits(tmp_path / "bag", [("camera", t, image(street(0)[0], t)) for t in times])
     result = evaluate(path, settings(small_model, tmp_path / "out", label_topic=None))
     assert recorded_fps(from_plain(result).bags) == pytest.approx(10)
 
@@ -162,6 +163,18 @@ def test_a_pause_of_hours_is_not_waited_for(
     (model,) = result["models"]
     # Each side of the pause has masks, whose latencies know nothing of it.
     assert model["received"] == 4 and model["segmented"] >= 2
+    assert model["latency_ms"]["max"] < 3600e3
+
+
+def test_a_clock_that_is_set_back_delays_no_mask(small_model: ModelManifest, tmp_path: Path) -> None:
+    """Latencies know nothing of the hour."""
+    begins = (BEGIN_NS, BEGIN_NS - 3600 * 10**9)
+    times = [begin + number * PERIOD_NS for begin in begins for number in range(4)]
+    path = write_splits(tmp_path / "bag", [("camera", t, image(street(0)[0], t)) for t in times])
+    chosen = settings(small_model, tmp_path / "out", label_topic=None, mode="realtime")
+    result = evaluate(path, chosen)
+    (model,) = result["models"]
+    assert model["received"] == 8 and result["notes"] == []
     assert model["latency_ms"]["max"] < 3600e3
 
 

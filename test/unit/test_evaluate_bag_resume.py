@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read")
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
-from support.street_bags import BEGIN_NS, PERIOD_NS, image, settings, street, write_bag
+from support.street_bags import BEGIN_NS, PERIOD_NS, image, settings, street, write_splits
 
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.evaluation.bag.job import Settings
@@ -40,7 +40,7 @@ def bag_of(path: Path, kind: str) -> Path:
         damaged = {"encoding": "unknown"} if number == DAMAGED else {}
         messages.append(("camera", recorded(number, kind), image(rgb, stamp, **damaged)))
         messages.append(("truth", recorded(number, kind), image(labels, stamp)))
-    return write_bag(path, messages)
+    return write_splits(path, messages)
 
 
 def evaluate(bag: Path, chosen: Settings, after: int = FRAMES + 1, **changes: Any) -> dict[str, Any]:
