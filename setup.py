@@ -53,8 +53,9 @@ setup(
         "onnxruntime": ["onnxruntime>=1.17"],
         "export": ["onnx>=1.15", "torch>=2.1"],
         "int8": ["nncf>=2.14", "openvino>=2024.0"],
-        "bags": ["jinja2>=3.0", "rosbags>=0.11"],
-        "fleet": ["jinja2>=3.0", "ray>=2.9", "rosbags>=0.11"],
+        # What a damaged bag is read by came with rosbags 0.11.6, its zstd with 0.11.7.
+        "bags": ["jinja2>=3.0", "rosbags>=0.11.7"],
+        "fleet": ["jinja2>=3.0", "ray>=2.9", "rosbags>=0.11.7"],
         "labelling": ["pycocotools>=2.0.6"],
         # Below torch 2.4 Adam's fused step is CUDA's alone.
         "train": ["lightning>=2.6", "matplotlib>=3.5", "tensorboard>=2.11", "torch>=2.4"],

@@ -33,7 +33,7 @@ def choose_images(
     """The topic of the images to segment.
 
     Of several, those are left aside that have no messages, that are named as labels or depth are, that carry
-    nothing but small ids, or that are another one's '/compressed'.
+    nothing but small ids, or that are another one's '/compressed'; but not the only one with messages.
 
     Args:
         reader: of the bag.
@@ -51,10 +51,12 @@ def choose_images(
     possible = [topic for topic in topics if topic.type in IMAGE_TYPES]
     if asked is not None or len(possible) < 2:
         return choose_topic(topics, asked, IMAGE_TYPES, "image"), ""
-    names = {topic.name for topic in possible}
+    held = [topic for topic in possible if topic.count]
+    names = {topic.name for topic in held}
     aside = {topic.name: why for topic in possible if (why := _no_camera(reader, topic, names))}
     left = [topic for topic in possible if topic.name not in aside]
-    chosen = choose_topic(left or possible, None, IMAGE_TYPES, "image")
+    chosen = choose_topic(left or held or possible, None, IMAGE_TYPES, "image")
+    aside.pop(chosen.name, None)
     reasons = ", ".join(f"{name} ({why})" for name, why in aside.items())
     hints = dict.fromkeys(options[why] for why in aside.values() if why in options)
     advice = ", ".join(["--image-topic takes any", *hints])

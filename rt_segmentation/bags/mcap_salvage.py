@@ -1,4 +1,4 @@
-"""MCAP files record after record: ones that are damaged, or of messages that rosbags does not read.
+"""MCAP files record after record: damaged ones, and those of which rosbags does not read everything.
 
 The format (mcap.dev/spec): a magic, then records of an opcode (1 byte), a length (8 bytes, little endian) and
 as many bytes. Schemas, channels and messages are records of their own, or lie in records that are chunks.
@@ -7,17 +7,17 @@ as many bytes. Schemas, channels and messages are records of their own, or lie i
 from __future__ import annotations
 
 import io
-import os
 import struct
 from collections.abc import Collection, Iterator
+from contextlib import suppress
+from heapq import heappop, heappush
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from rt_segmentation.bags.errors import Places
+from rt_segmentation.bags.errors import Places, rosbags_missing
 
 MAGIC = b"\x89MCAP0\r\n"
 _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 0x02, 0x03, 0x04, 0x05, 0x06, 0x0F
-_WANTED = (_SCHEMA, _CHANNEL, _MESSAGE, _CHUNK)
 _HEADER = 0x01
 _ROS1, _ROS2 = "ros1", "cdr"
 """Encodings of messages."""
@@ -46,41 +46,96 @@ def is_foreign(path: Path, error: Exception) -> bool:
 
 
 def salvage(path: Path, topics: Collection[str] | None) -> Iterator[Found]:
-    """Messages as `storage.Record`, by time within a chunk; `topics` None is for all.
+    """Messages as `storage.Record`, by time; `topics` None is for all.
 
-    A chunk that is damaged is left out. Messages that are neither ROS 2's nor ROS 1's have their encoding
-    behind their type, as 'foxglove.CompressedImage (protobuf)'.
+    The file is gone through twice: for where its parts are, then for these by time. Chunks that overlap in
+    time are in memory together. A chunk that is damaged is left out. Messages that are neither ROS 2's nor
+    ROS 1's have their encoding behind their type, as 'foxglove.CompressedImage (protobuf)'.
 
     Raises:
         Broken: at the end, if something is damaged or missing.
+        BagError: rosbags is not installed, or too old.
     """
     places, read = Places(), 0
     records = _Records(topics)
+    waiting: list[tuple[int, int, int, Found]] = []
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
             places.add(0, "it does not begin as an MCAP file does")
-        else:
-            size = path.stat().st_size
-            while True:
-                try:
-                    record = _next_record(file, size)
-                except ValueError as error:
-                    places.add(read, str(error))
-                    break
-                if record is None:
-                    break
-                try:
-                    found = records.messages(*record)
-                except _DAMAGE as error:
-                    places.add(read, f"a {'chunk' if record[0] == _CHUNK else 'record'} is damaged ({error})")
-                    continue
-                read += len(found)
-                yield from found
+            places.check()
+        parts, end = _survey(file, path.stat().st_size, records, places)
+        for part in sorted(parts):
+            while waiting and waiting[0][0] < part.begin_ns:
+                yield heappop(waiting)[-1]
+            try:
+                found = records.messages(part.opcode, part.content(file))
+            except _DAMAGE as error:
+                places.add(read, f"a {'chunk' if part.opcode == _CHUNK else 'record'} is damaged ({error})")
+                continue
+            read += len(found)
+            for number, message in enumerate(found):
+                heappush(waiting, (message[2], part.position, number, message))
+        while waiting:
+            yield heappop(waiting)[-1]
+    if end:
+        places.add(read, end)
     places.check()
 
 
-def _next_record(file: BinaryIO, size: int) -> tuple[int, bytes] | None:
-    """Opcode and content, empty for records that hold no messages; None at the end of the data."""
+class _Part(NamedTuple):
+    """A chunk, or a message that lies in none: its first recorded time [ns], and where its content is."""
+
+    begin_ns: int
+    position: int
+    length: int
+    opcode: int
+
+    def content(self, file: BinaryIO) -> bytes:
+        file.seek(self.position)
+        return file.read(self.length)
+
+
+def _survey(file: BinaryIO, size: int, records: _Records, places: Places) -> tuple[list[_Part], str]:
+    """The parts of a file that hold messages, as they lie there, and what is wrong with its end, or ''.
+
+    `records` knows all channels then that the parts may need, but for those in chunks before them.
+    """
+    parts: list[_Part] = []
+    end = ""
+    while True:
+        try:
+            head = _next_head(file, size)
+        except ValueError as error:
+            end = str(error)
+            break
+        if head is None:
+            break
+        opcode, length = head
+        position = file.tell()
+        try:
+            if opcode == _CHUNK:
+                (begin_ns,) = struct.unpack("<Q", file.read(8))
+                parts.append(_Part(begin_ns, position, length, opcode))
+            elif opcode == _MESSAGE:
+                channel, _, recorded_ns = struct.unpack("<HIQ", file.read(14))
+                if records.wants(channel):
+                    parts.append(_Part(recorded_ns, position, length, opcode))
+            elif opcode in (_SCHEMA, _CHANNEL):
+                records.messages(opcode, file.read(length))
+        except _DAMAGE as error:
+            places.add(len(parts), f"a record is damaged ({error})")
+        file.seek(position + length)
+    if parts != sorted(parts):
+        # A chunk may need the channels of one that lies before it and is read after it.
+        for part in parts:
+            if part.opcode == _CHUNK:
+                with suppress(*_DAMAGE):
+                    records.messages(part.opcode, part.content(file))
+    return parts, end
+
+
+def _next_head(file: BinaryIO, size: int) -> tuple[int, int] | None:
+    """Opcode and length of the content, which follows and is there; None at the end of the data."""
     head = file.read(9)
     if not head:
         raise ValueError("it ends without the footer of a closed file")
@@ -89,10 +144,7 @@ def _next_record(file: BinaryIO, size: int) -> tuple[int, bytes] | None:
         return None
     if file.tell() + length > size:
         raise ValueError("it ends within a record")
-    if opcode in _WANTED:
-        return opcode, file.read(length)
-    file.seek(length, os.SEEK_CUR)
-    return opcode, b""
+    return opcode, length
 
 
 class _Records:
@@ -102,17 +154,27 @@ class _Records:
         self._topics = topics
         self._types: dict[int, str] = {}
         self._channels: dict[int, tuple[str, str, bool]] = {}
+        try:
+            from rosbags.rosbag2.storage_mcap import decompress
+        except ImportError as error:
+            raise rosbags_missing(error) from None
+        self._decompress = decompress
+
+    def wants(self, channel: int) -> bool:
+        """Whether its messages are asked for."""
+        topic = self._channels.get(channel, ("",))[0]
+        return bool(topic) and (self._topics is None or topic in self._topics)
 
     def messages(self, opcode: int, content: bytes) -> list[Found]:
         """The wanted messages in a record, by time."""
         if opcode == _CHUNK:
-            inner = io.BytesIO(_decompressed(content))
+            inner = io.BytesIO(self._decompressed(content))
             size = len(inner.getbuffer())
             found = []
             while inner.tell() < size:
-                record = _next_record(inner, size)
-                if record is not None:
-                    found += self.messages(*record)
+                head = _next_head(inner, size)
+                if head is not None:
+                    found += self.messages(head[0], inner.read(head[1]))
             return sorted(found, key=lambda message: message[2])
         if opcode == _SCHEMA:
             self._types[struct.unpack_from("<H", content)[0]] = _text(content, 2)[0]
@@ -128,22 +190,19 @@ class _Records:
             self._channels[number] = topic, kind, encoding == _ROS1
         elif opcode == _MESSAGE:
             number, _, recorded_ns = struct.unpack_from("<HIQ", content)
-            topic, kind, ros1 = self._channels.get(number, ("", "", False))
-            if topic and (self._topics is None or topic in self._topics):
+            if self.wants(number):
+                topic, kind, ros1 = self._channels[number]
                 return [(topic, kind, recorded_ns, content[22:], ros1)]
         return []
 
-
-def _decompressed(chunk: bytes) -> bytes:
-    from rosbags.rosbag2.storage_mcap import decompress
-
-    size, crc = struct.unpack_from("<QI", chunk, 16)
-    compression, start = _text(chunk, 28)
-    # The decompressors have errors of their own.
-    try:
-        return bytes(decompress(chunk[start + 8 :], compression, size, crc))
-    except Exception as error:
-        raise ValueError(str(error)) from error
+    def _decompressed(self, chunk: bytes) -> bytes:
+        size, crc = struct.unpack_from("<QI", chunk, 16)
+        compression, start = _text(chunk, 28)
+        # The decompressors have errors of their own.
+        try:
+            return bytes(self._decompress(chunk[start + 8 :], compression, size, crc))
+        except Exception as error:
+            raise ValueError(str(error)) from error
 
 
 def _text(data: bytes, start: int) -> tuple[str, int]:

@@ -12,7 +12,7 @@ from typing import Any
 from rt_segmentation.bags.errors import BagError, Broken, rosbags_missing
 from rt_segmentation.bags.splits import METADATA, decompress_message, decompressed, find_splits
 from rt_segmentation.bags.storage import Record, Summary, records, summarise
-from rt_segmentation.bags.topics import Topic
+from rt_segmentation.bags.topics import Topic, merged
 
 TF_MESSAGE = "tf2_msgs/msg/TFMessage"
 
@@ -84,7 +84,7 @@ class BagReader:
             topics: names, as in `topics`.
 
         Raises:
-            BagError: a topic's type is none that this package knows.
+            BagError: a topic's type is none that this package knows, or rosbags is not installed.
         """
         count = damaged = first_damaged = 0
         for topic, kind, recorded_ns, data, ros1 in self._records(topics):
@@ -100,10 +100,10 @@ class BagReader:
             sentence = f"{damaged} of {count + damaged} messages are damaged, first message {first_damaged}"
             self.damage = f"{self.damage}; {sentence}" if self.damage else f"bag {self.path}: {sentence}"
 
-    def count(self, topics: Collection[str]) -> Iterator[str]:
-        """The topic of each message, read and not deserialised, whatever its type; then as `messages`."""
-        for topic, *_ in self._records(topics):
-            yield topic
+    def times(self, topics: Collection[str]) -> Iterator[tuple[str, int]]:
+        """Topic and recorded time [ns] of each message, of any type, not deserialised; then as `messages`."""
+        for topic, _, recorded_ns, *_ in self._records(topics):
+            yield topic, recorded_ns
 
     def _records(self, topics: Collection[str]) -> Iterator[Record]:
         """The messages as they are stored; sets `damage` and `lost` at the end."""
@@ -134,6 +134,9 @@ class BagReader:
             if ros1:
                 return types.deserialize_ros1(data, kind)
             return types.deserialize_cdr(decompress_message(data), kind)
+        # What this machine lacks is no damage.
+        except BagError:
+            raise
         # Damaged bytes break the deserialiser anywhere: lengths, indices, text.
         except Exception:
             return None
@@ -151,10 +154,8 @@ class BagReader:
         spans = [summary.span_ns for summary in found if summary.span_ns is not None]
         if problem and not spans:
             raise BagError(f"nothing can be read of bag {self.path}: {problem}")
-        merged: dict[tuple[str, str], int] = {}
-        for topic in (topic for summary in found for topic in summary.topics):
-            merged[topic.name, topic.type] = merged.get((topic.name, topic.type), 0) + topic.count
-        topics = tuple(Topic(name, kind, count) for (name, kind), count in sorted(merged.items()))
+        topics = merged(topic for summary in found for topic in summary.topics)
+        topics = tuple(sorted(topics, key=lambda topic: (topic.name, topic.type)))
         return topics, min((s[0] for s in spans), default=0), max((s[1] for s in spans), default=0)
 
 

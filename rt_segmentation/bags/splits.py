@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
 from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
 
 from rt_segmentation.bags.errors import BagError, Broken, rosbags_missing
-from rt_segmentation.bags.topics import Topic
+from rt_segmentation.bags.topics import Topic, merged
 from rt_segmentation.settings import load_yaml
 from rt_segmentation.text import printable
 
@@ -50,7 +53,7 @@ class Splits:
         """As the metadata list them, None without metadata."""
         if not self.metadata:
             return None
-        return tuple(
+        return merged(
             Topic(t["topic_metadata"]["name"], t["topic_metadata"]["type"], int(t["message_count"]))
             for t in self.metadata["topics_with_message_count"]
         )
@@ -116,10 +119,7 @@ def decompressed(path: Path) -> Iterator[Path]:
                     plain.with_name(plain.name + ending).symlink_to(companion.resolve())
             yield plain
             return
-        try:
-            from backports import zstd
-        except ImportError as error:
-            raise rosbags_missing(error) from None
+        zstd = zstd_module()
         try:
             with zstd.open(path, "rb") as source, plain.open("wb") as target:
                 shutil.copyfileobj(source, target)
@@ -143,6 +143,19 @@ def _openable(path: Path) -> Iterator[Path]:
         yield Path(folder) / "bag.db3"
 
 
+@cache
+def zstd_module() -> Any:
+    """Python's own zstd, from 3.14 on, or the one that rosbags brings.
+
+    Raises:
+        BagError: it is not installed.
+    """
+    try:
+        return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+    except ImportError as error:
+        raise rosbags_missing(error) from None
+
+
 def decompress_message(data: bytes) -> bytes:
     """A message of ROS 2 as it was serialised; that of a bag with the compression mode 'message' is unpacked.
 
@@ -150,13 +163,13 @@ def decompress_message(data: bytes) -> bytes:
 
     Raises:
         ValueError: it is damaged.
+        BagError: nothing here can decompress it.
     """
     if data[:4] != ZSTD_MAGIC:
         return data
-    from backports import zstd
-
+    zstd = zstd_module()
     try:
-        return zstd.decompress(data)
+        return bytes(zstd.decompress(data))
     except zstd.ZstdError as error:
         raise ValueError(str(error)) from error
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rt_segmentation.bags import mcap_salvage, ros1_salvage, sqlite_salvage
-from rt_segmentation.bags.errors import Broken, rosbags_missing
+from rt_segmentation.bags import mcap_index, mcap_salvage, ros1_salvage, sqlite_salvage
+from rt_segmentation.bags.errors import BagError, Broken, rosbags_missing
 from rt_segmentation.bags.splits import ZSTD_MAGIC, Splits, decompressed, is_compressed
-from rt_segmentation.bags.topics import Topic
+from rt_segmentation.bags.topics import Topic, merged
 
 Record = tuple[str, str, int, bytes, bool]
 """Topic, type as 'sensor_msgs/msg/Image', recorded time [ns], serialised message, whether that is ROS 1's."""
@@ -35,23 +35,34 @@ def summarise(path: Path) -> Summary:
 
     Raises:
         Broken: nothing in it can be read.
+        BagError: rosbags is not installed, or too old.
     """
     _check(path)
     try:
         with _open(path) as reader:
-            counts = Counter({(c.topic, c.msgtype): c.msgcount for c in reader.connections})
-            span = (reader.start_time, reader.end_time - 1) if reader.message_count else None
+            if path.suffix != ".mcap" or mcap_index.counts_all(reader.storage):
+                topics = merged(Topic(c.topic, c.msgtype, c.msgcount) for c in reader.connections)
+                span = (reader.start_time, reader.end_time - 1) if reader.message_count else None
+                return Summary(topics, span)
+    except BagError:
+        raise
     # A damaged file can break its reader anywhere, in ways of every layer below it.
     except Exception as error:
-        counts, span = Counter(), None
-        try:
-            for topic, kind, recorded_ns, *_ in _salvage(path, None):
-                counts[topic, kind] += 1
-                span = (min(span[0], recorded_ns), max(span[1], recorded_ns)) if span else (recorded_ns,) * 2
-        except Broken:
-            if not counts:
-                raise Broken(f"cannot be read: {_reason(error)}") from error
-    return Summary(tuple(Topic(name, kind, count) for (name, kind), count in sorted(counts.items())), span)
+        return _read_through(path, _reason(error))
+    return _read_through(path, "")
+
+
+def _read_through(path: Path, reason: str) -> Summary:
+    """`summarise` without an index, which is damaged or missing for this reason."""
+    counts, span = Counter[tuple[str, str]](), None
+    try:
+        for topic, kind, recorded_ns, *_ in _salvage(path, None):
+            counts[topic, kind] += 1
+            span = (min(span[0], recorded_ns), max(span[1], recorded_ns)) if span else (recorded_ns,) * 2
+    except Broken as error:
+        if not counts:
+            raise Broken(f"cannot be read: {reason or error}") from error
+    return Summary(tuple(Topic(name, kind, count) for (name, kind), count in counts.items()), span)
 
 
 def records(path: Path, topics: Collection[str]) -> Generator[Record, None, None]:
@@ -59,35 +70,47 @@ def records(path: Path, topics: Collection[str]) -> Generator[Record, None, None
 
     Raises:
         Broken: at the end, if something is damaged, after all that could be read.
+        BagError: rosbags is not installed, or too old.
     """
     _check(path)
-    last_ns, last_topics = -1, set[str]()
+    last_ns, last = -1, Counter[str]()
     ros1 = path.suffix == ".bag"
+    reason = ""
     try:
         with _open(path) as reader:
-            wanted = [c for c in reader.connections if c.topic in topics]
+            listed = path.suffix != ".mcap" or mcap_index.lists_all(reader.storage)
+            wanted = [c for c in reader.connections if listed and c.topic in topics]
             if wanted:
                 for connection, recorded_ns, data in reader.messages(wanted):
                     yield connection.topic, connection.msgtype, recorded_ns, bytes(data), ros1
-                    last_topics = {connection.topic} | (last_topics if recorded_ns == last_ns else set())
-                    last_ns = recorded_ns
+                    if recorded_ns != last_ns:
+                        last_ns, last = recorded_ns, Counter[str]()
+                    last[connection.topic] += 1
+    except BagError:
+        raise
     # A damaged file can break its reader anywhere, in ways of every layer below it.
     except Exception as error:
-        reason, foreign = _reason(error), path.suffix == ".mcap" and mcap_salvage.is_foreign(path, error)
+        foreign = path.suffix == ".mcap" and mcap_salvage.is_foreign(path, error)
+        reason = "" if _has_log(path) or foreign else _reason(error)
     else:
         missing = sqlite_salvage.missing_bytes(path) if path.suffix == ".db3" else 0
         if missing:
             raise Broken(
                 f"lacks its last {missing} bytes, which may be a message's: zeros were read for them"
             )
-        return
+        if listed:
+            return
     with closing(_salvage(path, topics)) as salvaged:
         for record in salvaged:
             topic, _, recorded_ns, *_ = record
-            known = recorded_ns < last_ns or (recorded_ns == last_ns and topic in last_topics)
-            if not known:
-                yield record
-    if not (_has_log(path) or foreign):
+            # The reader's are by time, so these came from it.
+            if recorded_ns < last_ns:
+                continue
+            if recorded_ns == last_ns and last[topic]:
+                last[topic] -= 1
+                continue
+            yield record
+    if reason:
         raise Broken(f"has a damaged index ({reason}) and was read from front to back")
 
 
@@ -109,9 +132,9 @@ def compression(splits: Splits) -> str:
                 found = {name.decode() for name in re.findall(rb"compression=(bz2|lz4)", head)}
             else:
                 with _open(plain) as reader:
-                    wanted = reader.connections
-                    message = next(iter(reader.messages(wanted)), None) if wanted else None
-                    if message is not None and bytes(message[2][:4]) == ZSTD_MAGIC:
+                    with closing(records(plain, {c.topic for c in reader.connections})) as messages:
+                        message = next(messages, None)
+                    if message is not None and message[3][:4] == ZSTD_MAGIC:
                         return "message (zstd)"
                     found = {chunk.compression for chunk in getattr(reader.storage, "chunks", ())} - {""}
     # A damaged file can break its reader anywhere; what its chunks are is not known then.

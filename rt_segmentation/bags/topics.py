@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from rt_segmentation.bags.errors import BagError
@@ -15,6 +15,14 @@ class Topic:
     name: str
     type: str
     count: int
+
+
+def merged(topics: Iterable[Topic]) -> tuple[Topic, ...]:
+    """Each topic once, with the messages of all its publishers, which have connections of their own."""
+    counts: dict[tuple[str, str], int] = {}
+    for topic in topics:
+        counts[topic.name, topic.type] = counts.get((topic.name, topic.type), 0) + topic.count
+    return tuple(Topic(name, kind, count) for (name, kind), count in counts.items())
 
 
 def choose_topic(topics: Sequence[Topic], asked: str | None, types: Collection[str], what: str) -> Topic:

@@ -39,8 +39,7 @@ class BagWriter:
 
     Attributes:
         types: rosbags' message types, as ``types.types["std_msgs/msg/Header"]``.
-        written_until_ns: where `resume` continues: recorded time of the last message in closed splits [ns];
-            None where there are none.
+        closed_messages: how many messages the closed splits have; after these `resume` continues.
 
     Raises:
         BagError: something is there already, or it is no bag that could be replaced or continued.
@@ -58,7 +57,7 @@ class BagWriter:
             raise BagError(f"bags are stored as {' or '.join(SUFFIXES)}, not as '{storage}'")
         self.path, self._split_ns, self._storage = path, round(split_s * 1e9), storage
         self.types = typestore()
-        self.written_until_ns: int | None = None
+        self.closed_messages = 0
         self._metadata: dict[str, Any] = {}
         self._writer: Any = None
         self._connections: dict[tuple[str, str], Any] = {}
@@ -142,10 +141,7 @@ class BagWriter:
                 f"bag {self.path} is stored as {self._metadata['storage_identifier']}, it cannot be"
                 f" continued as {self._storage}"
             )
-        if not self._metadata["message_count"]:
-            return
-        begin = self._metadata["starting_time"]["nanoseconds_since_epoch"]
-        self.written_until_ns = begin + self._metadata["duration"]["nanoseconds"]
+        self.closed_messages = int(self._metadata["message_count"])
 
     def _open_split(self, recorded_ns: int) -> None:
         try:
@@ -175,6 +171,7 @@ class BagWriter:
         temporary = folder / METADATA
         temporary.write_text(content, encoding="utf-8")
         os.replace(temporary, self.path / METADATA)
+        self.closed_messages = int(self._metadata["message_count"])
         shutil.rmtree(folder)
 
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import time
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -83,17 +84,18 @@ def describe(path: Path) -> dict[str, Any]:
     Raises:
         BagError: there is none, or nothing in it can be read.
     """
+    from rt_segmentation.bags.rates import rate_hz
     from rt_segmentation.bags.reading import BagReader
     from rt_segmentation.bags.splits import find_splits
     from rt_segmentation.bags.storage import compression
 
     splits = find_splits(path)
     with BagReader(path) as reader:
-        counts = {topic.name: 0 for topic in reader.topics}
-        for name in reader.count(counts):
-            counts[name] += 1
+        times = {topic.name: array("q") for topic in reader.topics}
+        for name, recorded_ns in reader.times(times):
+            times[name].append(recorded_ns)
         duration_s = (reader.end_ns - reader.start_ns) / 1e9
-        is_empty = not any(counts.values()) and not any(topic.count for topic in reader.topics)
+        is_empty = not any(times.values()) and not any(topic.count for topic in reader.topics)
         return {
             "path": str(path),
             "files": [file.name for file in splits.files],
@@ -106,10 +108,8 @@ def describe(path: Path) -> dict[str, Any]:
                     "name": topic.name,
                     "type": topic.type,
                     "promised": topic.count if reader.message_count is not None else None,
-                    "messages": counts[topic.name],
-                    "rate_hz": (counts[topic.name] - 1) / duration_s
-                    if duration_s and counts[topic.name] > 1
-                    else None,
+                    "messages": len(times[topic.name]),
+                    "rate_hz": rate_hz(times[topic.name]),
                 }
                 for topic in reader.topics
             ],

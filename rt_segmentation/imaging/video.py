@@ -11,17 +11,21 @@ import numpy as np
 from rt_segmentation.imaging.files import path_for_opencv
 from rt_segmentation.text import printable
 
+MAX_TICKS = 65535
+"""MPEG-4 part 2 counts the ticks of a second in 16 bits."""
+MIN_RATE_HZ = 0.01
+
 
 class VideoWriter:
     """An mp4 (MPEG-4 part 2) at a constant rate; the file has its name when it is whole.
 
     Args:
         path: of the .mp4.
-        rate_hz: pictures per second.
+        rate_hz: pictures per second; rounded to what the format can hold.
     """
 
     def __init__(self, path: Path, rate_hz: float) -> None:
-        self._path, self._rate_hz = path, rate_hz
+        self._path, self._rate_hz = path, _rounded(rate_hz)
         self._partial = path.with_name(f".{path.stem}.partial{path.suffix}")
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
@@ -37,9 +41,12 @@ class VideoWriter:
             self._size = (rgb.shape[1], rgb.shape[0])
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
             with path_for_opencv(self._partial) as path:
-                self._writer = cv2.VideoWriter(path, fourcc, self._rate_hz, self._size)
-            if not self._writer.isOpened():
+                writer = cv2.VideoWriter(path, fourcc, self._rate_hz, self._size)
+            if not writer.isOpened():
+                writer.release()
+                self._partial.unlink(missing_ok=True)
                 raise OSError(f"video {printable(self._path)} cannot be written")
+            self._writer = writer
         if (rgb.shape[1], rgb.shape[0]) != self._size:
             rgb = cv2.resize(rgb, self._size, interpolation=cv2.INTER_AREA)
         self._writer.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
@@ -64,3 +71,10 @@ class VideoWriter:
             self._partial.unlink(missing_ok=True)
             raise OSError(f"video {printable(self._path)} cannot be written whole; the disk may be full")
         os.replace(self._partial, self._path)
+
+
+def _rounded(rate_hz: float) -> float:
+    """The nearest rate that the format holds; OpenCV tries ticks of 1 s down to 1 ms, by powers of ten."""
+    rate_hz = min(max(rate_hz, MIN_RATE_HZ), MAX_TICKS)
+    digits = next(digits for digits in (3, 2, 1, 0) if rate_hz * 10**digits <= MAX_TICKS)
+    return round(rate_hz, digits)

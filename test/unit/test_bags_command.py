@@ -15,11 +15,12 @@ pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to make
 
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import CompressionMode
-from support.bag_factory import COUNT, TOPIC, ros1_bag, rosbag2, storage_file
+from support.bag_factory import COUNT, TOPIC, image, ros1_bag, rosbag2, stamp, storage_file
 
 from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE, to_frame
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.bags.topics import Topic
+from rt_segmentation.bags.writing import BagWriter
 from rt_segmentation.cli import main
 from rt_segmentation.data.dataset import read_labels, read_rgb
 from rt_segmentation.data.synthetic import StreetScene
@@ -43,11 +44,11 @@ def test_a_bag_of_the_street(tmp_path: Path, storage: str) -> None:
         assert reader.topics == (Topic("/camera/image", IMAGE, 4), Topic("/camera/label", IMAGE, 4))
         messages = list(reader.messages(["/camera/image", "/camera/label"]))
     scene = StreetScene(3)
-    for number, (image, label) in enumerate(zip(messages[::2], messages[1::2])):
+    for number, (picture, label) in enumerate(zip(messages[::2], messages[1::2])):
         rgb, labels = scene.render(number / 20)
-        assert image.recorded_ns == label.recorded_ns == 100 * 10**9 + number * 50_000_000
-        assert to_frame(image).stamp_ns == to_frame(label).stamp_ns == image.recorded_ns
-        assert np.array_equal(to_frame(image).planes[0], rgb)
+        assert picture.recorded_ns == label.recorded_ns == 100 * 10**9 + number * 50_000_000
+        assert to_frame(picture).stamp_ns == to_frame(label).stamp_ns == picture.recorded_ns
+        assert np.array_equal(to_frame(picture).planes[0], rgb)
         assert np.array_equal(to_frame(label).planes[0], labels)
 
 
@@ -149,6 +150,20 @@ def test_info_of_whole_and_damaged_bags(tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr()
     assert f"{TOPIC}  {IMAGE}  {COUNT} messages  10.00 Hz" in said.out
     assert "none does not exist" in said.err
+
+
+def test_the_rate_of_a_topic_is_that_without_the_recorders_pause(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        for number in range(6):
+            late_ns = 10**12 if number > 2 else 0
+            writer.write(TOPIC, IMAGE, stamp(number) + late_ns, image(writer.types, number))
+
+    (bag,) = info(capsys, tmp_path / "bag")
+
+    topics: Any = bag["topics"]
+    assert [topic["rate_hz"] for topic in topics] == [pytest.approx(10)]
 
 
 def test_camvid_comes_back_bit_for_bit(tmp_path: Path, shared_data: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read")
 
 import yaml
-from backports import zstd
 from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
 from support.bag_factory import (
     BEGIN_NS,
@@ -25,13 +24,16 @@ from support.bag_factory import (
     storage_file,
 )
 
+from rt_segmentation.bags import splits
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import IMAGE
 from rt_segmentation.bags.reading import BagReader
+from rt_segmentation.bags.splits import zstd_module
 from rt_segmentation.bags.topics import choose_topic
 from rt_segmentation.bags.writing import BagWriter
 from rt_segmentation.cli import main
 
+zstd = zstd_module()
 ALL = list(range(COUNT))
 STORAGES = [StoragePlugin.MCAP, StoragePlugin.SQLITE3]
 
@@ -96,7 +98,7 @@ def test_of_several_renamed_files_each_stands_for_one_and_what_is_missing_is_sti
     (bag / "copy_12.mcap").write_bytes((bag / "copy_7.mcap").read_bytes())
 
     with BagReader(bag) as reader:
-        assert sum(1 for _ in reader.count([TOPIC])) == 2 * COUNT
+        assert sum(1 for _ in reader.times([TOPIC])) == 2 * COUNT
     (note,) = reader.notes
     assert "copy_7.mcap is read in place of bag_0.mcap, copy_12.mcap is read in place of bag_1.mcap" in note
     assert "bag_2.mcap is missing" in (reader.damage or "")
@@ -233,9 +235,43 @@ def test_an_empty_bag_is_gone_on_with_from_its_beginning(tmp_path: Path) -> None
     write_metadata(bag, starting_time={"nanoseconds_since_epoch": 2**63 - 1})
 
     with BagWriter(bag, resume=True) as going_on:
-        assert going_on.written_until_ns is None
+        assert going_on.closed_messages == 0
         for number in ALL:
             going_on.write(TOPIC, IMAGE, stamp(number), image(going_on.types, number))
 
     with BagReader(bag) as reader:
         assert reader.topics[0].count == COUNT and reader.start_ns == BEGIN_NS
+
+
+@pytest.mark.parametrize("compression", [CompressionMode.MESSAGE, CompressionMode.FILE])
+@pytest.mark.parametrize(
+    ("version", "name"), [((3, 13), "backports.zstd"), ((3, 14), "compression.zstd")], ids=str
+)
+def test_a_compression_that_cannot_be_read_here_is_no_damage(
+    tmp_path: Path,
+    compression: CompressionMode,
+    version: tuple[int, int],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bag = rosbag2(tmp_path / "bag", StoragePlugin.SQLITE3, compression)
+
+    def missing(asked: str) -> None:
+        raise ImportError(f"No module named '{asked}'")
+
+    monkeypatch.setattr(splits, "import_module", missing)
+    monkeypatch.setattr("sys.version_info", version)
+    zstd_module.cache_clear()
+
+    with pytest.raises(BagError, match=rf"rosbags \(No module named '{name}'\): pip install 'rosbags>="):
+        read(bag)
+
+
+def test_a_rosbags_that_is_too_old_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bag = rosbag2(tmp_path / "bag")
+    file = storage_file(bag)
+    file.write_bytes(file.read_bytes()[:-3])
+    monkeypatch.delattr("rosbags.rosbag2.storage_mcap.decompress")
+
+    with pytest.raises(BagError, match=r"bags need the Python package rosbags .*'rosbags>=0.11.7'"):
+        read(bag)

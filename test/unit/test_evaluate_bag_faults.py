@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read")
@@ -26,6 +27,7 @@ from support.street_bags import (
     street_bag,
     without_timings,
     write_bag,
+    write_splits,
 )
 
 from rt_segmentation.bags.errors import BagError
@@ -37,6 +39,7 @@ from rt_segmentation.evaluation.bag.report.wording import recorded_fps, verdict
 from rt_segmentation.evaluation.bag.result import from_plain
 from rt_segmentation.evaluation.bag.run import evaluate_bags
 from rt_segmentation.evaluation.dataset import EvaluationError
+from rt_segmentation.imaging.frame import Region
 from rt_segmentation.models import ModelManifest
 
 
@@ -62,6 +65,15 @@ def test_the_images_period_is_theirs_whatever_else_the_bag_holds(
     assert recorded_fps(from_plain(result).bags) == pytest.approx(10)
 
 
+def test_pauses_are_left_out_of_the_recorded_rate(small_model: ModelManifest, tmp_path: Path) -> None:
+    """The recorder was paused for ten minutes, and later its clock was set back by an hour."""
+    begins = (BEGIN_NS, BEGIN_NS + 600 * 10**9, BEGIN_NS - 3600 * 10**9)
+    times = [begin + number * PERIOD_NS for begin in begins for number in range(4)]
+    path = write_splits(tmp_path / "bag", [("camera", t, image(street(0)[0], t)) for t in times])
+    result = evaluate(path, settings(small_model, tmp_path / "out", label_topic=None))
+    assert recorded_fps(from_plain(result).bags) == pytest.approx(10)
+
+
 def test_what_was_damaged_before_an_interruption_is_told_after_it(
     small_model: ModelManifest, tmp_path: Path
 ) -> None:
@@ -84,6 +96,25 @@ def test_what_was_damaged_before_an_interruption_is_told_after_it(
     )
     assert partial["partial"] and partial["problems"] == []
     assert without_timings(evaluate(tmp_path / "bag", chosen, resume=True)) == without_timings(whole)
+
+
+def test_images_that_do_not_hold_the_region_cost_no_other_bag(
+    small_model: ModelManifest, tmp_path: Path
+) -> None:
+    small = street_bag(tmp_path / "small", 2)
+    # A first image of another size, as of a camera that was set up while the recording began.
+    stamps = [BEGIN_NS + i * PERIOD_NS for i in range(3)]
+    pixels = [street(0)[0], *[np.zeros((240, 320, 3), np.uint8)] * 2]
+    mixed = [("camera", stamp, image(each, stamp)) for stamp, each in zip(stamps, pixels)]
+    paths = [small, write_bag(tmp_path / "mixed", mixed)]
+    chosen = settings(small_model, tmp_path / "out", roi=Region(100, 0, 80, 60), label_topic=None)
+
+    result = evaluate_bags(paths, chosen, "", threading.Event(), lambda *_: None).to_plain()
+
+    assert [bag["frames"] for bag in result["bags"]] == [0, 3]
+    assert "roi is [100, 0, 80, 60]" in result["bags"][0]["problem"]
+    assert "the image has 160x120 px" in result["bags"][0]["problem"]
+    assert result["models"][0]["segmented"] == 2
 
 
 def test_masks_that_cannot_be_written_are_no_damage_of_the_bag(
@@ -132,6 +163,18 @@ def test_a_pause_of_hours_is_not_waited_for(
     (model,) = result["models"]
     # Each side of the pause has masks, whose latencies know nothing of it.
     assert model["received"] == 4 and model["segmented"] >= 2
+    assert model["latency_ms"]["max"] < 3600e3
+
+
+def test_a_clock_that_is_set_back_delays_no_mask(small_model: ModelManifest, tmp_path: Path) -> None:
+    """Latencies know nothing of the hour."""
+    begins = (BEGIN_NS, BEGIN_NS - 3600 * 10**9)
+    times = [begin + number * PERIOD_NS for begin in begins for number in range(4)]
+    path = write_splits(tmp_path / "bag", [("camera", t, image(street(0)[0], t)) for t in times])
+    chosen = settings(small_model, tmp_path / "out", label_topic=None, mode="realtime")
+    result = evaluate(path, chosen)
+    (model,) = result["models"]
+    assert model["received"] == 8 and result["notes"] == []
     assert model["latency_ms"]["max"] < 3600e3
 
 

@@ -135,6 +135,20 @@ def test_pairs_are_compared_on_the_same_blocks() -> None:
     assert width[0] < 1.5 * width[1]
 
 
+def test_a_model_that_was_interrupted_is_compared_on_the_same_times() -> None:
+    """Its bins are narrower: the same number is another time."""
+    whole, part = timeline(800), timeline(100)
+    assert part.width_ns < whole.width_ns
+    joined = Timeline(CLASSES, 64, whole.width_ns)
+    for number, counts in part.bins.items():
+        joined.add(number * part.width_ns, counts)
+
+    draws, wanted = (draw_mean_ious([[whole], [each]]) for each in (part, joined))
+
+    assert draws is not None and wanted is not None
+    np.testing.assert_array_equal(draws, wanted)
+
+
 def test_no_interval_is_made_of_nearly_nothing() -> None:
     assert draw_mean_ious([[timeline(3)]]) is None
     assert draw_mean_ious([[Timeline(CLASSES, 64)]]) is None

@@ -72,8 +72,10 @@ def test_ids_of_a_compressed_topic_are_those_that_were_stored(name: str) -> None
     expected, data = FILES[name]
     truth = TopicTruth(1)
     truth.offer(compressed(data))
-    found = truth.find(BEGIN_NS)
-    assert found is not None and found.dtype == np.uint8
+    read = truth.find(BEGIN_NS, ())
+    assert read is not None
+    found = read()
+    assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, expected)
 
 

@@ -43,20 +43,24 @@ def choose_moment(images: Sequence[Times], labels: Sequence[Times]) -> tuple[Mom
     Returns:
         `stamp_of`, or `recorded_of` with a sentence why.
     """
-    for what, times in (("images", images), ("labels", labels)):
-        different = len({stamp for stamp, _ in times})
-        if times and (different * 2 <= len(times) or not any(stamp for stamp, _ in times)):
-            found = "are all 0" if not any(stamp for stamp, _ in times) else f"are {different} different ones"
+    known, labelled = ({stamp for stamp, _ in times} for times in (images, labels))
+    for what, times, stamps in (("images", images, known), ("labels", labels, labelled)):
+        different = len(stamps)
+        if times and (different * 2 <= len(times) or not any(stamps)):
+            # Labels that are published again and again: their stamps repeat, and are those of images.
+            if times is labels and 1 < different == len(labelled & known):
+                continue
+            found = "are all 0" if not any(stamps) else f"are {different} different ones"
             return recorded_of, (
                 f"the stamps of the first {len(times)} {what} {found} and do not tell them apart: images and"
                 " labels are paired by the time at which they were recorded"
             )
     if not images or not labels:
         return stamp_of, ""
-    fewer = min(len(images), len(labels))
+    fewer = min(len(known), len(labelled))
     # Labels far away in time may be some image's all the same, though hardly its own: stamps that are copied
     # are equal.
-    equal = len({stamp for stamp, _ in images} & {stamp for stamp, _ in labels})
+    equal = len(known & labelled)
     apart_ns = _apart(images, labels)
     if equal * 2 >= fewer or abs(apart_ns) < OTHER_CLOCK_NS or _together(images, labels) * 2 < fewer:
         return stamp_of, ""

@@ -57,21 +57,33 @@ def compare(names: Sequence[str], means: Sequence[float], draws: np.ndarray) -> 
 
 def _blocks(timelines: Sequence[Sequence[Timeline]]) -> np.ndarray:
     """Confusion counts of consecutive bins, int64 (models, blocks, n, n + 1); blocks end where a bag ends."""
-    bags = list(zip(*timelines))
-    occupied = [_bins_with_truth(bag) for bag in bags]
+    bags = [_confusions(bag) for bag in zip(*timelines)]
+    occupied = [sorted(set().union(*bag)) for bag in bags]
     length = block_length(sum(map(len, occupied)))
+    size = timelines[0][0].num_classes if bags else 0
     blocks: list[list[np.ndarray]] = [[] for _ in timelines]
     for bag, numbers in zip(bags, occupied):
         for start in range(0, len(numbers), length):
-            for own, timeline in zip(blocks, bag):
-                total = np.zeros((timeline.num_classes, timeline.num_classes + 1), np.int64)
+            for own, confusions in zip(blocks, bag):
+                total = np.zeros((size, size + 1), np.int64)
                 for number in numbers[start : start + length]:
-                    if number in timeline.bins:
-                        total += timeline.bins[number].confusion
+                    total += confusions.get(number, 0)
                 own.append(total)
-    size = timelines[0][0].num_classes if bags else 0
     return np.array(blocks, np.int64).reshape(len(timelines), -1, size, size + 1)
 
 
-def _bins_with_truth(bag: Sequence[Timeline]) -> list[int]:
-    return sorted({number for t in bag for number, counts in t.bins.items() if counts.labelled})
+def _confusions(bag: Sequence[Timeline]) -> list[dict[int, np.ndarray]]:
+    """Of each model the confusion counts of bins with ground truth, by numbers that mean the same times.
+
+    A model that was interrupted has fewer bins, and they are narrower.
+    """
+    width_ns = max(timeline.width_ns for timeline in bag)
+    found: list[dict[int, np.ndarray]] = []
+    for timeline in bag:
+        confusions: dict[int, np.ndarray] = {}
+        for number, counts in timeline.bins.items():
+            if counts.labelled:
+                place = number * timeline.width_ns // width_ns
+                confusions[place] = confusions.get(place, 0) + counts.confusion
+        found.append(confusions)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,12 +11,12 @@ import numpy as np
 
 from rt_segmentation.bags.reading import Message
 from rt_segmentation.evaluation.bag.clock import Moment, stamp_of
-from rt_segmentation.evaluation.bag.truth import Truth
+from rt_segmentation.evaluation.bag.truth import NEAR_NS, ReadIds, Truth
 
-MAX_WAITING = 64
-"""So many images wait for their labels at most."""
-MAX_WAIT_NS = 2_000_000_000
-"""An image waits so long for its label, in the bag's time [ns]."""
+MAX_WAITING = 512
+"""So many images wait for their labels at most: 240 Hz for 2 s."""
+PASSED = 8
+"""Of so many images before it an image knows which labels were theirs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +43,7 @@ def with_truth(
     image_topic: str,
     truth: Truth,
     moment: Moment = stamp_of,
-    counted_ns: int | None = None,
-    next_index: int = 0,
+    first: int = 0,
 ) -> Iterator[BagFrame]:
     """Pair the images of a bag with their labels, which may be recorded before or after them.
 
@@ -52,38 +52,48 @@ def with_truth(
         image_topic: tells which is which.
         truth: where the labels come from.
         moment: what images and labels are paired by.
-        counted_ns: recorded time of the last frame that was counted before, None without any.
-        next_index: the index of the first frame after it.
+        first: the index of the first frame that is wanted; those before it are paired all the same.
     """
-    waiting: deque[Message] = deque()
-    index = next_index
+    waiting: deque[tuple[int, Message]] = deque()
+    passed: deque[int] = deque(maxlen=PASSED)
+    index = 0
 
-    def pair() -> BagFrame:
+    def others() -> list[int]:
+        return [*passed, *(moment_ns for moment_ns, _ in itertools.islice(waiting, 1, None))]
+
+    def pair() -> Iterator[BagFrame]:
         nonlocal index
-        message = waiting.popleft()
-        frame = _pair(index, message, truth, moment(message))
-        index += counted_ns is None or message.recorded_ns > counted_ns
-        return frame
+        around = others()
+        moment_ns, message = waiting.popleft()
+        passed.append(moment_ns)
+        apart_ns, read = truth.distance(moment_ns), truth.find(moment_ns, around)
+        index += 1
+        if index > first:
+            yield _frame(index - 1, message, read, apart_ns)
 
     for message in messages:
         if message.topic == image_topic:
-            waiting.append(message)
+            moment_ns = moment(message)
+            before_ns = waiting[-1][0] if waiting else passed[-1] if passed else moment_ns
+            if moment_ns < before_ns - NEAR_NS:
+                truth.restart(moment_ns, message.recorded_ns)
+            waiting.append((moment_ns, message))
         else:
             truth.offer(message)
         while waiting and (
-            truth.is_settled(moment(waiting[0]))
+            truth.is_settled(waiting[0][0], others())
             or len(waiting) > MAX_WAITING
-            or message.recorded_ns - waiting[0].recorded_ns > MAX_WAIT_NS
+            or abs(message.recorded_ns - waiting[0][1].recorded_ns) > NEAR_NS
         ):
-            yield pair()
+            yield from pair()
     while waiting:
-        yield pair()
+        yield from pair()
 
 
-def _pair(index: int, message: Message, truth: Truth, moment_ns: int) -> BagFrame:
-    apart_ns = truth.distance(moment_ns)
+def _frame(index: int, message: Message, read: ReadIds | None, apart_ns: int | None) -> BagFrame:
+    if read is None:
+        return BagFrame(index, message, None, apart_ns=apart_ns)
     try:
-        labels = truth.find(moment_ns)
+        return BagFrame(index, message, read())
     except ValueError as error:
         return BagFrame(index, message, None, str(error))
-    return BagFrame(index, message, labels, apart_ns=apart_ns if labels is None else None)

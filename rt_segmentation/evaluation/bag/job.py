@@ -13,6 +13,7 @@ from rt_segmentation.evaluation.bag.throughput import engine_rate
 from rt_segmentation.evaluation.bag.truth import IdTable
 from rt_segmentation.evaluation.dataset import EvaluationError, check_labels
 from rt_segmentation.groups import Grouping, grouping
+from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame, Region
 from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.inference.segmenter import Segmenter
@@ -214,6 +215,14 @@ class Models:
         # Masks have the ground truth's ids only where both are the models' classes.
         own = self.labels.void_ids.union(void_ids if self._truth_groups is None else ())
         return truth, IdTable(len(self.labels.classes), own)
+
+    def refusal(self, frame: Frame) -> str:
+        """Why frames of this size cannot be segmented, or ''."""
+        try:
+            self.lanes[0][0].config.network_size(frame)
+        except ImageError as error:
+            return str(error)
+        return ""
 
     def prepare(self, model: int, frame: Frame, confidence: bool) -> Ran:
         """Compile a model's engine for frames of this size and time it, once.

@@ -13,6 +13,7 @@ from statistics import median
 from rt_segmentation.bags.choosing import DEPTH, IDS, IMAGE_TYPES, LABELS, choose_images
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import to_frame
+from rt_segmentation.bags.rates import played_ns
 from rt_segmentation.bags.reading import BagReader, Message
 from rt_segmentation.bags.topics import choose_topic
 from rt_segmentation.evaluation.bag.clock import (
@@ -21,6 +22,7 @@ from rt_segmentation.evaluation.bag.clock import (
     choose_moment,
     exactness,
     period,
+    recorded_of,
     seconds,
     stamp_of,
     times_of,
@@ -42,8 +44,6 @@ from rt_segmentation.imaging.levels import EIGHT_BIT_FORMATS, Levels
 
 SAVE_NS = 10_000_000_000
 """Interval of the bag's time at which the state is saved [ns]."""
-LABELS_BEFORE_NS = 2_000_000_000
-"""A resumed evaluation reads labels again from this time before its point on [ns]."""
 FIRST_IMAGES, FIRST_LABELS = 32, 8
 """Number of first images and labels from which the images' period and the pairing are found."""
 FIRST_MESSAGES = 1000
@@ -106,7 +106,7 @@ class _Evaluation:
         self._job, self._settings, self._models = job, job.settings, models
         self._stop, self._reader, self._state = stop, reader, state
         # Where an earlier run stopped.
-        self._counted_ns, self._next_index = state.until_ns, state.next_index
+        self._next_index = state.next_index
         self._label_count = 0
         self._labels: str | None = None
         if self._settings.label_topic is not None:
@@ -130,7 +130,7 @@ class _Evaluation:
             label_topic=self._labels,
         )
         self._moment: Moment = stamp_of
-        self._period_ns = period((), stamp_of)
+        self._period_ns = self._recorded_period_ns = period((), stamp_of)
         self._levels = Levels(self._settings.image_bits, self._tell)
 
     def run(self, progress: Progress) -> None:
@@ -140,7 +140,7 @@ class _Evaluation:
             clouds = self._clouds(stack)
             masks = self._mask_bag(stack, clouds)
             videos = self._videos(stack)
-            written_ns = masks.written_until_ns if masks is not None else self._counted_ns
+            first = self._next_index if masks is None else min(self._next_index, masks.closed[0])
             recorder = Recorder(
                 self._state,
                 self._models.names,
@@ -150,8 +150,8 @@ class _Evaluation:
                 self._settings.out,
                 self._moment,
             )
-            keeper = _Keeper(self._job, self._state)
-            outcomes = stack.enter_context(closing(self._outcomes(written_ns)))
+            keeper = _Keeper(self._job, self._state, masks, self._recorded_period_ns)
+            outcomes = stack.enter_context(closing(self._outcomes(first)))
             for outcome in outcomes:
                 if isinstance(outcome, Segmented):
                     if masks is not None:
@@ -163,6 +163,7 @@ class _Evaluation:
                     recorder.add(outcome)
                 progress(self._state.next_index)
             keeper.finish()
+        keeper.note_masks()
         if clouds is not None and clouds.problem:
             self._state.problems.append(clouds.problem)
         if self._stop.is_set():
@@ -179,7 +180,7 @@ class _Evaluation:
         images, paired, apart_ns = self._state.next_index, self._state.paired, self._state.apart_ns
         if self._labels is not None:
             source, count = f"topic {self._labels} ({self._label_count} messages)", self._label_count
-        elif self._settings.labels is not None and self._state.until_ns is not None:
+        elif self._settings.labels is not None and self._state.next_index:
             truth = FolderTruth(self._settings.labels, self._period_ns // 2)
             first_ns, last_ns = self._state.moments_ns or (0, 0)
             count = truth.count(first_ns, last_ns)
@@ -214,8 +215,9 @@ class _Evaluation:
         if not self._settings.write_bag:
             return None
         path = self._settings.out / "masks" / self._job.stem
-        going_on = self._counted_ns is not None
-        masks = MaskBag(path, self._models.names, self._models.labels, not going_on, going_on, clouds)
+        frame, count = self._state.masks
+        closed = (frame, count) if self._next_index else None
+        masks = MaskBag(path, self._models.names, self._models.labels, closed, clouds)
         stack.callback(masks.close)
         return masks
 
@@ -235,8 +237,14 @@ class _Evaluation:
         return videos
 
     def _prepare(self) -> None:
-        """Look at the bag's first images: their period, and a size that the engines are made ready for."""
+        """Look at the bag's first images: their period, and a size that the engines are made ready for.
+
+        Raises:
+            BagError: none of them holds the part that the models are to see.
+        """
+        decoded: Frame | None = None
         first: Frame | None = None
+        unfit = ""
         deep: list[Frame] = []
         images: list[Times] = []
         labels: list[Times] = []
@@ -246,13 +254,19 @@ class _Evaluation:
                     labels.append(times_of(message))
                     continue
                 images.append(times_of(message))
-                if first is None or (first.pixel_format in EIGHT_BIT_FORMATS and len(deep) < FIRST_IMAGES):
-                    frame = _decoded(message)
-                    first = first or frame
-                    deep += [frame] if frame is not None else []
+                wants_deep = decoded is None or decoded.pixel_format in EIGHT_BIT_FORMATS
+                wants_deep = wants_deep and len(deep) < FIRST_IMAGES
+                if (first is None or wants_deep) and (frame := _decoded(message)) is not None:
+                    decoded = decoded or frame
+                    deep += [frame] if wants_deep else []
+                    refusal = self._models.refusal(frame)
+                    unfit, first = unfit or refusal, first or (None if refusal else frame)
                 enough = self._labels is None or len(labels) >= FIRST_LABELS or count >= FIRST_MESSAGES
-                if first is not None and len(images) >= FIRST_IMAGES and enough:
+                found = first is not None or (decoded is not None and count >= FIRST_MESSAGES)
+                if found and len(images) >= FIRST_IMAGES and enough:
                     break
+        if first is None and unfit:
+            raise BagError(f"bag {self._job.path}: {unfit}")
         # One guess for the whole bag: a frame's pixels do not depend on which thread decodes it, or on where
         # an evaluation goes on.
         self._levels.settle(deep)
@@ -262,6 +276,7 @@ class _Evaluation:
                 model.ran = self._models.prepare(number, first, self._settings.mode == THROUGHPUT)
         self._moment, problem = choose_moment(images, labels)
         self._period_ns = period(images[:FIRST_IMAGES], self._moment)
+        self._recorded_period_ns = period(images[:FIRST_IMAGES], recorded_of)
         asked = self._labels is not None or self._settings.labels is not None
         if problem and asked and problem not in self._state.problems:
             self._state.problems.append(problem)
@@ -271,16 +286,14 @@ class _Evaluation:
     def _topics(self) -> set[str]:
         return {self._image.name} | ({self._labels} if self._labels is not None else set())
 
-    def _outcomes(self, written_ns: int | None) -> Generator[Outcome, None, None]:
+    def _outcomes(self, first: int) -> Generator[Outcome, None, None]:
         if self._settings.mode == THROUGHPUT:
-            counted_ns = self._counted_ns
-            from_ns = None if counted_ns is None or written_ns is None else min(counted_ns, written_ns)
-            yield from run_all(self._frames(from_ns), self._models.lanes, self._stop, self._levels)
+            yield from run_all(self._frames(first), self._models.lanes, self._stop, self._levels)
             return
         for number, segmenters in enumerate(zip(*self._models.lanes)):
             # In real time each model has the machine to itself, as on the robot.
             replay = Replay(segmenters, number, self._settings.rate, self._stop, self._levels)
-            yield from replay.run(self._frames(None))
+            yield from replay.run(self._frames(0))
             if replay.skipped_ns and not number:
                 skipped = timedelta(seconds=round(replay.skipped_ns * self._settings.rate / 1e9))
                 self._state.notes.append(
@@ -298,23 +311,22 @@ class _Evaluation:
                     f" {replay.held_up_ns / 1e9:.2f} s in all: a robot would have dropped fewer frames"
                 )
 
-    def _frames(self, from_ns: int | None) -> Generator[BagFrame, None, None]:
-        messages: Iterator[Message] = self._reader.messages(self._topics())
-        if from_ns is not None:
-            messages = self._after(messages, from_ns - LABELS_BEFORE_NS)
-        truth = self._truth()
-        name, moment = self._image.name, self._moment
-        for frame in with_truth(messages, name, truth, moment, self._counted_ns, self._next_index):
-            if from_ns is None or frame.message.recorded_ns > from_ns:
-                yield frame
+    def _frames(self, first: int) -> Iterator[BagFrame]:
+        """Those from an index on; the others are read all the same, for their labels and for what is damaged.
 
-    def _after(self, messages: Iterator[Message], after_ns: int) -> Iterator[Message]:
-        """Those after a time; the others are read all the same, for the reader to know what is damaged."""
-        for message in messages:
+        By number: times repeat, and go back where a clock was set.
+        """
+        for frame in with_truth(self._messages(), self._image.name, self._truth(), self._moment, first):
+            # Those that come when reading was stopped have not waited for their labels.
             if self._stop.is_set():
                 return
-            if message.recorded_ns > after_ns:
-                yield message
+            yield frame
+
+    def _messages(self) -> Iterator[Message]:
+        for message in self._reader.messages(self._topics()):
+            if self._stop.is_set():
+                return
+            yield message
 
     def _tell(self, sentence: str) -> None:
         if sentence not in self._state.problems:
@@ -338,30 +350,39 @@ def _decoded(message: Message) -> Frame | None:
 class _Keeper:
     """Knows which frames are counted, and saves the state every 10 s of the bag, between two frames."""
 
-    def __init__(self, job: Job, state: BagState) -> None:
-        self._job, self._state = job, state
-        self._begun_ns = state.until_ns
+    def __init__(self, job: Job, state: BagState, masks: MaskBag | None, period_ns: int) -> None:
+        self._job, self._state, self._masks, self._period_ns = job, state, masks, period_ns
+        self._begun = state.next_index
         self._saved_ns: int | None = None
         self._interval = [time.time(), time.time()]
         state.intervals.append(self._interval)
 
     def has(self, outcome: Outcome) -> bool:
         """Whether an earlier run counted this frame."""
-        return self._begun_ns is not None and outcome.source.message.recorded_ns <= self._begun_ns
+        return outcome.source.index < self._begun
 
     def keep(self, outcome: Outcome) -> None:
         """Note that a frame is about to be counted."""
         recorded_ns = outcome.source.message.recorded_ns
         if self._saved_ns is None:
             self._saved_ns = recorded_ns
-        is_next = self._state.until_ns is None or recorded_ns > self._state.until_ns
-        if is_next and recorded_ns - self._saved_ns >= SAVE_NS and self._job.settings.mode == THROUGHPUT:
+        is_next = outcome.source.index >= self._state.next_index
+        is_due = abs(recorded_ns - self._saved_ns) >= SAVE_NS
+        if is_next and is_due and self._job.settings.mode == THROUGHPUT:
             self._interval[1] = time.time()
+            self.note_masks()
             self._job.save(self._state)
             self._saved_ns = recorded_ns
-        self._state.from_ns = min(recorded_ns, self._state.from_ns or recorded_ns)
-        self._state.until_ns = max(recorded_ns, self._state.until_ns or recorded_ns)
-        self._state.next_index = max(self._state.next_index, outcome.source.index + 1)
+        if is_next:
+            if self._state.last_ns is not None:
+                self._state.span_ns += played_ns(recorded_ns - self._state.last_ns, self._period_ns)
+            self._state.last_ns = recorded_ns
+            self._state.next_index = outcome.source.index + 1
+
+    def note_masks(self) -> None:
+        """Note from where on masks are missing in the closed splits of their bag."""
+        if self._masks is not None:
+            self._state.masks = list(self._masks.closed)
 
     def finish(self) -> None:
         """The bag's end, or that of the user's patience."""

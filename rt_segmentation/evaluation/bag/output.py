@@ -40,11 +40,12 @@ class MaskBag:
         path: the bag's folder.
         names: of the models.
         labels: their label set.
-        overwrite, resume: as for `BagWriter`.
+        closed: what this attribute was when the state was saved that is gone on from; None for a new bag.
         clouds: whose labelled clouds go into the bag as well, as `/enet_town/points`; None for none.
 
     Attributes:
-        written_until_ns: recorded time up to which the bag was written before; None for a new one.
+        closed: a frame, by its index, and how many messages the bag has before it, all in closed splits:
+            `write` wants that frame first, and leaves out what is in closed splits nevertheless.
 
     Raises:
         EvaluationError: the bag cannot be written; `write` and `close` raise it as well.
@@ -56,22 +57,27 @@ class MaskBag:
         path: Path,
         names: Sequence[str],
         labels: LabelSet,
-        overwrite: bool,
-        resume: bool,
+        closed: tuple[int, int] | None = None,
         clouds: BagClouds | None = None,
     ) -> None:
         self._clouds = clouds
-        self._writer = BagWriter(path, overwrite=overwrite, resume=resume, split_s=SPLIT_S)
+        is_new = closed is None
+        self._writer = BagWriter(path, overwrite=is_new, resume=not is_new, split_s=SPLIT_S)
         self._types = self._writer.types
-        self.written_until_ns = self._writer.written_until_ns
+        known = self._writer.closed_messages
+        # A bag that has less was changed by others: its masks are taken for the first ones.
+        self.closed = closed if closed is not None and closed[1] <= known else (0, 0)
+        self._index: int | None = None
+        self._before = self._messages = self.closed[1]
+        self._to_leave_out = known - self.closed[1]
         self._names, self._palette = names, labels.palette()
 
     @_not_the_input()
     def write(self, outcome: Segmented) -> None:
-        """Write a frame's masks; one that the bag has already is left out."""
+        """Write a frame's masks; frames come in their order, and all models' masks of each."""
         recorded_ns = outcome.source.message.recorded_ns
-        if self.written_until_ns is not None and recorded_ns <= self.written_until_ns:
-            return
+        if outcome.source.index != self._index:
+            self._index, self._before = outcome.source.index, self._messages
         name, frame, result = self._names[outcome.model], outcome.frame, outcome.result
         header = messages.header(self._types, frame.stamp_ns, frame.frame_id)
         color = colorize(result.labels, self._palette)
@@ -91,13 +97,21 @@ class MaskBag:
                 stamp_ns, frame_id, points = found
                 own = messages.header(self._types, stamp_ns, frame_id)
                 contents["points"] = (POINT_CLOUD, messages.cloud(self._types, own, points))
+        known = self._writer.closed_messages
         for topic, (kind, content) in contents.items():
-            self._writer.write(f"/{name}/{topic}", kind, recorded_ns, content)
+            if self._messages - self.closed[1] >= self._to_leave_out:
+                self._writer.write(f"/{name}/{topic}", kind, recorded_ns, content)
+            self._messages += 1
+        if self._writer.closed_messages != known:
+            self.closed, self._to_leave_out = (self._index, self._before), 0
 
     @_not_the_input()
     def close(self) -> None:
         """Close the bag; it can be opened then."""
         self._writer.close()
+        if self._index is not None:
+            # Of the last frame there may be some messages.
+            self.closed = self._index, self._before
 
 
 class OverlayVideo:

@@ -112,17 +112,23 @@ class Replay:
     def _play(self, frames: Iterable[BagFrame]) -> int:
         """Put each frame into the slot when it is due; returns by how much one was late at worst [ns]."""
         begin_ns = first_ns = None
-        late_ns = last_ns = 0
+        last_ns: int | None = None
+        late_ns = gap_ns = 0
         try:
             for source in frames:
                 recorded_ns = source.message.recorded_ns
                 if begin_ns is None or first_ns is None:
                     begin_ns, first_ns = time.perf_counter_ns(), recorded_ns
                 due_ns = begin_ns + round((recorded_ns - first_ns) / self._rate)
-                # A recorder that was paused, or a clock that was set: hours in which there is nothing to do.
-                if last_ns and (excess_ns := due_ns - last_ns - round(PAUSE_S * 1e9)) > 0:
-                    begin_ns, due_ns = begin_ns - excess_ns, due_ns - excess_ns
+                if last_ns is not None:
+                    # A recorder that was paused, or a clock that was set: hours without anything to do.
+                    excess_ns = max(due_ns - last_ns - round(PAUSE_S * 1e9), 0)
                     self.skipped_ns += excess_ns
+                    # A clock that was set back: the frame comes when the next one would have.
+                    if last_ns - due_ns > gap_ns:
+                        excess_ns = due_ns - last_ns - gap_ns
+                    begin_ns, due_ns = begin_ns - excess_ns, due_ns - excess_ns
+                    gap_ns = max(due_ns - last_ns, 0)
                 last_ns = due_ns
                 if not self._is_due(due_ns):
                     break

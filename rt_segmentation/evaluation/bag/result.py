@@ -27,7 +27,7 @@ class BagResult:
         lost: messages of the images that could not be read; None where that is not known.
         problem: what is wrong with it; None for a whole bag.
         frames: images that were counted.
-        frames_span_s: from the first of them to the last.
+        frames_span_s: from the first of them to the last, without pauses of the recording.
         start_ns: recorded time of the first message.
     """
 

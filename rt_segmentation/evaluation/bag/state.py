@@ -99,13 +99,15 @@ class BagState:
     Attributes:
         bag: what is known of it.
         models: in the order asked for.
-        from_ns, until_ns: recorded times of the first and last frame that are counted; None before the first.
+        last_ns: recorded time of the last frame that is counted; None before the first.
+        span_ns: from the first of them to the last, without pauses.
         next_index: how many image messages are counted.
         intervals: when it was worked on, as pairs of seconds since the epoch.
         problems: sentences about the bag.
         frame_problems: what was wrong with frames, by kind: their number, the index of the first and of the
             last one, and a sentence with `FRAME` in it.
         notes: sentences about what was chosen.
+        masks: as `MaskBag.closed`.
         paired: how many images have labels, sound or not.
         apart_ns: for the first images without, by how much the nearest labels are later.
         moments_ns: the least and the greatest time by which images are paired with labels; empty before the
@@ -115,22 +117,18 @@ class BagState:
 
     bag: BagFacts
     models: list[ModelState]
-    from_ns: int | None = None
-    until_ns: int | None = None
+    last_ns: int | None = None
+    span_ns: int = 0
     next_index: int = 0
     intervals: list[list[float]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     frame_problems: dict[str, list[Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    masks: list[int] = field(default_factory=lambda: [0, 0])
     paired: int = 0
     apart_ns: list[int] = field(default_factory=list)
     moments_ns: list[int] = field(default_factory=list)
     complete: bool = False
-
-    @property
-    def span_ns(self) -> int:
-        """From the first frame that is counted to the last one [ns]."""
-        return 0 if self.from_ns is None or self.until_ns is None else self.until_ns - self.from_ns
 
     def sentences(self) -> list[str]:
         """All problems but the bag's own: those of the bag, then a line for each kind of those of frames."""

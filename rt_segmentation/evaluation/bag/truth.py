@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,34 +21,41 @@ from rt_segmentation.files import files_in
 from rt_segmentation.groups import Grouping
 from rt_segmentation.labels import IGNORE_ID
 
+ReadIds = Callable[[], np.ndarray]
+"""Gives ids, uint8 (H, W); raises a ValueError where there is no label image."""
+NEAR_NS = 2_000_000_000
+"""What belongs together is recorded within this time [ns]."""
 KEPT_LABELS = 64
-"""Largest number of label messages that wait for their image."""
+"""Number of label messages that wait longer for their image, as those that lie at a bag's begin."""
+MAX_LABELS = 512
+"""Largest number of label messages that wait for their image: 240 Hz for 2 s."""
 
 
 class Truth(Protocol):
-    """Finds the label image for a moment: the exact one, else the nearest within half a frame's period.
+    """Finds the label image for an image: the exact one, else the nearest within half a frame's period.
 
-    Moments are stamps, or recorded times where stamps do not serve.
+    Labels that are nearer to another image are that one's. Moments are stamps, or recorded times where stamps
+    do not serve; `others` are those of the images around the one that is asked for.
     """
 
     def offer(self, message: Message) -> None:
         """Take a message of the label topic, in the bag's order."""
         ...
 
-    def is_settled(self, moment_ns: int) -> bool:
-        """Whether no later message could be a better match."""
+    def restart(self, moment_ns: int, recorded_ns: int) -> None:
+        """Forget labels of a time that has ended: images have begun anew at this moment."""
+        ...
+
+    def is_settled(self, moment_ns: int, others: Collection[int]) -> bool:
+        """Whether no later message, of an image or of labels, could change what is found."""
         ...
 
     def distance(self, moment_ns: int) -> int | None:
         """By how much the nearest label image is later than a moment, however far it is [ns], or None."""
         ...
 
-    def find(self, moment_ns: int) -> np.ndarray | None:
-        """Ids, uint8 (H, W), or None.
-
-        Raises:
-            ValueError: there is one, and it is no label image.
-        """
+    def find(self, moment_ns: int, others: Collection[int]) -> ReadIds | None:
+        """What reads the ids, or None; nobody else gets labels of a topic then."""
         ...
 
 
@@ -57,7 +65,10 @@ class NoTruth:
     def offer(self, message: Message) -> None:
         """There is no label topic."""
 
-    def is_settled(self, moment_ns: int) -> bool:
+    def restart(self, moment_ns: int, recorded_ns: int) -> None:
+        """Nothing to forget."""
+
+    def is_settled(self, moment_ns: int, others: Collection[int]) -> bool:
         """Nothing to wait for."""
         return True
 
@@ -65,7 +76,7 @@ class NoTruth:
         """There is none."""
         return None
 
-    def find(self, moment_ns: int) -> np.ndarray | None:
+    def find(self, moment_ns: int, others: Collection[int]) -> ReadIds | None:
         """There is none."""
         return None
 
@@ -80,34 +91,53 @@ class TopicTruth:
 
     def __init__(self, half_period_ns: int, moment: Moment = stamp_of) -> None:
         self._half_period_ns, self._moment = half_period_ns, moment
-        self._labels: deque[tuple[int, Message]] = deque(maxlen=KEPT_LABELS)
-        self._latest_ns = -1
+        self._labels: deque[tuple[int, Message]] = deque(maxlen=MAX_LABELS)
 
     def offer(self, message: Message) -> None:
         """See `Truth.offer`."""
-        moment_ns = self._moment(message)
-        self._labels.append((moment_ns, message))
-        self._latest_ns = max(self._latest_ns, moment_ns)
+        self._labels.append((self._moment(message), message))
+        while len(self._labels) > KEPT_LABELS and not _together(
+            self._labels[0][1].recorded_ns, message.recorded_ns
+        ):
+            self._labels.popleft()
 
-    def is_settled(self, moment_ns: int) -> bool:
+    def restart(self, moment_ns: int, recorded_ns: int) -> None:
+        """See `Truth.restart`."""
+        kept = [
+            (moment, message)
+            for moment, message in self._labels
+            if moment <= moment_ns + NEAR_NS and _together(message.recorded_ns, recorded_ns)
+        ]
+        self._labels = deque(kept, maxlen=MAX_LABELS)
+
+    def is_settled(self, moment_ns: int, others: Collection[int]) -> bool:
         """See `Truth.is_settled`."""
-        exact = any(moment == moment_ns for moment, _ in self._labels)
-        return exact or self._latest_ns >= moment_ns + self._half_period_ns
+        moments = [moment for moment, _ in self._labels]
+        if moment_ns in moments:
+            return True
+        # Not by the latest that ever came: one stamp of the future would end all waiting.
+        return _reached(moments, moment_ns + self._half_period_ns) and all(
+            _is_alone(label_ns, moment_ns, others, self._half_period_ns) for label_ns in moments
+        )
 
     def distance(self, moment_ns: int) -> int | None:
         """See `Truth.distance`."""
         return min((moment - moment_ns for moment, _ in self._labels), key=abs, default=None)
 
-    def find(self, moment_ns: int) -> np.ndarray | None:
+    def find(self, moment_ns: int, others: Collection[int]) -> ReadIds | None:
         """See `Truth.find`."""
-        distance = self.distance(moment_ns)
-        if distance is None or abs(distance) > self._half_period_ns:
+        own = [
+            (abs(label_ns - moment_ns), place)
+            for place, (label_ns, _) in enumerate(self._labels)
+            if _is_own(label_ns, moment_ns, others, self._half_period_ns)
+        ]
+        if not own:
             return None
-        place = [moment for moment, _ in self._labels].index(moment_ns + distance)
+        place = min(own)[1]
         message = self._labels[place][1]
         # Where stamps repeat, the next image has the next labels.
         del self._labels[place]
-        return to_labels(message)
+        return partial(to_labels, message)
 
 
 class FolderTruth:
@@ -129,29 +159,62 @@ class FolderTruth:
     def offer(self, message: Message) -> None:
         """There is no label topic."""
 
-    def is_settled(self, moment_ns: int) -> bool:
-        """All files are known from the start."""
-        return True
+    def restart(self, moment_ns: int, recorded_ns: int) -> None:
+        """Nothing to forget: the files are of all times."""
+
+    def is_settled(self, moment_ns: int, others: Collection[int]) -> bool:
+        """All files are known from the start, but not all images."""
+        near = self._near(moment_ns)
+        return any(label_ns == moment_ns for label_ns, _ in near) or all(
+            _is_alone(label_ns, moment_ns, others, self._half_period_ns) for label_ns, _ in near
+        )
 
     def distance(self, moment_ns: int) -> int | None:
         """See `Truth.distance`."""
-        return self._nearest(moment_ns)[0] - moment_ns
+        place = bisect_left(self._stamps, moment_ns)
+        return min((stamp - moment_ns for stamp in self._stamps[max(place - 1, 0) : place + 1]), key=abs)
 
-    def find(self, moment_ns: int) -> np.ndarray | None:
+    def find(self, moment_ns: int, others: Collection[int]) -> ReadIds | None:
         """See `Truth.find`."""
-        stamp, path = self._nearest(moment_ns)
-        return read_labels(path) if abs(stamp - moment_ns) <= self._half_period_ns else None
+        own = [
+            (abs(label_ns - moment_ns), path)
+            for label_ns, path in self._near(moment_ns)
+            if _is_own(label_ns, moment_ns, others, self._half_period_ns)
+        ]
+        return partial(read_labels, min(own)[1]) if own else None
 
     def count(self, first_ns: int, last_ns: int) -> int:
         """How many of the files are from a time to another, with half a period more; all where none are."""
+        return len(self._between(first_ns, last_ns)) or len(self._files)
+
+    def _near(self, moment_ns: int) -> list[tuple[int, Path]]:
+        return self._between(moment_ns, moment_ns)
+
+    def _between(self, first_ns: int, last_ns: int) -> list[tuple[int, Path]]:
         begin = bisect_left(self._stamps, first_ns - self._half_period_ns)
         end = bisect_right(self._stamps, last_ns + self._half_period_ns)
-        return (end - begin) or len(self._files)
+        return self._files[begin:end]
 
-    def _nearest(self, moment_ns: int) -> tuple[int, Path]:
-        place = bisect_left(self._stamps, moment_ns)
-        near = self._files[max(place - 1, 0) : place + 1]
-        return min(near, key=lambda pair: abs(pair[0] - moment_ns))
+
+def _together(one_ns: int, other_ns: int) -> bool:
+    return abs(one_ns - other_ns) <= NEAR_NS
+
+
+def _reached(moments: Iterable[int], until_ns: int) -> bool:
+    """Whether there is one of that time or soon after it."""
+    return any(until_ns <= moment <= until_ns + NEAR_NS for moment in moments)
+
+
+def _is_own(label_ns: int, image_ns: int, others: Collection[int], half_period_ns: int) -> bool:
+    """Whether labels are near to an image, and to no other one nearer."""
+    distance = abs(label_ns - image_ns)
+    return distance <= half_period_ns and all(abs(label_ns - other) >= distance for other in others)
+
+
+def _is_alone(label_ns: int, image_ns: int, others: Collection[int], half_period_ns: int) -> bool:
+    """Whether no image that is still to come could be nearer to labels than this one, if they are near."""
+    late_ns = label_ns - image_ns
+    return not 0 < late_ns <= half_period_ns or _reached(others, label_ns + late_ns)
 
 
 def label_files(folder: Path) -> list[tuple[int, Path]]:

@@ -132,7 +132,7 @@ def _drops(model: ModelResult, result: Evaluation) -> CLAUSE:
 
 
 def recorded_fps(bags: Sequence[BagResult]) -> float | None:
-    """Compute the recording's frame rate from the frames that were read [Hz]; None with less than two."""
+    """Compute the frame rate of the recording without its pauses [Hz]; None with less than two frames."""
     span_s = sum(bag.frames_span_s for bag in bags)
     return sum(max(bag.frames - 1, 0) for bag in bags) / span_s if span_s > 0 else None
 
