@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -84,6 +85,20 @@ def test_code_that_is_allowed_runs_and_changes_its_engines_key(tmp_path: Path) -
     with pytest.raises(NetworkError, match="'nowhere:Net' cannot be imported from 'nowhere:Net': No module"):
         networks.allow_network("nowhere:Net")
         build_network("nowhere:Net", 5)
+
+
+def test_a_classs_engines_key_knows_the_files_of_its_bases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "base_of_own.py").write_text("from torch import nn\nclass Base(nn.Module): pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    base = importlib.import_module("base_of_own").Base
+    register_network("derived", type("Derived", (base, Depthwise), {"__module__": Depthwise.__module__}))
+    register_network("typed_in", type("TypedIn", (base,), {"__module__": "builtins"}))
+    before = networks.code_digest("derived")
+    (tmp_path / "base_of_own.py").write_text("# changed\n")
+    assert len(before) == 16 and networks.code_digest("derived") != before
+    assert networks.code_digest("typed_in") == ""
 
 
 def test_a_name_that_nobody_knows_is_refused_when_the_manifest_is_read(tmp_path: Path) -> None:
