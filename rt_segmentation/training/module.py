@@ -71,6 +71,7 @@ class SegmentationModule(lightning.LightningModule):
         self.register_buffer("mean", torch.tensor(recipe.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(recipe.std).view(1, 3, 1, 1))
         self._confusion = ConfusionMatrix(len(class_names), ignored_ids)
+        # By name: where processes normalise together, Lightning puts other modules in their places.
         self._frozen = _norms_without_classes(recipe, self.network, len(class_names))
         # Lightning begins with the modes as they are.
         self.train()
@@ -78,8 +79,8 @@ class SegmentationModule(lightning.LightningModule):
     def train(self, mode: bool = True) -> SegmentationModule:
         """Switch to training or validation; frozen norms stay as in validation."""
         super().train(mode)
-        for norm in self._frozen:
-            norm.eval()
+        for name in self._frozen:
+            self.network.get_submodule(name).eval()
         return self
 
     def forward(self, images: torch.Tensor) -> Outputs:
@@ -232,13 +233,13 @@ class SegmentationModule(lightning.LightningModule):
         return configure(self.recipe, self.network, self.recipe.epochs * self._epoch_steps)
 
 
-def _norms_without_classes(recipe: Recipe, network: nn.Module, num_classes: int) -> list[nn.Module]:
-    """The batch norms that a recipe freezes: those whose statistics are of features, not of classes."""
+def _norms_without_classes(recipe: Recipe, network: nn.Module, num_classes: int) -> list[str]:
+    """Names of the batch norms that a recipe freezes: whose statistics are of features, not of classes."""
     if not recipe.frozen_norms:
         return []
     of_classes = class_axes(recipe.network, num_classes, recipe.options)
     return [
-        module
+        name
         for name, module in network.named_modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and f"{name}.running_mean" not in of_classes
     ]
