@@ -268,7 +268,7 @@ def train(
     if resumes:
         recipe = folder.resumed(recipe, fitted=max_hours is not None)
     else:
-        folder.refuse_ended([f"{recipe.name}.yaml"])
+        folder.refuse_model(recipe, fitted=max_hours is not None)
     training = Training.prepare(recipe, data_root, machine)
     module = training.module
     runs = starts or out
