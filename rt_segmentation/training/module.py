@@ -13,7 +13,14 @@ from torch import nn
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.labels import IGNORE_ID
 from rt_segmentation.networks import NetworkError, build_network
-from rt_segmentation.networks.outputs import Outputs, auxiliary_logits, logits_for, main_logits, multiple_of
+from rt_segmentation.networks.outputs import (
+    Outputs,
+    auxiliary_logits,
+    logits_for,
+    main_logits,
+    multiple_of,
+    outputs_for,
+)
 from rt_segmentation.training.data import Batch
 from rt_segmentation.training.distillation import Teachers
 from rt_segmentation.training.errors import TrainingError
@@ -88,8 +95,7 @@ class SegmentationModule(lightning.LightningModule):
         normalised = (images.float() / 255 - self.mean) / self.std
         normalised = normalised.contiguous(memory_format=torch.channels_last)
         if self.training:
-            outputs: Outputs = self.network(normalised)
-            return outputs
+            return outputs_for(self.network, normalised, multiple_of(self.network))
         # A compiled network is compiled for the training batches' shape alone.
         return logits_for(self.network.forward, normalised, multiple_of(self.network))
 

@@ -26,6 +26,7 @@ from rt_segmentation.data.statistics import ClassCounts, notes
 from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.networks import allow_network, build_network, is_place
+from rt_segmentation.networks.outputs import multiple_of, outputs_for
 from rt_segmentation.training.averaging import averaging
 from rt_segmentation.training.checkpoints import Checkpoints
 from rt_segmentation.training.data import (
@@ -209,7 +210,7 @@ def refuse_single_frames(recipe: Recipe, num_classes: int, machine: Machine) -> 
     with torch.device("meta"):
         network = build_network(recipe.network, num_classes, **recipe.options).train()
         try:
-            network(torch.empty(at_once, 3, crop.height, crop.width))
+            outputs_for(network, torch.empty(at_once, 3, crop.height, crop.width), multiple_of(network))
         except ValueError as error:
             processes = "" if world == 1 else f" in each of {world} processes"
             raise TrainingError(
