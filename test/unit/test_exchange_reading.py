@@ -265,12 +265,14 @@ def test_a_label_studio_upload_and_a_polygon(tmp_path: Path) -> None:
             {
                 "updated_at": "2026-01-02",
                 "result": [
+                    {"type": "relation", "from_id": "a", "to_id": "a", "direction": "right"},
+                    {"type": "number", "value": {"number": 5}},
                     {
                         "type": "brushlabels",
                         "original_width": 40,
                         "original_height": 34,
                         "value": {"format": "rle", "rle": encode(noise(7) == 1), "brushlabels": ["sky"]},
-                    }
+                    },
                 ],
             },
             {"updated_at": "2026-01-03", "was_cancelled": True, "result": []},
@@ -315,7 +317,7 @@ def test_plain_png_is_read_by_its_classes(tmp_path: Path) -> None:
     folder = tmp_path / "masks"
     write(folder / "a.png", ids)
     assert back("png", folder).tolist() == [[0, 1, 255]]
-    (folder / "classes.txt").write_text("SKY\nroad\n")
+    (folder / "classes.txt").write_text("\ufeffSKY\nroad\n", encoding="utf-8")
     assert back("png", folder).tolist() == [[3, 0, 255]]
     (folder / "classes.txt").write_text("sky\n")
     with pytest.raises(ExchangeError, match=r"a\.png has id 1, which is no class"):

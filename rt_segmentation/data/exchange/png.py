@@ -89,7 +89,8 @@ def _table(container: Container, names: ClassNames) -> np.ndarray:
 def _classes(container: Container, file: str) -> dict[int, str]:
     """Labels by id."""
     try:
-        text = container.read(file).decode()
+        # Editors of Windows begin a file with a mark.
+        text = container.read(file).decode("utf-8-sig")
         if file.endswith(".txt"):
             classes = {i: line.strip() for i, line in enumerate(text.splitlines()) if line.strip()}
         else:
