@@ -285,10 +285,12 @@ def train(
         loaders = training.training_loader(), training.validation_loader()
         timing = measure(machine, module, *loaders, compiled=compiled)
         left_s = max_hours * 3600 - of_first_process(time.monotonic() - started)
-        epochs = timing.epochs_within(left_s, recipe.epochs)
+        most = most_validations(recipe)
+        epochs = timing.epochs_within(left_s, recipe.epochs, most)
         recipe = module.recipe = recipe.fitted(epochs)
         if first:
-            print(f"{epochs} epochs take about {timedelta(seconds=round(timing.training_s(epochs)))}")
+            takes = timedelta(seconds=round(timing.training_s(epochs, most)))
+            print(f"{epochs} epochs take about {takes}")
     with folder.begun(recipe, machine) if first else nullcontext():
         origin = _origin(recipe, machine, len(training.frames), teachers)
         store = ModelStore(folder.path, recipe, module.network, origin)
@@ -337,7 +339,7 @@ def fit(
         enable_progress_bar=isinstance(bar, ProgressBar),
         # Checkpoints come last: they have what the others know after a step or an epoch.
         callbacks=[
-            Validations(validation_interval(recipe.epochs, most=_validations(recipe))),
+            Validations(validation_interval(recipe.epochs, most_validations(recipe))),
             *averages,
             best,
             history,
@@ -373,7 +375,8 @@ def quieten_lightning() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def _validations(recipe: Recipe) -> int:
+def most_validations(recipe: Recipe) -> int:
+    """How many validations a training has, at most."""
     return FEW_VALIDATIONS if recipe.keep == "last" else MAX_VALIDATIONS
 
 

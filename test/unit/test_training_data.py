@@ -213,6 +213,10 @@ def test_the_schedule_fits_the_time() -> None:
     epochs = timing.epochs_within(3600, 300)
     assert timing.training_s(epochs) <= 3600 * 0.95 < timing.training_s(epochs + 1)
     assert timing.epochs_within(3600, 5) == 5, "never more than the recipe's"
+    # Validations that choose nothing are few, and the last one is of the stored model.
+    slow = Timing(epoch_s=100, validation_s=100, step_s=1)
+    assert slow.training_s(40, most=4) == 45 * 100 and slow.training_s(40) == 81 * 100
+    assert slow.epochs_within(4600 / 0.95, 40, most=4) == 40 > slow.epochs_within(4600 / 0.95, 40)
     with pytest.raises(TrainingError, match="one epoch with its validation takes about 0:02:00"):
         timing.epochs_within(100, 5)
 
