@@ -101,6 +101,9 @@ class SegmentationModule(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Make dropout a function of seed, step and process: a resumed training draws the same."""
+        self._seed_step()
+
+    def _seed_step(self) -> None:
         seed_everything_for_step(self.recipe.seed, self.global_step, self.global_rank)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
@@ -179,6 +182,9 @@ class SegmentationModule(lightning.LightningModule):
                 list(self.network.buffers()),
                 torch.bfloat16 if self.trainer.precision == "bf16-mixed" else None,
             )
+            # The passes before the recording have drawn numbers: a training that resumes with this step would
+            # go on otherwise than one that came to it.
+            self._seed_step()
         for kept, value in zip(self._inputs, (indices, drawn)):
             kept.copy_(value.pin_memory(), non_blocking=True)
         return self._passes()
