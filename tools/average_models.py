@@ -2,7 +2,8 @@
 
 `python tools/average_models.py lednet_town runs/NAME/NAME.yaml --weight 0.7 --out models` writes a model of
 the second one's name. Between the two, a model often keeps what each of them knows (Wortsman et al., 2022,
-Robust Fine-Tuning of Zero-Shot Models). Scores are left out: they have to be measured again.
+Robust Fine-Tuning of Zero-Shot Models). Scores, temperature and profile are left out: they were measured
+with other weights, and have to be measured again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rt_segmentation.files import write_atomically
 from rt_segmentation.models import ModelManifest, find_model
 from rt_segmentation.weights import compare_shapes, load_weights, save_model
 
@@ -21,14 +23,42 @@ def average(start: ModelManifest, end: ModelManifest, weight: float) -> dict[str
     """Average the weights, `weight` of the end's and the rest of the start's.
 
     Raises:
-        SystemExit: the two are not of one network.
+        SystemExit: the two are not of one network, of the same options, classes and normalisation.
     """
+    for what, one, other in (
+        ("network", start.network, end.network),
+        ("options", start.options, end.options),
+        ("classes", start.labels().names, end.labels().names),
+        ("mean", start.mean, end.mean),
+        ("std", start.std, end.std),
+    ):
+        if one != other:
+            raise SystemExit(f"the {what} of {start.name} and {end.name} differ: {one} and {other}")
     first, second = load_weights(start), load_weights(end)
     expected, found = ({key: array.shape for key, array in weights.items()} for weights in (second, first))
     problem = compare_shapes(expected, found, f"weights of {start.name}")
     if problem:
         raise SystemExit(problem)
     return {key: (1 - weight) * first[key] + weight * second[key] for key in second}
+
+
+def averaged(start: ModelManifest, end: ModelManifest, weight: float, folder: Path) -> ModelManifest:
+    """Write the model of the averaged weights into a folder; raises as `average`."""
+    weights = average(start, end, weight)
+    if Path(end.label_set).suffix in (".yaml", ".yml"):
+        labels = (end.path.parent / end.label_set).read_bytes()
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / Path(end.label_set).name, labels)
+        end = replace(end, label_set=Path(end.label_set).name)
+    made = replace(
+        end,
+        path=folder / end.path.name,
+        training={**end.training, "averaged_with": start.name, "weight": weight},
+        scores=(),
+        temperature=1.0,
+        profile=None,
+    )
+    return save_model(made, weights)
 
 
 def main() -> None:
@@ -44,10 +74,7 @@ def main() -> None:
     if not 0 <= arguments.weight <= 1:
         parser.error(f"--weight is {arguments.weight:g}; it must be from 0 to 1")
     start, end = find_model(arguments.start), find_model(arguments.end)
-    weights = average(start, end, arguments.weight)
-    training = {**end.training, "averaged_with": start.name, "weight": arguments.weight}
-    made = replace(end, path=arguments.out / end.path.name, training=training, scores=())
-    print(save_model(made, weights).path)
+    print(averaged(start, end, arguments.weight, arguments.out).path)
 
 
 if __name__ == "__main__":

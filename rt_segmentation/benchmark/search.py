@@ -98,6 +98,11 @@ class Search:
             except OutOfTime:
                 self.report("the time is over")
                 break
+            except VariantError as error:
+                # What was measured of other engines holds.
+                self._note(Variant(engine, precision).describe(), str(error))
+                latency.pop(name, None)
+                throughput.pop(name, None)
         return Tuned(
             tuple(sorted(latency.values(), key=lambda one: one.ms)),
             tuple(sorted(throughput.values(), key=lambda one: one.ms)),
@@ -133,13 +138,13 @@ class Search:
         try:
             self.bench.make(plain)
             self.bench.make(best)
+            if best == plain:
+                plain_ms = float(np.median(self.bench.time(plain, self._frames(plain))))
+                return _setting(plain, plain_ms, plain_ms, 0.5)
+            comparison, plain_ms, best_ms = self._compare_known(plain, best)
         except VariantError as error:
             self._note(best.describe(), str(error))
             return None
-        if best == plain:
-            plain_ms = float(np.median(self.bench.time(plain, self._frames(plain))))
-            return _setting(plain, plain_ms, plain_ms, 0.5)
-        comparison, plain_ms, best_ms = self._compare_known(plain, best)
         kept = comparison.ratio < 1
         note = "" if kept else "no longer: all is tried again"
         self._add(f"{best.describe()}, {AGAINST}", comparison, kept, note)
@@ -214,26 +219,39 @@ class Search:
     ) -> Setting:
         """Fresh rounds: the best of many looks faster than it is. Its steps are those not tried before."""
         if best != plain:
+            found = self._judged(plain, best, patient)
+            if found is None or found.options != best.options:
+                self.tried = [
+                    replace(trial, kept=False, note=NOT_CONFIRMED)
+                    if trial.kept and trial not in before
+                    else trial
+                    for trial in self.tried
+                ]
+            if found is not None:
+                return found
+        plain_ms = float(np.median(self.bench.time(plain, self._frames(plain))))
+        return _setting(plain, plain_ms, plain_ms, 0.5)
+
+    def _judged(self, plain: Variant, best: Variant, patient: bool) -> Setting | None:
+        """What was found if it is surely faster and passes the gate, else the plain one; None if it fails."""
+        what = f"{best.describe()}, {AGAINST}"
+        try:
             comparison, plain_ms, best_ms = self._compare(plain, best, patient)
-            kept = comparison.ratio < 1 and comparison.confidence >= SURE
-            note = ""
-            if kept:
-                try:
-                    self.bench.judge(best)
-                except VariantError as error:
-                    kept, note = False, str(error)
-            self._add(f"{best.describe()}, {AGAINST}", comparison, kept, note)
+        except VariantError as error:
             self.bench.drop(best)
-            if kept:
-                return _setting(best, best_ms, plain_ms, comparison.confidence)
-            self.tried = [
-                replace(trial, kept=False, note=NOT_CONFIRMED)
-                if trial.kept and trial not in before
-                else trial
-                for trial in self.tried
-            ]
-        else:
-            plain_ms = float(np.median(self.bench.time(plain, self._frames(plain))))
+            self._note(what, str(error))
+            return None
+        kept = comparison.ratio < 1 and comparison.confidence >= SURE
+        note = ""
+        if kept:
+            try:
+                self.bench.judge(best)
+            except VariantError as error:
+                kept, note = False, str(error)
+        self._add(what, comparison, kept, note)
+        self.bench.drop(best)
+        if kept:
+            return _setting(best, best_ms, plain_ms, comparison.confidence)
         return _setting(plain, plain_ms, plain_ms, 0.5)
 
     def _most(self, fastest: Setting) -> Setting:
@@ -247,16 +265,16 @@ class Search:
             # What was faster is measured once more, what was not is left out.
             if any(trial.what == candidate.describe() and not trial.kept for trial in self.tried):
                 continue
-            try:
-                self.bench.make(candidate)
-            except VariantError as error:
-                self._note(candidate.describe(), str(error))
-                continue
             known = any(
                 (one.name, one.parallel) == (fastest.name, parallel) for one in self.earlier.throughput
             )
             measure = self._compare_known if known else self._compare
-            comparison, _, candidate_ms = measure(best, candidate)
+            try:
+                self.bench.make(candidate)
+                comparison, _, candidate_ms = measure(best, candidate)
+            except VariantError as error:
+                self._note(candidate.describe(), str(error))
+                continue
             kept = comparison.ratio < 1 if known else _better(comparison)
             self._add(candidate.describe(), comparison, kept)
             if kept:
@@ -277,7 +295,13 @@ class Search:
             self.bench.drop(candidate)
             self._note(what, "these kernels compute it already, or cannot")
             return None
-        comparison, best_ms, _ = self._compare(best, candidate)
+        try:
+            comparison, best_ms, _ = self._compare(best, candidate)
+        except VariantError as error:
+            # It may work, and end its process, or run out of memory, once it is run at length.
+            self.bench.drop(candidate)
+            self._note(what, str(error))
+            return None
         kept = _better(comparison)
         self._add(what, comparison, kept)
         if kept:

@@ -71,6 +71,7 @@ class Bench:
         self._deadline = deadline
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._unread: dict[str, bytes] = {}
+        self._made: set[Variant] = set()
 
     def remaining_s(self) -> float:
         """What is left."""
@@ -83,10 +84,15 @@ class Bench:
             VariantError: it does not work here.
             OutOfTime: the time is over.
         """
-        return tuple(self._ask(variant, "make")["kernels"])
+        kernels = tuple(self._ask(variant, "make")["kernels"])
+        self._made.add(variant)
+        return kernels
 
     def time(self, variant: Variant, frames: int) -> list[float]:
         """Duration of each of so many batches [ms]; raises as `make`."""
+        if variant not in self._made:
+            # Another variant has ended the process that had both.
+            self.make(variant)
         return list(self._ask(variant, "time", frames=frames)["ms"])
 
     def groups(self, variant: Variant) -> list[Group]:
@@ -99,8 +105,11 @@ class Bench:
         self._ask(variant, "judge")
 
     def drop(self, variant: Variant) -> None:
-        """Let go what was made."""
-        self._ask(variant, "drop")
+        """Let go what was made, if its process is still there."""
+        if variant in self._made:
+            self._made.remove(variant)
+            with suppress(VariantError):
+                self._ask(variant, "drop")
 
     def close(self) -> None:
         """End the processes."""
@@ -162,6 +171,7 @@ class Bench:
 
     def _end(self, isa: str, error: Exception) -> NoReturn:
         process = self._processes.pop(isa)
+        self._made = {variant for variant in self._made if variant.options.isa != isa}
         process.kill()
         process.communicate()
         raise error

@@ -14,6 +14,7 @@ from rt_segmentation.text import printable
 
 BY = ("drive", "folder", "stamp", "name")
 MANIFEST = "splits.yaml"
+_NAME = re.compile(r"[\w-]+")
 
 
 def add_arguments(actions: Any) -> None:
@@ -37,7 +38,9 @@ def add_arguments(actions: Any) -> None:
         help="a split and its share of the frames; may be repeated (default train=0.8 and val=0.2)",
     )
     split.add_argument("--seed", type=int, default=0, help="other splits with another one (default 0)")
-    split.add_argument("--overwrite", action="store_true", help="replace lists that are there")
+    split.add_argument(
+        "--overwrite", action="store_true", help=f"replace lists that are there, all that {MANIFEST} names"
+    )
 
 
 def split(arguments: argparse.Namespace) -> None:
@@ -51,7 +54,7 @@ def split(arguments: argparse.Namespace) -> None:
 
     from rt_segmentation.data.dataset import DatasetError
     from rt_segmentation.data.drives import GAP_S, assign
-    from rt_segmentation.data.split_lists import find_frames, list_file
+    from rt_segmentation.data.split_lists import find_frames, list_file, write_list
 
     shares = _shares(arguments.share)
     root = arguments.data_root
@@ -76,12 +79,13 @@ def split(arguments: argparse.Namespace) -> None:
     chosen = assign(sizes, shares, arguments.seed)
     frames = Counter(chosen[drive] for drive in drives)
     for name in shares:
-        lines = [
-            f"{pair.image.relative_to(root).as_posix()}\t{pair.labels.relative_to(root).as_posix()}\n"
-            for (_, pair), drive in zip(pairs, drives)
-            if chosen[drive] == name and pair.labels is not None
-        ]
-        write_atomically(list_file(root, name), "".join(lines).encode())
+        write_list(root, name, (pair for (_, pair), drive in zip(pairs, drives) if chosen[drive] == name))
+    # A list of before would share frames with those of now.
+    gone = [
+        name for name in _named(root / MANIFEST) if name not in shares and list_file(root, name).is_file()
+    ]
+    for name in gone:
+        list_file(root, name).unlink()
     content = {
         "by": how,
         "seed": arguments.seed,
@@ -95,6 +99,8 @@ def split(arguments: argparse.Namespace) -> None:
         },
     }
     write_atomically(root / MANIFEST, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+    if gone:
+        print(f"removed, as no split now: {', '.join(str(list_file(root, name)) for name in gone)}")
     print(f"{len(sizes)} drives by {how}")
     for name, share in shares.items():
         of = sorted(drive for drive in sizes if chosen[drive] == name)
@@ -106,6 +112,19 @@ def split(arguments: argparse.Namespace) -> None:
         )
 
 
+def _named(manifest: Path) -> list[str]:
+    """The splits that a manifest of before names; none where it cannot be read."""
+    import yaml
+
+    from rt_segmentation.settings import load_yaml
+
+    try:
+        splits = load_yaml(manifest.read_text(encoding="utf-8"))["splits"]
+        return [name for name in splits if isinstance(name, str) and _NAME.fullmatch(name)]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError):
+        return []
+
+
 def _shares(texts: list[str]) -> dict[str, float]:
     shares = {}
     for text in texts or ["train=0.8", "val=0.2"]:
@@ -114,7 +133,7 @@ def _shares(texts: list[str]) -> dict[str, float]:
             share = float(value)
         except ValueError:
             share = 0.0
-        if not re.fullmatch(r"[\w-]+", name) or not 0 < share < 1 or name in shares:
+        if not _NAME.fullmatch(name) or not 0 < share < 1 or name in shares:
             raise OptionError(f"--share '{text}' should be SPLIT=X, as val=0.2, once for each split")
         shares[name] = share
     if len(shares) < 2 or abs(sum(shares.values()) - 1) > 1e-6:

@@ -167,6 +167,7 @@ def show(training: Training, arguments: argparse.Namespace) -> None:
     """Print class weights and times, and write the picture of a batch; nothing else is written."""
     from rt_segmentation.imaging.pictures import write_picture
     from rt_segmentation.training.preview import batch_picture, time_steps
+    from rt_segmentation.training.run import most_validations
 
     recipe, machine = training.recipe, training.machine
     print(f"{recipe.name}: {len(training.frames)} frames to train on, {len(training.validation)} to validate")
@@ -180,12 +181,13 @@ def show(training: Training, arguments: argparse.Namespace) -> None:
     timing, loaded = time_steps(training)
     trained = recipe.batch_size / timing.step_s
     loaded *= machine.share.world
+    takes = timedelta(seconds=round(timing.training_s(recipe.epochs, most_validations(recipe))))
     limit = "the loader: give it more --workers" if loaded < 1.1 * trained else "the network"
     print(
         f"\n{machine.name()}, {machine.precision}, {machine.workers} workers"
         f"\nthe loader alone gives {loaded:.1f} frames/s, a step takes {trained:.1f} frames/s"
         f" ({timing.step_s * 1e3:.0f} ms): the limit is {limit}"
-        f"\n{recipe.epochs} epochs take about {timedelta(seconds=round(timing.training_s(recipe.epochs)))}"
+        f"\n{recipe.epochs} epochs take about {takes}"
         f" ({timing.epoch_s:.0f} s an epoch, {timing.validation_s:.0f} s a validation)"
     )
     arguments.out.mkdir(parents=True, exist_ok=True)

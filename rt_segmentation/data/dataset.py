@@ -16,7 +16,7 @@ from rt_segmentation.files import FilesByName, alike, files_in, spread
 from rt_segmentation.imaging import files as image_files
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.files import may_be_deep, read_bytes, read_frame, unusable
-from rt_segmentation.imaging.label_images import decode_stored, ids_of
+from rt_segmentation.imaging.label_images import decode_ids, decode_stored, ids_of
 from rt_segmentation.imaging.levels import AUTO, Levels
 from rt_segmentation.labels import IGNORE_ID, LabelSet
 
@@ -97,7 +97,7 @@ def levels_of(files: Sequence[Path], bits: str | int = AUTO) -> Levels:
 
 
 def read_stored(path: Path) -> np.ndarray:
-    """Read a label file as it is: ids uint8 or uint16 (H, W), or colours uint8 (H, W, 3) RGB.
+    """Read a label file as it is: ids uint8 or uint16 (H, W), or colours uint8 (H, W, 3), palettes resolved.
 
     Raises:
         DatasetError: the file is missing, no PNG or lossless WebP, or truncated.
@@ -111,10 +111,15 @@ def read_stored(path: Path) -> np.ndarray:
 def read_labels(path: Path) -> np.ndarray:
     """Read a label file as uint8 (H, W), ids unchanged; of 1 to 16 bits, or colours with R = G = B = id.
 
+    Of a palette, the ids are the colours' numbers, whatever the colours are.
+
     Raises:
         DatasetError: the file is missing, no label image, or has ids above 255.
     """
-    return as_ids(read_stored(path), path)
+    try:
+        return decode_ids(read_bytes(path))
+    except ImageError as error:
+        raise _unusable(path, error) from error
 
 
 def as_ids(stored: np.ndarray, path: Path) -> np.ndarray:
@@ -188,7 +193,9 @@ class ColorMap:
             DatasetError: the file cannot be read, or has colours of no class; they are counted.
         """
         stored = read_stored(path)
-        return self.convert(cv2.cvtColor(stored, cv2.COLOR_GRAY2RGB) if stored.ndim == 2 else stored, path)
+        if stored.ndim == 2:
+            stored = cv2.cvtColor(as_ids(stored, path), cv2.COLOR_GRAY2RGB)
+        return self.convert(stored, path)
 
     def convert(self, colors: np.ndarray, path: Path) -> np.ndarray:
         """Classes of the colours read from a file, uint8 (H, W); raises as when called."""

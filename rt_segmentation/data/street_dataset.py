@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
-from rt_segmentation.data.dataset import Sample
-from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.data.dataset import DatasetError, Sample
+from rt_segmentation.data.synthetic import SMALLEST, StreetScene
+from rt_segmentation.imaging.codec import MAX_SIDE_PX
 from rt_segmentation.labels import load_label_set
 
 TRAINING_SEED = 1000
@@ -28,11 +30,24 @@ class Street:
         frames_per_scene: frames of each, `FRAME_INTERVAL_S` apart.
         first_seed: seed of the first street.
         width, height: size of the frames [px].
+
+    Raises:
+        DatasetError: a number is none, or is out of range.
     """
 
     def __init__(
         self, scenes: int, frames_per_scene: int, first_seed: int, width: int = 480, height: int = 360
     ) -> None:
+        for name, value, least, most in (
+            ("scenes", scenes, 1, math.inf),
+            ("frames_per_scene", frames_per_scene, 1, math.inf),
+            ("first_seed", first_seed, 0, math.inf),
+            ("width", width, SMALLEST[0], MAX_SIDE_PX),
+            ("height", height, SMALLEST[1], MAX_SIDE_PX),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                limit = f"{least} or more" if most == math.inf else f"{least} to {most}"
+                raise DatasetError(f"the street's {name} is {value!r}, it must be an integer, {limit}")
         self.label_set = load_label_set("camvid11")
         self.ignored_ids: frozenset[int] = frozenset()
         self._length = scenes * frames_per_scene

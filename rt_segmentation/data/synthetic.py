@@ -19,6 +19,9 @@ __all__ = ["CAMERA_HEIGHT_M", "StreetClass", "StreetScene"]
 _SPEED = 8.0  # m/s, the camera's
 _NOISE_TILE = 192
 
+SMALLEST = (64, 48)
+"""(width, height) of the smallest frame [px]."""
+
 CAMERA_HEIGHT_M = 1.5
 """The camera's height over the ground."""
 
@@ -41,8 +44,9 @@ class StreetScene:
     def __init__(self, seed: int, width: int = 640, height: int = 360) -> None:
         if seed < 0:
             raise ValueError(f"StreetScene: seed is {seed}; it must be 0 or more.")
-        if width < 64 or height < 48:
-            raise ValueError(f"StreetScene: the size is {width}x{height}; it must be at least 64x48.")
+        if width < SMALLEST[0] or height < SMALLEST[1]:
+            least = f"{SMALLEST[0]}x{SMALLEST[1]}"
+            raise ValueError(f"StreetScene: the size is {width}x{height}; it must be at least {least}.")
         self._seed, self._width, self._height = seed, width, height
         rng = np.random.default_rng([seed, 1])
         self._focal = min(1.08 * height, 0.95 * width)

@@ -111,6 +111,42 @@ def _read_png(data: bytes) -> Header:
         position = body_end + 4
 
 
+def as_grey_png(data: bytes) -> tuple[bytes, bytes]:
+    """A PNG whose grey samples are the numbers of the colours in `data`, and the palette.
+
+    OpenCV gives the colours alone; the rows of both kinds are laid out alike.
+
+    Args:
+        data: A PNG with a palette, which `read_header` has read.
+
+    Returns:
+        The PNG, and the palette: three bytes, R, G and B, a colour.
+
+    Raises:
+        ImageError: ``undecodable`` where its palette is missing or broken.
+    """
+    parts, palette = [_PNG_SIGNATURE], b""
+    position = len(_PNG_SIGNATURE)
+    while position + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        body = data[position + 8 : position + 8 + length]
+        position += 12 + length
+        if name == b"PLTE":
+            palette = body
+        elif name == b"IHDR":
+            body = body[:9] + bytes([_PNG_GREY]) + body[10:]
+        # What else is not of the pixels, as the colours' transparency, may not go with grey.
+        if name in (b"IHDR", b"IDAT", b"IEND"):
+            parts.append(struct.pack(">I", length) + name + body + struct.pack(">I", zlib.crc32(name + body)))
+        if name == b"IEND":
+            break
+    if not palette or len(palette) % 3:
+        raise ImageError(
+            "undecodable", f"The PNG's palette has {len(palette)} bytes; it must have three a colour."
+        )
+    return b"".join(parts), palette
+
+
 def _read_webp(data: bytes) -> Header:
     size, form = struct.unpack_from("<I4x4s", data, 4)
     if len(data) < size + 8:

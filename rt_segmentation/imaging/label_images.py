@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rt_segmentation.imaging.codec import Buffer, check_size, decode_file, decode_image, view_samples
 from rt_segmentation.imaging.errors import ImageError
-from rt_segmentation.imaging.headers import Header, read_header
+from rt_segmentation.imaging.headers import Header, as_grey_png, read_header
 
 MAX_ID = 255
 """The largest number in a label image; it means unlabelled."""
@@ -67,7 +67,35 @@ def decode_label_file(data: Buffer) -> npt.NDArray[np.uint8]:
     header = read_header(raw)
     if header is not None:
         check_size(f"The {header.kind}", header.width, header.height, 1)
-    return ids_of(decode_stored(raw))
+    return decode_ids(raw)
+
+
+def decode_ids(data: Buffer) -> npt.NDArray[np.uint8]:
+    """Decodes a label file as ids, uint8 (H, W); of a palette they are the colours' numbers.
+
+    Raises:
+        ImageError: As `decode_stored`, ``undecodable`` for numbers or colours that are no ids.
+    """
+    raw = bytes(data)
+    header = read_header(raw)
+    if header is None or not header.palette:
+        return ids_of(decode_stored(raw))
+    grey, palette = as_grey_png(raw)
+    ids = cast("npt.NDArray[np.uint8]", decode_stored(grey))
+    colours = np.frombuffer(palette, np.uint8).reshape(-1, 3)
+    if (colours == colours[:, :1]).all():
+        # A picture of grey ids that a program stored with a palette has its ids in the colours; one in black
+        # and white has them in the numbers. Where the two differ, nothing in the file says which it is.
+        levels = np.full(256, -1)
+        levels[: len(colours)] = colours[:, 0]
+        numbers = np.unique(ids)
+        if not np.array_equal(levels[numbers], numbers):
+            raise ImageError(
+                "undecodable",
+                "The labels have a palette of greys that differ from their numbers, and either could be the"
+                " ids; label images hold a class id a pixel, in one channel.",
+            )
+    return ids
 
 
 def decode_stored(data: Buffer) -> npt.NDArray[Any]:
@@ -75,11 +103,11 @@ def decode_stored(data: Buffer) -> npt.NDArray[Any]:
 
     Returns:
         Grey as uint8 or uint16 (H, W), the numbers as they are at any depth; colours, also of a palette, as
-        uint8 (H, W, 3) RGB.
+        uint8 (H, W, 3) RGB. Of 16-bit channels that are all equal, one, as grey.
 
     Raises:
         ImageError: ``unknown_encoding`` where it is neither PNG nor WebP, or its compression changes ids;
-            ``undecodable`` where it is broken.
+            ``undecodable`` where it is broken, or its colours have 16 bits.
     """
     raw = bytes(data)
     header = read_header(raw)
@@ -94,6 +122,10 @@ def decode_stored(data: Buffer) -> npt.NDArray[Any]:
             "unknown_encoding",
             f"The label image is {what}{reason}; label images are PNG or lossless WebP.",
         )
+    if not header.grey and header.bits == 16:
+        # Without ANYDEPTH, OpenCV would keep the upper eight bits, where ids have nothing.
+        mode = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+        return _equal_channel(decode_file(raw, header, mode), "16-bit colours")
     if not header.grey:
         pixels = decode_file(raw, header, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
@@ -110,13 +142,7 @@ def ids_of(stored: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         ImageError: ``undecodable``: they are no ids; the sentence says which numbers they are.
     """
     if stored.ndim == 3:
-        first = stored[..., 0]
-        if not all(np.array_equal(first, stored[..., i]) for i in (1, 2)):
-            raise ImageError(
-                "undecodable",
-                "The labels are colours; label images hold a class id a pixel, in one channel.",
-            )
-        stored = first
+        stored = _equal_channel(stored, "colours")
     if stored.dtype == np.uint8:
         return cast("npt.NDArray[np.uint8]", stored)
     low, high = int(stored.min()), int(stored.max())
@@ -127,6 +153,17 @@ def ids_of(stored: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
             f"and {MAX_ID} is unlabelled.",
         )
     return stored.astype(np.uint8)
+
+
+def _equal_channel(colours: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
+    """The one channel (H, W) that all three are."""
+    first = colours[..., 0]
+    if not all(np.array_equal(first, colours[..., i]) for i in (1, 2)):
+        raise ImageError(
+            "undecodable",
+            f"The labels are {what}; label images hold a class id a pixel, in one channel.",
+        )
+    return first
 
 
 def _kind(header: Header) -> str:

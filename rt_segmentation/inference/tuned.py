@@ -91,7 +91,7 @@ class Tuned:
         latency: the settings for one batch at a time, the fastest first; of an engine and precision one.
         throughput: those for several concurrently.
         tried: in order.
-        date: of the search, as 2026-01-31.
+        date: of the search, with the time, as 2026-01-31T12:00:00.000000+00:00; once it was the day alone.
         seconds: that it took.
         finished: engines with their precisions, as 'openvino int8', of which all was tried.
     """
@@ -129,11 +129,13 @@ class Tuned:
 
 
 def remember(manifest: ModelManifest, batch: int, height: int, width: int, tuned: Tuned) -> Tuned:
-    """Keep what was found, in the place of what was found earlier, dated today.
+    """Keep what was found, in the place of what was found earlier, with the date and time.
 
     Where the cache cannot be written it is kept until the process ends (`cache.keep`).
     """
-    dated = replace(tuned, date=datetime.date.today().isoformat())
+    # All of one length, so that they sort as they follow each other; a day alone goes before its times.
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
+    dated = replace(tuned, date=now)
     key = _key(manifest, batch, height, width)
     with cache.locked(key):
         cache.keep(key, {}, dated.to_json())
@@ -199,7 +201,7 @@ def isa_for(manifest: ModelManifest) -> str:
         except (KeyError, TypeError, ValueError):
             continue
         found += [(tuned.date, one.options.isa) for one in tuned.latency[:1]]
-    return max(found)[1] if found else ""
+    return max(found, key=lambda one: one[0])[1] if found else ""
 
 
 @dataclass(frozen=True)

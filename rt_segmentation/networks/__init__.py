@@ -21,18 +21,17 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import inspect
 import os
 import sys
 from collections.abc import Callable
 from functools import cache
-from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.networks.sources import source_files
 
 if TYPE_CHECKING:
     from torch import nn
@@ -111,32 +110,17 @@ def is_network(name: str) -> bool:
 
 
 def code_digest(name: str) -> str:
-    """Digest of the source file of a user's network: its engines are built again when it changes.
+    """Digest of the source files of a user's network: its engines are built again when one changes.
 
-    Empty for the package's own, whose changes are known otherwise, and where there is no source file.
+    They are its own file and those of the user's that it imports (`sources.source_files`). Empty for the
+    package's own networks, whose changes are known otherwise, and where there is no source file.
     """
     if name in NETWORKS:
         return ""
-    known = _registered.get(name) or _installed().get(name) or name
-    source = inspect.getsourcefile(known) if callable(known) else _source_of(known.split(":")[0])
-    if source is None or not Path(source).is_file():
-        return ""
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16]
-
-
-def _source_of(module: str) -> str | None:
-    """A module's file. Its packages are not imported: nobody may have allowed it, and they may need torch."""
     _look_here()
-    first, *inner = module.split(".")
-    try:
-        found, name = importlib.util.find_spec(first), first
-        for part in inner:
-            name = f"{name}.{part}"
-            inside = None if found is None else found.submodule_search_locations
-            found = None if inside is None else PathFinder.find_spec(name, list(inside))
-    except (ImportError, ValueError):
-        return None
-    return None if found is None else found.origin
+    files = source_files(_registered.get(name) or _installed().get(name) or name)
+    # No source has a NUL, so that what moves from one file to another changes the digest.
+    return hashlib.sha256(b"\0".join(map(Path.read_bytes, files))).hexdigest()[:16] if files else ""
 
 
 def build_network(name: str, num_classes: int, /, **options: Any) -> nn.Module:

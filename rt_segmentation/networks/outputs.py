@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from rt_segmentation.networks import NetworkError
@@ -75,3 +76,21 @@ def logits_for(
     """
     padded = pad_to_multiple(images, multiple)
     return crop_like(main_logits(network(padded), padded), images)
+
+
+def outputs_for(network: Callable[[torch.Tensor], Outputs], images: torch.Tensor, multiple: int) -> Outputs:
+    """As `logits_for`, with all that a dictionary has; what was padded is of the images' size."""
+    padded = pad_to_multiple(images, multiple)
+    outputs = network(padded)
+    if padded is images:
+        return outputs
+    logits = crop_like(main_logits(outputs, padded), images)
+    if not isinstance(outputs, Mapping):
+        return logits
+    # Auxiliary logits may be smaller: only at the padded size is known where the padding ends.
+    others = {
+        name: crop_like(F.interpolate(given, padded.shape[2:], mode="bilinear"), images)
+        for name, given in outputs.items()
+        if name != MAIN
+    }
+    return {MAIN: logits, **others}

@@ -18,7 +18,7 @@ from rt_segmentation.data.augment import Augmentation
 from rt_segmentation.data.class_folders import ClassFolders
 from rt_segmentation.data.dataset import DatasetError, Sample
 from rt_segmentation.networks import build_network
-from rt_segmentation.training.data import EpochSampler, ResumableLoader, ShareSampler
+from rt_segmentation.training.data import EpochSampler, ResumableLoader, ShareSampler, start_method
 from rt_segmentation.training.encoders import ENCODERS, encoder_of, write_encoder
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.machine import Machine
@@ -187,6 +187,7 @@ def _loaders(
         batch_size,
         sampler=EpochSampler(len(training), recipe.seed, recipe.batch_size, share),
         num_workers=machine.workers,
+        multiprocessing_context=start_method(machine.workers),
         persistent_workers=machine.workers > 0,
         pin_memory=machine.gpu,
     )
@@ -195,6 +196,7 @@ def _loaders(
         batch_size,
         sampler=ShareSampler(len(validation), share),
         num_workers=machine.workers,
+        multiprocessing_context=start_method(machine.workers),
         pin_memory=machine.gpu,
     )
     return train, check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -163,7 +164,10 @@ def count_classes(dataset: SegmentationDataset, workers: int) -> ClassCounts:
 def _count(frames: _Labels, ends: np.ndarray, num_classes: int, workers: int) -> list[ClassCounts]:
     """Counts of each part of the frames; `ends` are the indices behind the parts."""
     counts, problems = [ClassCounts(num_classes) for _ in ends], list[str]()
-    for index, labels in enumerate(DataLoader(frames, batch_size=None, num_workers=workers)):
+    loader = DataLoader(
+        frames, batch_size=None, num_workers=workers, multiprocessing_context=start_method(workers)
+    )
+    for index, labels in enumerate(loader):
         if isinstance(labels, str):
             problems.append(labels)
         else:
@@ -313,6 +317,14 @@ def to_tensors(sample: Sample) -> tuple[torch.Tensor, torch.Tensor]:
     return image, torch.from_numpy(sample.labels.astype(np.int64))
 
 
+def start_method(workers: int) -> str | None:
+    """How a loader's processes start: forked where that can be, so that they share their parent's frames.
+
+    From Python 3.14 on the default is another one, by which each process gets a copy.
+    """
+    return "fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None
+
+
 def training_loader(
     frames: TrainingSet | Indices, recipe: Recipe, workers: int, share: Share
 ) -> ResumableLoader:
@@ -322,6 +334,7 @@ def training_loader(
         recipe.batch_size // share.world,
         sampler=EpochSampler(len(frames), recipe.seed, recipe.batch_size, share),
         num_workers=workers,
+        multiprocessing_context=start_method(workers),
         persistent_workers=workers > 0,
         # Indices stay on the CPU, where the amounts of their augmentation are drawn.
         pin_memory=torch.cuda.is_available() and isinstance(frames, TrainingSet),
@@ -334,5 +347,6 @@ def validation_loader(frames: ValidationSet, workers: int, share: Share) -> Data
         frames,
         sampler=ShareSampler(len(frames), share),
         num_workers=workers,
+        multiprocessing_context=start_method(workers),
         pin_memory=torch.cuda.is_available(),
     )

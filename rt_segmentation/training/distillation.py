@@ -12,6 +12,7 @@ from torch import nn
 
 from rt_segmentation.inference.network import load_network
 from rt_segmentation.models import ModelManifest
+from rt_segmentation.networks.outputs import logits_for, multiple_of
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.initialise import find_start
 from rt_segmentation.training.recipe import Distillation, Recipe
@@ -94,10 +95,11 @@ class Teachers:
         for network, mean, std in self._members:
             normalised = (scaled - mean) / std
             for scale in self._settings.scales:
-                view = _resized(normalised, scale)
-                views.append(self._soften(network(view), images))
+                view, multiple = _resized(normalised, scale), multiple_of(network)
+                views.append(self._soften(logits_for(network, view, multiple), images))
                 if self._settings.flip:
-                    views.append(self._soften(network(view.flip(3)).flip(3), images))
+                    mirrored = logits_for(network, view.flip(3), multiple)
+                    views.append(self._soften(mirrored.flip(3), images))
         return torch.stack(views).mean(0)
 
     def _move_to(self, device: torch.device) -> None:

@@ -38,10 +38,10 @@ def find_start(name_or_path: str | Path, trained: Path) -> ModelManifest | Path:
         ModelError: there is none, or the training of that name has not ended.
     """
     path = user_path(name_or_path)
-    if path.suffix not in ("", ".yaml", ".yml"):
-        if path.is_file():
-            return path
-        raise ModelError(f"there is no file {path} to start the training from")
+    # A model's name may have a dot as well.
+    may_be_file = path.suffix not in ("", ".yaml", ".yml")
+    if may_be_file and path.is_file():
+        return path
     beside = trained / f"{name_or_path}.yaml"
     if beside.is_file():
         manifest = read_manifest(beside)
@@ -52,7 +52,16 @@ def find_start(name_or_path: str | Path, trained: Path) -> ModelManifest | Path:
             )
         return manifest
     encoder = beside.with_suffix(".safetensors")
-    return encoder if encoder.is_file() else find_model(name_or_path)
+    if encoder.is_file():
+        return encoder
+    try:
+        return find_model(name_or_path)
+    except ModelError:
+        if may_be_file:
+            raise ModelError(
+                f"there is no file {path} to start the training from, and no model of that name"
+            ) from None
+        raise
 
 
 def initialise(network: nn.Module, recipe: Recipe, start: ModelManifest | Path) -> str:

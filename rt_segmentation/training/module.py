@@ -13,7 +13,14 @@ from torch import nn
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.labels import IGNORE_ID
 from rt_segmentation.networks import NetworkError, build_network
-from rt_segmentation.networks.outputs import Outputs, auxiliary_logits, logits_for, main_logits, multiple_of
+from rt_segmentation.networks.outputs import (
+    Outputs,
+    auxiliary_logits,
+    logits_for,
+    main_logits,
+    multiple_of,
+    outputs_for,
+)
 from rt_segmentation.training.data import Batch
 from rt_segmentation.training.distillation import Teachers
 from rt_segmentation.training.errors import TrainingError
@@ -71,6 +78,7 @@ class SegmentationModule(lightning.LightningModule):
         self.register_buffer("mean", torch.tensor(recipe.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(recipe.std).view(1, 3, 1, 1))
         self._confusion = ConfusionMatrix(len(class_names), ignored_ids)
+        # By name: where processes normalise together, Lightning puts other modules in their places.
         self._frozen = _norms_without_classes(recipe, self.network, len(class_names))
         # Lightning begins with the modes as they are.
         self.train()
@@ -78,8 +86,8 @@ class SegmentationModule(lightning.LightningModule):
     def train(self, mode: bool = True) -> SegmentationModule:
         """Switch to training or validation; frozen norms stay as in validation."""
         super().train(mode)
-        for norm in self._frozen:
-            norm.eval()
+        for name in self._frozen:
+            self.network.get_submodule(name).eval()
         return self
 
     def forward(self, images: torch.Tensor) -> Outputs:
@@ -87,13 +95,15 @@ class SegmentationModule(lightning.LightningModule):
         normalised = (images.float() / 255 - self.mean) / self.std
         normalised = normalised.contiguous(memory_format=torch.channels_last)
         if self.training:
-            outputs: Outputs = self.network(normalised)
-            return outputs
+            return outputs_for(self.network, normalised, multiple_of(self.network))
         # A compiled network is compiled for the training batches' shape alone.
         return logits_for(self.network.forward, normalised, multiple_of(self.network))
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Make dropout a function of seed, step and process: a resumed training draws the same."""
+        self._seed_step()
+
+    def _seed_step(self) -> None:
         seed_everything_for_step(self.recipe.seed, self.global_step, self.global_rank)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
@@ -172,6 +182,9 @@ class SegmentationModule(lightning.LightningModule):
                 list(self.network.buffers()),
                 torch.bfloat16 if self.trainer.precision == "bf16-mixed" else None,
             )
+            # The passes before the recording have drawn numbers: a training that resumes with this step would
+            # go on otherwise than one that came to it.
+            self._seed_step()
         for kept, value in zip(self._inputs, (indices, drawn)):
             kept.copy_(value.pin_memory(), non_blocking=True)
         return self._passes()
@@ -232,13 +245,13 @@ class SegmentationModule(lightning.LightningModule):
         return configure(self.recipe, self.network, self.recipe.epochs * self._epoch_steps)
 
 
-def _norms_without_classes(recipe: Recipe, network: nn.Module, num_classes: int) -> list[nn.Module]:
-    """The batch norms that a recipe freezes: those whose statistics are of features, not of classes."""
+def _norms_without_classes(recipe: Recipe, network: nn.Module, num_classes: int) -> list[str]:
+    """Names of the batch norms that a recipe freezes: whose statistics are of features, not of classes."""
     if not recipe.frozen_norms:
         return []
     of_classes = class_axes(recipe.network, num_classes, recipe.options)
     return [
-        module
+        name
         for name, module in network.named_modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and f"{name}.running_mean" not in of_classes
     ]

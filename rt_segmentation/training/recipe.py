@@ -262,6 +262,10 @@ class Recipe:
                 raise ValueError("'augment_on: device' is of scenes; classification augments in its loader")
             if self.frozen_norms:
                 raise ValueError("'frozen_norms' keeps what a model of scenes has; classification has none")
+        if self.name in ("", ".", "..") or {"/", "\\", "\0"} & set(self.name):
+            raise ValueError(f"'name' is {self.name!r}, it must be the name of a folder, and not a path")
+        if not self.train:
+            raise ValueError("'train' is empty, it must have one data set or more")
         for key in ("width", "height", "epochs", "batch_size"):
             if getattr(self, key) < 1:
                 raise ValueError(f"'{key}' is {getattr(self, key)}, it must be 1 or more")

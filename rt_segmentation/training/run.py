@@ -26,6 +26,7 @@ from rt_segmentation.data.statistics import ClassCounts, notes
 from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.networks import allow_network, build_network, is_place
+from rt_segmentation.networks.outputs import multiple_of, outputs_for
 from rt_segmentation.training.averaging import averaging
 from rt_segmentation.training.checkpoints import Checkpoints
 from rt_segmentation.training.data import (
@@ -209,7 +210,7 @@ def refuse_single_frames(recipe: Recipe, num_classes: int, machine: Machine) -> 
     with torch.device("meta"):
         network = build_network(recipe.network, num_classes, **recipe.options).train()
         try:
-            network(torch.empty(at_once, 3, crop.height, crop.width))
+            outputs_for(network, torch.empty(at_once, 3, crop.height, crop.width), multiple_of(network))
         except ValueError as error:
             processes = "" if world == 1 else f" in each of {world} processes"
             raise TrainingError(
@@ -268,7 +269,7 @@ def train(
     if resumes:
         recipe = folder.resumed(recipe, fitted=max_hours is not None)
     else:
-        folder.refuse_ended([f"{recipe.name}.yaml"])
+        folder.refuse_model(recipe, fitted=max_hours is not None)
     training = Training.prepare(recipe, data_root, machine)
     module = training.module
     runs = starts or out
@@ -284,10 +285,12 @@ def train(
         loaders = training.training_loader(), training.validation_loader()
         timing = measure(machine, module, *loaders, compiled=compiled)
         left_s = max_hours * 3600 - of_first_process(time.monotonic() - started)
-        epochs = timing.epochs_within(left_s, recipe.epochs)
+        most = most_validations(recipe)
+        epochs = timing.epochs_within(left_s, recipe.epochs, most)
         recipe = module.recipe = recipe.fitted(epochs)
         if first:
-            print(f"{epochs} epochs take about {timedelta(seconds=round(timing.training_s(epochs)))}")
+            takes = timedelta(seconds=round(timing.training_s(epochs, most)))
+            print(f"{epochs} epochs take about {takes}")
     with folder.begun(recipe, machine) if first else nullcontext():
         origin = _origin(recipe, machine, len(training.frames), teachers)
         store = ModelStore(folder.path, recipe, module.network, origin)
@@ -336,7 +339,7 @@ def fit(
         enable_progress_bar=isinstance(bar, ProgressBar),
         # Checkpoints come last: they have what the others know after a step or an epoch.
         callbacks=[
-            Validations(validation_interval(recipe.epochs, most=_validations(recipe))),
+            Validations(validation_interval(recipe.epochs, most_validations(recipe))),
             *averages,
             best,
             history,
@@ -372,7 +375,8 @@ def quieten_lightning() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def _validations(recipe: Recipe) -> int:
+def most_validations(recipe: Recipe) -> int:
+    """How many validations a training has, at most."""
     return FEW_VALIDATIONS if recipe.keep == "last" else MAX_VALIDATIONS
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from rt_segmentation.files import write_atomically
+from rt_segmentation.models import ModelError, read_manifest
 from rt_segmentation.settings import load_yaml
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.machine import Machine
@@ -91,6 +92,24 @@ class RunFolder:
                     f"folder {self.path} has a result, {name}, and no {self.checkpoint.name} to resume from;"
                     " give another --out, or delete the folder"
                 )
+
+    def refuse_model(self, recipe: Recipe, fitted: bool) -> None:
+        """As `refuse_ended`, for the recipe's model; one that nothing has measured may be replaced.
+
+        It is of a training that was stopped before its first checkpoint, and that begins again.
+
+        Raises:
+            TrainingError: there is a model that has been measured, or of another recipe.
+        """
+        name = f"{recipe.name}.yaml"
+        try:
+            stopped = not read_manifest(self.path / name).scores
+        except ModelError:
+            stopped = False
+        if stopped and self.recipe.is_file():
+            self.check(recipe, fitted)
+        else:
+            self.refuse_ended([name])
 
     @contextmanager
     def begun(self, recipe: Recipe, machine: Machine) -> Iterator[None]:

@@ -26,7 +26,7 @@ from rt_segmentation.training.recipe import Recipe
 from rt_segmentation.weights import load_weights, save_model
 
 FLOAT16_ABOVE_BYTES = 25_000_000
-"""Larger weights are stored as float16; the score is then that of the rounded values."""
+"""Larger weights are stored as float16 where it can hold them; the score is that of the rounded values."""
 
 LABELS_FILE = "labels.yaml"
 """The user's own label set, copied beside the manifest."""
@@ -193,9 +193,16 @@ class ModelStore:
     def _save(self, manifest: ModelManifest, arrays: dict[str, np.ndarray]) -> ModelManifest:
         arrays = {key: array.astype(np.float32) for key, array in arrays.items()}
         if sum(array.nbytes for array in arrays.values()) > FLOAT16_ABOVE_BYTES:
-            arrays = {key: array.astype(np.float16) for key, array in arrays.items()}
+            arrays = {key: _rounded(array) for key, array in arrays.items()}
         saved = save_model(manifest, arrays)
         for path in self._folder.glob(f"{manifest.name}.epoch*.safetensors"):
             if path != saved.weights_path:
                 path.unlink()
         return saved
+
+
+def _rounded(array: np.ndarray) -> np.ndarray:
+    """As float16; as it is where that would make a number infinite, as a batch norm's large variance."""
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    return half if np.array_equal(np.isfinite(half), np.isfinite(array)) else array

@@ -43,20 +43,25 @@ class Timing:
     validation_s: float
     step_s: float
 
-    def training_s(self, epochs: int) -> float:
-        """A whole training with its validations, and the measurement of the stored model [s]."""
+    def training_s(self, epochs: int, most: int = MAX_VALIDATIONS) -> float:
+        """A whole training with its validations, and the measurement of the stored model [s].
+
+        Args:
+            epochs: of the training.
+            most: as for `validation_interval`.
+        """
         # The last one is of the stored model.
-        validations = -(-epochs // validation_interval(epochs)) + 1
+        validations = -(-epochs // validation_interval(epochs, most)) + 1
         return epochs * self.epoch_s + validations * self.validation_s
 
-    def epochs_within(self, seconds: float, epochs: int) -> int:
-        """How many epochs can be trained in a time, `epochs` at most.
+    def epochs_within(self, seconds: float, epochs: int, most: int = MAX_VALIDATIONS) -> int:
+        """How many epochs can be trained in a time, `epochs` at most; `most` as for `validation_interval`.
 
         Raises:
             TrainingError: not even one.
         """
         for fewer in range(epochs, 0, -1):
-            if self.training_s(fewer) <= seconds * (1 - RESERVE):
+            if self.training_s(fewer, most) <= seconds * (1 - RESERVE):
                 return fewer
         raise TrainingError(
             f"one epoch with its validation takes about {timedelta(seconds=round(self.training_s(1)))} here,"

@@ -60,6 +60,15 @@ def make_cityscapes(
 
 def grey_png(values: np.ndarray, bits: int) -> bytes:
     """A grey PNG of 1, 2, 4 or 8 bits a sample, of values uint8 (H, W)."""
+    return _png(values, bits, 0)
+
+
+def palette_png(values: np.ndarray, bits: int, palette: np.ndarray) -> bytes:
+    """A PNG whose samples are numbers of colours, uint8 (colours, 3) RGB."""
+    return _png(values, bits, 3, palette.astype(np.uint8).tobytes())
+
+
+def _png(values: np.ndarray, bits: int, color_type: int, palette: bytes = b"") -> bytes:
     height, width = values.shape
     each = 8 // bits
     padded = np.pad(values, ((0, 0), (0, -width % each))).reshape(height, -1, each)
@@ -70,10 +79,11 @@ def grey_png(values: np.ndarray, bits: int) -> bytes:
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", header)
+        + (chunk(b"PLTE", palette) if palette else b"")
         + chunk(b"IDAT", zlib.compress(packed))
         + chunk(b"IEND", b"")
     )

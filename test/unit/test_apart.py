@@ -167,3 +167,32 @@ def test_where_a_network_is_costs_no_import_of_its_packages(
     assert len(networks.code_digest("outer_of_nets.inner.net:Net")) == 16
     assert networks.code_digest("outer_of_nets.none.net:Net") == ""
     assert networks.code_digest("no_such_package.net:Net") == ""
+
+
+def test_the_digest_of_a_network_knows_what_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = {
+        "digested/__init__.py": "raise SystemExit('imported')",
+        "digested/net.py": "import torch\nfrom .parts import block\nclass Net:\n    import beside.deep\n",
+        "digested/parts/__init__.py": "from . import block",
+        "digested/parts/block.py": "from ..net import Net\nWIDTH = 8",
+        "beside/deep.py": "import elsewhere",
+        "digested/other.py": "",
+    }
+    for name, text in sources.items():
+        (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "a" / name).write_text(text)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/elsewhere.py").write_text("import unfollowed")
+    for folder in ("a", "b"):
+        monkeypatch.syspath_prepend(str(tmp_path / folder))
+    found = set()
+    for file in sorted(tmp_path.rglob("*.py")):
+        before = networks.code_digest("digested.net:Net")
+        text = file.read_text()
+        file.write_text(text + "\n# changed")
+        if networks.code_digest("digested.net:Net") != before:
+            found.add(str(file.relative_to(tmp_path)))
+        file.write_text(text)
+    assert found == {*(f"a/{name}" for name in sources if "other" not in name), "b/elsewhere.py"}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.tiny_recipe import RECIPE
 
@@ -12,11 +14,16 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="pip install 'rt_segmentation[train]'")
 
 import lightning  # noqa: E402
+from support.models import save_untrained  # noqa: E402
+from support.small_network import SMALL, SmallNetwork  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
+from rt_segmentation.models import Score, read_manifest  # noqa: E402
 from rt_segmentation.settings import read_settings  # noqa: E402
 from rt_segmentation.training.averaging import averaging, tail_share  # noqa: E402
 from rt_segmentation.training.recipe import Recipe  # noqa: E402
+from rt_segmentation.weights import load_weights  # noqa: E402
+from tools import average_models  # noqa: E402
 
 
 class Falling(lightning.LightningModule):
@@ -73,3 +80,22 @@ def test_the_exponential_average_forgets_its_start_soon(tmp_path: Path) -> None:
 
 def test_until_the_tail_the_average_is_the_weights() -> None:
     assert [tail_share(3, step) for step in range(6)] == [1, 1, 1, 1, 1 / 2, 1 / 3]
+
+
+def test_averaged_models_keep_nothing_that_was_measured(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    start, end = (
+        save_untrained(tmp_path / f"{name}.yaml", SmallNetwork(11), SMALL, (96, 64)) for name in ("a", "b")
+    )
+    score = Score("mean_iou", "street", "", 0.5, 96, 64)
+    measured = replace(end, scores=(score,), temperature=2.0, training={"epoch": 3})
+    made = average_models.averaged(start, measured, 0.25, tmp_path / "made")
+    assert read_manifest(tmp_path / "made" / "b.yaml") == made
+    assert (made.scores, made.temperature, made.profile) == ((), 1.0, None)
+    assert made.training == {"epoch": 3, "averaged_with": "a", "weight": 0.25}
+    first, second, mean = (load_weights(model)["stem.weight"] for model in (start, end, made))
+    np.testing.assert_allclose(mean, 0.75 * first + 0.25 * second, atol=1e-7)
+    for change in ({"mean": (0.5, 0.5, 0.5)}, {"std": (0.5, 0.5, 0.5)}, {"options": {"a": 1}}):
+        with pytest.raises(SystemExit, match=f"the {next(iter(change))} of a and b differ"):
+            average_models.averaged(start, replace(end, **change), 0.5, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()

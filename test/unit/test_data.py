@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -64,3 +65,23 @@ def test_street_is_the_same_each_time() -> None:
     np.testing.assert_array_equal(first.labels, second.labels)
     with pytest.raises(IndexError):
         Street(2, 2, 5, 96, 64)[4]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "said"),
+    [
+        ("scenes", 0, "scenes is 0, it must be an integer, 1 or more"),
+        ("scenes", 1.5, "scenes is 1.5, it must be an integer"),
+        ("scenes", "3", "scenes is '3', it must be an integer"),
+        ("frames_per_scene", True, "frames_per_scene is True, it must be an integer, 1 or more"),
+        ("first_seed", -5, "first_seed is -5, it must be an integer, 0 or more"),
+        ("width", 8, "width is 8, it must be an integer, 64 to 7680"),
+        ("height", 10**6, "height is 1000000, it must be an integer, 48 to 7680"),
+    ],
+)
+def test_a_street_that_cannot_be_is_refused_before_it_is_rendered(
+    argument: str, value: Any, said: str
+) -> None:
+    arguments: dict[str, Any] = {"scenes": 1, "frames_per_scene": 1, "first_seed": 5}
+    with pytest.raises(DatasetError, match=f"the street's {said}"):
+        Street(**{**arguments, argument: value})

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.dataset_layouts import blocks, image, write
+from support.dataset_layouts import blocks, image, palette_png, write
 
 from rt_segmentation.data.dataset import DatasetError
 from rt_segmentation.data.folder import Folder
@@ -91,7 +91,10 @@ def test_folder_reads_ids_and_colours(
         write(tmp_path / images / f"{name}.png", image(2))
     write(tmp_path / labels / "gray.png", truth)
     write(tmp_path / labels / "color.png", palette[truth])
-    write(tmp_path / labels / "palette.png", palette[truth])
+    # The file's colours are in another order than the label set's.
+    numbers = np.where(truth == 255, 0, truth + np.uint8(1)).astype(np.uint8)
+    stored = palette_png(numbers, 8, np.vstack([np.zeros((1, 3)), palette[:2]]))
+    (tmp_path / labels / "palette.png").write_bytes(stored)
     dataset = Folder(tmp_path, split, site, ignore=[[0, 0, 0]])
     assert len(dataset) == 3
     for sample in (dataset[i] for i in range(3)):
@@ -159,11 +162,21 @@ def test_without_a_split_no_folder_outside_the_root_is_read(tmp_path: Path) -> N
 
 def test_sixteen_bit_labels_are_ids_if_they_can_be(tmp_path: Path, site: Path) -> None:
     truth = blocks(1, (0, 1, 255))
-    for name, stored in (("a", truth.astype(np.uint16)), ("b", np.full((48, 64), 300, np.uint16))):
+    deep = truth.astype(np.uint16)
+    wrong = np.full((48, 64), 300, np.uint16)
+    for name, stored in (
+        ("a", deep),
+        ("b", wrong),
+        ("c", np.dstack([deep] * 3)),
+        ("d", np.dstack([wrong, deep, deep])),
+    ):
         write(tmp_path / "images" / f"{name}.png", image(0))
         write(tmp_path / "labels" / f"{name}.png", stored)
     dataset = Folder(tmp_path, "", site)
-    np.testing.assert_array_equal(dataset[0].labels, truth)
+    for index in (0, 2):
+        np.testing.assert_array_equal(dataset[index].labels, truth)
+    with pytest.raises(DatasetError, match=r"d.png .* are 16-bit colours"):
+        dataset[3]
     with pytest.raises(DatasetError, match=r"b.png .* numbers from 300 to 300; class ids are 0 to 254"):
         dataset[1]
 

@@ -102,6 +102,44 @@ def test_folders_are_drives(tmp_path: Path) -> None:
     assert len(Folder(tmp_path, "monday", SITE)) == 2
 
 
+def test_lists_that_are_no_split_now_are_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for drive in "abcd":
+        add(tmp_path / "images", tmp_path / "labels", *(f"{drive}_{i}" for i in range(3)))
+    split(tmp_path, "--share", "train=0.5", "--share", "val=0.25", "--share", "test=0.25")
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "removed" not in capsys.readouterr().out
+    split(tmp_path, "--overwrite")
+    assert sorted(path.name for path in tmp_path.glob("*.txt")) == ["notes.txt", "train.txt", "val.txt"]
+    assert "removed, as no split now: " in capsys.readouterr().out
+
+
+def test_a_folders_name_may_begin_as_a_comment(tmp_path: Path) -> None:
+    for drive in ("#1", "#2"):
+        add(tmp_path / drive / "images", tmp_path / drive / "labels", "0001", "0002")
+    split(tmp_path, "--share", "train=0.5", "--share", "val=0.5")
+    for name in ("train", "val"):
+        (drive,) = drives_of(tmp_path, name)
+        assert Folder(tmp_path, name, SITE).names() == [f"{drive}/0001", f"{drive}/0002"]
+
+
+def test_a_name_that_no_list_can_hold_is_refused(tmp_path: Path) -> None:
+    add(tmp_path / "images", tmp_path / "labels", "a_1", "a_2", "b\t1", "b\t2")
+    with pytest.raises(DatasetError, match=r"'images/b\\t1.png' cannot be in a list"):
+        split(tmp_path, "--pattern", "^(.)")
+
+
+def test_folders_of_one_name_in_both_layouts_are_one_drive(tmp_path: Path) -> None:
+    for drive in "ab":
+        add(tmp_path / drive / "images", tmp_path / drive / "labels", "0001", "0002")
+    add(tmp_path / "images/a", tmp_path / "labels/a", "0001", "0003")
+    split(tmp_path, "--share", "train=0.6", "--share", "val=0.4")
+    names = {name: Folder(tmp_path, name, SITE).names() for name in ("train", "val")}
+    assert sorted(names.values(), key=len) == [
+        ["b/0001", "b/0002"],
+        ["a/images/0001.png", "a/0002", "images/a/0001.png", "a/0003"],
+    ]
+
+
 def test_pauses_end_drives(tmp_path: Path) -> None:
     names = [f"cam_{1700000000 + s}_{n:09d}" for s in (0, 5, 14, 100, 109, 300) for n in (0, 500)]
     add(tmp_path / "images", tmp_path / "labels", *names)

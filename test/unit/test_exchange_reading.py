@@ -87,6 +87,30 @@ def test_later_and_higher_shapes_cover_others(tmp_path: Path) -> None:
 
 
 @needs_coco
+def test_boxes_of_cvat_lie_as_they_are_turned(tmp_path: Path) -> None:
+    """By 90 degrees a box stands; by 45, clockwise, its left end is up, also where it leaves the image."""
+    lying, standing = (19, 23, 6, 36), (6, 36, 19, 23)
+    path = tmp_path / "a.xml"
+
+    def read(degrees: float, left: int = 6) -> np.ndarray:
+        path.write_text(
+            f'<annotations><image id="0" name="a.png" width="48" height="40"><box label="sky" xtl="{left}"'
+            f' ytl="19" xbr="{left + 30}" ybr="23" rotation="{degrees:.2f}"/></image></annotations>'
+        )
+        return np.asarray(back("cvat", path) == 3)
+
+    turns = ((0, lying), (90, standing), (180, lying), (-90, standing), (360, lying))
+    for degrees, (top, bottom, left, right) in turns:
+        wanted = np.zeros((40, 48), bool)
+        wanted[top:bottom, left:right] = True
+        np.testing.assert_array_equal(read(degrees), wanted)
+    turned = read(45)
+    rows, columns = np.nonzero(turned)
+    assert abs(len(rows) - 120) < 15 and np.corrcoef(rows, columns)[0, 1] > 0.9
+    assert 0 < np.count_nonzero(read(45, -15)) < 90
+
+
+@needs_coco
 def test_packed_run_lengths_of_coco(tmp_path: Path) -> None:
     from pycocotools import mask
 
@@ -154,6 +178,20 @@ def test_names_outside_the_folder_are_refused(name: str | None, tmp_path: Path) 
             "a.xml",
             '<annotations><image name="a.png" width="40" height="40"><points/></image></annotations>',
             r"shape 1 \(points\) is no area",
+        ),
+        *(
+            (
+                "cvat",
+                "a.xml",
+                '<annotations><image name="a.png" width="40" height="40">'
+                f'<{kind} label="sky" rotation="{rotation}"/></image></annotations>',
+                said,
+            )
+            for kind, rotation, said in (
+                ("polygon", "9.00", r"shape 1 \(polygon\) is rotated; CVAT rotates boxes alone"),
+                ("mask", "x", "has the rotation 'x'; it must be a number"),
+                ("box", "nan", "has the rotation 'nan'; it must be a number"),
+            )
         ),
         (
             "cvat",
@@ -227,12 +265,14 @@ def test_a_label_studio_upload_and_a_polygon(tmp_path: Path) -> None:
             {
                 "updated_at": "2026-01-02",
                 "result": [
+                    {"type": "relation", "from_id": "a", "to_id": "a", "direction": "right"},
+                    {"type": "number", "value": {"number": 5}},
                     {
                         "type": "brushlabels",
                         "original_width": 40,
                         "original_height": 34,
                         "value": {"format": "rle", "rle": encode(noise(7) == 1), "brushlabels": ["sky"]},
-                    }
+                    },
                 ],
             },
             {"updated_at": "2026-01-03", "was_cancelled": True, "result": []},
@@ -277,7 +317,7 @@ def test_plain_png_is_read_by_its_classes(tmp_path: Path) -> None:
     folder = tmp_path / "masks"
     write(folder / "a.png", ids)
     assert back("png", folder).tolist() == [[0, 1, 255]]
-    (folder / "classes.txt").write_text("SKY\nroad\n")
+    (folder / "classes.txt").write_text("\ufeffSKY\nroad\n", encoding="utf-8")
     assert back("png", folder).tolist() == [[3, 0, 255]]
     (folder / "classes.txt").write_text("sky\n")
     with pytest.raises(ExchangeError, match=r"a\.png has id 1, which is no class"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,12 @@ from rt_segmentation.labels import load_label_set
 from rt_segmentation.models import ModelError, ModelManifest, Score, find_model
 from rt_segmentation.networks import build_network
 from rt_segmentation.training.classification import EncoderClassifier, train_classifier
+from rt_segmentation.training.distillation import find_teachers
 from rt_segmentation.training.encoders import encoder_tensors, write_encoder
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.initialise import class_axes, find_start, initialise
 from rt_segmentation.training.machine import Machine
-from rt_segmentation.training.recipe import Optimizer, Recipe, Schedule, load_recipe
+from rt_segmentation.training.recipe import Distillation, Optimizer, Recipe, Schedule, load_recipe
 from rt_segmentation.weights import load_weights, save_model
 
 
@@ -221,6 +223,23 @@ def test_a_start_is_found_by_name_and_path(tmp_path: Path) -> None:
         find_start("nothing", tmp_path)
     with pytest.raises(ModelError, match="there is no file"):
         find_start("nothing.pth", tmp_path)
+
+
+def test_a_models_name_may_have_a_dot(tmp_path: Path) -> None:
+    manifest, _ = store(tmp_path, recipe_for("enet"), "site_v1.5")
+    scored = replace(manifest, scores=(Score("mean_iou", "camvid", "val", 0.5, 480, 360),))
+    manifest = save_model(scored, load_weights(manifest))
+    assert find_start("site_v1.5", tmp_path) == manifest
+    teaching = replace(recipe_for("enet"), distillation=Distillation(("site_v1.5",)))
+    shutil.copytree(tmp_path, tmp_path / "runs" / "site_v1.5", ignore=shutil.ignore_patterns("runs"))
+    (teacher,) = find_teachers(teaching, manifest.labels().names, tmp_path / "runs")
+    assert teacher.sha256 == manifest.sha256
+    write_encoder(tmp_path / "e.v2.safetensors", "lednet", build(recipe_for("lednet")).state_dict(), {})
+    assert find_start("e.v2", tmp_path) == tmp_path / "e.v2.safetensors"
+    with pytest.raises(
+        ModelError, match=r"there is no file site_v1\.6 to start .* and no model of that name"
+    ):
+        find_start("site_v1.6", tmp_path)
 
 
 def make_classes(root: Path, split: str, classes: dict[str, int]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from support.dataset_layouts import grey_png
+from support.dataset_layouts import grey_png, palette_png
 
 pytest.importorskip("rosbags", reason="rosbags is not installed: no messages to read")
 
@@ -33,9 +35,28 @@ def encoded(suffix: str, pixels: np.ndarray, *options: int) -> bytes:
     return cv2.imencode(suffix, pixels, options)[1].tobytes()
 
 
+def grey_alpha_png(ids: np.ndarray) -> bytes:
+    """A PNG of 16-bit grey with 16-bit alpha, which OpenCV does not write."""
+    samples = np.dstack([ids, np.full_like(ids, 9)]).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in samples)
+    height, width = ids.shape
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 4, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+
+
 def three(ids: np.ndarray) -> np.ndarray:
     return np.repeat(ids[..., None], 3, -1)
 
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (256, 3))
+GREYS = np.repeat(np.arange(256)[:, None], 3, 1)
 
 FILES = {
     "1 bit": (IDS, grey_png(IDS, 1)),
@@ -45,6 +66,11 @@ FILES = {
     "16 bit": (FULL, encoded(".png", FULL.astype(np.uint16))),
     "R = G = B": (FULL, encoded(".png", three(FULL))),
     "with alpha": (FULL, encoded(".png", np.dstack([three(FULL), np.full_like(FULL, 9)]))),
+    "16 bit, R = G = B": (FULL, encoded(".png", three(FULL).astype(np.uint16))),
+    "16 bit with alpha": (FULL, grey_alpha_png(FULL)),
+    "palette of 1 bit": (IDS, palette_png(IDS, 1, COLOURS[:2])),
+    "palette of 8 bits": (FULL, palette_png(FULL, 8, COLOURS)),
+    "palette of the ids": (FULL, palette_png(FULL, 8, GREYS)),
     "lossless WebP": (FULL, encoded(".webp", three(FULL), cv2.IMWRITE_WEBP_QUALITY, 101)),
 }
 RAW = {
@@ -100,6 +126,8 @@ def test_ids_of_a_raw_topic_are_read_at_any_depth(name: str) -> None:
     [
         (encoded(".jpg", FULL), "is a JPEG, which changes ids"),
         (encoded(".webp", three(FULL), cv2.IMWRITE_WEBP_QUALITY, 90), "is a lossy WebP, which changes ids"),
+        (encoded(".png", street(0)[0].astype(np.uint16)), "are 16-bit colours; label images hold"),
+        (palette_png(IDS, 1, GREYS[::255]), "a palette of greys that differ from their numbers"),
         (encoded(".png", street(0)[0]), "are colours; label images hold a class id a pixel"),
         (
             encoded(".png", np.full((40, 40), 700, np.uint16)),

@@ -109,6 +109,8 @@ class Replayed:
     def __init__(self, passes: Any, parameters: list[Any], buffers: list[Any], dtype: Any) -> None:
         self._passes, self._parameters = passes, parameters
         self._places = [torch.zeros_like(p) for p in parameters]
+        # As passes with dropout do before the recording.
+        torch.rand(3)
         for parameter, place in zip(parameters, self._places):
             parameter.grad = place
 

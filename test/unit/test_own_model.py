@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: no network to run")
 pytest.importorskip("lightning", reason="training needs lightning: pip install lightning")
 
+from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm  # noqa: E402
 from support.tiny_recipe import RECIPE  # noqa: E402
 
 from rt_segmentation.settings import read_settings  # noqa: E402
@@ -28,6 +30,11 @@ def test_frozen_norms_keep_their_statistics(network: str) -> None:
     module.eval()
     module.train()
     assert frozen and frozen == [name for name, m in module.network.named_modules() if not m.training]
+    # Several GPUs normalise a batch together, by modules of another type.
+    shared = TorchSyncBatchNorm().apply(copy.deepcopy(module))
+    shared.train()
+    assert any(isinstance(m, torch.nn.SyncBatchNorm) for m in shared.modules())
+    assert frozen == [name for name, m in shared.network.named_modules() if not m.training]
     before = {key: value.clone() for key, value in module.network.state_dict().items()}
     module(torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)).sum().backward()
     changed = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -27,12 +28,14 @@ from rt_segmentation import networks
 from rt_segmentation.cli import main
 from rt_segmentation.inference.deploy import deploy
 from rt_segmentation.inference.engines import EngineError
+from rt_segmentation.inference.network import load_network
 from rt_segmentation.models import ModelManifest, read_manifest
 from rt_segmentation.networks import NetworkError, build_network, register_network
 from rt_segmentation.settings import read_settings
+from rt_segmentation.training.distillation import Teachers
 from rt_segmentation.training.losses import SegmentationLoss
 from rt_segmentation.training.module import SegmentationModule
-from rt_segmentation.training.recipe import Loss, Recipe
+from rt_segmentation.training.recipe import Distillation, Loss, Recipe
 from rt_segmentation.weights import load_weights
 
 PLACE = "support.depthwise_network:Depthwise"
@@ -84,6 +87,20 @@ def test_code_that_is_allowed_runs_and_changes_its_engines_key(tmp_path: Path) -
     with pytest.raises(NetworkError, match="'nowhere:Net' cannot be imported from 'nowhere:Net': No module"):
         networks.allow_network("nowhere:Net")
         build_network("nowhere:Net", 5)
+
+
+def test_a_classs_engines_key_knows_the_files_of_its_bases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "base_of_own.py").write_text("from torch import nn\nclass Base(nn.Module): pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    base = importlib.import_module("base_of_own").Base
+    register_network("derived", type("Derived", (base, Depthwise), {"__module__": Depthwise.__module__}))
+    register_network("typed_in", type("TypedIn", (base,), {"__module__": "builtins"}))
+    before = networks.code_digest("derived")
+    (tmp_path / "base_of_own.py").write_text("# changed\n")
+    assert len(before) == 16 and networks.code_digest("derived") != before
+    assert networks.code_digest("typed_in") == ""
 
 
 def test_a_name_that_nobody_knows_is_refused_when_the_manifest_is_read(tmp_path: Path) -> None:
@@ -138,6 +155,39 @@ def test_auxiliary_outputs_count_in_training_as_the_recipe_says() -> None:
         expected = loss(outputs["out"], labels) + factor * loss(auxiliary, labels)
         assert given.item() == pytest.approx(expected.item(), rel=1e-5)
         assert expected > loss(outputs["out"], labels) or not factor
+
+
+@pytest.mark.parametrize("teaches", [False, True], ids=["learns", "teaches"])
+def test_crops_of_no_multiple_are_padded_in_training(teaches: bool, tmp_path: Path) -> None:
+    """Whatever is beside the crop, the network sees zeros there, and the loss is of the crop alone."""
+    register_network("depthwise", Strict)
+    images = torch.randint(0, 256, (2, 3, 50, 70), dtype=torch.uint8)
+    padded = torch.nn.functional.pad(images, (0, 2, 0, 2)).float() / 255
+    recipe: Recipe = read_settings(Recipe, {**RECIPE, "network": "depthwise"})
+    if teaches:
+        manifest = saved(tmp_path, "depthwise", Strict)
+        teachers = Teachers([manifest], Distillation(("x",), temperature=1.0, scales=(1.0, 0.7), flip=True))
+        assert teachers.probabilities(images).shape == (2, 11, 50, 70)
+        alone = Teachers([manifest], Distillation(("x",), temperature=1.0, scales=(1.0,), flip=False))
+        expected = load_network(manifest)(padded)["out"][..., :50, :70].softmax(1)
+        torch.testing.assert_close(alone.probabilities(images), expected)
+        return
+    loss = SegmentationLoss(recipe.loss, np.ones(11))
+    module = SegmentationModule(recipe, tuple("abcdefghijk"), frozenset(), loss, 1)
+    outputs: Any = module(images)
+    assert outputs["out"].shape[2:] == outputs["aux"].shape[2:] == (50, 70)
+    whole = module.network(padded)
+    torch.testing.assert_close(outputs["out"], whole["out"][..., :50, :70])
+    aux = torch.nn.functional.interpolate(whole["aux"], (52, 72), mode="bilinear")
+    torch.testing.assert_close(outputs["aux"], aux[..., :50, :70])
+
+
+class Strict(Depthwise):
+    """As the class above, and it takes nothing but multiples."""
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        assert images.shape[2] % 4 == images.shape[3] % 4 == 0
+        return super().forward(images)
 
 
 class Broken(nn.Module):

@@ -313,6 +313,31 @@ def test_each_engine_is_searched_in_what_it_has() -> None:
     assert not any("openvino" in what or "pinned" in what for what in tried)
 
 
+@pytest.mark.parametrize("after", [0, 1, 30])
+def test_what_fails_while_it_is_timed_is_noted_and_all_else_stays(after: int) -> None:
+    """As a process that ends: the setting that does is no choice, nor an engine that always does."""
+
+    class Failing(FakeBench):
+        times = 0
+
+        def time(self, variant: Variant, frames: int) -> list[float]:
+            self.times += variant.options.bytes_between
+            if variant.engine == "torch" or (variant.options.bytes_between and self.times > after):
+                raise VariantError("its process ended with status -11")
+            return super().time(variant, frames)
+
+    found = Search(Failing(by_options), 2).run([INT8, ("torch", "fp32")])
+    assert [one.engine for one in found.latency] == [one.engine for one in found.throughput] == ["openvino"]
+    assert not found.latency[0].options.bytes_between
+    failed = [trial.what for trial in found.tried if "status -11" in trial.note]
+    assert any("bytes between" in what for what in failed) and any("torch fp32" in what for what in failed)
+    known = replace(found.latency[0], options=Options(bytes_between=True))
+    bench = Failing(by_options)
+    bench.times = after
+    again = Search(bench, 1, earlier=Tuned(latency=(known,))).run([INT8])
+    assert len(again.latency) == 1 and not again.latency[0].options.bytes_between
+
+
 def test_confidence_is_that_of_the_rounds() -> None:
     steady = compare([10.0] * 8, [9.0] * 8)
     assert steady.ratio == 0.9 and steady.confidence == pytest.approx(1 - 0.5 / 2**8, abs=1e-4)

@@ -16,6 +16,7 @@ from torch import nn  # noqa: E402
 
 pytest.importorskip("lightning", reason="training needs lightning: pip install lightning")
 
+from support.small_network import SmallNetwork  # noqa: E402
 from support.small_training import SMALLEST, here, load_checkpoint, rows, street, write_recipe  # noqa: E402
 
 from rt_segmentation import cli  # noqa: E402
@@ -27,7 +28,7 @@ from rt_segmentation.training.losses import SegmentationLoss  # noqa: E402
 from rt_segmentation.training.machine import Machine  # noqa: E402
 from rt_segmentation.training.recipe import load_recipe  # noqa: E402
 from rt_segmentation.training.run import Training, refuse_single_frames, train  # noqa: E402
-from rt_segmentation.training.store import BestModel  # noqa: E402
+from rt_segmentation.training.store import BestModel, ModelStore  # noqa: E402
 from rt_segmentation.weights import load_weights  # noqa: E402
 
 
@@ -64,6 +65,18 @@ def test_a_run_leaves_a_model_and_all_that_tells_of_it(tmp_path: Path) -> None:
     (run / "last.ckpt").unlink()
     with pytest.raises(TrainingError, match=r"has a result, tiny.yaml, and no last.ckpt to resume from"):
         train(recipe, None, tmp_path / "out", here())
+
+
+def test_what_float16_cannot_hold_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rt_segmentation.training.store.FLOAT16_ABOVE_BYTES", 0)
+    network = SmallNetwork(11)
+    network.norm.running_var.fill_(1e5)
+    recipe = load_recipe(write_recipe(tmp_path))
+    ModelStore(tmp_path, recipe, network, {"frames": 8}).write(network.state_dict(), 1, 0.1)
+    stored = load_weights(read_manifest(tmp_path / "tiny.yaml"))
+    assert (stored["norm.running_var"] == 1e5).all()
+    weight = network.stem.weight.detach().numpy()
+    np.testing.assert_array_equal(stored["stem.weight"], weight.astype(np.float16))
 
 
 class Scored:

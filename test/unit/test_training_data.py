@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,11 @@ from rt_segmentation.training.data import (  # noqa: E402
     TrainingSet,
     ValidationSet,
     count_classes,
+    training_loader,
+    validation_loader,
 )
 from rt_segmentation.training.errors import TrainingError  # noqa: E402
+from rt_segmentation.training.recipe import load_recipe  # noqa: E402
 from rt_segmentation.training.timing import (  # noqa: E402
     Timing,
     Validations,
@@ -209,6 +213,10 @@ def test_the_schedule_fits_the_time() -> None:
     epochs = timing.epochs_within(3600, 300)
     assert timing.training_s(epochs) <= 3600 * 0.95 < timing.training_s(epochs + 1)
     assert timing.epochs_within(3600, 5) == 5, "never more than the recipe's"
+    # Validations that choose nothing are few, and the last one is of the stored model.
+    slow = Timing(epoch_s=100, validation_s=100, step_s=1)
+    assert slow.training_s(40, most=4) == 45 * 100 and slow.training_s(40) == 81 * 100
+    assert slow.epochs_within(4600 / 0.95, 40, most=4) == 40 > slow.epochs_within(4600 / 0.95, 40)
     with pytest.raises(TrainingError, match="one epoch with its validation takes about 0:02:00"):
         timing.epochs_within(100, 5)
 
@@ -229,6 +237,27 @@ class Collecting(Street):
     def __getitem__(self, index: int) -> Sample:
         gc.collect()
         return super().__getitem__(index)
+
+
+def test_a_loaders_processes_share_their_parents_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where Python would start them otherwise, as 3.14 does: then each would get a copy."""
+    monkeypatch.setattr(multiprocessing.context._default_context, "_actual_context", None)
+    multiprocessing.set_start_method("forkserver")
+
+    class NoCopies(Street):
+        def __reduce__(self) -> Any:
+            raise AssertionError("copied")
+
+    frames = NoCopies(1, 4, 1000, 64, 48)
+    counts = count_classes(frames, workers=1)
+    assert counts.pixels.sum() == 4 * 64 * 48
+    recipe = load_recipe("own_data")
+    loaders = (
+        training_loader(TrainingSet([frames], CROP, seed=1), recipe, 1, Share()),
+        validation_loader(ValidationSet(frames, 32), 1, Share()),
+    )
+    assert [loader.multiprocessing_context.get_start_method() for loader in loaders] == ["fork", "fork"]
+    assert training_loader(TrainingSet([frames], CROP, seed=1), recipe, 0, Share()).num_workers == 0
 
 
 def test_a_loaders_process_deletes_nothing_of_its_parents(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install lightning")
 
+from support.models import save_untrained  # noqa: E402
+from support.small_network import SMALL, SmallNetwork  # noqa: E402
 from support.small_training import SMALLEST, here, street, write_recipe  # noqa: E402
 
 from rt_segmentation import cli  # noqa: E402
+from rt_segmentation.models import Score, write_manifest  # noqa: E402
 from rt_segmentation.training.errors import TrainingError  # noqa: E402
 from rt_segmentation.training.module import SegmentationModule  # noqa: E402
 from rt_segmentation.training.recipe import load_recipe  # noqa: E402
+from rt_segmentation.training.run import Training, train  # noqa: E402
 from rt_segmentation.training.run_folder import RunFolder  # noqa: E402
 
 HOLD = """
@@ -58,6 +63,27 @@ def test_a_signal_has_its_status_and_a_sentence(
     assert ended == status
     assert "the training was stopped; the same command resumes it" in caplog.text
     assert capsys.readouterr().err == ("rt_seg train: interrupted\n" if status == 130 else "")
+
+
+def test_a_training_without_a_checkpoint_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is stopped between its first validation and its first checkpoint."""
+    recipe, folder = load_recipe(write_recipe(tmp_path)), RunFolder(tmp_path / "tiny")
+
+    def begin(*_: Any) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(Training, "prepare", begin)
+    with folder.begun(recipe, here()):
+        model = save_untrained(folder.path / "tiny.yaml", SmallNetwork(11), SMALL, (96, 64))
+    with pytest.raises(InterruptedError):
+        train(recipe, None, tmp_path, here())
+    with pytest.raises(TrainingError, match="has a run with another seed"):
+        train(replace(recipe, seed=5), None, tmp_path, here())
+    write_manifest(replace(model, scores=(Score("mean_iou", "street", "", 0.5, 96, 64),)))
+    with pytest.raises(TrainingError, match=r"has a result, tiny.yaml, and no last.ckpt to resume from"):
+        train(recipe, None, tmp_path, here())
 
 
 def test_a_folder_has_one_training_at_a_time(tmp_path: Path) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import io
+import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rt_segmentation.benchmark.search import Search
+from rt_segmentation.benchmark.variants import Bench, Variant, VariantError
 from rt_segmentation.cli import main
 from rt_segmentation.commands import tune_inside
 from rt_segmentation.commands.options import OptionError
@@ -163,3 +166,34 @@ def test_a_real_search_of_a_small_network(
     assert time.monotonic() - started < 75
     assert found is not None and found.tried and found.latency[0].ms > 0
     assert recall(small_model, 1, 64, 64) == found
+
+
+ANSWERS = """
+import json, sys
+made = set()
+for line in sys.stdin:
+    asked = json.loads(line)
+    name = json.dumps(asked["variant"])
+    if asked["variant"]["parallel"] == 2 and asked["action"] == "time":
+        raise SystemExit(3)
+    if asked["action"] == "make":
+        made.add(name)
+    answer = {"kernels": [], "ms": [1.0]} if name in made else {"error": "not made"}
+    print("\\x1e" + json.dumps(answer), flush=True)
+"""
+
+
+def test_a_variant_outlives_a_process_that_another_one_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    real: Any = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda _, **options: real([sys.executable, "-S", "-c", ANSWERS], **options)
+    )
+    bench = Bench("enet", 1, 64, 64, time.monotonic() + 60)
+    good, bad = Variant(*INT8), Variant(*INT8, parallel=2)
+    for variant in (good, bad):
+        bench.make(variant)
+    with pytest.raises(VariantError, match="ended with status 3"):
+        bench.time(bad, 1)
+    assert bench.time(good, 1) == [1.0]
+    bench.drop(bad)
+    bench.close()

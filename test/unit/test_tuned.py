@@ -175,6 +175,24 @@ def test_what_ships_is_for_the_processors_that_it_was_measured_on(
     assert cpu.kind() == ""
 
 
+def test_of_two_searches_of_a_day_the_later_one_counts(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = replace(FOUND, latency=(replace(FOUND.latency[0], options=SEVERAL),))
+    remember(small_model, *SIZE, fast)
+    later = remember(small_model, 1, WIDTH, HEIGHT, FOUND)
+    assert isa_for(small_model) == FOUND.latency[0].options.isa == ""
+    remember(small_model, *SIZE, fast)
+    assert isa_for(small_model) == "AVX2"
+    # A record of an earlier version has the day alone.
+    monkeypatch.setattr(
+        tuned,
+        "recall",
+        lambda _, __, height, ___, tell: replace(fast, date=later.date[:10]) if height == HEIGHT else later,
+    )
+    assert isa_for(small_model) == ""
+
+
 def test_the_instruction_set_is_set_before_the_library_is_at_work(
     small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

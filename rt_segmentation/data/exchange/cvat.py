@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -149,6 +150,8 @@ def read(path: Path, names: ClassNames) -> Iterator[LabelledFrame]:
             if shape.tag in LEFT_OUT:
                 raise ExchangeError(f"{where} is no area; delete it, or draw it as a polygon or a mask")
             if shape.tag in DRAWN:
+                if shape.tag != "box" and _number(shape, "rotation", where) % 360:
+                    raise ExchangeError(f"{where} is rotated; CVAT rotates boxes alone: draw it as it lies")
                 layer = _whole(shape, "z_order", where) if "z_order" in shape.attrib else 0
                 drawn.append((layer, shape, where))
         for _, shape, where in sorted(drawn, key=lambda entry: entry[0]):
@@ -171,8 +174,7 @@ def _draw(shape: ElementTree.Element, labels: np.ndarray, value: int, where: str
         return
     try:
         if shape.tag == "box":
-            x0, y0, x1, y1 = (float(shape.get(key, "nan")) for key in ("xtl", "ytl", "xbr", "ybr"))
-            points = [x0, y0, x1, y0, x1, y1, x0, y1]
+            points = _corners(shape, where)
         else:
             points = [
                 float(part) for point in shape.get("points", "").split(";") for part in point.split(",")
@@ -180,6 +182,29 @@ def _draw(shape: ElementTree.Element, labels: np.ndarray, value: int, where: str
         labels[polygon_mask([points], width, height)] = value
     except ValueError as error:
         raise ExchangeError(f"{where}: {error}") from error
+
+
+def _corners(box: ElementTree.Element, where: str) -> list[float]:
+    """The corners of a box, x and y in turn, turned as CVAT turns it: clockwise about its centre."""
+    x0, y0, x1, y1 = (float(box.get(key, "nan")) for key in ("xtl", "ytl", "xbr", "ybr"))
+    degrees = _number(box, "rotation", where)
+    if not degrees % 360:
+        return [x0, y0, x1, y0, x1, y1, x0, y1]
+    x, y, half_w, half_h = (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    corners = ((-half_w, -half_h), (half_w, -half_h), (half_w, half_h), (-half_w, half_h))
+    return [part for dx, dy in corners for part in (x + dx * cos - dy * sin, y + dx * sin + dy * cos)]
+
+
+def _number(element: ElementTree.Element, key: str, where: str) -> float:
+    """An attribute that may be missing, and is then 0."""
+    try:
+        number = float(element.get(key, "0"))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ExchangeError(f"{where} has the {key} {element.get(key)!r}; it must be a number")
+    return number
 
 
 def _whole(element: ElementTree.Element, key: str, where: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from rt_segmentation.files import IMAGE_SUFFIXES
 from rt_segmentation.imaging.codec import MAX_SIDE_PX
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.headers import read_header
-from rt_segmentation.imaging.label_images import decode_stored
+from rt_segmentation.imaging.label_images import decode_ids, decode_stored
 from rt_segmentation.labels import IGNORE_ID, LabelSet
 from rt_segmentation.text import printable
 
@@ -163,16 +163,29 @@ def check_sides(width: int, height: int, what: str) -> None:
 
 
 def read_stored(data: bytes, what: str) -> np.ndarray:
-    """What a label file stores: numbers (H, W), or colours uint8 (H, W, 3) RGB.
+    """What a label file stores: numbers (H, W), or colours uint8 (H, W, 3) RGB, also of a palette.
 
     Raises:
         ExchangeError: it is no PNG that can be read, or too large.
     """
+    return _decoded(decode_stored, data, what)
+
+
+def read_ids(data: bytes, what: str) -> np.ndarray:
+    """The ids of a label file, uint8 (H, W); of a palette, the colours' numbers.
+
+    Raises:
+        ExchangeError: it is no PNG that can be read, has other numbers, or is too large.
+    """
+    return _decoded(decode_ids, data, what)
+
+
+def _decoded(decode: Callable[[bytes], np.ndarray], data: bytes, what: str) -> np.ndarray:
     try:
         header = read_header(data)
         if header is not None:
             check_sides(header.width, header.height, what)
-        return decode_stored(data)
+        return decode(data)
     except ImageError as error:
         raise ExchangeError(f"{what}: {error}") from error
 

@@ -26,6 +26,9 @@ from rt_segmentation.files import write_atomically
 from rt_segmentation.labels import IGNORE_ID, LabelSet
 from rt_segmentation.text import printable
 
+NO_AREA = ("choices", "datetime", "number", "rating", "relation", "taxonomy", "textarea")
+"""Results that say something of an image, or of regions, and mark none."""
+
 # What an upload's name begins with, to tell it from others.
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
 
@@ -91,11 +94,12 @@ def read(path: Path, names: ClassNames) -> Iterator[LabelledFrame]:
             continue
         labels: np.ndarray | None = None
         for result in results:
-            if not isinstance(result, dict) or not isinstance(result.get("value"), dict):
-                raise ExchangeError(f"{where} has a result without a value")
-            kind, value = str(result.get("type")).lower(), result["value"]
-            if kind in ("choices", "textarea", "rating"):
+            kind = str(result.get("type")).lower() if isinstance(result, dict) else ""
+            if kind in NO_AREA:
                 continue
+            value = result.get("value") if isinstance(result, dict) else None
+            if not isinstance(value, dict):
+                raise ExchangeError(f"{where} has a result without a value")
             size = result.get("original_width"), result.get("original_height")
             layer = blank_labels(*size, name, text)
             labels = layer if labels is None else labels

@@ -14,13 +14,11 @@ from rt_segmentation.data.exchange.frames import (
     ExchangeError,
     ExportOptions,
     LabelledFrame,
-    read_stored,
+    read_ids,
     stem_of,
 )
 from rt_segmentation.files import new_folder, write_atomically
-from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.files import write_image
-from rt_segmentation.imaging.label_images import ids_of
 from rt_segmentation.labels import IGNORE_ID, LabelSet
 from rt_segmentation.settings import load_yaml
 
@@ -62,10 +60,7 @@ def read(path: Path, names: ClassNames) -> Iterator[LabelledFrame]:
         raise ExchangeError(f"{container.path} has no label PNGs")
     table = _table(container, names)
     for file in files:
-        try:
-            ids = ids_of(read_stored(container.read(file), container.text(file)))
-        except ImageError as error:
-            raise ExchangeError(f"{container.text(file)}: {error}") from error
+        ids = read_ids(container.read(file), container.text(file))
         counts = np.bincount(ids.ravel(), minlength=256)
         wrong = [i for i in np.flatnonzero(counts).tolist() if table[i] < 0]
         if wrong:
@@ -94,7 +89,8 @@ def _table(container: Container, names: ClassNames) -> np.ndarray:
 def _classes(container: Container, file: str) -> dict[int, str]:
     """Labels by id."""
     try:
-        text = container.read(file).decode()
+        # Editors of Windows begin a file with a mark.
+        text = container.read(file).decode("utf-8-sig")
         if file.endswith(".txt"):
             classes = {i: line.strip() for i, line in enumerate(text.splitlines()) if line.strip()}
         else:
