@@ -64,6 +64,8 @@ class Segmenter(FrameSegmenter):
         groups: str | Path = "",
     ) -> None:
         _check_size(input_size)
+        if roi is not None and not isinstance(roi, (Sequence, np.ndarray)):
+            raise PlacementError(f"roi is {roi!r}: it must be four numbers: x, y, width and height")
         # As the node has it: no numbers, or zeros, are the whole image.
         if roi is not None and not any(roi):
             roi = None
@@ -77,7 +79,7 @@ class Segmenter(FrameSegmenter):
         manifest = model if isinstance(model, ModelManifest) else find_model(model)
         labels = manifest.labels()
         # Before the engine, which takes longer.
-        grouped = grouping(groups, labels)
+        grouped = grouping(groups or "", labels)
         super().__init__(
             SegmenterConfig(
                 manifest,
@@ -126,7 +128,7 @@ class Segmenter(FrameSegmenter):
 
     def _segment(self, image: Image, confidence: bool) -> Segmentation:
         frame = image if isinstance(image, Frame) else Frame.from_rgb(image)
-        (result,) = self.segment([frame], confidence)
+        (result,) = self.segment([frame], confidence, kept=True)
         return result
 
 

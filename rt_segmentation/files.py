@@ -47,10 +47,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: the disk is full, or the folder is not writable.
     """
-    with replacing(path) as unfinished, unfinished.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with replacing(path) as unfinished, unfinished.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        # A full disk does not say which file it was.
+        error.filename = error.filename or str(path)
+        raise
 
 
 @contextmanager

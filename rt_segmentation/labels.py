@@ -132,8 +132,10 @@ def _loose_names(labels: LabelSet) -> dict[str, int]:
     return {name: i for i, name in enumerate(names) if names.count(name) == 1}
 
 
-def store_label_set(label_set: str | Path, folder: Path) -> str:
+def store_label_set(label_set: str | Path, folder: Path, model: str) -> str:
     """Say what a manifest in the folder calls a label set; a file of the user's is copied beside it.
+
+    The copy has the model's name: label sets of several models may come from files of one name.
 
     Raises:
         OSError: the file cannot be read, or the copy not be written.
@@ -141,7 +143,7 @@ def store_label_set(label_set: str | Path, folder: Path) -> str:
     path = Path(label_set)
     if path.suffix not in (".yaml", ".yml"):
         return str(label_set)
-    target = folder / "labels" / path.name
+    target = folder / "labels" / f"{model}.yaml"
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(target, path.read_bytes())
     return str(target.relative_to(folder))

@@ -195,7 +195,7 @@ def find_model(name_or_path: str | Path) -> ModelManifest:
     # A name goes before another model's short name.
     for names in ([(m.name,) for m in manifests], [m.aliases for m in manifests]):
         for manifest, known in zip(manifests, names):
-            if name_or_path in known:
+            if str(name_or_path) in known:
                 return manifest
     path = user_path(name_or_path)
     if path.suffix in (".safetensors", ".onnx") or os.path.isdir(path):

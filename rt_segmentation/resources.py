@@ -52,7 +52,11 @@ def share_dir() -> Path:
 def installed_models_dir() -> Path:
     """The folder of the user's installed models, which are found by name; it may not be there.
 
-    It is ``$RT_SEG_MODELS``, or else ``$XDG_DATA_HOME/rt_segmentation/models``, ~/.local/share by default.
+    It is ``$RT_SEG_MODELS``, or else ``$XDG_DATA_HOME/rt_segmentation/models``, ~/.local/share by default,
+    and ``installed_models`` beside it where the package's own models are there.
+
+    Raises:
+        ResourceError: the package's files are not there.
     """
     given = os.environ.get(MODELS_VARIABLE, "")
     if given:
@@ -64,4 +68,6 @@ def installed_models_dir() -> Path:
     except RuntimeError:
         # No HOME, and a user that the system does not know, as in containers: a folder that never is there.
         base = Path(os.devnull)
-    return base / PACKAGE / "models"
+    folder = base / PACKAGE / "models"
+    # `pip install --user` puts the package's own models there.
+    return base / PACKAGE / "installed_models" if folder == share_dir() / "models" else folder

@@ -6,12 +6,13 @@ Reading them needs no torch: weights come as NumPy arrays.
 from __future__ import annotations
 
 import hashlib
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from rt_segmentation.files import write_atomically
+from rt_segmentation.files import replacing, write_atomically
 from rt_segmentation.models import ModelError, ModelManifest, check_manifest, write_manifest
 from rt_segmentation.safetensors_reader import SafetensorsError, read_safetensors
 
@@ -142,13 +143,17 @@ def save_onnx_model(manifest: ModelManifest, graph: bytes, golden: bytes | None 
         interface = replace(interface, golden=f"{manifest.path.stem}.golden.npz", golden_sha256=digest)
         manifest = replace(manifest, onnx=interface)
     check_manifest(manifest)
-    if interface is not None and golden is not None:
-        manifest.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(manifest.path.parent / interface.golden, golden)
-    return _write(manifest, graph)
+    with ExitStack() as writing:
+        if interface is not None and golden is not None:
+            folder = manifest.path.parent
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(writing.enter_context(replacing(folder / interface.golden)), golden)
+        return _write(manifest, graph)
 
 
 def _write(manifest: ModelManifest, data: bytes) -> ModelManifest:
     manifest.path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(manifest.weights_path, data)
-    return write_manifest(replace(manifest, sha256=hashlib.sha256(data).hexdigest()))
+    # The weights get their name last of all that may fail: a full disk leaves the earlier model whole.
+    with replacing(manifest.weights_path) as weights:
+        write_atomically(weights, data)
+        return write_manifest(replace(manifest, sha256=hashlib.sha256(data).hexdigest()))

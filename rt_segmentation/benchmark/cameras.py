@@ -21,6 +21,7 @@ from rt_segmentation.benchmark.node import (
     Bench,
 )
 from rt_segmentation.ros.messages import stamp_ns
+from rt_segmentation.ros.parameters import Value
 from rt_segmentation.ros.processes import Process
 
 WARM_UP_QUIET_S = 10.0
@@ -38,7 +39,7 @@ class Part:
 
     module: str
     namespace: str
-    parameters: Mapping[str, object]
+    parameters: Mapping[str, Value]
 
 
 @dataclass(frozen=True)
@@ -85,19 +86,19 @@ class CamerasRun:
     memory_mb: float
 
 
-def one_node(cameras: int, parameters: Mapping[str, object]) -> Layout:
+def one_node(cameras: int, parameters: Mapping[str, Value]) -> Layout:
     """One node of ours for all cameras."""
     names = [f"camera_{number}" for number in range(cameras)]
     above = "/together"
     return Layout(
         "one node",
-        (Part(SEGMENTATION.module, above, {**parameters, "cameras": f"[{','.join(names)}]"}),),
+        (Part(SEGMENTATION.module, above, {**parameters, "cameras": names}),),
         tuple(f"{above}/{name}/image" for name in names),
         tuple(f"{above}/segmentation_node/{name}/label" for name in names),
     )
 
 
-def separate_nodes(cameras: int, parameters: Mapping[str, object]) -> Layout:
+def separate_nodes(cameras: int, parameters: Mapping[str, Value]) -> Layout:
     """A node of ours for each camera."""
     above = [f"/separate_{number}" for number in range(cameras)]
     return Layout(
@@ -185,7 +186,7 @@ def play(
         if stamp >= started_ns:
             masks[camera].append((time.monotonic(), (node.get_clock().now().nanoseconds - stamp) / 1e6))
 
-    settings = {"topics": f"[{','.join(layout.images)}]", "rate_hz": rate_hz, "count": count}
+    settings: dict[str, Value] = {"topics": list(layout.images), "rate_hz": rate_hz, "count": count}
     settings.update(width=size[0], height=size[1])
     player_module = "rt_segmentation.benchmark.player"
     with _listening(bench, layout, receive), bench.process(player_module, settings) as player:

@@ -26,6 +26,7 @@ from rt_segmentation.benchmark.cores import core_round_trip_ns
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.ros.messages import stamp_ns
 from rt_segmentation.ros.middleware import start_ros
+from rt_segmentation.ros.parameters import Value
 from rt_segmentation.ros.processes import Process, ros_environment
 from rt_segmentation.ros.reader import ReadElsewhere, Reader
 from rt_segmentation.ros.signals import ended_by_sigterm
@@ -124,7 +125,7 @@ class Bench:
     ) -> None:
         self._stack.close()
 
-    def start(self, subject: Subject, parameters: Mapping[str, object]) -> Process:
+    def start(self, subject: Subject, parameters: Mapping[str, Value]) -> Process:
         """Start a node; it ends with the process's `with` block."""
         log = self._out / f"{subject.name}.log"
         return Process(subject.module, parameters, self._environment, log)
@@ -171,12 +172,12 @@ class Bench:
             yield
 
     def _player(self, topic: str, size: tuple[int, int], rate_hz: float, count: int) -> Process:
-        settings = {"topics": f"[{topic}]", "rate_hz": rate_hz, "count": count}
+        settings: dict[str, Value] = {"topics": [topic], "rate_hz": rate_hz, "count": count}
         settings.update(width=size[0], height=size[1])
         log = self._out / "player.log"
         return Process("rt_segmentation.benchmark.player", settings, self._environment, log)
 
-    def process(self, module: str, parameters: Mapping[str, object], namespace: str = "/") -> Process:
+    def process(self, module: str, parameters: Mapping[str, Value], namespace: str = "/") -> Process:
         """Start a module as a node, with a log of its own; it ends with the process's `with` block."""
         self._started += 1
         log = self._out / f"{module.rpartition('.')[2]}_{self._started}.log"

@@ -19,6 +19,7 @@ from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.ros.messages import image_message, stamp_ns
 from rt_segmentation.ros.middleware import start_ros
+from rt_segmentation.ros.parameters import Value
 from rt_segmentation.ros.processes import Process, ros_environment
 from rt_segmentation.ros.signals import ended_by_sigterm
 
@@ -47,7 +48,7 @@ class StartUp:
     latency_ms: float
 
 
-def start_node(parameters: Mapping[str, object], size: tuple[int, int], out: Path) -> StartUp:
+def start_node(parameters: Mapping[str, Value], size: tuple[int, int], out: Path) -> StartUp:
     """Start the node beside a camera that is already publishing.
 
     Args:

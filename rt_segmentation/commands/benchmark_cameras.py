@@ -17,6 +17,7 @@ from rt_segmentation.files import write_atomically
 if TYPE_CHECKING:
     from rt_segmentation.benchmark.cameras import CamerasRun, Layout
     from rt_segmentation.benchmark.report import Result
+    from rt_segmentation.ros.parameters import Value
 
 ROUNDS = 3
 MOST_CAMERAS = 16
@@ -78,7 +79,7 @@ class Row:
 
 def main(
     arguments: argparse.Namespace,
-    layouts: Callable[[int, dict[str, object]], Sequence[Layout]] | None = None,
+    layouts: Callable[[int, dict[str, Value]], Sequence[Layout]] | None = None,
 ) -> None:
     """Measure numbers of cameras; writes cameras.json and cameras.md.
 
@@ -108,7 +109,7 @@ def main(
     manifest = find_model(model)
     network = manifest.fixed_size or (width_for(size, manifest.height), manifest.height)
     setting = Setting(model, size, network, arguments.parallel[0])
-    parameters: dict[str, object] = {
+    parameters: dict[str, Value] = {
         "model": model,
         "engine": arguments.engine,
         "precision": arguments.precision,

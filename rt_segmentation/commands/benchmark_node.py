@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rt_segmentation.benchmark.report import Result
     from rt_segmentation.benchmark.share import Share
     from rt_segmentation.models import ModelManifest
+    from rt_segmentation.ros.parameters import Value
     from rt_segmentation.ros.processes import Process
 
 FIXED_RATES_HZ = (10.0, 30.0, 60.0)
@@ -195,7 +196,7 @@ def _alone(
     from rt_segmentation.benchmark.node import SEGMENTATION, highest_rate
 
     size, parallel = setting.camera, setting.parallel_frames
-    parameters = {"model": setting.model, **engine, "parallel_frames": parallel}
+    parameters: dict[str, Value] = {"model": setting.model, **engine, "parallel_frames": parallel}
     with bench.start(SEGMENTATION, parameters) as node:
 
         def play(rate_hz: float) -> Run:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.commands.options import add_engine, add_image_bits, at_least, require_kept
 from rt_segmentation.commands.progress import progress
-from rt_segmentation.files import spread
+from rt_segmentation.files import replacing, spread, write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,9 +84,11 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.out is not None:
         entry = graph_entry(manifest, arguments.batch, height, width)
         arguments.out.mkdir(parents=True, exist_ok=True)
-        # The graph names its weights by their file's name: both keep theirs.
-        for name in (WITH_CONFIDENCE, LABELS_ONLY, WEIGHTS):
-            (arguments.out / name).write_bytes(entry.read(name))
+        # The graph names its weights by their file's name: both keep theirs, and are replaced together.
+        with ExitStack() as replaced:
+            for name in (WITH_CONFIDENCE, LABELS_ONLY, WEIGHTS):
+                unfinished = replaced.enter_context(replacing(arguments.out / name))
+                write_atomically(unfinished, entry.read(name))
         gives = "labels and confidence" if manifest.has_confidence else "labels"
         print(f"{arguments.out / WITH_CONFIDENCE}: uint8 images (N, H, W, 3) RGB to {gives}")
     require_kept("what was built")

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,8 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 DESCRIPTION = "entry.json"
+# What reading an entry raises of which the files were changed.
+_DAMAGES = (AttributeError, KeyError, OSError, TypeError, ValueError)
 
 Made = tuple[Mapping[str, bytes], Mapping[str, Any]]
 """The files of an entry, and its data."""
@@ -134,9 +137,9 @@ def look(key: CacheKey) -> tuple[CacheEntry | None, str]:
         if not folder.is_dir():
             return None, ""
         entry = _read(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        stored, wanted = dict(entry.key["made_with"]), dict(key.made_with)
+    except _DAMAGES as error:
         return None, f"damaged ({error})"
-    stored, wanted = dict(entry.key["made_with"]), dict(key.made_with)
     changed = sorted(name for name in {*stored, *wanted} if stored.get(name) != wanted.get(name))
     if changed:
         name = changed[0]
@@ -254,6 +257,8 @@ def store(key: CacheKey, files: Mapping[str, bytes], data: Mapping[str, Any]) ->
     _delete_left(root)
     final = root / key.folder_name
     temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
+    # Whoever may use the cache may read it: an image's build makes it for another user.
+    temporary.chmod(stat.S_IMODE(root.stat().st_mode) & 0o777)
     try:
         for name, content in files.items():
             _write(temporary / name, content)
@@ -324,7 +329,7 @@ def entries() -> list[CacheEntry]:
     found = []
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
         if folder.is_dir() and not folder.name.startswith("."):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            with contextlib.suppress(*_DAMAGES):
                 found.append(_read(folder))
     return found
 

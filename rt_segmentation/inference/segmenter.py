@@ -285,8 +285,10 @@ class Segmenter:
         if isinstance(engine, PlannedEngine):
             engine.refuse_batches(why)
 
-    def segment(self, frames: Sequence[Frame], confidence: bool = False) -> list[Segmentation]:
-        """Segment frames as one batch, with labels and confidence at their output size.
+    def segment(
+        self, frames: Sequence[Frame], confidence: bool = False, *, kept: bool = False
+    ) -> list[Segmentation]:
+        """Segment frames as one batch, with labels and confidence at their output size; see `infer`.
 
         Raises:
             SizesDiffer: the frames do not come to the same network size, or there are none.
@@ -294,7 +296,7 @@ class Segmenter:
             EngineError: the engine failed.
             ImageError, Closed: as `Sizes.choose` raises them.
         """
-        return [result.resized() for result in self.infer(frames, confidence)]
+        return [result.resized() for result in self.infer(frames, confidence, kept=kept)]
 
     def infer(
         self,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rt_segmentation import cpu
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
 from rt_segmentation.inference.records import find_record
@@ -119,6 +120,7 @@ def _key(manifest: ModelManifest, height: int, width: int, kind: str = KIND, **m
         "height": height,
         "width": width,
         "device": machine(),
+        "arithmetic": list(cpu.arithmetic()),
         **more,
     }
     return CacheKey(

@@ -23,7 +23,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from rt_segmentation.data.sources import Geometry, ImageSource, SourceImage, open_source
+from rt_segmentation.data.sources import Geometry, ImageSource, SourceError, SourceImage, open_source
 from rt_segmentation.imaging.codec import encode_jpeg
 from rt_segmentation.ros.camera_parameters import PARAMETERS
 from rt_segmentation.ros.declaring import declare, refuse_unknown, values
@@ -197,10 +197,14 @@ class CameraNode(GuardedNode):
 
     def _prepared(self, source: ImageSource) -> Iterator[_Picture]:
         while True:
+            is_empty = True
             for image in source:
+                is_empty = False
                 yield self._picture(image)
             if not self._settings["loop"]:
                 return
+            if is_empty:
+                raise SourceError(f"{source.text} gives no image any more")
 
     def _picture(self, image: SourceImage) -> _Picture:
         height, width = image.rgb.shape[:2]

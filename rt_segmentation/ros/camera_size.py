@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 
 from sensor_msgs.msg import CameraInfo
 
+from rt_segmentation.files import write_atomically
 from rt_segmentation.inference.cache import cache_root
 
 Size = tuple[int, int]
@@ -52,10 +51,7 @@ class RememberedSize:
         content = json.dumps({**self._of, "width": size[0], "height": size[1]})
         with contextlib.suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self._file.parent)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(content)
-            os.replace(temporary, self._file)
+            write_atomically(self._file, content.encode())
 
     def _read(self) -> Size | None:
         # Half of it after a power cut, or somebody else's: then there is none.

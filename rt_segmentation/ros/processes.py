@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from rt_segmentation.ros.environment import transport_environment
+from rt_segmentation.ros.parameters import Value, yaml_value
 
 DOMAINS = range(1, 102)
 """Not the default, 0; above 101 a domain's ports are among those that Linux hands out to anybody."""
@@ -69,14 +70,15 @@ class Process:
     def __init__(
         self,
         module: str,
-        parameters: Mapping[str, object],
+        parameters: Mapping[str, Value],
         environment: dict[str, str],
         log: Path,
         namespace: str = "/",
     ) -> None:
         self.log = log
         self._file = log.open("wb")
-        overrides = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
+        # rcl reads a value as YAML, where ` #` begins a comment.
+        overrides = [w for key, value in parameters.items() for w in ("-p", f"{key}:={yaml_value(value)}")]
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, "--ros-args", "-r", f"__ns:={namespace}", *overrides],
             env=environment,

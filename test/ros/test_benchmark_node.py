@@ -26,6 +26,7 @@ from rt_segmentation.benchmark.share import TOO_MUCH, Share, measure
 from rt_segmentation.commands.benchmark_node import Ratios, Row, Setting, main, to_markdown
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import Environment
+from rt_segmentation.ros.parameters import Value
 from rt_segmentation.settings import read_settings
 
 
@@ -51,7 +52,11 @@ def test_a_rate_over_dds(
     # The test's own domain and environment in place of the benchmark's.
     monkeypatch.setattr("rt_segmentation.benchmark.node.ros_environment", lambda: dict(os.environ))
     said: list[str] = []
-    parameters = {"model": small_model.path, "engine": "torch", "precision": "fp32"}
+    parameters: dict[str, Value] = {
+        "model": str(small_model.path),
+        "engine": "torch",
+        "precision": "fp32",
+    }
     with Bench(tmp_path, said.append) as bench, bench.start(SEGMENTATION, parameters) as node:
         assert bench.warm_up(SEGMENTATION, node, (160, 120)) > 0
         run = bench.play(SEGMENTATION, node, (160, 120), 5.0, 2.0)
@@ -119,7 +124,7 @@ def test_a_node_beside_its_engine(
     engine = {"engine": "torch", "precision": "fp32"}
     row = EngineRow("enet", str(small_model.path), 160, 120, engine["engine"], engine["precision"])
     with Bench(tmp_path, lambda _: None) as bench:
-        with bench.start(SEGMENTATION, {"model": small_model.path, **engine}) as node:
+        with bench.start(SEGMENTATION, {"model": str(small_model.path), **engine}) as node:
             bench.warm_up(SEGMENTATION, node, (160, 120))
             share = measure(bench, node, row, 1, (160, 120), 0.5)
         missing = replace(row, engine="nothing")

@@ -50,6 +50,11 @@ def test_a_size_is_remembered_for_its_node_and_camera(
     assert RememberedSize("/rear/segmentation_node", "/front/image").size is None
     assert RememberedSize("/front/segmentation_node", "/rear/image").size is None
     (file,) = (tmp_path / "rt_segmentation" / "cameras").iterdir()
+    with monkeypatch.context() as full:
+        full.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+        remembered.remember((320, 240))
+    # Nothing is left of what could not be written.
+    assert list(file.parent.iterdir()) == [file]
     for damaged in ("", "{", "[]", '{"width": "wide", "height": 1}', '{"width": 0, "height": 1}'):
         file.write_text(damaged)
         assert RememberedSize("/front/segmentation_node", "/front/image").size is None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
@@ -9,6 +13,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.utilities import get_rmw_implementation_identifier
+from support.node_under_test import CAMERA, PATIENCE_S
 
 from rt_segmentation.ros import processes
 
@@ -27,3 +32,16 @@ def test_a_domain_that_somebody_is_in_is_not_chosen(
     # Where all are in use, or the system does not tell, any will do.
     monkeypatch.setattr(processes, "_udp_ports", lambda: iter([7400 + 250 * 231, 7400 + 250 * domain_id]))
     assert processes.unused_domain() in (domain_id, 231)
+
+
+def test_values_come_as_they_are(ros_environment: None, tmp_path: Path) -> None:
+    """rcl reads what follows `:=` as YAML."""
+    source = str(tmp_path / "my #1: {odd} 'name'")
+    with processes.Process(
+        CAMERA, {"source": source, "count": 1}, dict(os.environ), tmp_path / "log"
+    ) as node:
+        end = time.monotonic() + PATIENCE_S
+        while node.exit_status is None and time.monotonic() < end:
+            time.sleep(0.05)
+        assert node.exit_status == 2
+    assert f"source '{source}' is neither" in (tmp_path / "log").read_text()

@@ -76,6 +76,9 @@ def test_results_stay_when_the_next_image_comes(segmenter: rt.Segmenter, image: 
     for _ in range(3):
         segmenter(255 - image, confidence=True)
     assert (first.labels == labels).all() and (first.confidence == confidence).all()
+    # What the network saw, too.
+    results = segmenter([np.full((90, 120, 3), gray, np.uint8) for gray in (10, 100, 200)])
+    assert [int(result.rgb.mean()) for result in results] == [10, 100, 200]
 
 
 def test_bgr_turned_around_gray_and_cameras_frames_are_images(
@@ -129,6 +132,7 @@ def test_what_is_no_input_size_is_refused(size: Any, small_model: ModelManifest)
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
+        ({"roi": 5}, "roi is 5: it must be four numbers"),
         ({"roi": (0, 0, 64)}, r"roi is \(0, 0, 64\): it must be four numbers"),
         ({"roi": (0, 0, 64, 1)}, "width and height from 32 to 7680 px"),
         ({"roi": ("0", "0", "64", "64")}, "whole pixels"),

@@ -43,7 +43,13 @@ def test_another_identity_is_another_entry() -> None:
     assert cache.find(KEY) is not None and len(cache.entries()) == 2
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "description", "empty"])
+def test_whoever_may_read_the_cache_may_read_its_entries(root: Path) -> None:
+    root.mkdir()
+    root.chmod(0o755)
+    assert cache.store(KEY, {}, {}).folder.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "{", "{}", '{"files": []}', "made_with"])
 def test_a_damaged_entry_is_reported_and_can_be_written_again(
     damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -52,8 +58,11 @@ def test_a_damaged_entry_is_reported_and_can_be_written_again(
         entry.file("a.bin").write_bytes(b"ab")
     elif damage == "gone":
         entry.file("a.bin").unlink()
+    elif damage == "made_with":
+        content = json.loads(entry.file("entry.json").read_text())
+        entry.file("entry.json").write_text(json.dumps({**content, "made_with": 5}))
     else:
-        entry.file("entry.json").write_text("{" if damage == "description" else "{}")
+        entry.file("entry.json").write_text(damage)
     assert cache.find(KEY) is None
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "damaged" in caplog.text and str(entry.folder) in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,11 @@ def test_a_file_stays_as_it_was_where_writing_fails(tmp_path: Path) -> None:
     assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "nowhere" / "file", b"")
+
+
+def test_a_full_disk_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    monkeypatch.setattr("rt_segmentation.files.replacing", lambda _: nullcontext(Path("/dev/full")))
+    with pytest.raises(OSError, match="No space left on device: '/somewhere/file'"):
+        write_atomically(Path("/somewhere/file"), b"content")

@@ -211,6 +211,13 @@ def test_a_users_labels_travel_with_the_model(tmp_path: Path) -> None:
     labels.unlink()
     assert read_manifest(manifest.path).labels().names == ("c0", "c1", "c2")
     assert manifest.license == "CC0"
+    # Another model's may come from a file of the same name.
+    labels.write_text(
+        "classes:\n" + "".join(f"- {{id: {i}, name: d{i}, color: [{i}, 0, 0]}}\n" for i in range(3))
+    )
+    other = write_model(model, "other", tmp_path / "out", label_set=labels)
+    assert read_manifest(other.path).labels().names == ("d0", "d1", "d2")
+    assert read_manifest(manifest.path).labels().names == ("c0", "c1", "c2")
 
 
 def test_labels_must_be_known_and_fit(tmp_path: Path) -> None:

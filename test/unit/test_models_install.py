@@ -197,6 +197,9 @@ def test_where_models_are_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.delenv("RT_SEG_MODELS", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert installed_models_dir() == tmp_path / "rt_segmentation" / "models"
+    # `pip install --user` puts the package's own there.
+    monkeypatch.setattr("rt_segmentation.resources.share_dir", lambda: tmp_path / "rt_segmentation")
+    assert installed_models_dir() == tmp_path / "rt_segmentation" / "installed_models"
     monkeypatch.setenv("XDG_DATA_HOME", "relative")
     assert installed_models_dir() == Path.home() / ".local/share/rt_segmentation/models"
     monkeypatch.setenv("RT_SEG_MODELS", "here")

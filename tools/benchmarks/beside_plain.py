@@ -18,6 +18,7 @@ from rt_segmentation.benchmark.report import Result, write_json, write_page
 from rt_segmentation.commands import benchmark_cameras
 from rt_segmentation.commands.benchmark_node import Row, Setting, to_markdown, with_failure
 from rt_segmentation.commands.options import add_engine, add_models, add_out, say
+from rt_segmentation.ros.parameters import Value
 from tools.running import run_tool
 
 PLAIN = Subject("plain_node", "tools.benchmarks.plain_node", "/plain_node/image", "/plain_node/label")
@@ -78,7 +79,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _measure_cameras(arguments: argparse.Namespace) -> None:
-    def layouts(number: int, parameters: dict[str, object]) -> list[Layout]:
+    def layouts(number: int, parameters: dict[str, Value]) -> list[Layout]:
         above = [f"/plain_{place}" for place in range(number)]
         given = {"model": parameters["model"], "width": 640, "height": 360}
         plain = Layout(
@@ -98,14 +99,14 @@ def _measure_cameras(arguments: argparse.Namespace) -> None:
 def _measure(bench: Bench, setting: Setting, engine: dict[str, str], seconds: float) -> Iterator[Row]:
     """Both nodes in turn, so that a noisy machine disturbs both alike; of each its round of median rate."""
     width, height = NETWORK
-    ours = {
+    ours: dict[str, Value] = {
         "model": setting.model,
         "parallel_frames": setting.parallel_frames,
         **engine,
         "input_width": width,
         "input_height": height,
     }
-    plain = {"model": setting.model, "width": width, "height": height}
+    plain: dict[str, Value] = {"model": setting.model, "width": width, "height": height}
     with bench.start(SEGMENTATION, ours) as node, bench.start(PLAIN, plain) as plain_node:
         subjects = ((SEGMENTATION, node), (PLAIN, plain_node))
         for subject, process in subjects:

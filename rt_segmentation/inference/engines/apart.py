@@ -22,7 +22,7 @@ from concurrent.futures import Future
 from typing import IO, Any, TypeVar
 
 from rt_segmentation.errors import RtSegmentationError
-from rt_segmentation.inference.engines.interface import EngineError, EngineUnavailable
+from rt_segmentation.inference.engines.interface import EngineError, EngineUnavailable, GraphUnavailable
 from rt_segmentation.models import ModelError
 from rt_segmentation.networks import NetworkError, register_network, registered_networks
 
@@ -37,7 +37,7 @@ LIMIT_S = 1800.0
 LAST_LINES = 3
 
 # Errors that stay what they are; the message of any other comes as a RuntimeError.
-_ERRORS = (EngineUnavailable, EngineError, ModelError, NetworkError, ValueError, OSError)
+_ERRORS = (GraphUnavailable, EngineUnavailable, EngineError, ModelError, NetworkError, ValueError, OSError)
 # With the modules of this process, wherever it found them, and not with those of the working directory.
 _CODE = f"import sys; sys.path[:] = sys.argv[2:]; from {__name__} import serve; serve(int(sys.argv[1]))"
 _PR_SET_PDEATHSIG = 1

@@ -16,7 +16,7 @@ import numpy as np
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheEntry, CacheKey, Made
 from rt_segmentation.inference.engines.apart import ApartError, apart
-from rt_segmentation.inference.engines.interface import EngineError, EngineUnavailable
+from rt_segmentation.inference.engines.interface import EngineError, EngineUnavailable, GraphUnavailable
 from rt_segmentation.inference.network import load_network, model_identity
 from rt_segmentation.inference.parity import Gate, parity_frames, resize_frame
 from rt_segmentation.inference.versions import REFERENCE as REFERENCE_VERSION
@@ -177,7 +177,7 @@ def _need(manifest: ModelManifest, *packages: str) -> None:
     except ImportError as error:
         if error.name is None:
             raise EngineUnavailable(f"model '{manifest.name}' cannot be made ready here: {error}") from error
-        raise EngineUnavailable(
+        raise GraphUnavailable(
             f"model '{manifest.name}' is not ready for this size in {cache.cache_root()}; making it so needs"
             f" the Python package '{error.name}': pip install {' '.join(sorted(packages))}, or run"
             " `rt_seg export` on another computer and copy that folder"

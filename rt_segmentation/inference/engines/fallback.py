@@ -18,6 +18,7 @@ from rt_segmentation.inference.engines.interface import (
     Engine,
     EngineError,
     EngineUnavailable,
+    GraphUnavailable,
     Shape,
     StandsForEngine,
     describe,
@@ -242,7 +243,8 @@ class FallbackEngine(StandsForEngine):
 
 
 def _note(error: EngineError, promised: bool) -> _Refusal:
-    refusal = _Refusal(str(error), promised or not isinstance(error, EngineUnavailable))
+    is_usual = isinstance(error, EngineUnavailable) and not isinstance(error, GraphUnavailable)
+    refusal = _Refusal(str(error), promised or not is_usual)
     logger.log(logging.WARNING if refusal.warn else logging.INFO, "%s; the next engine is tried", error)
     return refusal
 

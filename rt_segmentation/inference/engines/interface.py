@@ -28,6 +28,10 @@ class EngineUnavailable(EngineError):
     """An engine whose library is not installed, or that does not offer what is asked on this machine."""
 
 
+class GraphUnavailable(EngineUnavailable):
+    """An engine that is installed, without what the graph of a model is made with: mostly by mistake."""
+
+
 class Shape(NamedTuple):
     """What an engine is compiled for: frames of a batch, their size [px], and whether with confidence."""
 

@@ -23,6 +23,9 @@ from rt_segmentation.weights import save_onnx_model
 DEFAULT_SIZE = (640, 480)
 """Of what takes any size and has no golden images [px]."""
 
+_ROUNDED = 1e-2
+"""So far a sum of probabilities may be from 1, in float16."""
+
 
 @dataclass(frozen=True)
 class Wishes:
@@ -129,7 +132,7 @@ def import_onnx(
         training={"imported_from": foreign.path.name, "opset": foreign.opset},
         onnx=replace(interface, order=cast(Any, chosen.order)),
     )
-    manifest = replace(manifest, label_set=store_label_set(wishes.label_set, folder))
+    manifest = replace(manifest, label_set=store_label_set(wishes.label_set, folder, name))
     saved = save_onnx_model(manifest, foreign.data, golden.kept(pairs) if pairs else None)
     return Imported(saved, tuple(notes))
 
@@ -219,6 +222,9 @@ def _output(
             f" as (N, {classes}, h, w), nor ids"
         )
     name, gives, place = found[0]
+    if gives == "logits" and wishes.gives is None and _sums_to_one(outputs[name], place):
+        # After operations that a softmax's numbers pass unchanged, as a Clip.
+        gives = "probabilities"
     if gives == "labels":
         array = outputs[name]
         if array.size and not 0 <= array.min() <= array.max() <= 255:
@@ -226,6 +232,14 @@ def _output(
                 f"output '{name}' has numbers from {array.min()} to {array.max()}, which are no ids"
             )
     return name, gives, place
+
+
+def _sums_to_one(array: np.ndarray, place: str) -> bool:
+    """Whether the classes' numbers are those of a softmax: none below 0, and 1 together, in every pixel."""
+    if not array.size or array.min() < -_ROUNDED:
+        return False
+    sums = array.astype(np.float64).sum(axis=1 if place == "nchw" else 3)
+    return bool(np.abs(sums - 1).max() < _ROUNDED)
 
 
 def _place(array: np.ndarray, gives: Meaning, classes: int, layout: str) -> str:

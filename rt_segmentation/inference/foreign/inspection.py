@@ -83,6 +83,7 @@ def read_onnx(path: Path) -> Foreign:
         )
     _check_versions(path, model)
     _check_domains(path, model)
+    _check_branches(path, model)
     _merge_external(path, model)
     data: bytes = model.SerializeToString()
     try:
@@ -118,6 +119,23 @@ def _check_domains(path: Path, model: Any) -> None:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise ModelError(
             f"ONNX file {path} has operations that are not ONNX's: {foreign[0]}{more}; export it without them"
+        )
+
+
+def _check_branches(path: Path, model: Any) -> None:
+    """Branches and loops use what is made outside of them, of which ONNX's own tools lose some."""
+    branching = sorted(
+        {
+            node.op_type
+            for node in _nodes(model.graph)
+            for attribute in node.attribute
+            if attribute.HasField("g") or attribute.graphs
+        }
+    )
+    if branching:
+        raise ModelError(
+            f"ONNX file {path} has branches or loops ({', '.join(branching)}), which cannot be imported;"
+            " export it for a fixed size, or simplify it (onnxsim), so that none are left"
         )
 
 

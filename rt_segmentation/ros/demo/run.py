@@ -22,6 +22,7 @@ from rt_segmentation.labels import LabelSet
 from rt_segmentation.models import ModelManifest, find_model
 from rt_segmentation.ros.demo.viewer import View, Viewer
 from rt_segmentation.ros.middleware import start_ros
+from rt_segmentation.ros.parameters import Value
 from rt_segmentation.ros.processes import Process, ros_environment
 from rt_segmentation.ros.signals import ended_by_sigterm
 
@@ -66,7 +67,7 @@ def run_demo(options: DemoOptions) -> None:
     os.environ.update(environment)
     source = "street" if options.images is None else str(options.images.resolve())
     count = max(1, round(options.seconds * options.rate_hz))
-    camera_parameters = {
+    camera_parameters: dict[str, Value] = {
         "source": source,
         "seed": DEMO_SEED,
         "rate_hz": float(options.rate_hz),
@@ -107,7 +108,7 @@ def _warm_up(manifest: ModelManifest, source: str) -> None:
     config.engine.prepare(1, height, width)
 
 
-def _node(name: str, parameters: dict[str, object], environment: dict[str, str], out: Path) -> Process:
+def _node(name: str, parameters: dict[str, Value], environment: dict[str, str], out: Path) -> Process:
     return Process(f"rt_segmentation.ros.{name}", parameters, environment, out / f"{name}.log")
 
 

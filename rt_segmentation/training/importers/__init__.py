@@ -167,7 +167,7 @@ def write_model(
         path=folder / f"{name}.yaml",
         name=name,
         network=model.network,
-        label_set=store_label_set(wanted, folder),
+        label_set=store_label_set(wanted, folder, name),
         width=width,
         height=height,
         weights=f"{name}.safetensors",

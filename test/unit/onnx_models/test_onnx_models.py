@@ -20,7 +20,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from support import foreign  # noqa: E402
-from support.imported import NORMALISED, SIZE, imported, write  # noqa: E402
+from support.imported import NORMALISED, SIZE, imported, refusal, write  # noqa: E402
 
 if TYPE_CHECKING:
     from torch import nn
@@ -244,3 +244,40 @@ def test_external_weights_are_merged(net: Path, lraspp: nn.Module, frames: np.nd
     (net.parent / "weights.bin").unlink()
     labels = build_engine(manifest, "onnxruntime").infer(frames, False)[0]
     assert np.mean(labels == foreign.expected(lraspp, frames)) >= 0.999
+
+
+def _small_graph(path: Path, *nodes: Any) -> Path:
+    """11 classes by one convolution, and what comes after it."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    weights = numpy_helper.from_array(rng.normal(size=(11, 3, 3, 3)).astype(np.float32), "w")
+    limits = [numpy_helper.from_array(np.float32(limit), name) for limit, name in ((0, "low"), (1, "high"))]
+    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, "h", "w"])
+    scores = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 11, "h", "w"])
+    convolution = helper.make_node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1])
+    graph = helper.make_graph([convolution, *nodes], "g", [image], [scores], [weights, *limits])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_a_softmax_is_one_whatever_its_numbers_pass(tmp_path: Path) -> None:
+    from onnx import helper
+
+    softmax = helper.make_node("Softmax", ["a"], ["p"], axis=1)
+    clipped = helper.make_node("Clip", ["p", "low", "high"], ["y"])
+    path = _small_graph(tmp_path / "net.onnx", softmax, clipped)
+    manifest = imported(path, "clipped", *NORMALISED, "--width", "96", "--height", "64")
+    assert manifest.onnx is not None and manifest.onnx.gives == "probabilities"
+
+
+def test_branches_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from onnx import TensorProto, helper
+
+    made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("t", "e")]
+    then = helper.make_graph([helper.make_node("Abs", ["a"], ["t"])], "then", [], made[:1])
+    other = helper.make_graph([helper.make_node("Neg", ["a"], ["e"])], "other", [], made[1:])
+    known = helper.make_node("Equal", ["low", "high"], ["c"])
+    branch = helper.make_node("If", ["c"], ["y"], then_branch=then, else_branch=other)
+    sentence = refusal(capsys, _small_graph(tmp_path / "net.onnx", known, branch), *NORMALISED)
+    assert "has branches or loops (If), which cannot be imported" in sentence
