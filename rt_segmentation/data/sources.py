@@ -78,7 +78,7 @@ class FolderSource:
 
     Args:
         path: Folder of images by their suffixes, `IMAGE_SUFFIXES`; or one such file.
-        labels: Folder of label PNGs (8-bit gray) with the images' stems, or None.
+        labels: Folder of label PNGs, a class id a pixel, with the images' stems, or None.
         width: Width of the images in px; 0 keeps theirs, or their aspect ratio where `height` is given.
         height: Likewise.
         image_bits: How many bits 16-bit images use, or 'auto': then some of the images decide, for all.
