@@ -17,8 +17,6 @@ from rt_segmentation.commands.options import add_image_bits, say
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.files import user_path
 
-MAX_STAMP_S = 2**31
-"""ROS stamps count seconds in 32 bits."""
 RATE_HZ = 10.0
 STREET_FRAMES = 100
 
@@ -141,7 +139,7 @@ def _lines(bag: dict[str, Any]) -> list[str]:
 
 
 def _make(arguments: argparse.Namespace) -> None:
-    from rt_segmentation.bags.making import make_bag
+    from rt_segmentation.bags.making import MAX_STAMP_S, make_bag
     from rt_segmentation.bags.writing import BagWriter
     from rt_segmentation.data.sources import FolderSource, StreetSource, open_source
 
