@@ -21,6 +21,7 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from support.bag_factory import CHUNK, COUNT, ROS1, ROS2, TOPIC, image, read, rosbag2, stamp, storage_file
 
 from rt_segmentation.bags.choosing import choose_images
+from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import IMAGE, to_frame
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.bags.topics import Topic
@@ -91,6 +92,13 @@ def test_a_topic_that_was_only_announced_takes_no_part_in_the_choice(tmp_path: P
     assert note == (
         f"the images are those of {used}; left aside: /image (no messages); --image-topic takes any"
     )
+
+
+def test_images_cannot_be_the_labels_as_well(tmp_path: Path) -> None:
+    with BagReader(bag_with(tmp_path / "bag", {"/image": 2, "/other": 2})) as reader:
+        with pytest.raises(BagError, match="topic image is asked for as the images, and as something else"):
+            choose_images(reader, "image", ["/image"])
+        assert choose_images(reader, "other", ["/image"])[0].name == "/other"
 
 
 def test_a_topic_is_left_aside_as_a_copy_of_one_with_messages(tmp_path: Path) -> None:
