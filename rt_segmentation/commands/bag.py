@@ -89,7 +89,8 @@ def describe(path: Path) -> dict[str, Any]:
 
     splits = find_splits(path)
     with BagReader(path) as reader:
-        times = {topic.name: array("q") for topic in reader.topics}
+        # Doubles: damaged files have times of more than 63 bits.
+        times = {topic.name: array("d") for topic in reader.topics}
         for name, recorded_ns in reader.times(times):
             times[name].append(recorded_ns)
         duration_s = (reader.end_ns - reader.start_ns) / 1e9
