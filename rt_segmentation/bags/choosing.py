@@ -10,6 +10,7 @@ from types import MappingProxyType
 import cv2
 import numpy as np
 
+from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE
 from rt_segmentation.bags.reading import BagReader, Message
 from rt_segmentation.bags.topics import Topic, choose_topic
@@ -45,8 +46,12 @@ def choose_images(
         The topic, and a sentence about what was left aside, or ''.
 
     Raises:
-        BagError: as `choose_topic`.
+        BagError: as `choose_topic`; or what is asked for is something else.
     """
+    if asked is not None and asked.lstrip("/") in {name.lstrip("/") for name in without}:
+        raise BagError(
+            f"topic {asked} is asked for as the images, and as something else: they are two topics"
+        )
     topics = [topic for topic in reader.topics if topic.name not in without]
     possible = [topic for topic in topics if topic.type in IMAGE_TYPES]
     if asked is not None or len(possible) < 2:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rt_segmentation.bags import messages
+from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import COMPRESSED_IMAGE, IMAGE
 from rt_segmentation.bags.writing import BagWriter
 from rt_segmentation.data.sources import SourceImage
 
 FRAME_ID = "camera"
+MAX_STAMP_S = 2**31
+"""ROS stamps count seconds in 32 bits."""
 
 
 def make_bag(
@@ -36,11 +39,16 @@ def make_bag(
         How many images were written.
 
     Raises:
-        BagError: the bag cannot be written.
+        BagError: the bag cannot be written, or a stamp is later than ROS knows.
     """
     count = 0
     for image in images:
         stamp_ns = start_ns + round(count * 1e9 / rate_hz)
+        if stamp_ns >= MAX_STAMP_S * 1_000_000_000:
+            raise BagError(
+                f"image {count + 1} would be of {stamp_ns / 1e9:.0f} s after the epoch; ROS stamps end at"
+                f" {MAX_STAMP_S} s"
+            )
         header = messages.header(writer.types, stamp_ns, FRAME_ID)
         if compressed is None:
             writer.write(topic, IMAGE, stamp_ns, messages.image(writer.types, header, image.rgb))

@@ -32,7 +32,7 @@ class BagWriter:
 
     Args:
         path: the folder.
-        overwrite: replace an existing bag.
+        overwrite: replace an existing bag, when the first message is written.
         resume: continue after the last closed split of an existing bag.
         split_s: longest recorded time of a split [s].
         storage: 'mcap' or 'sqlite3'.
@@ -62,6 +62,7 @@ class BagWriter:
         self._writer: Any = None
         self._connections: dict[tuple[str, str], Any] = {}
         self._begin_ns = 0
+        self._replaces = False
         self._claim(overwrite, resume)
 
     def __enter__(self) -> BagWriter:
@@ -98,7 +99,9 @@ class BagWriter:
             raise BagError(f"bag {self.path} cannot be written: {error}") from error
 
     def close(self) -> None:
-        """Close the open split; the bag can be read then. Without messages an empty folder is left.
+        """Close the open split; the bag can be read then.
+
+        Without messages an empty folder is left, or the bag that was to be replaced.
 
         Raises:
             BagError: it cannot be written.
@@ -118,7 +121,7 @@ class BagWriter:
             if resume:
                 self._go_on()
             elif overwrite:
-                shutil.rmtree(self.path)
+                self._replaces = True
             else:
                 raise BagError(f"bag {self.path} exists already; give --overwrite, or another path")
         self.path.mkdir(parents=True, exist_ok=True)
@@ -148,6 +151,10 @@ class BagWriter:
             from rosbags.rosbag2 import StoragePlugin, Writer
         except ImportError as error:
             raise rosbags_missing(error) from None
+        if self._replaces:
+            shutil.rmtree(self.path)
+            self.path.mkdir()
+            self._replaces = False
         shutil.rmtree(self.path / OPEN_SPLIT, ignore_errors=True)
         plugin = StoragePlugin.MCAP if self._storage == "mcap" else StoragePlugin.SQLITE3
         self._writer = Writer(self.path / OPEN_SPLIT, version=VERSION, storage_plugin=plugin)

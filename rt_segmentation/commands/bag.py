@@ -17,8 +17,6 @@ from rt_segmentation.commands.options import add_image_bits, say
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.files import user_path
 
-MAX_STAMP_S = 2**31
-"""ROS stamps count seconds in 32 bits."""
 RATE_HZ = 10.0
 STREET_FRAMES = 100
 
@@ -91,7 +89,8 @@ def describe(path: Path) -> dict[str, Any]:
 
     splits = find_splits(path)
     with BagReader(path) as reader:
-        times = {topic.name: array("q") for topic in reader.topics}
+        # Doubles: damaged files have times of more than 63 bits.
+        times = {topic.name: array("d") for topic in reader.topics}
         for name, recorded_ns in reader.times(times):
             times[name].append(recorded_ns)
         duration_s = (reader.end_ns - reader.start_ns) / 1e9
@@ -141,7 +140,7 @@ def _lines(bag: dict[str, Any]) -> list[str]:
 
 
 def _make(arguments: argparse.Namespace) -> None:
-    from rt_segmentation.bags.making import make_bag
+    from rt_segmentation.bags.making import MAX_STAMP_S, make_bag
     from rt_segmentation.bags.writing import BagWriter
     from rt_segmentation.data.sources import FolderSource, StreetSource, open_source
 

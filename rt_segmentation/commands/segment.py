@@ -133,8 +133,8 @@ def _open(source: str, image_bits: str) -> ImageSource:
     from rt_segmentation.files import IMAGE_SUFFIXES
 
     path = user_path(source)
-    if source.isdigit() or source.startswith("/dev/video"):
-        return CaptureSource(int(source) if source.isdigit() else source)
+    if source.isdecimal() or source.startswith("/dev/video"):
+        return CaptureSource(int(source) if source.isdecimal() else source)
     if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
         return FolderSource(path, image_bits=image_bits)
     if source != STREET and not path.is_file():

@@ -99,7 +99,7 @@ def split_of(name: str) -> str:
     """
     sequence, _, frame = name.partition("_")
     number = frame.removeprefix("f")
-    if sequence not in ("0001TP", "0006R0", "0016E5", "Seq05VD") or not number.isdigit():
+    if sequence not in ("0001TP", "0006R0", "0016E5", "Seq05VD") or not number.isdecimal():
         raise DatasetError(f"'{name}' is no frame of CamVid's; its names are as '0001TP_006690'")
     if sequence == "Seq05VD" or (sequence == "0001TP" and int(number) > 8520):
         return "test"

@@ -72,7 +72,7 @@ def _numbered_pairs(root: Path, split: str) -> Pairing:
     pairs, missing = [], []
     for image in files_in(images):
         number = image.stem.removeprefix("img-")
-        if not number.isdigit():
+        if not number.isdecimal():
             raise DatasetError(f"{image} is not named as img-000001.jpg")
         wanted = f"img-{int(number) + offset:06d}.png"
         label = label_files.find(wanted)

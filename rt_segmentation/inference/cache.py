@@ -336,6 +336,8 @@ def entries() -> list[CacheEntry]:
 
 def _read(folder: Path) -> CacheEntry:
     description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    if not all(isinstance(description[name], dict) for name in ("files", "identity", "made_with", "data")):
+        raise ValueError(f"{DESCRIPTION} is not as it was written")
     for name, digest in description["files"].items():
         if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
             raise ValueError(f"{name} has other content than was written")

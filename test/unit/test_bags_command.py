@@ -152,6 +152,12 @@ def test_info_of_whole_and_damaged_bags(tmp_path: Path, capsys: pytest.CaptureFi
     assert "none does not exist" in said.err
 
 
+def test_stamps_that_ros_cannot_hold_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--images", "street", "--frames", "2", "--start-time", "2147483647", "--rate", "1"]
+    assert main(["bag", "make", str(tmp_path / "bag"), *given]) == 2
+    assert "image 2 would be of 2147483648 s after the epoch; ROS stamps end at" in capsys.readouterr().err
+
+
 def test_the_rate_of_a_topic_is_that_without_the_recorders_pause(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,9 +21,11 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from support.bag_factory import CHUNK, COUNT, ROS1, ROS2, TOPIC, image, read, rosbag2, stamp, storage_file
 
 from rt_segmentation.bags.choosing import choose_images
+from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import IMAGE, to_frame
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.bags.topics import Topic
+from rt_segmentation.cli import main
 
 ALL = list(range(COUNT))
 NO_TIME = QosTime(0, 0)
@@ -93,6 +95,13 @@ def test_a_topic_that_was_only_announced_takes_no_part_in_the_choice(tmp_path: P
     )
 
 
+def test_images_cannot_be_the_labels_as_well(tmp_path: Path) -> None:
+    with BagReader(bag_with(tmp_path / "bag", {"/image": 2, "/other": 2})) as reader:
+        with pytest.raises(BagError, match="topic image is asked for as the images, and as something else"):
+            choose_images(reader, "image", ["/image"])
+        assert choose_images(reader, "other", ["/image"])[0].name == "/other"
+
+
 def test_a_topic_is_left_aside_as_a_copy_of_one_with_messages(tmp_path: Path) -> None:
     with BagReader(bag_with(tmp_path / "bag", {"/image": 2, "/image/compressed": 2})) as reader:
         topic, note = choose_images(reader, None)
@@ -147,6 +156,22 @@ def test_what_the_index_of_a_whole_mcap_leaves_out_is_read_all_the_same(
     assert reader.topics == (Topic(TOPIC, IMAGE, COUNT),)
     assert (reader.start_ns, reader.end_ns) == (stamp(0), stamp(COUNT - 1))
     assert reader.damage is None
+
+
+def test_a_time_of_64_bits_has_no_rate_and_is_described_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mcap = pytest.importorskip("mcap.writer", reason="mcap is not installed")
+    path = tmp_path / "night.mcap"
+    with path.open("wb") as file:
+        writer = mcap.Writer(file)
+        writer.start("ros2", "test")
+        channel = writer.register_channel(TOPIC, "cdr", writer.register_schema(IMAGE, "ros2msg", b""))
+        writer.add_message(channel, 2**64 - 1, bytes(ROS2.serialize_cdr(image(ROS2, 0), IMAGE)), 0)
+        writer.finish()
+
+    assert main(["bag", "info", str(path)]) == 0
+    assert f"{IMAGE}  1 messages" in capsys.readouterr().out
 
 
 def test_chunks_that_need_the_channels_of_an_earlier_one_are_read_by_time(tmp_path: Path) -> None:

@@ -161,6 +161,11 @@ def test_overwrite_replaces_a_bag_and_nothing_else(tmp_path: Path) -> None:
             write(writer, numbers)
     assert read(bag)[0] == [3]
 
+    # Who cannot make the new one keeps the old one.
+    with pytest.raises(KeyError), BagWriter(bag, overwrite=True):
+        raise KeyError
+    assert read(bag)[0] == [3]
+
     (bag / "thesis.txt").write_text("years of work")
     for mode in ("overwrite", "resume"):
         with pytest.raises(BagError, match="thesis"):

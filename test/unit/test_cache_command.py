@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,3 +88,15 @@ def test_without_a_terminal_it_deletes_only_where_it_is_told_to(
     capsys.readouterr()
     assert main(["cache", "clear"]) == 0
     assert "nothing to delete" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["files", "identity", "made_with", "data"])
+@pytest.mark.parametrize("value", [[], None, "text"])
+def test_an_entry_of_another_form_is_not_listed(
+    root: Path, capsys: pytest.CaptureFixture[str], part: str, value: Any
+) -> None:
+    for path in root.glob(f"*/{cache.DESCRIPTION}"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), part: value}))
+
+    assert main(["cache", "list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["entries"] == []

@@ -14,9 +14,10 @@ import pytest
 pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read")
 
 from support.models import shuffled
-from support.street_bags import street_bag
+from support.street_bags import BEGIN_NS, PERIOD_NS, image, street, street_bag, write_bag
 
 from rt_segmentation.cli import main
+from rt_segmentation.evaluation.bag.truth import IdTable
 from rt_segmentation.evaluation.bootstrap import (
     DRAWS,
     block_length,
@@ -26,6 +27,7 @@ from rt_segmentation.evaluation.bootstrap import (
     mean_ious,
 )
 from rt_segmentation.evaluation.comparison import tally as tally_module
+from rt_segmentation.evaluation.comparison.bags import BagData, frames_of_bag
 from rt_segmentation.evaluation.comparison.pictures import MostChanged, comparison_picture
 from rt_segmentation.evaluation.comparison.running import Compared
 from rt_segmentation.evaluation.comparison.tally import Change, Tally
@@ -253,6 +255,25 @@ def test_compare_on_bags(
     assert "4 frames, 0 with labels" in said and " now" in said
     assert "failed: no frame has a labelled pixel" in said
     assert json.loads(out.read_text())["classes"] == []
+
+
+def test_what_is_wrong_with_many_frames_of_a_bag_is_one_note(tmp_path: Path) -> None:
+    messages = []
+    for number in range(7):
+        rgb, labels = street(number)
+        stamp = BEGIN_NS + number * PERIOD_NS
+        unknown = {"encoding": "unknown"} if number > 3 else {}
+        messages.append(("camera", stamp, image(rgb, stamp, **unknown)))
+        messages.append(("truth", stamp, image(np.ascontiguousarray(labels[::2, ::2]), stamp)))
+    data = BagData(write_bag(tmp_path / "bag", messages), "camera", "truth")
+    notes: list[str] = []
+
+    frames = list(frames_of_bag(data, IdTable(11), notes.append))
+
+    assert len(frames) == 4 and all(truth is None for _, _, truth in frames)
+    size, decoded = notes
+    assert size == "labels of image 1 and 3 more are 80x60 px, the image is 160x120 px: they are left out"
+    assert decoded.startswith("image 5 and 2 more cannot be decoded: ")
 
 
 def test_an_old_model_of_other_classes(

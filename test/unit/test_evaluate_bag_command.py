@@ -179,6 +179,25 @@ def test_what_was_killed_before_its_first_save_is_gone_on_with_or_replaced(tmp_p
         shutil.rmtree(out)
 
 
+def test_what_others_wrote_is_never_taken_for_an_evaluation(tmp_path: Path) -> None:
+    for name in ("state/robot.yaml", "videos/holiday.mp4", "masks/drawn.png", "evaluation.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    for options in ({"overwrite": True, "resume": False}, {"overwrite": False, "resume": True}):
+        with pytest.raises(EvaluationError, match="holds something else than an evaluation"):
+            claim_folder(tmp_path, **options)
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 4
+
+
+@pytest.mark.parametrize("name", ["state/0000.json", "evaluation.json"])
+def test_an_evaluation_without_a_mark_is_one_all_the_same(tmp_path: Path, name: str) -> None:
+    """As earlier versions wrote them."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text('{"bags": [], "models": [], "lacks_truth": false}')
+    claim_folder(tmp_path, overwrite=True, resume=False)
+    assert not (tmp_path / name).exists()
+
+
 def test_thresholds_decide_the_exit_code(bag: Path, small_model: ModelManifest, tmp_path: Path) -> None:
     junit = tmp_path / "verdict.xml"
     kept = ("--fail-under-miou", "0.001", "--max-drop-rate", "0", "--junit", str(junit))

@@ -17,6 +17,7 @@ from rt_segmentation.bags.reading import Message
 from rt_segmentation.evaluation.bag.clock import choose_moment, stamp_of
 from rt_segmentation.evaluation.bag.frames import with_truth
 from rt_segmentation.evaluation.bag.truth import FolderTruth, TopicTruth, Truth
+from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.imaging.codec import encode_png
 
 MS = 1_000_000
@@ -107,6 +108,12 @@ def test_so_are_those_of_a_folder(tmp_path: Path) -> None:
     found = pairs(with_neighbours(), FolderTruth(tmp_path, 16 * MS))
 
     assert [pair for pair in found if pair[1] is not None] == [(n, n) for n in range(0, 40, 6)]
+
+
+def test_a_name_of_digits_that_are_no_number_is_said(tmp_path: Path) -> None:
+    (tmp_path / "\N{SUPERSCRIPT TWO}.png").touch()
+    with pytest.raises(EvaluationError, match=r"has '.\.png'; it holds label images named by their stamps"):
+        FolderTruth(tmp_path, 1)
 
 
 @pytest.mark.parametrize("times", [2, 3])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
@@ -29,6 +31,9 @@ from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.labels import LabelSet
 
 RESULT = "evaluation.json"
+MARK = ".rt_segmentation"
+"""File in the folder `state` that tells whose it is: others have folders of that name as well."""
+STATE_FILE = re.compile(r"\d{4,}\.json")
 WRITTEN = ("frames", "masks", "videos", "state", "report")
 BINS_IN_ALL, MAX_BINS, MIN_BINS = 4096, 256, 16
 """Bins of time of all bags together, and of each."""
@@ -42,15 +47,17 @@ def bins_of_each(bags: int) -> int:
 def claim_folder(out: Path, overwrite: bool, resume: bool) -> None:
     """Make the output folder ready: nothing in it is overwritten by accident.
 
-    Its folder `state` tells from now on that it is an evaluation's; one without any file is as good as new.
+    A file in its folder `state` tells from now on that it is an evaluation's; without any other it is as good
+    as new.
 
     Raises:
-        EvaluationError: it holds something, and neither `overwrite` nor `resume` is given.
+        EvaluationError: it holds something else, or an evaluation, and neither `overwrite` nor `resume` is
+            given.
     """
     if out.exists() and not out.is_dir():
         raise EvaluationError(f"--out {out} is a file; it must be a folder")
-    if any(path.is_file() for path in out.rglob("*")):
-        if not ((out / RESULT).exists() or (out / "state").is_dir()):
+    if _holds_files(out):
+        if not _is_evaluation(out):
             raise EvaluationError(f"folder {out} holds something else than an evaluation; give another --out")
         if not (overwrite or resume):
             raise EvaluationError(
@@ -62,6 +69,25 @@ def claim_folder(out: Path, overwrite: bool, resume: bool) -> None:
                 shutil.rmtree(out / name, ignore_errors=True)
             (out / RESULT).unlink(missing_ok=True)
     (out / "state").mkdir(parents=True, exist_ok=True)
+    (out / "state" / MARK).touch()
+
+
+def _holds_files(out: Path) -> bool:
+    return any(path.is_file() and path.name != MARK for path in out.rglob("*"))
+
+
+def _is_evaluation(out: Path) -> bool:
+    state = out / "state"
+    if (state / MARK).exists():
+        return True
+    # Written before there was a mark.
+    if state.is_dir() and any(STATE_FILE.fullmatch(path.name) for path in state.iterdir()):
+        return True
+    try:
+        found = json.loads((out / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"bags", "models"} <= found.keys()
 
 
 @contextmanager
@@ -72,7 +98,7 @@ def _claimed(out: Path, overwrite: bool, resume: bool) -> Iterator[None]:
     try:
         yield
     except Exception:
-        if not any(path.is_file() for path in out.rglob("*")):
+        if not _holds_files(out):
             for name in WRITTEN:
                 shutil.rmtree(out / name, ignore_errors=True)
             if not existed:

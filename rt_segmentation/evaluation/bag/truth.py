@@ -224,7 +224,7 @@ def label_files(folder: Path) -> list[tuple[int, Path]]:
         EvaluationError: there is no such folder, it has no PNGs, or a name is no stamp.
     """
     files = files_in(folder, (".png",)) if folder.is_dir() else []
-    wrong = next((path.name for path in files if not path.stem.isdigit()), None)
+    wrong = next((path.name for path in files if not path.stem.isdecimal()), None)
     if not files or wrong is not None:
         found = f"has '{wrong}'" if wrong else "has no PNGs"
         raise EvaluationError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -75,31 +76,48 @@ def frames_of_bag(
             truth = TopicTruth(half_ns, moment)
         elif data.labels is not None:
             truth = FolderTruth(data.labels, half_ns)
-        levels, damaged = Levels(data.image_bits, note), 0
+        levels, problems = Levels(data.image_bits, note), _Problems()
         with closing(reader.messages(topics)) as messages:
             for source in with_truth(messages, topic.name, truth, moment):
                 try:
                     frame = levels(to_frame(source.message))
                 except ImageError as error:
-                    damaged += 1
-                    if damaged == 1:
-                        note(f"image {source.index + 1} cannot be decoded: {error}")
+                    problems.add("image {images} cannot be decoded: {why}", source.index, str(error))
                     continue
                 found = None if source.truth is None else ids(source.truth)
                 if source.problem is not None:
-                    note(f"labels of image {source.index + 1}: {source.problem}")
+                    problems.add("labels of image {images}: {why}", source.index, source.problem)
                 elif found is not None and found.shape != (frame.height, frame.width):
-                    note(
-                        f"labels of image {source.index + 1} are {found.shape[1]}x{found.shape[0]} px, the"
-                        f" image is {frame.width}x{frame.height} px: they are left out"
+                    problems.add(
+                        "labels of image {images} are {why}: they are left out",
+                        source.index,
+                        f"{found.shape[1]}x{found.shape[0]} px, the image is {frame.width}x{frame.height} px",
                     )
                     found = None
                 t_s = (source.message.recorded_ns - reader.start_ns) / 1e9
                 yield f"{data.path.name} {t_s:.2f} s", frame, found
-        if damaged > 1:
-            note(f"{damaged} images cannot be decoded")
+        for sentence in problems.sentences():
+            note(sentence)
         if reader.damage:
             note(reader.damage)
+
+
+class _Problems:
+    """What is wrong with frames: of each kind the first one's reason, and the number of the others."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[int, str]] = {}
+        self._counts = Counter[str]()
+
+    def add(self, kind: str, index: int, why: str) -> None:
+        """Note a frame; `kind` is a sentence with {images} and {why} in it."""
+        self._found.setdefault(kind, (index, why))
+        self._counts[kind] += 1
+
+    def sentences(self) -> Iterator[str]:
+        for kind, (index, why) in self._found.items():
+            more = self._counts[kind] - 1
+            yield kind.format(images=f"{index + 1} and {more} more" if more else index + 1, why=why)
 
 
 def _pairing(reader: BagReader, topic: str, topics: set[str]) -> tuple[Moment, int, tuple[str, ...]]:
