@@ -195,6 +195,7 @@ def test_a_stop_begins_no_more_bags_and_waits_for_those_at_hand(small_model: Mod
     assert crew.stopped and [index for index, _ in crew.given] == [0, 1]
 
 
+@pytest.mark.long
 def test_a_fleet_that_is_stopped_gives_back_what_it_has(
     bags: list[Path], alone: dict[str, Any], small_model: ModelManifest, tmp_path: Path
 ) -> None:
