@@ -39,4 +39,4 @@ class Places:
 
 def rosbags_missing(error: ImportError) -> BagError:
     """The sentence for a machine without the library."""
-    return BagError(f"bags need the Python package rosbags ({error}): pip install 'rosbags>=0.11.7'")
+    return BagError(f"bags need the Python package rosbags from 0.11.7 on ({error}): pip install rosbags")

@@ -263,7 +263,7 @@ def test_a_compression_that_cannot_be_read_here_is_no_damage(
     monkeypatch.setattr("sys.version_info", version)
     zstd_module.cache_clear()
 
-    with pytest.raises(BagError, match=rf"rosbags \(No module named '{name}'\): pip install 'rosbags>="):
+    with pytest.raises(BagError, match=rf"rosbags from .* on \(No module named '{name}'\): pip install"):
         read(bag)
 
 
@@ -273,5 +273,5 @@ def test_a_rosbags_that_is_too_old_is_no_damage(tmp_path: Path, monkeypatch: pyt
     file.write_bytes(file.read_bytes()[:-3])
     monkeypatch.delattr("rosbags.rosbag2.storage_mcap.decompress")
 
-    with pytest.raises(BagError, match=r"bags need the Python package rosbags .*'rosbags>=0.11.7'"):
+    with pytest.raises(BagError, match=r"bags need the Python package rosbags from 0.11.7 on"):
         read(bag)
