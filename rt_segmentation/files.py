@@ -54,7 +54,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         # A full disk does not say which file it was.
-        error.filename = error.filename or str(path)
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
         raise
 
 

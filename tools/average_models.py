@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rt_segmentation.files import write_atomically
+from rt_segmentation.labels import store_label_set
 from rt_segmentation.models import ModelManifest, find_model
 from rt_segmentation.weights import compare_shapes, load_weights, save_model
 
@@ -46,10 +46,8 @@ def averaged(start: ModelManifest, end: ModelManifest, weight: float, folder: Pa
     """Write the model of the averaged weights into a folder; raises as `average`."""
     weights = average(start, end, weight)
     if Path(end.label_set).suffix in (".yaml", ".yml"):
-        labels = (end.path.parent / end.label_set).read_bytes()
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / Path(end.label_set).name, labels)
-        end = replace(end, label_set=Path(end.label_set).name)
+        label_set = store_label_set(end.path.parent / end.label_set, folder, end.path.stem)
+        end = replace(end, label_set=label_set)
     made = replace(
         end,
         path=folder / end.path.name,

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import io
 import struct
+from array import array
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
+
+import numpy as np
 
 from rt_segmentation.bags.errors import Places, rosbags_missing
 
@@ -64,7 +67,7 @@ def salvage(path: Path, topics: Collection[str] | None) -> Iterator[Found]:
             places.add(0, "it does not begin as an MCAP file does")
             places.check()
         parts, end = _survey(file, path.stat().st_size, records, places)
-        for part in sorted(parts):
+        for part in parts.by_time():
             while waiting and waiting[0][0] < part.begin_ns:
                 yield heappop(waiting)[-1]
             try:
@@ -95,12 +98,42 @@ class _Part(NamedTuple):
         return file.read(self.length)
 
 
-def _survey(file: BinaryIO, size: int, records: _Records, places: Places) -> tuple[list[_Part], str]:
+class _Parts:
+    """The parts of a file as they lie there: numbers alone, as there may be tens of millions of messages."""
+
+    def __init__(self) -> None:
+        self._numbers = [array("Q") for _ in _Part._fields]
+        self._last_ns = 0
+        self.are_by_time = True
+
+    def __len__(self) -> int:
+        return len(self._numbers[0])
+
+    def __iter__(self) -> Iterator[_Part]:
+        return (_Part(*numbers) for numbers in zip(*self._numbers))
+
+    def add(self, part: _Part) -> None:
+        """Note the next one."""
+        self.are_by_time &= part.begin_ns >= self._last_ns
+        self._last_ns = part.begin_ns
+        for numbers, number in zip(self._numbers, part):
+            numbers.append(number)
+
+    def by_time(self) -> Iterator[_Part]:
+        """Those that begin at the same time as they lie there."""
+        if self.are_by_time:
+            yield from self
+            return
+        for place in np.argsort(np.frombuffer(self._numbers[0], np.uint64), kind="stable"):
+            yield _Part(*(numbers[place] for numbers in self._numbers))
+
+
+def _survey(file: BinaryIO, size: int, records: _Records, places: Places) -> tuple[_Parts, str]:
     """The parts of a file that hold messages, as they lie there, and what is wrong with its end, or ''.
 
     `records` knows all channels then that the parts may need, but for those in chunks before them.
     """
-    parts: list[_Part] = []
+    parts = _Parts()
     end = ""
     while True:
         try:
@@ -115,17 +148,22 @@ def _survey(file: BinaryIO, size: int, records: _Records, places: Places) -> tup
         try:
             if opcode == _CHUNK:
                 (begin_ns,) = struct.unpack("<Q", file.read(8))
-                parts.append(_Part(begin_ns, position, length, opcode))
+                part = _Part(begin_ns, position, length, opcode)
+                if not begin_ns:
+                    # A writer that tells no times: with them the chunk need not wait for all others.
+                    found = records.messages(opcode, part.content(file))
+                    part = part._replace(begin_ns=found[0][2] if found else 0)
+                parts.add(part)
             elif opcode == _MESSAGE:
                 channel, _, recorded_ns = struct.unpack("<HIQ", file.read(14))
                 if records.wants(channel):
-                    parts.append(_Part(recorded_ns, position, length, opcode))
+                    parts.add(_Part(recorded_ns, position, length, opcode))
             elif opcode in (_SCHEMA, _CHANNEL):
                 records.messages(opcode, file.read(length))
         except _DAMAGE as error:
             places.add(len(parts), f"a record is damaged ({error})")
         file.seek(position + length)
-    if parts != sorted(parts):
+    if not parts.are_by_time:
         # A chunk may need the channels of one that lies before it and is read after it.
         for part in parts:
             if part.opcode == _CHUNK:

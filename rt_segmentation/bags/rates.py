@@ -2,20 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-N = TypeVar("N", int, float)
-
 PAUSE_PERIODS, PAUSE_NS = 10, 1_000_000_000
-"""A gap that is longer than both, the first in median gaps, is a pause of the recording."""
+"""A gap that is longer than both, the first in median gaps, may be a pause of the recording."""
+PAUSES = 0.1
+"""Where more of the gaps are that long, messages come in bursts, and none of them is a pause."""
 
 
-def played_ns(gap_ns: N, period_ns: N) -> N:
-    """A gap between messages without pauses [ns]: one period for a pause, or where a clock was set back."""
-    return gap_ns if 0 <= gap_ns <= max(PAUSE_PERIODS * period_ns, PAUSE_NS) else period_ns
+@dataclass
+class Played:
+    """For how long messages came, counted gap by gap.
+
+    Attributes:
+        period_ns: the median gap, which stands for a pause.
+        gaps: how many gaps there are.
+        short_ns: the sum of those that are no pause.
+        long: how many may be pauses.
+        long_ns: the sum of these.
+    """
+
+    period_ns: float
+    gaps: int = 0
+    short_ns: float = 0
+    long: int = 0
+    long_ns: float = 0
+
+    def add(self, gap_ns: float) -> None:
+        """Count a gap; one below 0 is a clock that was set back."""
+        self.gaps += 1
+        if gap_ns > max(PAUSE_PERIODS * self.period_ns, PAUSE_NS):
+            self.long += 1
+            self.long_ns += gap_ns
+        else:
+            self.short_ns += gap_ns if gap_ns >= 0 else self.period_ns
+
+    def span_ns(self) -> float:
+        """From the first message to the last without pauses."""
+        are_pauses = self.long <= PAUSES * self.gaps
+        return self.short_ns + (self.long * self.period_ns if are_pauses else self.long_ns)
+
+
+def played(gaps_ns: Iterable[float], period_ns: float) -> Played:
+    """Gaps between messages, counted."""
+    found = Played(period_ns)
+    for gap_ns in gaps_ns:
+        found.add(gap_ns)
+    return found
 
 
 def rate_hz(recorded_ns: Sequence[float]) -> float | None:
@@ -23,6 +59,5 @@ def rate_hz(recorded_ns: Sequence[float]) -> float | None:
     gaps_ns = np.diff(np.asarray(recorded_ns, np.float64))
     if not gaps_ns.size:
         return None
-    period_ns = float(np.median(gaps_ns))
-    span_ns = sum(played_ns(gap_ns, period_ns) for gap_ns in gaps_ns.tolist())
+    span_ns = played(gaps_ns.tolist(), float(np.median(gaps_ns))).span_ns()
     return len(gaps_ns) / span_ns * 1e9 if span_ns > 0 else None

@@ -186,5 +186,5 @@ class Camera:
     def _ray_limit(self) -> float:
         """How far from the axis the image's farthest pixel looks, with a pixel more: at depth 1."""
         x, y = self.rays
-        farthest = float(np.nanmax(np.hypot(x, y), initial=0.0))
+        farthest = float(np.fmax.reduce(np.hypot(x, y), axis=None, initial=0.0))
         return self._lens.limit(farthest, 1 / min(self.fx, self.fy))

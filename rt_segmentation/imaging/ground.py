@@ -157,7 +157,8 @@ class GroundProjection:
         down = (dz < 0) & (distance <= self._grid.max_range_m)
         if not down.any():
             # The lower edge need not be the one that looks down, of a camera that is mounted sideways.
-            lowest = math.degrees(float(np.nanmin(np.arctan2(dz, np.hypot(dx, dy)), initial=math.pi / 2)))
+            angles = np.arctan2(dz, np.hypot(dx, dy))
+            lowest = math.degrees(float(np.fmin.reduce(angles, axis=None, initial=math.pi / 2)))
             way = "up" if lowest >= 0 else "down"
             raise ImageError(
                 "no_ground",

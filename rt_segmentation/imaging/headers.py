@@ -15,6 +15,8 @@ from rt_segmentation.imaging.jpeg import read_jpeg
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY, _PNG_PALETTE = 0, 3
+# Three bytes for each of 256 colours.
+_LARGEST_PALETTE = 768
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def as_grey_png(data: bytes) -> tuple[bytes, bytes]:
             parts.append(struct.pack(">I", length) + name + body + struct.pack(">I", zlib.crc32(name + body)))
         if name == b"IEND":
             break
-    if not palette or len(palette) % 3:
+    if not palette or len(palette) % 3 or len(palette) > _LARGEST_PALETTE:
         raise ImageError(
             "undecodable", f"The PNG's palette has {len(palette)} bytes; it must have three a colour."
         )

@@ -15,7 +15,7 @@ _FISHEYE_COEFFICIENTS, _COEFFICIENTS = 4, 12
 # What is farther to the side has no pixel: 88.9 degrees. A fisheye's image may go on beyond 90.
 _FARTHEST_RAY = 50.0
 _SAMPLES = 20_001
-_ROUNDS, _SMALL = 20, 1e-7
+_ROUNDS, _SMALL = 20, 1e-6
 # So far may a ray's own pixel be from the one that it was found for.
 _TOLERANCE_PX = 0.05
 
@@ -67,24 +67,35 @@ class Lens:
             pixel: Width and height of a pixel, in focal lengths.
         """
         radii, bent = self._monotone
-        ray_x, ray_y = x, y
+        ray_x, ray_y = np.full(x.size, np.nan), np.full(y.size, np.nan)
+        # Without what is not radial the answer stands in a table. That is small, and found in rounds, each of
+        # those alone that are not found yet.
+        open_, aim_x, aim_y = np.arange(x.size), x.reshape(-1), y.reshape(-1)
+        side = down = np.zeros(x.size)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            side, down = np.zeros_like(x), np.zeros_like(y)
             for _ in range(_ROUNDS):
-                # Without what is not radial the answer stands in a table; that is small, and found in rounds.
-                aim_x, aim_y = x - side, y - down
                 aim = np.hypot(aim_x, aim_y)
                 scale = np.where(aim > 0, np.interp(aim, bent, radii, right=np.nan) / aim, 1.0)
-                ray_x, ray_y = aim_x * scale, aim_y * scale
-                if self.model == FISHEYE or not any(self._all[i] for i in (2, 3, 8, 9, 10, 11)):
+                own_x, own_y = aim_x * scale, aim_y * scale
+                ray_x[open_], ray_y[open_] = own_x, own_y
+                if self._is_radial:
                     break
-                before, (side, down) = side, self._beside(ray_x, ray_y, ray_x * ray_x + ray_y * ray_y)
-                if not np.nanmax(abs(side - before), initial=0.0) > _SMALL:
+                before = side, down
+                side, down = self._beside(own_x, own_y, own_x * own_x + own_y * own_y)
+                moved = abs(side - before[0]) + abs(down - before[1]) > _SMALL
+                open_, side, down = open_[moved], side[moved], down[moved]
+                if not open_.size:
                     break
+                aim_x, aim_y = x.reshape(-1)[open_] - side, y.reshape(-1)[open_] - down
+            ray_x, ray_y = ray_x.reshape(x.shape), ray_y.reshape(y.shape)
             back_x, back_y = self.distort(ray_x, ray_y)
             missed = np.hypot((back_x - x) / pixel[0], (back_y - y) / pixel[1])
             seen = missed <= _TOLERANCE_PX
         return np.where(seen, ray_x, np.nan), np.where(seen, ray_y, np.nan)
+
+    @property
+    def _is_radial(self) -> bool:
+        return self.model == FISHEYE or not any(self._all[place] for place in (2, 3, 8, 9, 10, 11))
 
     def limit(self, radius: float, more: float) -> float:
         """How far from the axis at depth 1 places are seen, in an image that goes on for `more`.

@@ -16,8 +16,10 @@ Matrix = npt.NDArray[np.float64]
 _MAX_DEPTH = 1000
 # Messages of one publisher come in order. A stamp that goes back further means that its clock was set back.
 _REORDERED_NS = 200_000_000
-# So far no clock is corrected on a robot that drives: a simulator has begun anew, or a bag.
+# So far no clock is corrected on a robot that drives: a simulator has begun anew, or a bag. One frame alone
+# may have two publishers that differ.
 _ANEW_NS = 2_000_000_000
+_ANEW_FRAMES = 2
 
 
 class TransformError(RtSegmentationError, LookupError):
@@ -49,6 +51,7 @@ class TransformBuffer:
     def __init__(self, keep_s: float = 10.0, tolerance_s: float = 0.1) -> None:
         self._keep_ns, self._tolerance_ns = round(keep_s * 1e9), round(tolerance_s * 1e9)
         self._links: dict[str, _Link] = {}
+        self._went_back: set[str] = set()
 
     def set(
         self,
@@ -92,9 +95,9 @@ class TransformBuffer:
         # What was told before was true of another time under the same stamps.
         back_ns = link.poses[-1].stamp_ns - stamp_ns if link.poses else 0
         if back_ns > _REORDERED_NS:
-            for other in self._links.values() if back_ns > _ANEW_NS else [link]:
-                if not other.is_static:
-                    other.poses.clear()
+            link.poses.clear()
+        if back_ns > _ANEW_NS:
+            self._begin_anew(child)
         place = bisect.bisect_left([p.stamp_ns for p in link.poses], stamp_ns)
         if place < len(link.poses) and link.poses[place].stamp_ns == stamp_ns:
             link.poses[place] = pose
@@ -103,6 +106,17 @@ class TransformBuffer:
         oldest = link.poses[-1].stamp_ns - self._keep_ns
         del link.poses[: bisect.bisect_left([p.stamp_ns for p in link.poses], oldest)]
         return ""
+
+    def _begin_anew(self, frame: str) -> None:
+        """Forget all moving frames, once it is not only one that has gone back in time."""
+        self._went_back.add(frame)
+        if len(self._went_back) < _ANEW_FRAMES:
+            return
+        for child, link in self._links.items():
+            # Those that went back have begun anew already.
+            if not link.is_static and child not in self._went_back:
+                link.poses.clear()
+        self._went_back.clear()
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> tuple[Matrix, Matrix]:
         """The rotation (3, 3) and translation (3,) [m] from a frame's coordinates to another's.

@@ -60,6 +60,8 @@ def test_what_is_named_and_refused_is_not_replaced_and_says_so(
     node.spin_until(lambda: node.count("frames dropped: failed") == 1)
     (told,) = (status for status in node.statuses if "failed" in status.message)
     assert told.level == DiagnosticStatus.WARN
+    # The log has it a moment after the count.
+    node.process.wait_for("97.0% is needed")
     for text in (told.message, node.process.output):
         assert re.search(
             r"engine 'openvino' in int8 gives \d+\.\d+% .* 97\.0% is needed; it was asked for", text

@@ -17,9 +17,14 @@ infer = Segmenter.infer
 
 
 def held(
-    segmenter: Segmenter, frames: Sequence[Frame], confidence: bool = False, sources: Sequence[str] = ()
+    segmenter: Segmenter,
+    frames: Sequence[Frame],
+    confidence: bool = False,
+    sources: Sequence[str] = (),
+    *,
+    kept: bool = False,
 ) -> list[Segmentation]:
-    results = infer(segmenter, frames, confidence, sources)
+    results = infer(segmenter, frames, confidence, sources, kept=kept)
     print("held", flush=True)
     while not Path(os.environ["RELEASE"]).exists():
         time.sleep(0.01)

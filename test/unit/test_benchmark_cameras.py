@@ -19,7 +19,7 @@ from rt_segmentation.commands.benchmark_cameras import Row, Setting, main, to_ma
 def test_layouts_share_the_cameras_among_nodes() -> None:
     given = {"model": "enet"}
     together, apart = one_node(2, given), separate_nodes(2, given)
-    assert [part.parameters for part in together.parts] == [{**given, "cameras": "[camera_0,camera_1]"}]
+    assert [part.parameters for part in together.parts] == [{**given, "cameras": ["camera_0", "camera_1"]}]
     assert together.images == ("/together/camera_0/image", "/together/camera_1/image")
     assert together.labels[1] == "/together/segmentation_node/camera_1/label"
     assert [part.namespace for part in apart.parts] == ["/separate_0", "/separate_1"]

@@ -67,6 +67,22 @@ def test_labels_of_the_future_cost_their_own_image_alone() -> None:
     assert found == [(number, None if number == 20 else number) for number in range(60)]
 
 
+@pytest.mark.parametrize("stray", [-1_700_000_000, 3_600_000])
+def test_one_image_of_another_time_costs_no_other_image_its_labels(stray: int) -> None:
+    def stamp(topic: str, number: int) -> int:
+        return stray if (topic, number) == ("camera", 20) else number * 100
+
+    entries = recording(60, stamp=stamp)
+    # All labels lie at the bag's begin.
+    entries = [
+        (number if topic == "truth" else at + 5000, topic, of, number) for at, topic, of, number in entries
+    ]
+
+    found = pairs(entries, TopicTruth(50 * MS))
+
+    assert found == [(number, None if number == 20 else number) for number in range(60)]
+
+
 @pytest.mark.parametrize("twice", [False, True])
 def test_stamps_that_begin_anew_are_paired_on(twice: bool) -> None:
     entries = recording(100, stamp=lambda _, number: (number if number < 60 else number - 60) * 100)

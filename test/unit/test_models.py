@@ -236,7 +236,7 @@ def test_an_unknown_name_lists_what_there_is(shelf: Path) -> None:
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("failing", [1, 2])
+@pytest.mark.parametrize("failing", [1, 2, 3])
 def test_a_failed_write_leaves_whole_files(
     stored: ModelManifest, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
@@ -255,11 +255,10 @@ def test_a_failed_write_leaves_whole_files(
         save_model(stored, {"other": np.zeros(3, np.float32)})
     after = {path.name: path.read_bytes() for path in stored.path.parent.iterdir()}
     assert after.keys() == before.keys()
-    assert after[stored.path.name] == before[stored.path.name]
-    if failing == 1:
+    if failing < 3:
         assert after == before
     else:
-        # New weights under an old manifest are noticed, never used.
+        # The last name of all: old weights under a new manifest are noticed, never used.
         with pytest.raises(ModelError, match="sha256"):
             load_weights(read_manifest(stored.path))
 

@@ -105,11 +105,13 @@ def test_after_a_clock_was_set_back_nothing_is_known_of_the_time_before(back_s: 
         # It drives at 1 m/s.
         buffer.set("odom", "base", tenth * S // 10, (tenth / 10, 0, 0), LEVEL, is_static=False)
         buffer.set("map", "odom", tenth * S // 10, (tenth / 10, 0, 0), LEVEL, is_static=False)
+        buffer.set("base", "arm", tenth * S // 10, (0, 0, 0), LEVEL, is_static=False)
     buffer.set("base", "camera", 0, (0, 0, 1), LEVEL, is_static=True)
     began = (8 - back_s) * S
     for tenth in range(3):
         # It stands.
         buffer.set("odom", "base", began + tenth * S // 10, (0, 0, 0), LEVEL, is_static=False)
+        buffer.set("base", "arm", began + tenth * S // 10, (0, 0, 0), LEVEL, is_static=False)
     assert apply(buffer, "odom", "camera", began + S // 20, (0, 0, 0)) == [0, 0, 1]
     for stamp_ns in (began + S * 4 // 5, began - S // 2):
         with pytest.raises(TransformError, match=r"(its publisher is late|too old)"):
@@ -126,3 +128,13 @@ def test_a_transform_that_was_overtaken_is_put_where_it_belongs() -> None:
         buffer.set("odom", "base", tenth * S // 10, (tenth, 0, 0), LEVEL, is_static=False)
     assert apply(buffer, "odom", "base", S // 20, (0, 0, 0)) == [0.5, 0, 0]
     assert apply(buffer, "odom", "base", S // 5, (0, 0, 0)) == [2, 0, 0]
+
+
+def test_one_frame_of_two_publishers_costs_no_other_frame() -> None:
+    buffer = TransformBuffer()
+    for tenth in range(100):
+        now = 100 * S + tenth * S // 10
+        buffer.set("odom", "base", now, (tenth, 0, 0), LEVEL, is_static=False)
+        buffer.set("base", "arm", now, (0, 0, 0), LEVEL, is_static=False)
+        buffer.set("base", "arm", now - 50 * S, (0, 0, 0), LEVEL, is_static=False)
+        assert apply(buffer, "odom", "base", now, (0, 0, 0)) == [tenth, 0, 0]

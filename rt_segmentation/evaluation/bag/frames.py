@@ -13,8 +13,8 @@ from rt_segmentation.bags.reading import Message
 from rt_segmentation.evaluation.bag.clock import Moment, stamp_of
 from rt_segmentation.evaluation.bag.truth import NEAR_NS, ReadIds, Truth
 
-MAX_WAITING = 512
-"""So many images wait for their labels at most: 240 Hz for 2 s."""
+MAX_WAITING, MIN_WAITING, WAITING_BYTES = 512, 64, 2**30
+"""How many images wait for their labels: 240 Hz for 2 s at most, these bytes, and some in any case."""
 PASSED = 8
 """Of so many images before it an image knows which labels were theirs."""
 
@@ -56,6 +56,7 @@ def with_truth(
     """
     waiting: deque[tuple[int, Message]] = deque()
     passed: deque[int] = deque(maxlen=PASSED)
+    course = _Course()
     index = 0
 
     def others() -> list[int]:
@@ -74,20 +75,50 @@ def with_truth(
     for message in messages:
         if message.topic == image_topic:
             moment_ns = moment(message)
-            before_ns = waiting[-1][0] if waiting else passed[-1] if passed else moment_ns
-            if moment_ns < before_ns - NEAR_NS:
-                truth.restart(moment_ns, message.recorded_ns)
+            begun = course.follow(moment_ns, message.recorded_ns)
+            if begun is not None:
+                truth.restart(*begun)
             waiting.append((moment_ns, message))
         else:
             truth.offer(message)
         while waiting and (
-            truth.is_settled(waiting[0][0], others())
-            or len(waiting) > MAX_WAITING
+            (truth.is_settled(waiting[0][0], others()) and not course.doubts(waiting[0][0]))
+            or len(waiting) > _most(waiting[0][1])
             or abs(message.recorded_ns - waiting[0][1].recorded_ns) > NEAR_NS
         ):
             yield from pair()
     while waiting:
         yield from pair()
+
+
+class _Course:
+    """Whether the moments of images go on or have begun anew; one of them elsewhere is no new beginning."""
+
+    def __init__(self) -> None:
+        self._last_ns: int | None = None
+        self._elsewhere: tuple[int, int] | None = None
+
+    def follow(self, moment_ns: int, recorded_ns: int) -> tuple[int, int] | None:
+        """Take the next image's moment and recorded time; gives those with which a new course has begun."""
+        if self._last_ns is None or abs(moment_ns - self._last_ns) <= NEAR_NS:
+            self._last_ns, self._elsewhere = moment_ns, None
+            return None
+        before, self._elsewhere = self._elsewhere, (moment_ns, recorded_ns)
+        if before is None or abs(moment_ns - before[0]) > NEAR_NS:
+            return None
+        is_anew = moment_ns < self._last_ns
+        self._last_ns, self._elsewhere = moment_ns, None
+        return before if is_anew else None
+
+    def doubts(self, moment_ns: int) -> bool:
+        """Whether the next image must tell whether a new course begins with this one."""
+        return self._elsewhere is not None and self._elsewhere[0] == moment_ns < (self._last_ns or 0)
+
+
+def _most(image: Message) -> int:
+    """How many such images may wait."""
+    size = len(getattr(image.content, "data", b"")) or 1
+    return min(MAX_WAITING, max(MIN_WAITING, WAITING_BYTES // size))
 
 
 def _frame(index: int, message: Message, read: ReadIds | None, apart_ns: int | None) -> BagFrame:

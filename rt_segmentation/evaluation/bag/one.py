@@ -13,7 +13,6 @@ from statistics import median
 from rt_segmentation.bags.choosing import DEPTH, IDS, IMAGE_TYPES, LABELS, choose_images
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import to_frame
-from rt_segmentation.bags.rates import played_ns
 from rt_segmentation.bags.reading import BagReader, Message
 from rt_segmentation.bags.topics import choose_topic
 from rt_segmentation.evaluation.bag.clock import (
@@ -351,7 +350,8 @@ class _Keeper:
     """Knows which frames are counted, and saves the state every 10 s of the bag, between two frames."""
 
     def __init__(self, job: Job, state: BagState, masks: MaskBag | None, period_ns: int) -> None:
-        self._job, self._state, self._masks, self._period_ns = job, state, masks, period_ns
+        self._job, self._state, self._masks = job, state, masks
+        state.played.period_ns = period_ns
         self._begun = state.next_index
         self._saved_ns: int | None = None
         self._interval = [time.time(), time.time()]
@@ -375,7 +375,7 @@ class _Keeper:
             self._saved_ns = recorded_ns
         if is_next:
             if self._state.last_ns is not None:
-                self._state.span_ns += played_ns(recorded_ns - self._state.last_ns, self._period_ns)
+                self._state.played.add(recorded_ns - self._state.last_ns)
             self._state.last_ns = recorded_ns
             self._state.next_index = outcome.source.index + 1
 

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rt_segmentation.bags.rates import Played
 from rt_segmentation.evaluation.bag.shown import Shown
 from rt_segmentation.evaluation.bag.tally import Timeline
 from rt_segmentation.evaluation.dataset import EvaluationError
@@ -100,7 +101,7 @@ class BagState:
         bag: what is known of it.
         models: in the order asked for.
         last_ns: recorded time of the last frame that is counted; None before the first.
-        span_ns: from the first of them to the last, without pauses.
+        played: for how long they came.
         next_index: how many image messages are counted.
         intervals: when it was worked on, as pairs of seconds since the epoch.
         problems: sentences about the bag.
@@ -118,7 +119,7 @@ class BagState:
     bag: BagFacts
     models: list[ModelState]
     last_ns: int | None = None
-    span_ns: int = 0
+    played: Played = field(default_factory=lambda: Played(0))
     next_index: int = 0
     intervals: list[list[float]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -142,6 +143,7 @@ class BagState:
         """Write the state; `asked` says of what."""
         models = [model.to_plain() for model in self.models]
         content = {"asked": asked, **vars(self), "bag": asdict(self.bag), "models": models}
+        content["played"] = asdict(self.played)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(content).encode())
 
@@ -156,6 +158,7 @@ class BagState:
             content = json.loads(path.read_text(encoding="utf-8"))
             before = content.pop("asked")
             models = [ModelState.from_plain(plain) for plain in content.pop("models")]
+            content["played"] = Played(**content["played"])
             state = cls(BagFacts(**content.pop("bag")), models, **content)
         except FileNotFoundError:
             return None

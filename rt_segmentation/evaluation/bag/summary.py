@@ -77,7 +77,9 @@ def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState]
         machine=machine,
         versions={**known.versions, **python},
         bags=tuple(
-            BagResult(**asdict(state.bag), frames=state.next_index, frames_span_s=state.span_ns / 1e9)
+            BagResult(
+                **asdict(state.bag), frames=state.next_index, frames_span_s=state.played.span_ns() / 1e9
+            )
             for state in states
         ),
         classes=tuple(ClassColor(c.name, c.color) for c in labels.classes),
