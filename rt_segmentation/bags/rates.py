@@ -9,8 +9,8 @@ import numpy as np
 
 PAUSE_PERIODS, PAUSE_NS = 10, 1_000_000_000
 """A gap that is longer than both, the first in median gaps, may be a pause of the recording."""
-PAUSES = 0.1
-"""Where more of the gaps are that long, messages come in bursts, and none of them is a pause."""
+PAUSES, FEW = 0.1, 3
+"""Where more of the gaps are that long, and more than one of more than a few, messages come in bursts."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Played:
 
     def span_ns(self) -> float:
         """From the first message to the last without pauses."""
-        are_pauses = self.long <= PAUSES * self.gaps
+        are_pauses = self.long <= max(PAUSES * self.gaps, 1 if self.gaps > FEW else 0)
         return self.short_ns + (self.long * self.period_ns if are_pauses else self.long_ns)
 
 

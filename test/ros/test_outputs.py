@@ -55,10 +55,10 @@ def test_a_frame_is_painted_by_what_segmented_it_and_label_info_follows(
     colors = observer.subscribe(Image, "/segmentation_node/color", RELIABLE)
     legends = observer.subscribe(Image, "/segmentation_node/legend", LATCHED.profile())
     infos = observer.subscribe(String, "/segmentation_node/label_info", LATCHED.profile())
-    observer.spin_until(lambda: outputs.listened("color") and bool(infos))
+    observer.spin_until(lambda: outputs.listened("color") and bool(infos) and bool(legends))
 
     # As where the model changes between two frames, and the first of them is published after that.
-    for labels in (CAMVID, CITYSCAPES, CITYSCAPES, CAMVID):
+    for labels, told_legends in ((CAMVID, 1), (CITYSCAPES, 2), (CITYSCAPES, 2), (CAMVID, 3)):
         result = segmented_with(labels)
         colors.clear()
         outputs.publish(Header(), result.frame, outputs.resize(result), 0.5, 90)
@@ -66,7 +66,8 @@ def test_a_frame_is_painted_by_what_segmented_it_and_label_info_follows(
         np.testing.assert_array_equal(pixels(colors[0]), labels.palette()[LABELS])
         told = names(labels, Header())
         observer.spin_until(lambda: infos[-1] == told)  # noqa: B023
-    observer.spin_until(lambda: len(legends) == 3)
+        # Only the newest one is kept for whoever is slow.
+        observer.spin_until(lambda: len(legends) == told_legends)  # noqa: B023
     for legend, labels in zip(legends, (CAMVID, CITYSCAPES, CAMVID)):
         np.testing.assert_array_equal(pixels(legend), legend_table(labels))
     assert len(infos) == 3

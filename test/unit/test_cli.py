@@ -32,6 +32,8 @@ def test_a_fault_of_the_package_is_not_taken_for_bad_input(
         raise error
 
     monkeypatch.setattr(parameters, "main", fail)
+    # Whatever tests before this one have used.
+    monkeypatch.setattr("rt_segmentation.cli.allowed_networks", lambda: ())
     with pytest.raises(type(error)):
         main(["parameters", "yaml"])
     assert "this is a fault of rt_segmentation" in capsys.readouterr().err
