@@ -64,10 +64,8 @@ class Segmenter(FrameSegmenter):
         groups: str | Path = "",
     ) -> None:
         _check_size(input_size)
-        if roi is not None and not isinstance(roi, (Sequence, np.ndarray)):
-            raise PlacementError(f"roi is {roi!r}: it must be four numbers: x, y, width and height")
         # As the node has it: no numbers, or zeros, are the whole image.
-        if roi is not None and not any(roi):
+        if isinstance(roi, (Sequence, np.ndarray)) and not any(roi):
             roi = None
         for name, value, why in (
             ("roi", roi, "" if roi is None else check_roi(roi)),

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,16 +47,33 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: the disk is full, or the folder is not writable.
     """
-    try:
-        with replacing(path) as unfinished, unfinished.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        # A full disk does not say which file it was.
-        if error.errno is not None and error.filename is None:
-            error.filename = str(path)
-        raise
+    with replacing_together({path: data}):
+        pass
+
+
+@contextmanager
+def replacing_together(contents: Mapping[Path, bytes]) -> Iterator[None]:
+    """Files that belong together: written beside their names, which they get at the end of the block.
+
+    After an exception, also one of the block's, all files are as they were.
+
+    Raises:
+        OSError: the disk is full, or a folder is not writable; it names the file.
+    """
+    with ExitStack() as unfinished:
+        for path, data in contents.items():
+            temporary = unfinished.enter_context(replacing(path))
+            try:
+                with temporary.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                # A full disk does not say which file it was.
+                if error.errno is not None and error.filename is None:
+                    error.filename = str(path)
+                raise
+        yield
 
 
 @contextmanager

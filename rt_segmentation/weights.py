@@ -6,13 +6,13 @@ Reading them needs no torch: weights come as NumPy arrays.
 from __future__ import annotations
 
 import hashlib
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from rt_segmentation.files import replacing, write_atomically
+from rt_segmentation.files import replacing_together
 from rt_segmentation.models import ModelError, ModelManifest, check_manifest, write_manifest
 from rt_segmentation.safetensors_reader import SafetensorsError, read_safetensors
 
@@ -126,7 +126,7 @@ def save_model(manifest: ModelManifest, arrays: dict[str, np.ndarray]) -> ModelM
     from safetensors.numpy import save
 
     check_manifest(manifest)
-    return _write(manifest, save({key: np.ascontiguousarray(array) for key, array in arrays.items()}))
+    return _write(manifest, save({key: np.ascontiguousarray(array) for key, array in arrays.items()}), {})
 
 
 def save_onnx_model(manifest: ModelManifest, graph: bytes, golden: bytes | None = None) -> ModelManifest:
@@ -143,17 +143,13 @@ def save_onnx_model(manifest: ModelManifest, graph: bytes, golden: bytes | None 
         interface = replace(interface, golden=f"{manifest.path.stem}.golden.npz", golden_sha256=digest)
         manifest = replace(manifest, onnx=interface)
     check_manifest(manifest)
-    with ExitStack() as writing:
-        if interface is not None and golden is not None:
-            folder = manifest.path.parent
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(writing.enter_context(replacing(folder / interface.golden)), golden)
-        return _write(manifest, graph)
+    if interface is None or golden is None:
+        return _write(manifest, graph, {})
+    return _write(manifest, graph, {manifest.path.parent / interface.golden: golden})
 
 
-def _write(manifest: ModelManifest, data: bytes) -> ModelManifest:
+def _write(manifest: ModelManifest, data: bytes, beside: Mapping[Path, bytes]) -> ModelManifest:
     manifest.path.parent.mkdir(parents=True, exist_ok=True)
-    # The weights get their name last of all that may fail: a full disk leaves the earlier model whole.
-    with replacing(manifest.weights_path) as weights:
-        write_atomically(weights, data)
+    # They get their names after all that may fail: a full disk leaves the earlier model whole.
+    with replacing_together({**beside, manifest.weights_path: data}):
         return write_manifest(replace(manifest, sha256=hashlib.sha256(data).hexdigest()))

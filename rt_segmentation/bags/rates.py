@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 PAUSE_PERIODS, PAUSE_NS = 10, 1_000_000_000
 """A gap that is longer than both, the first in median gaps, may be a pause of the recording."""
 PAUSES, FEW = 0.1, 3
-"""Where more of the gaps are that long, and more than one of more than a few, messages come in bursts."""
+"""This share of the gaps are pauses at most, and one of more than a few; more of them lie between bursts."""
 
 
 @dataclass
@@ -46,18 +46,13 @@ class Played:
         return self.short_ns + (self.long * self.period_ns if are_pauses else self.long_ns)
 
 
-def played(gaps_ns: Iterable[float], period_ns: float) -> Played:
-    """Gaps between messages, counted."""
-    found = Played(period_ns)
-    for gap_ns in gaps_ns:
-        found.add(gap_ns)
-    return found
-
-
 def rate_hz(recorded_ns: Sequence[float]) -> float | None:
     """Messages per second, without pauses; None for less than two, or for ones that all came at once."""
     gaps_ns = np.diff(np.asarray(recorded_ns, np.float64))
     if not gaps_ns.size:
         return None
-    span_ns = played(gaps_ns.tolist(), float(np.median(gaps_ns))).span_ns()
-    return len(gaps_ns) / span_ns * 1e9 if span_ns > 0 else None
+    played = Played(float(np.median(gaps_ns)))
+    for gap_ns in gaps_ns.tolist():
+        played.add(gap_ns)
+    span_ns = played.span_ns()
+    return played.gaps / span_ns * 1e9 if span_ns > 0 else None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.commands.options import add_engine, add_image_bits, at_least, require_kept
 from rt_segmentation.commands.progress import progress
-from rt_segmentation.files import replacing, spread, write_atomically
+from rt_segmentation.files import replacing_together, spread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,10 +84,9 @@ def main(arguments: argparse.Namespace) -> None:
         entry = graph_entry(manifest, arguments.batch, height, width)
         arguments.out.mkdir(parents=True, exist_ok=True)
         # The graph names its weights by their file's name: both keep theirs, and are replaced together.
-        with ExitStack() as replaced:
-            for name in (WITH_CONFIDENCE, LABELS_ONLY, WEIGHTS):
-                unfinished = replaced.enter_context(replacing(arguments.out / name))
-                write_atomically(unfinished, entry.read(name))
+        names = (WITH_CONFIDENCE, LABELS_ONLY, WEIGHTS)
+        with replacing_together({arguments.out / name: entry.read(name) for name in names}):
+            pass
         gives = "labels and confidence" if manifest.has_confidence else "labels"
         print(f"{arguments.out / WITH_CONFIDENCE}: uint8 images (N, H, W, 3) RGB to {gives}")
     require_kept("what was built")

@@ -147,6 +147,14 @@ class Camera:
         return x.astype(np.float32), y.astype(np.float32)
 
     @functools.cached_property
+    def seeing(self) -> npt.NDArray[np.uint8] | None:
+        """255 for a pixel that looks somewhere and 0 for others, uint8 (H, W); None where all do."""
+        if not self.distortion:
+            return None
+        seeing = np.isfinite(self.rays[0])
+        return None if seeing.all() else seeing.astype(np.uint8) * np.uint8(255)
+
+    @functools.cached_property
     def ray_lengths(self) -> npt.NDArray[np.float32]:
         """How far a point of depth 1 in each pixel is from the camera: float32 (H, W)."""
         x, y = self.rays

@@ -123,9 +123,8 @@ def cloud_of_depth(
             seen: Any = ((distance >= nearest) & (distance <= farthest)).view(np.uint8)
         if selection.classes is not None:
             seen &= cv2.LUT(labels[band], selection.classes)
-        if camera.distortion:
-            # A lens need not look anywhere from each of its pixels.
-            seen &= (ray_x[band] == ray_x[band]).view(np.uint8) * np.uint8(255)
+        if camera.seeing is not None:
+            seen &= camera.seeing[band]
         planes.z.fill(np.nan)
         cv2.copyTo(np.ascontiguousarray(z), seen, planes.z)
         np.multiply(planes.z, ray_x[band], out=planes.x)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rt_segmentation.imaging.errors import ImageError
@@ -73,33 +74,36 @@ def _read_jpeg(data: bytes) -> Header:
     return Header("JPEG", jpeg.width, jpeg.height, grey=jpeg.channels == 1, lossless=False, ended=jpeg.ended)
 
 
-def _read_png(data: bytes) -> Header:
-    header = None
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name of each chunk, and where its content begins and ends; the end may lie behind the data."""
     position = len(_PNG_SIGNATURE)
     while True:
         length, name = struct.unpack_from(">I4s", data, position)
-        body_end = position + 8 + length
-        if body_end + 4 > len(data):
+        yield name, position + 8, position + 8 + length
+        position += 12 + length
+
+
+def _read_png(data: bytes) -> Header:
+    header = None
+    for name, begin, end in _png_chunks(data):
+        if end + 4 > len(data):
             raise ImageError(
                 "undecodable",
-                f"The PNG is truncated: its chunk {name!r} ends at byte {body_end + 4} of {len(data)}; "
+                f"The PNG is truncated: its chunk {name!r} ends at byte {end + 4} of {len(data)}; "
                 "a whole one ends with the chunk IEND.",
             )
-        if (
-            zlib.crc32(memoryview(data)[position + 4 : body_end])
-            != struct.unpack_from(">I", data, body_end)[0]
-        ):
+        if zlib.crc32(memoryview(data)[begin - 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             raise ImageError(
                 "undecodable",
                 f"The PNG's chunk {name!r} differs from its checksum; it must arrive as it was written.",
             )
         if header is None:
-            if name != b"IHDR" or length != 13:
+            if name != b"IHDR" or end - begin != 13:
                 raise ImageError(
                     "undecodable",
                     f"The PNG starts with the chunk {name!r}; it must start with a 13 byte IHDR.",
                 )
-            width, height, bits, colour_type = struct.unpack_from(">IIBB", data, position + 8)
+            width, height, bits, colour_type = struct.unpack_from(">IIBB", data, begin)
             header = Header(
                 "PNG",
                 width,
@@ -109,8 +113,9 @@ def _read_png(data: bytes) -> Header:
                 palette=colour_type == _PNG_PALETTE,
             )
         if name == b"IEND":
-            return header
-        position = body_end + 4
+            break
+    assert header is not None
+    return header
 
 
 def as_grey_png(data: bytes) -> tuple[bytes, bytes]:
@@ -128,18 +133,15 @@ def as_grey_png(data: bytes) -> tuple[bytes, bytes]:
         ImageError: ``undecodable`` where its palette is missing or broken.
     """
     parts, palette = [_PNG_SIGNATURE], b""
-    position = len(_PNG_SIGNATURE)
-    while position + 12 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, position)
-        body = data[position + 8 : position + 8 + length]
-        position += 12 + length
+    for name, begin, end in _png_chunks(data):
+        body = data[begin:end]
         if name == b"PLTE":
             palette = body
         elif name == b"IHDR":
             body = body[:9] + bytes([_PNG_GREY]) + body[10:]
         # What else is not of the pixels, as the colours' transparency, may not go with grey.
         if name in (b"IHDR", b"IDAT", b"IEND"):
-            parts.append(struct.pack(">I", length) + name + body + struct.pack(">I", zlib.crc32(name + body)))
+            parts += [struct.pack(">I", len(body)), name, body, struct.pack(">I", zlib.crc32(name + body))]
         if name == b"IEND":
             break
     if not palette or len(palette) % 3 or len(palette) > _LARGEST_PALETTE:

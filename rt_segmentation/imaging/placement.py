@@ -216,11 +216,10 @@ class Placement:
             matrix[index_y] = (matrix[index_y] - roi.y) * scale_y + y
         size = [round(side * scale) for side, scale in zip(camera.size, (scale_x, scale_y))]
         part = [round(side * scale) for side, scale in zip((roi.width, roi.height), (scale_x, scale_y))]
-        given = roi.size if any(roi.size) else camera.size
+        given, seen = (roi.size, part) if any(roi.size) else (camera.size, size)
         for axis, (mask, binning) in enumerate(zip(self.mask, camera.binning)):
             # Readers divide by the binning, and what it left over of the sensor must not become a pixel.
             if binning > 1 and given[axis] // binning == self.cover.size[axis]:
-                seen = part if any(roi.size) else size
                 seen[axis] = mask * binning
                 size[axis] = max(size[axis], (x, y)[axis] + part[axis])
         return Calibration((size[0], size[1]), tuple(k), tuple(p), camera.binning, Region(x, y, *part))
@@ -301,7 +300,8 @@ def turn(size: Size, rotation: int) -> Size:
 
 def check_roi(roi: Sequence[int]) -> str:
     """Why four numbers are no region, to follow their name and value; empty where they are one."""
-    if len(roi) != 4 or not all(isinstance(side, (int, np.integer)) for side in roi):
+    is_list = isinstance(roi, (Sequence, np.ndarray))
+    if not is_list or len(roi) != 4 or not all(isinstance(side, (int, np.integer)) for side in roi):
         return "it must be four numbers: x, y, width and height, whole pixels"
     region = Region(*roi)
     if min(region.x, region.y) < 0 or max(region) > MAX_SIDE_PX or min(region.size) < MIN_SIDE_PX:

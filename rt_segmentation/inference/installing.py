@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.files import write_atomically
+from rt_segmentation.labels import store_label_set
 from rt_segmentation.models import ModelError, ModelManifest, list_models, read_manifest, write_manifest
 from rt_segmentation.resources import MODELS_VARIABLE, installed_models_dir
 from rt_segmentation.weights import check_weights, read_golden, read_weights
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from rt_segmentation.inference.parity import Gate
 
-LABELS = "labels"
-"""Folder of label sets beside the manifests."""
 DIGITS = 8
 """Of the sha256 in a file's name."""
 
@@ -152,9 +151,7 @@ def _copied(manifest: ModelManifest, path: Path, aliases: tuple[str, ...]) -> Mo
     label_set = manifest.label_set
     beside = manifest.path.parent / label_set
     if beside.suffix in (".yaml", ".yml"):
-        label_set = f"{LABELS}/{stem}.yaml"
-        (path.parent / LABELS).mkdir()
-        write_atomically(path.parent / label_set, beside.read_bytes())
+        label_set = store_label_set(beside, path.parent, stem)
     onnx = manifest.onnx
     golden = read_golden(manifest)
     if onnx is not None and golden is not None:

@@ -49,13 +49,12 @@ def refuse_unknown(
         ParameterError: names the first slip and the parameter that was meant.
     """
     known = [parameter.name for parameter in parameters]
-    for_all = shared_names(sys.argv)
     foreign = []
     for name in sorted(_overrides(node)):
         if name in (*known, *shared, *OWNED_BY_RCLPY) or node.has_parameter(name):
             continue
-        theirs = name.startswith(QOS_OVERRIDES) or name in for_all or elsewhere(name)
-        if not theirs and is_slip(name, known):
+        theirs = name.startswith(QOS_OVERRIDES) or elsewhere(name)
+        if not theirs and is_slip(name, known) and name not in shared_names(sys.argv):
             raise ParameterError(_unknown(name, known))
         foreign.append(name)
     others = [name for name in foreign if not name.startswith(QOS_OVERRIDES)]

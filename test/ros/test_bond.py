@@ -44,11 +44,26 @@ class Recorded:
         self.broken()
 
 
+def install(monkeypatch: pytest.MonkeyPatch, bond: Any) -> None:
+    """A bondpy whose bond is this."""
+    bondpy = ModuleType("bondpy.bondpy")
+    bondpy.Bond = bond  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "bondpy.bondpy", bondpy)
+
+
+def said_in_vain(context: Context, capfd: pytest.CaptureFixture[str]) -> str:
+    """What a node says whose bond cannot be formed."""
+    node = Node("segmentation_node", context=context)
+    bond = Bond(node)
+    bond.form()
+    bond.end()
+    node.destroy_node()
+    return "".join(capfd.readouterr())
+
+
 def test_each_activation_has_a_bond_of_its_own(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     Recorded.made = []
-    bondpy = ModuleType("bondpy.bondpy")
-    bondpy.Bond = Recorded  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "bondpy.bondpy", bondpy)
+    install(monkeypatch, Recorded)
     node = Node("segmentation_node", context=context)
     bond = Bond(node)
     bond.end()
@@ -69,12 +84,7 @@ def test_without_bondpy_it_says_what_to_do_and_the_node_goes_on(
     context: Context, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "bondpy.bondpy", None)
-    node = Node("segmentation_node", context=context)
-    bond = Bond(node)
-    bond.form()
-    bond.end()
-    node.destroy_node()
-    output = "".join(capfd.readouterr())
+    output = said_in_vain(context, capfd)
     assert "parameter 'bond' is true and bondpy cannot be imported" in output
     assert "set bond_timeout: 0.0 in the lifecycle manager's parameters" in output
 
@@ -110,12 +120,5 @@ def test_a_topic_that_is_not_permitted_costs_the_bond_and_not_the_node(
     def refuse(*_: Any) -> None:
         raise RuntimeError("create_publisher() is not permitted")
 
-    bondpy = ModuleType("bondpy.bondpy")
-    bondpy.Bond = refuse  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "bondpy.bondpy", bondpy)
-    node = Node("segmentation_node", context=context)
-    bond = Bond(node)
-    bond.form()
-    bond.end()
-    node.destroy_node()
-    assert "takes the node for dead: RuntimeError: create_publisher()" in "".join(capfd.readouterr())
+    install(monkeypatch, refuse)
+    assert "takes the node for dead: RuntimeError: create_publisher()" in said_in_vain(context, capfd)

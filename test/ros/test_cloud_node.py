@@ -210,16 +210,6 @@ def test_rows_of_depth_may_end_anywhere(depth_node: Cloud) -> None:
     assert read(cloud, 7 * WIDTH + 9)[2] == pytest.approx(float(METRES[7, 9]))
 
 
-def test_a_node_that_waits_for_the_simulation_s_clock_reports(stage: Any) -> None:
-    reports = stage.observer.subscribe(DiagnosticArray, "/diagnostics", RELIABLE)
-    name = "/simulated/semantic_cloud_node: cloud"
-    stage.spawn(MODULE, *ros_args("/simulated", use_sim_time=True))
-    deadline = time.monotonic() + PATIENCE_S
-    while not any(status.name == name for report in reports for status in report.status):
-        assert time.monotonic() < deadline
-        stage.observer.executor.spin_once(timeout_sec=0.05)
-
-
 def test_stamps_within_the_tolerance_go_together_and_others_are_named(depth_node: Cloud) -> None:
     messages = frame()
     cloud = depth_node.made_of(late={"depth": 0.04}, **messages)

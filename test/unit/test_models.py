@@ -236,7 +236,7 @@ def test_an_unknown_name_lists_what_there_is(shelf: Path) -> None:
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("failing", [1, 2, 3])
+@pytest.mark.parametrize("failing", [1, 2])
 def test_a_failed_write_leaves_whole_files(
     stored: ModelManifest, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
@@ -255,7 +255,7 @@ def test_a_failed_write_leaves_whole_files(
         save_model(stored, {"other": np.zeros(3, np.float32)})
     after = {path.name: path.read_bytes() for path in stored.path.parent.iterdir()}
     assert after.keys() == before.keys()
-    if failing < 3:
+    if failing == 1:
         assert after == before
     else:
         # The last name of all: old weights under a new manifest are noticed, never used.
