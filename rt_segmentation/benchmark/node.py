@@ -153,26 +153,31 @@ class Bench:
             self._node.destroy_subscription(subscription)
 
     @contextlib.contextmanager
-    def sending(self, size: tuple[int, int], rate_hz: float, seconds: float) -> Iterator[None]:
-        """While the block lasts, but no longer than so many seconds, a camera sends to a listener.
+    def sending(
+        self, size: tuple[int, int], rate_hz: float, seconds: float, cameras: int = 1
+    ) -> Iterator[None]:
+        """While the block lasts, but no longer than so many seconds, cameras send to listeners.
 
-        The block begins when the images have begun to come; the listener does nothing with them.
+        The block begins when each has sent an image; the listeners do nothing with them.
 
         Raises:
             BenchmarkError: they do not.
         """
-        begun = threading.Event()
-        topic, count = "/benchmark/plain_image", math.ceil(rate_hz * seconds)
-        with self.receiving(topic, lambda _: begun.set()), self._player(topic, size, rate_hz, count):
+        begun = [threading.Event() for _ in range(cameras)]
+        topics = [f"/benchmark/plain_image_{number}" for number in range(cameras)]
+        with contextlib.ExitStack() as stack:
+            for topic, first in zip(topics, begun):
+                stack.enter_context(self.receiving(topic, lambda _, first=first: first.set()))
+            stack.enter_context(self._player(topics, size, rate_hz, math.ceil(rate_hz * seconds)))
             deadline = time.monotonic() + START_TIMEOUT_S
-            while not begun.is_set():
+            while not all(first.is_set() for first in begun):
                 self.pause(POLL_S)
                 if time.monotonic() > deadline:
                     raise BenchmarkError("the camera sends nothing: the machine is too busy")
             yield
 
-    def _player(self, topic: str, size: tuple[int, int], rate_hz: float, count: int) -> Process:
-        settings: dict[str, Value] = {"topics": [topic], "rate_hz": rate_hz, "count": count}
+    def _player(self, topics: list[str], size: tuple[int, int], rate_hz: float, count: int) -> Process:
+        settings: dict[str, Value] = {"topics": topics, "rate_hz": rate_hz, "count": count}
         settings.update(width=size[0], height=size[1])
         log = self._out / "player.log"
         return Process("rt_segmentation.benchmark.player", settings, self._environment, log)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.commands.options import parse_size, say
@@ -43,17 +43,31 @@ class Setting:
     parallel_frames: int
 
 
-@dataclass(frozen=True)
-class Row:
-    """A run, and its engine by itself at that time [Hz]."""
+class Round(NamedTuple):
+    """A layout's run, and its engine's rates in that round [Hz]: by itself, and beside the cameras."""
 
     run: CamerasRun
     engine_hz: float
+    engine_beside_hz: float
 
-    @property
-    def engine_ratio(self) -> float:
-        """The masks of all cameras by the engine's rate."""
-        return round(self.run.masks_hz / self.engine_hz, 3)
+
+@dataclass(frozen=True)
+class Row:
+    """A layout's run of median rate, beside its engine's rates.
+
+    Attributes:
+        run: of median rate.
+        engine_hz, engine_ratio: the engine by itself [Hz], and the masks of all cameras by it; medians of the
+            rounds, each ratio of one round's rates.
+        engine_beside_hz, engine_beside_ratio: the same, while as many cameras send to listeners that do
+            nothing with the images.
+    """
+
+    run: CamerasRun
+    engine_hz: float
+    engine_ratio: float
+    engine_beside_hz: float
+    engine_beside_ratio: float
 
     @property
     def is_starved(self) -> bool:
@@ -73,6 +87,8 @@ class Row:
             **without_nan(asdict(self.run)),
             "engine_hz": round(self.engine_hz, 2),
             "engine_ratio": self.engine_ratio,
+            "engine_beside_hz": round(self.engine_beside_hz, 2),
+            "engine_beside_ratio": self.engine_beside_ratio,
             "memory_per_camera_mb": self.memory_per_camera_mb,
         }
 
@@ -129,8 +145,8 @@ def main(
         for number in arguments.cameras:
             with ExitStack() as stack:
                 alone = stack.enter_context(by_itself(engine, counts))
-                rates = [max(rate(each) for each in alone)]
-                rate_hz = max(1.0, round(TOO_MUCH * rates[0] / number, 1))
+                best_hz = max(rate(each) for each in alone)
+                rate_hz = max(1.0, round(TOO_MUCH * best_hz / number, 1))
                 subjects = [
                     (layout, stack.enter_context(cameras.started(bench, layout)))
                     for layout in make(number, parameters)
@@ -139,23 +155,35 @@ def main(
                 quiet_s = [max(QUIET_S, 2 * cameras.warm_up(bench, *subject, size)) for subject in subjects]
                 rounds = []
                 for _ in range(ROUNDS):
-                    rates.append(max(rate(each) for each in alone))
-                    rounds.append(
-                        [
-                            cameras.play(bench, *subject, size, rate_hz, seconds, quiet)
-                            for subject, quiet in zip(subjects, quiet_s)
-                        ]
-                    )
-            engine_hz = median(rates)
-            say(f"the engine by itself: {engine_hz:.1f} frames per second")
-            rows += [Row(_median(runs), engine_hz) for runs in zip(*rounds)]
+                    alone_hz = max(rate(each) for each in alone)
+                    runs = [
+                        cameras.play(bench, *subject, size, rate_hz, seconds, quiet)
+                        for subject, quiet in zip(subjects, quiet_s)
+                    ]
+                    with bench.sending(size, rate_hz, seconds, number):
+                        # All of it while the cameras send.
+                        beside_hz = max(rate(each, seconds / 2 / len(alone)) for each in alone)
+                    rounds.append([Round(run, alone_hz, beside_hz) for run in runs])
+            rows += [as_row(each) for each in zip(*rounds)]
+            engine_hz, beside_hz = rows[-1].engine_hz, rows[-1].engine_beside_hz
+            say(
+                f"the engine by itself: {engine_hz:.1f} frames per second, beside the cameras {beside_hz:.1f}"
+            )
             write_json(arguments.out, "cameras", result.to_plain(**asdict(setting)))
             write_atomically(arguments.out / "cameras.md", to_markdown(result, setting).encode())
     print(to_markdown(result, setting))
 
 
-def _median(runs: Sequence[CamerasRun]) -> CamerasRun:
-    return sorted(runs, key=lambda run: run.masks_hz)[len(runs) // 2]
+def as_row(rounds: Sequence[Round]) -> Row:
+    """The row of one layout."""
+    runs = sorted((each.run for each in rounds), key=lambda run: run.masks_hz)
+    return Row(
+        runs[len(runs) // 2],
+        median(each.engine_hz for each in rounds),
+        round(median(each.run.masks_hz / each.engine_hz for each in rounds), 3),
+        median(each.engine_beside_hz for each in rounds),
+        round(median(each.run.masks_hz / each.engine_beside_hz for each in rounds), 3),
+    )
 
 
 def to_markdown(result: Result[Row], setting: Setting) -> str:
@@ -164,14 +192,22 @@ def to_markdown(result: Result[Row], setting: Setting) -> str:
 
     camera, network = ("x".join(map(str, size)) for size in (setting.camera, setting.network))
     heads = ("cameras", "nodes", "sent, each [Hz]", "masks, all [Hz]", "fewest [Hz]", "of the engine")
-    more = ("p50 [ms]", "p95 [ms]", "slowest p95 [ms]", "memory [MB]", "per camera [MB]")
+    more = (
+        "beside the cameras",
+        "p50 [ms]",
+        "p95 [ms]",
+        "slowest p95 [ms]",
+        "memory [MB]",
+        "per camera [MB]",
+    )
     lines = [
         *page_head("Several cameras over DDS", result),
         f"Model {setting.model}, cameras of {camera}, network {network}, `parallel_frames`"
         f" {setting.parallel_frames}. More frames are sent than the engine can take. Layouts and the engine"
         f" by itself take turns; a row is the round of median rate of {ROUNDS}. `of the engine` is the masks"
-        " of all cameras by the engine's median rate by itself; `fewest` and `slowest` are of one camera;"
-        " memory is resident, of all processes of the row.",
+        " of all cameras by the engine's rate by itself, `beside the cameras` by its rate while as many"
+        " cameras send to listeners that do nothing with the images (medians of the rounds' ratios);"
+        " `fewest` and `slowest` are of one camera; memory is resident, of all processes of the row.",
         "",
         f"| {' | '.join(heads + more)} |",
         "|" + "---|" * len(heads + more),
@@ -180,7 +216,7 @@ def to_markdown(result: Result[Row], setting: Setting) -> str:
         run = row.run
         cells = [str(run.cameras), run.layout]
         cells += [f"{rate:.1f}" for rate in (run.rate_hz, run.masks_hz, run.least_hz)]
-        cells.append(f"{row.engine_ratio:.2f}")
+        cells += [f"{ratio:.2f}" for ratio in (row.engine_ratio, row.engine_beside_ratio)]
         latencies = (run.latency_p50_ms, run.latency_p95_ms, run.worst_p95_ms)
         cells += ["" if math.isnan(latency) else f"{latency:.0f}" for latency in latencies]
         cells += [f"{run.memory_mb:.0f}", f"{row.memory_per_camera_mb:.0f}"]
