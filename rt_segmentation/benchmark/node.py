@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -163,14 +163,18 @@ class Bench:
         Raises:
             BenchmarkError: they do not.
         """
-        begun = [threading.Event() for _ in range(cameras)]
         topics = [f"/benchmark/plain_image_{number}" for number in range(cameras)]
+        begun: set[str] = set()
+
+        def note(topic: str, _: Image) -> None:
+            begun.add(topic)
+
         with contextlib.ExitStack() as stack:
-            for topic, first in zip(topics, begun):
-                stack.enter_context(self.receiving(topic, lambda _, first=first: first.set()))
+            for topic in topics:
+                stack.enter_context(self.receiving(topic, partial(note, topic)))
             stack.enter_context(self._player(topics, size, rate_hz, math.ceil(rate_hz * seconds)))
             deadline = time.monotonic() + START_TIMEOUT_S
-            while not all(first.is_set() for first in begun):
+            while len(begun) < cameras:
                 self.pause(POLL_S)
                 if time.monotonic() > deadline:
                     raise BenchmarkError("the camera sends nothing: the machine is too busy")
@@ -229,7 +233,7 @@ class Bench:
 
         with (
             self.receiving(subject.label, receive),
-            self._player(subject.image, size, rate_hz, count) as player,
+            self._player([subject.image], size, rate_hz, count) as player,
         ):
             deadline = time.monotonic() + START_TIMEOUT_S + 2 * count / rate_hz
             quiet_since = time.monotonic()
