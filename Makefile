@@ -7,7 +7,9 @@ INSTALLED := .venv/.installed
 # With ROS 2 sourced its rclpy, NumPy and messages are used as they are: the newest NumPy would break them.
 # Without it ROS 2 comes from pip (Linux on x86_64), and every version is pinned.
 ROS := $(if $(ROS_DISTRO),$(shell $(PYTHON) -c 'import rclpy' 2>/dev/null && echo $(ROS_DISTRO)))
-# Python compiles what is imported; pip would compile all of it, for a minute and more.
+# Python compiles what is imported; pip would compile all of it, for a minute and more. Where Python may not keep
+# what it compiles, as in many containers, each process would compile PyTorch again, for 6 s.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := python -m pip install --disable-pip-version-check --no-compile
 EXTRAS := torch,openvino,onnxruntime,export,int8,bags,fleet,train,test$(if $(ROS),,$(comma)ros)
 CONSTRAINTS := $(if $(ROS),.venv/constraints-$(ROS).txt,constraints.txt)
