@@ -32,7 +32,13 @@ ARGUMENTS = (
     ("model", NOT_GIVEN, f"Model: linknet, enet, lednet, or the path of a manifest (.yaml). {KEPT}", None),
     ("engine", NOT_GIVEN, f"Engine that executes the model. {KEPT}", ("auto", *ENGINES)),
     ("precision", NOT_GIVEN, f"Precision of the engine's arithmetic. {KEPT}", CHOICES["precision"]),
-    ("image", "image", "Image topic of the camera; camera_info is expected in the same namespace.", None),
+    (
+        "image",
+        "image",
+        "Image topic of the camera; camera_info is expected in the same namespace. With several cameras a"
+        " name below each camera's: image_raw is front/image_raw.",
+        None,
+    ),
     (
         "cameras",
         NOT_GIVEN,
@@ -131,9 +137,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if path != NOT_GIVEN:
         refuse_unused(path, names)
         files.append(path)
-    image = given["image"]
-    info = image.rsplit("/", 1)[0] + "/camera_info" if "/" in image else "camera_info"
-    remappings = [("image", image), ("camera_info", info)]
+    refuse_shared(given, "image", above, cameras)
     common = {
         "package": "rt_segmentation",
         "output": "screen",
@@ -147,7 +151,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             name="segmentation_node",
             namespace=given["namespace"],
             parameters=[*files, overrides],
-            remappings=remappings,
+            remappings=[remap for camera in cameras for remap in image_topics(given["image"], camera)],
             **common,
         )
     ]
@@ -167,19 +171,20 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                     name="camera_node",
                     namespace=of_camera,
                     parameters=[*files, settings],
-                    remappings=[] if camera else remappings,
+                    remappings=image_topics(given["image"]),
                     **common,
                 )
             )
         clock = {name: overrides[name] for name in ("use_sim_time",) if name in overrides}
         if given["cloud"] != NONE:
+            refuse_shared(given, given["cloud"], above, cameras)
             nodes.append(
                 Node(
                     executable="semantic_cloud_node",
                     name="semantic_cloud_node",
                     namespace=of_camera,
                     parameters=[*files, {"geometry": given["cloud"], **clock}],
-                    remappings=cloud_topics(given, above, camera, len(cameras)),
+                    remappings=cloud_topics(given, above, camera),
                     **common,
                 )
             )
@@ -195,25 +200,44 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 )
             )
     if given["rviz"] == "true":
-        nodes.append(rviz(image, above, cameras[0]))
+        nodes.append(rviz(given["image"], above, cameras[0]))
     return nodes
 
 
-def cloud_topics(given: dict[str, str], above: str, camera: str, count: int) -> list[tuple[str, str]]:
+def refuse_shared(given: dict[str, str], name: str, above: str, cameras: list[str]) -> None:
+    """Stop where one topic is given for several cameras."""
+    if len(cameras) > 1 and given[name].startswith("/"):
+        raise RuntimeError(
+            f"{name}:={given[name]} is one topic for {len(cameras)} cameras; give a name without the first "
+            f"slash: {name}:={name} is {above}/{cameras[0]}/{name} for '{cameras[0]}'"
+        )
+
+
+def below(camera: str, topic: str) -> str:
+    """A topic of a camera: absolute, or below the camera's name."""
+    return topic if topic.startswith("/") or not camera else f"{camera}/{topic}"
+
+
+def image_topics(image: str, camera: str = "") -> list[tuple[str, str]]:
+    """Where a node finds or publishes the images of a camera, and its camera_info beside them.
+
+    Args:
+        image: the argument.
+        camera: the name that the node gives it; empty for a node in the camera's namespace.
+    """
+    topic = below(camera, image)
+    info = "/".join([*topic.split("/")[:-1], "camera_info"])
+    return [(below(camera, "image"), topic), (below(camera, "camera_info"), info)]
+
+
+def cloud_topics(given: dict[str, str], above: str, camera: str) -> list[tuple[str, str]]:
     """Where a cloud node finds the masks of its camera, and what it joins them with.
 
     Args:
         given: the arguments.
         above: the absolute namespace of the segmentation node.
         camera: whose masks, empty where there is only one.
-        count: of cameras.
     """
-    name = given["cloud"]
-    if count > 1 and given[name].startswith("/"):
-        raise RuntimeError(
-            f"{name}:={given[name]} is one topic for {count} cameras; give a name without the first slash: "
-            f"{name}:={name} is {above}/{camera}/{name} for '{camera}'"
-        )
     moved = mask_topics(above, camera, ("label", "confidence", "color", "camera_info"))
     return [*moved, *((geometry, given[geometry]) for geometry in ("depth", "points"))]
 
@@ -267,7 +291,7 @@ def rviz(image: str, above: str, camera: str) -> Node:
     """RViz with the package's view, its topics moved to where the nodes have them.
 
     Args:
-        image: the topic of the only camera.
+        image: the argument.
         above: the nodes' absolute namespace, empty for the root.
         camera: the first of several, empty where there is only one.
     """
@@ -277,8 +301,7 @@ def rviz(image: str, above: str, camera: str) -> Node:
         distro = os.environ.get("ROS_DISTRO", "DISTRO")
         raise RuntimeError(f"rviz:=true needs RViz: sudo apt install ros-{distro}-rviz2") from None
     of_camera = f"/{camera}" if camera else ""
-    if camera:
-        image = f"{camera}/image"
+    image = below(camera, image)
     masks = f"{above}/segmentation_node{of_camera}"
     remappings = [("/image", image if image.startswith("/") else f"{above}/{image}")]
     remappings += [(f"/segmentation_node/{output}", f"{masks}/{output}") for output in SHOWN]

@@ -101,6 +101,20 @@ def test_several_cameras() -> None:
     assert "Traceback" not in output
 
 
+def test_each_of_several_cameras_has_the_image_topic_below_its_name() -> None:
+    arguments = ["cameras:=[front,rear]", "image:=color/image_raw", "camera:=street", "model:=enet"]
+    topics = [f"/{name}/color/image_raw" for name in ("front", "rear")]
+    texts = [f"active: {topics[0]} to", f"active: {topics[1]} to", *(f"Hz on {topic}" for topic in topics)]
+    output = run_launch(arguments, *texts)
+    assert all(text in output for text in texts)
+    assert "Traceback" not in output
+    # A name for one camera alone may be absolute, and one topic for several is refused.
+    sentence = "active: /camera/image_raw to /segmentation_node/front/label"
+    assert sentence in run_launch(["cameras:=[front]", "image:=/camera/image_raw", "model:=enet"], sentence)
+    refused = run_launch(["cameras:=[front,rear]", "image:=/camera/image_raw"])
+    assert "image:=/camera/image_raw is one topic for 2 cameras" in refused
+
+
 def test_each_of_several_cameras_has_its_cloud_and_its_stand_in() -> None:
     arguments = ["cameras:=[front,rear]", "camera:=street", "cloud:=depth", "namespace:=robot", "model:=enet"]
     texts = [
