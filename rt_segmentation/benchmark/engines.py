@@ -111,7 +111,10 @@ class Candidate:
         self._ask(described)
 
     def run(self, frames: int) -> list[float]:
-        """Durations [ms]; none, and a problem in the row, if it fails or its process dies."""
+        """Durations [ms] of so many, or a few more where they are concurrent.
+
+        None, and a problem in the row, if it fails or its process dies.
+        """
         if self.row.problem:
             return []
         durations: list[float] = self._ask({"frames": frames}).get("ms", [])

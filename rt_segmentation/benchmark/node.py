@@ -204,7 +204,10 @@ class Bench:
         deadline = time.monotonic() + BUILD_TIMEOUT_S
         while time.monotonic() < deadline:
             if self.play(subject, process, size, 2.0, 1.0).masks:
-                return self.play(subject, process, size, 2.0, 2.0).latency_p50_ms
+                latency_ms = self.play(subject, process, size, 2.0, 2.0).latency_p50_ms
+                # A busy machine may give masks once, and none of the next frames in time.
+                if not math.isnan(latency_ms):
+                    return latency_ms
         raise BenchmarkError(f"{subject.name} gave no masks; it said: {process.last_words()}")
 
     def play(

@@ -24,10 +24,10 @@ class Share:
     Attributes:
         run: the node's, of median rate.
         engine_hz, engine_ratio: the engine by itself at one frame at a time, and the node's rate by it.
-        engine_parallel_hz, engine_parallel_ratio: at as many as the node has concurrently; None where that
-            is one.
-        engine_beside_hz, engine_beside_ratio: at as many as the node has concurrently, while the same camera
-            sends to a listener that does nothing with the images.
+        engine_parallel_hz, engine_parallel_ratio: at as many as the node has concurrently, or at the better
+            of one and two where it decides that; None where that is one.
+        engine_beside_hz, engine_beside_ratio: the same, while the same camera sends to a listener that does
+            nothing with the images.
     """
 
     run: Run
@@ -48,7 +48,7 @@ def measure(
         bench: receives.
         node: the process.
         engine: what runs the network, with the network's size, to be timed by itself.
-        parallel: frames that the node has concurrently.
+        parallel: frames that the node has concurrently, 0 where it decides between one and two.
         camera: (width, height) of the frames [px].
         seconds: that each round of the node takes.
 
@@ -58,7 +58,9 @@ def measure(
     runs: list[Run] = []
     # For each round the engine's rates: at one frame, at as many as the node has, and these beside a camera.
     rates: list[tuple[float, float, float]] = []
-    with by_itself(engine, sorted({1, parallel})) as alone:
+    counts = sorted({1, parallel or 2})
+    with by_itself(engine, counts) as alone:
+        as_node = alone if parallel == 0 else alone[-1:]
         best_hz = max(rate(each) for each in alone)
         for _ in range(ROUNDS):
             alone_hz = [rate(each) for each in alone]
@@ -66,14 +68,14 @@ def measure(
             runs.append(bench.play(SEGMENTATION, node, camera, sent_hz, seconds))
             # As many frames as the node, with what it cannot take, has been sent.
             with bench.sending(camera, sent_hz, seconds):
-                beside_hz = rate(alone[-1], seconds / 2)
-            rates.append((alone_hz[0], alone_hz[-1], beside_hz))
+                beside_hz = max(rate(each, seconds / 2 / len(as_node)) for each in as_node)
+            rates.append((alone_hz[0], max(alone_hz[-len(as_node) :]), beside_hz))
     if not all(run.masks for run in runs):
         raise BenchmarkError("the node gave no masks of a round")
     engine_hz, parallel_hz, beside_hz = (round(median(each), 2) for each in zip(*rates))
     ratios = [tuple(run.output_hz / hz for hz in each) for run, each in zip(runs, rates)]
     ratio, parallel_ratio, beside_ratio = (round(median(each), 3) for each in zip(*ratios))
-    several = parallel > 1
+    several = len(counts) > 1
     return Share(
         sorted(runs, key=lambda run: run.output_hz)[len(runs) // 2],
         engine_hz,

@@ -98,8 +98,13 @@ def serve(make: Callable[..., Callable[[], None]]) -> int:
 
 
 def time_frames(segment: Callable[[], None], frames: int, parallel: int) -> list[float]:
-    """Duration of each frame [ms]; of concurrent frames, the mean time between two that are ready."""
+    """Duration of each frame [ms]; of concurrent frames, the mean time between two that are ready.
+
+    Concurrent frames are a multiple of `parallel`, at least as many as asked: of a last wave that is not full
+    some lanes would be idle, and the rate would seem lower than it is.
+    """
     if parallel > 1:
+        frames += -frames % parallel
         with ThreadPoolExecutor(parallel) as pool:
             started = time.perf_counter()
             for _ in pool.map(lambda _: segment(), range(frames)):

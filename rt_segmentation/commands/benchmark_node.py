@@ -63,8 +63,8 @@ class Ratios:
 
     Attributes:
         engine_hz, engine_ratio: at one frame at a time.
-        engine_parallel_hz, engine_parallel_ratio: at as many as the node has concurrently; None where that
-            is one.
+        engine_parallel_hz, engine_parallel_ratio: at as many as the node has concurrently, or at the better
+            of one and two where it decides that; None where that is one.
         engine_beside_hz, engine_beside_ratio: at as many, beside a camera and a listener.
     """
 
@@ -266,10 +266,11 @@ def to_markdown(result: Result[Row]) -> str:
         if ratios.engine_parallel_hz is not None:
             parallel = (
                 f" at one frame at a time, and {ratios.engine_parallel_ratio:.2f} of"
-                f" {ratios.engine_parallel_hz:.1f} Hz at {setting.parallel_frames}"
+                f" {ratios.engine_parallel_hz:.1f} Hz at {setting.parallel_frames or 'its best of 1 and 2'}"
             )
+        number = setting.parallel_frames or "as many as it chose"
         sentences.append(
-            f"- {setting.model}, {camera}, {setting.parallel_frames} concurrently: the node reaches"
+            f"- {setting.model}, {camera}, {number} concurrently: the node reaches"
             f" {ratios.engine_ratio:.2f} of the rate of its engine alone at {network},"
             f" {ratios.engine_hz:.1f} Hz{parallel}.{_beside(ratios)}"
         )

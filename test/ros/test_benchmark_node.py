@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -27,6 +27,7 @@ from rt_segmentation.commands.benchmark_node import Ratios, Row, Setting, main, 
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import Environment
 from rt_segmentation.ros.parameters import Value
+from rt_segmentation.ros.processes import Process
 from rt_segmentation.settings import read_settings
 
 
@@ -68,6 +69,21 @@ def test_a_rate_over_dds(
     assert run.camera_percent is not None and run.camera_percent >= 0
     assert run.receiver_percent is not None and run.receiver_percent >= 0
     assert said[-1].startswith(f"segmentation_node, 5.0 Hz: {run.masks} masks of 10 frames")
+
+
+def test_a_node_that_gives_no_masks_for_a_while_is_warmed_up_on(
+    ros_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latencies_ms = [40.0, math.nan, 40.0, 30.0]
+
+    def play(*_: object) -> Run:
+        ms = latencies_ms.pop(0)
+        return Run(2.0, 4, 0 if math.isnan(ms) else 4, 0.0, 2.0, ms, ms, ms, ms, 0, 0)
+
+    monkeypatch.setattr(Bench, "play", play)
+    monkeypatch.setattr("rt_segmentation.benchmark.node.ros_environment", lambda: dict(os.environ))
+    with Bench(tmp_path, lambda _: None) as bench:
+        assert bench.warm_up(SEGMENTATION, cast(Process, None), (160, 120)) == 30.0
 
 
 PROGRAM = """
@@ -134,6 +150,43 @@ def test_a_node_beside_its_engine(
     assert share.engine_ratio == pytest.approx(share.run.output_hz / share.engine_hz, abs=1e-3)
     assert share.engine_beside_ratio == pytest.approx(share.run.output_hz / share.engine_beside_hz, abs=1e-3)
     assert share.engine_parallel_hz is None and share.engine_parallel_ratio is None
+
+
+def test_a_node_that_decides_how_many_frames_it_takes_is_judged_by_the_better(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+
+    class Alone:
+        def __init__(self, row: EngineRow, parallel: int) -> None:
+            self.row, self._ms = row, 50.0 / parallel
+            made.append(parallel)
+
+        def run(self, frames: int) -> list[float]:
+            return [self._ms] * frames
+
+        def close(self) -> None:
+            pass
+
+    class Beside:
+        def play(self, *given: Any) -> Run:
+            return Run(given[3], 10, 10, 0.0, 36.0, 1, 2, 3, 4, 5, 6)
+
+        def sending(self, *_: Any) -> Any:
+            return nullcontext()
+
+    monkeypatch.setattr("rt_segmentation.benchmark.share.Candidate", Alone)
+    row = EngineRow("enet", "enet", 160, 120, "openvino", "fp32")
+    share = measure(cast(Bench, Beside()), cast(Process, None), row, 0, (160, 120), 0.5)
+    assert made == [1, 2]
+    assert (share.engine_hz, share.engine_parallel_hz, share.engine_beside_hz) == (20.0, 40.0, 40.0)
+    assert (share.engine_ratio, share.engine_parallel_ratio, share.engine_beside_ratio) == (1.8, 0.9, 0.9)
+    assert share.run.rate_hz == pytest.approx(TOO_MUCH * 40.0)
+    given = Setting("rt_segmentation", "enet", 0, (64, 48), (64, 48))
+    ratios = Ratios(**{f.name: getattr(share, f.name) for f in fields(Ratios)})
+    page = to_markdown(Result([Row(given, "too much", share.run, ratios)]))
+    assert "as many as it chose concurrently: the node reaches 1.80" in page
+    assert "0.90 of 40.0 Hz at its best of 1 and 2" in page
 
 
 class Played:

@@ -21,6 +21,7 @@ from rt_segmentation.benchmark import engines as engines_module
 from rt_segmentation.benchmark.engines import Group, Row, time_group, time_throughputs
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.report import Result, to_markdown
+from rt_segmentation.benchmark.worker import time_frames
 from rt_segmentation.cli import build_parser
 from rt_segmentation.commands import benchmark as command
 from rt_segmentation.commands.options import OptionError
@@ -93,6 +94,19 @@ def test_frames_side_by_side_are_timed_by_their_rate(small_model: ModelManifest)
     group = Group("enet", str(small_model.path), 64, 48, (("torch", "fp32"),), parallel=2)
     (timed,) = time_group(group, 0.1)
     assert timed.fps is not None and timed.frames > 2 and not timed.problem
+
+
+@pytest.mark.parametrize("parallel", [2, 4])
+@pytest.mark.parametrize("frames", [1, 5])
+def test_lanes_that_do_not_disturb_each_other_give_so_many_times_the_rate(parallel: int, frames: int) -> None:
+    # A frame ends when as many as there are lanes are at work: no lane is idle while one is timed.
+    together = threading.Barrier(parallel)
+
+    def segment() -> None:
+        together.wait(20.0)
+
+    durations_ms = time_frames(segment, frames, parallel)
+    assert len(durations_ms) >= frames and len(durations_ms) % parallel == 0
 
 
 def test_a_batch_is_timed_as_one(small_model: ModelManifest) -> None:

@@ -76,6 +76,11 @@ def test_labels_and_confidence_are_torchs(
     np.testing.assert_array_equal(engine.infer(frames[:batch], False)[0], kept)
 
 
+def test_an_engine_for_no_frames_is_refused(small_model: ModelManifest) -> None:
+    with pytest.raises(EngineError, match="parallel is 0, it must be at least 1"):
+        build_engine(small_model, "auto", "auto", parallel=0)
+
+
 @pytest.mark.parametrize("name", (*CACHED, "torch"))
 def test_frames_of_several_threads_do_not_mix(
     name: str, small_model: ModelManifest, frames: np.ndarray

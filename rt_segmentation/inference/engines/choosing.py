@@ -74,9 +74,12 @@ def build_engine(
             highest rate. OpenVINO and ONNX Runtime can do so.
 
     Raises:
-        EngineError: the engine is unknown, its library is missing, or it lacks the precision.
+        EngineError: the engine is unknown, its library is missing, or it lacks the precision; or `parallel`
+            is less than 1.
         ModelError: the weights are missing, damaged or do not fit the network.
     """
+    if parallel < 1:
+        raise EngineError(f"parallel is {parallel}, it must be at least 1; `plan_engine` chooses it")
     _check_name(engine)
     _check_can_run(manifest, engine)
     if engine in ("auto", "openvino"):
