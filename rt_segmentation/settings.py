@@ -42,12 +42,18 @@ class SettingsError(RtSegmentationError, ValueError):
 class _Loader(_Safe):  # type: ignore[misc] # which of the two is known when it runs
     """Refuses a key that stands twice, of which YAML's libraries take the last one in silence."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if len(set(keys)) < len(keys):
-            raise _twice(keys)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._checked: set[yaml.MappingNode] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Called for each mapping before its merges (``<<``) become keys of it, and again where it is merged."""
+        if node not in self._checked:
+            self._checked.add(node)
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if len(set(keys)) < len(keys):
+                raise _twice(keys)
+        super().flatten_mapping(node)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -35,24 +35,36 @@ def draw_class_ious(blocks: np.ndarray, ignored: Collection[int] = ()) -> np.nda
         float64 (models, DRAWS, n), NaN where a class is neither true nor predicted; None where there are too
         few blocks, or nothing is counted.
     """
-    models, count, classes, columns = blocks.shape
+    count = blocks.shape[1]
     if count < MIN_BLOCKS or not blocks.any():
         return None
-    weights = np.random.default_rng(SEED).multinomial(count, np.full(count, 1 / count), DRAWS)
+    draws = np.random.default_rng(SEED).multinomial(count, np.full(count, 1 / count), DRAWS)
     # Sums of pixels stay far below 2^53: they are exact as floats, and multiply much faster.
-    rows = blocks.reshape(models, count, classes * columns).astype(np.float64)
-    drawn = (weights.astype(np.float64) @ rows).reshape(models, DRAWS, classes, columns)
-    return class_ious(drawn, ignored)
+    weights = draws.astype(np.float64)
+    hits, unions = _hits_and_unions(blocks, ignored)
+    return _ratios(weights @ hits, weights @ unions)
 
 
 def class_ious(counts: np.ndarray, ignored: Collection[int] = ()) -> np.ndarray:
     """As `ConfusionMatrix.class_iou` for counts (..., n, n + 1): float64 (..., n)."""
+    return _ratios(*_hits_and_unions(counts, ignored))
+
+
+def _hits_and_unions(counts: np.ndarray, ignored: Collection[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Intersection and union of each class, float64 (..., n), 0 of those that are not evaluated.
+
+    Both add up over blocks, as the counts do, and are n times fewer.
+    """
     evaluated = np.array([i not in ignored for i in range(counts.shape[-2])])
-    kept = np.where(evaluated[:, None], counts, 0).astype(np.float64)
-    hits = np.diagonal(kept, axis1=-2, axis2=-1)
-    union = kept.sum(-1) + kept[..., :-1].sum(-2) - hits
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    false = np.where(evaluated[:, None], counts[..., :-1], 0).sum(-2)
+    unions = counts.sum(-1) + false - hits
+    return np.where(evaluated, hits, 0).astype(np.float64), np.where(evaluated, unions, 0).astype(np.float64)
+
+
+def _ratios(hits: np.ndarray, unions: np.ndarray) -> np.ndarray:
     found = np.full(hits.shape, np.nan)
-    np.divide(hits, union, out=found, where=evaluated & (union > 0))
+    np.divide(hits, unions, out=found, where=unions > 0)
     return found
 
 

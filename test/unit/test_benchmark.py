@@ -26,7 +26,7 @@ from rt_segmentation.cli import build_parser
 from rt_segmentation.commands import benchmark as command
 from rt_segmentation.commands.options import OptionError
 from rt_segmentation.inference.engines import EngineError
-from rt_segmentation.models import ModelManifest, find_model
+from rt_segmentation.models import ModelManifest, ONNXInterface, find_model
 from tools.benchmarks import engines as tool
 from tools.benchmarks.chart import draw_chart
 from tools.benchmarks.engines import explain
@@ -183,6 +183,18 @@ def test_costs_are_those_of_the_papers(tmp_path: Path) -> None:
     assert segnet.paper_gflops == 286.0 and segnet.mean_iou is None
     enet = network_cost(find_model("enet"), "enet", 640, 360)
     assert enet.fp16_mib == pytest.approx(0.7, abs=0.05) and enet.mean_iou is not None
+    # Of a graph its manifest says it.
+    graph = replace(
+        find_model("enet"),
+        network="",
+        onnx=ONNXInterface("image", "out", "logits"),
+        gmacs=2.0,
+        parameters=5,
+        width=64,
+        height=48,
+    )
+    cost = network_cost(graph, "graph", 128, 48)
+    assert (cost.network, cost.gmacs, cost.parameters) == ("ONNX", 4.0, 5)
 
 
 def test_a_subject_has_its_own_options_alone(capsys: pytest.CaptureFixture[str]) -> None:

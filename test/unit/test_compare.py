@@ -150,20 +150,33 @@ def test_a_frame_without_a_class_that_is_evaluated_has_no_labels() -> None:
 
 
 def test_memory_is_bounded_and_blocks_end_with_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, small = Tally(LABELS), Tally(LABELS)
+    whole = Tally(LABELS)
+    monkeypatch.setattr(tally_module, "MAX_UNITS", 16)
+    small = Tally(LABELS)
     for number in range(60):
         if number == 37:
             whole.begin_recording()
             small.begin_recording()
         frame = compared(number, (0.7, 0.75))
         whole.add(frame)
-        with monkeypatch.context() as patch:
-            patch.setattr(tally_module, "MAX_UNITS", 16)
-            small.add(frame)
+        small.add(frame)
         assert sum(map(len, small._recordings)) <= 17
     assert np.array_equal(whole._blocks().sum(1), small._blocks().sum(1))
     assert block_length(60) == 4 and whole._blocks().shape[1] == 10 + 6
     assert whole.changes()[0].old == small.changes()[0].old
+
+
+def test_memory_is_bounded_with_many_classes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    colors = [(number, 0, 0) for number in range(150)]
+    many = LabelSet("many", tuple(LabelClass(i, f"class {i}", color) for i, color in enumerate(colors)))
+    tally = Tally(many)
+    truth = np.arange(150, dtype=np.uint8).reshape(10, 15)
+    for _ in range(400):
+        tally.add(replace(compared(0, (0.7, 0.75)), truth=truth, old=truth, new=truth))
+    kept = [unit for units in tally._recordings for unit in units]
+    assert sum(unit.nbytes for unit in kept) <= 64 * 2**20 and len(kept) > 64
+    mean, classes = tally.changes()
+    assert (mean.old, mean.new, mean.interval, len(classes)) == (1.0, 1.0, (0.0, 0.0), 150)
 
 
 def test_what_became_of_what() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import rt_segmentation
 from rt_segmentation.errors import RtSegmentationError
-from rt_segmentation.settings import SettingsError, load_yaml, read_file, read_settings
+from rt_segmentation.settings import SettingsError, load_yaml, read_file, read_mapping, read_settings
 
 ROOT = Path(rt_segmentation.__file__).parent
 
@@ -76,6 +76,15 @@ MULTIPLIED = "a0: &a0 [0]\n" + "".join(
 def test_what_is_wrong_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         read_settings(Outer, {**GOOD, **changes}, given={"path": Path()})
+
+
+def test_what_is_merged_may_be_said_otherwise_before_and_after(tmp_path: Path) -> None:
+    # What is merged has a merge itself, which YAML's library makes keys of before it constructs it.
+    path = tmp_path / "a.yaml"
+    path.write_text("b: &b {low: 1, high: 9}\nouter: {a: &a {<<: *b, low: 2}}\nc: {<<: *a}\n")
+    expected = {"low": 2, "high": 9}
+    assert read_mapping(path, "thing", BrokenError)["c"] == expected
+    assert read_mapping(path, "thing", BrokenError)["outer"]["a"] == expected
 
 
 @pytest.mark.parametrize(

@@ -86,22 +86,26 @@ def benchmarked_model(name: str, folder: Path) -> ModelManifest:
 
 
 def network_cost(manifest: ModelManifest, model: str, width: int, height: int) -> NetworkCost:
-    """Count a model's network for frames of width x height [px]."""
-    from rt_segmentation.networks import build_network
-    from rt_segmentation.networks.complexity import count_gmacs, count_parameters
+    """Count a model's network for frames of width x height [px]; of an ONNX graph its manifest says it."""
+    if manifest.onnx is not None:
+        parameters = manifest.parameters
+        gmacs = manifest.gmacs * width * height / (manifest.width * manifest.height)
+    else:
+        from rt_segmentation.networks import build_network
+        from rt_segmentation.networks.complexity import count_gmacs, count_parameters
 
-    network = build_network(manifest.network, len(manifest.labels().classes), **manifest.options)
-    parameters = count_parameters(network)
+        network = build_network(manifest.network, len(manifest.labels().classes), **manifest.options)
+        parameters, gmacs = count_parameters(network), count_gmacs(network, width, height)
     scores = (
         s.value for s in manifest.scores if (s.metric, s.dataset, s.split) == ("mean_iou", "camvid", "val")
     )
     printed = (row.gflops for row in published(manifest.network) if row.gflops is not None)
     return NetworkCost(
-        manifest.network,
+        manifest.architecture,
         model,
         width,
         height,
-        round(count_gmacs(network, width, height), 3),
+        round(gmacs, 3),
         parameters,
         round(parameters * 2 / 2**20, 2),
         next(printed, None),

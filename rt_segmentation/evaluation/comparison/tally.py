@@ -21,8 +21,9 @@ from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.labels import LabelSet
 
 Verdict = Literal["better", "worse", "noise", "unknown"]
-MAX_UNITS = 2048
-"""Counts of so many frames, or pairs of them and so on, are kept apart."""
+MAX_UNITS, FEWEST_UNITS = 2048, 64
+"""Counts of so many frames, or pairs of them and so on, are kept apart; of many classes fewer."""
+UNITS_BYTES = 64 * 2**20
 MIN_FLOW = 0.01
 """Share of the pixels of a class that must have become another one to be told."""
 FLOWS = 10
@@ -102,6 +103,8 @@ class Tally:
         # Of each recording, confusion counts of both models of consecutive frames.
         self._recordings: list[list[np.ndarray]] = [[]]
         self._unit, self._in_unit = 1, 0
+        unit_bytes = 2 * 8 * self._size * (self._size + 1)
+        self._most_units = min(MAX_UNITS, max(FEWEST_UNITS, UNITS_BYTES // unit_bytes))
 
     def begin_recording(self) -> None:
         """The next frame does not follow the last one: no block reaches from one to the other."""
@@ -174,7 +177,7 @@ class Tally:
         else:
             units.append(counts)
         self._in_unit = (self._in_unit + 1) % self._unit
-        if sum(map(len, self._recordings)) > MAX_UNITS:
+        if sum(map(len, self._recordings)) > self._most_units:
             self._recordings = [_pairs(units) for units in self._recordings]
             self._unit *= 2
             self._in_unit = 0
