@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix, get_package_share_directory
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -16,13 +16,15 @@ from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
 from rt_segmentation.inference.engines import ENGINES
 from rt_segmentation.ros.environment import transport_environment
-from rt_segmentation.ros.params_files import advice, reaches, sections, value_for
+from rt_segmentation.ros.params_files import advice, overriding, reaches, sections, value_for
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS
 
 SHARE = get_package_share_directory("rt_segmentation")
 NOT_GIVEN = ""
 NONE = "none"
 RESPAWN_DELAY_S = 2.0
+BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 SHOWN = ("label", "color", "overlay", "legend")
 CHOICES = {p.name: p.choices for p in PARAMETERS}
 # What ros2 launch and launch themselves read.
@@ -76,8 +78,9 @@ ARGUMENTS = (
     (
         "ground",
         "false",
-        "Also start a ground_grid_node, for each camera: where the masks show ground, on the plane under it.",
-        ("true", "false"),
+        "Also start a ground_grid_node, for each camera: where the masks show ground, on the plane under it:"
+        " true or false.",
+        None,
     ),
     ("namespace", NOT_GIVEN, "Namespace of the nodes.", None),
     (
@@ -86,20 +89,28 @@ ARGUMENTS = (
         "Your params file; its values replace those of the package's config/seg.yaml.",
         None,
     ),
-    ("use_sim_time", NOT_GIVEN, f"Use the time of /clock. {KEPT}", ("true", "false")),
+    ("use_sim_time", NOT_GIVEN, f"Use the time of /clock: true or false. {KEPT}", None),
     (
         "respawn",
         "false",
-        "Restart a node two seconds after its process has ended: after a crash, or by watchdog_s.",
-        ("true", "false"),
+        "Restart a node two seconds after its process has ended, after a crash or by watchdog_s: true or"
+        " false.",
+        None,
     ),
     (
         "rviz",
         "false",
-        "Open RViz with camera image, overlay, labels, colours, legend and cloud.",
-        ("true", "false"),
+        "Open RViz with camera image, overlay, labels, colours, legend and cloud: true or false.",
+        None,
     ),
-    ("log_level", "info", "Log level of the nodes.", ("debug", "info", "warn", "error", "fatal")),
+    (
+        "fixed_frame",
+        NOT_GIVEN,
+        "RViz's fixed frame, which tf must join with the camera's for the cloud to be seen. Empty: base_link,"
+        " or the frame of the camera that camera:= starts.",
+        None,
+    ),
+    ("log_level", "info", f"Log level of the nodes: {', '.join(LOG_LEVELS)}.", None),
 )
 
 
@@ -113,10 +124,16 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         if given[name] != NOT_GIVEN
     }
     if given["use_sim_time"] != NOT_GIVEN:
-        overrides["use_sim_time"] = given["use_sim_time"] == "true"
+        overrides["use_sim_time"] = boolean(given, "use_sim_time")
+    respawn, ground, shows_rviz = (boolean(given, name) for name in ("respawn", "ground", "rviz"))
+    log_level = given["log_level"].lower()
+    if log_level not in LOG_LEVELS:
+        raise RuntimeError(f"log_level is '{given['log_level']}', it must be one of {', '.join(LOG_LEVELS)}")
+    # The same namespace with and without a slash at its end.
+    namespace = given["namespace"].rstrip("/") or given["namespace"][:1]
     above = (
         make_namespace_absolute(
-            prefix_namespace(context.launch_configurations.get("ros_namespace"), given["namespace"])
+            prefix_namespace(context.launch_configurations.get("ros_namespace"), namespace)
         )
         or ""
     ).rstrip("/")
@@ -129,34 +146,42 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     cameras = cameras_of(path, names[0])
     if given["cameras"] != NOT_GIVEN:
         cameras = overrides["cameras"] = camera_names(given["cameras"])
-    others = (("camera", "camera_node"), ("cloud", "semantic_cloud_node"), ("ground", "ground_grid_node"))
-    for argument, name in others:
-        if given[argument] not in (NOT_GIVEN, NONE, "false"):
+    others = (
+        (given["camera"] != NOT_GIVEN, "camera_node"),
+        (given["cloud"] != NONE, "semantic_cloud_node"),
+        (ground, "ground_grid_node"),
+    )
+    for started, name in others:
+        if started:
             names += ["/".join((above, *filter(None, (camera, name)))) for camera in cameras]
     files = [os.path.join(SHARE, "config", "seg.yaml")]
     if path != NOT_GIVEN:
         refuse_unused(path, names)
+        refuse_overriding(path, names[0], overrides)
         files.append(path)
     refuse_shared(given, "image", above, cameras)
     common = {
         "package": "rt_segmentation",
         "output": "screen",
-        "ros_arguments": ["--log-level", given["log_level"]],
-        "respawn": given["respawn"] == "true",
+        "ros_arguments": ["--log-level", log_level],
+        "respawn": respawn,
         "respawn_delay": RESPAWN_DELAY_S,
+        # Of these nodes alone: a robot's launch file that includes this one starts others, too.
+        "additional_env": transport_environment(),
     }
+    clock = {name: overrides[name] for name in ("use_sim_time",) if name in overrides}
     nodes: list[LaunchDescriptionEntity] = [
         Node(
             executable="segmentation_node",
             name="segmentation_node",
-            namespace=given["namespace"],
+            namespace=namespace,
             parameters=[*files, overrides],
             remappings=[remap for camera in cameras for remap in image_topics(given["image"], camera)],
             **common,
         )
     ]
     for camera in cameras:
-        of_camera = "/".join(filter(None, (given["namespace"], camera)))
+        of_camera = f"{namespace.rstrip('/')}/{camera}" if namespace and camera else namespace or camera
         if given["camera"] != NOT_GIVEN:
             shared = ("use_sim_time", "image_transport")
             settings = {
@@ -175,7 +200,6 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                     **common,
                 )
             )
-        clock = {name: overrides[name] for name in ("use_sim_time",) if name in overrides}
         if given["cloud"] != NONE:
             refuse_shared(given, given["cloud"], above, cameras)
             nodes.append(
@@ -188,7 +212,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                     **common,
                 )
             )
-        if given["ground"] == "true":
+        if ground:
             nodes.append(
                 Node(
                     executable="ground_grid_node",
@@ -199,9 +223,17 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                     **common,
                 )
             )
-    if given["rviz"] == "true":
-        nodes.append(rviz(given["image"], above, cameras[0]))
+    if shows_rviz:
+        of_street = (cameras[0] or "camera") if given["camera"] != NOT_GIVEN else "base_link"
+        nodes.append(rviz(given["image"], above, cameras[0], given["fixed_frame"] or of_street, clock))
     return nodes
+
+
+def boolean(given: dict[str, str], name: str) -> bool:
+    """The value of a switch; launch files in Python and XML write it in different ways."""
+    if given[name].lower() not in BOOLEANS:
+        raise RuntimeError(f"{name} is '{given[name]}', it must be true or false")
+    return BOOLEANS[given[name].lower()]
 
 
 def refuse_shared(given: dict[str, str], name: str, above: str, cameras: list[str]) -> None:
@@ -269,7 +301,7 @@ def refuse_unknown(arguments: Iterable[str]) -> None:
 
     Where another launch file includes this one, the command line has that file's arguments.
     """
-    if not any(os.path.basename(word) == os.path.basename(__file__) for word in sys.argv):
+    if not any(is_this_file(*words) for words in zip(sys.argv, sys.argv[1:])):
         return
     known = [name for name, *_ in ARGUMENTS]
     for name in (argument.partition(":=")[0] for argument in arguments):
@@ -277,6 +309,24 @@ def refuse_unknown(arguments: Iterable[str]) -> None:
             nearest = difflib.get_close_matches(name, known, 1)
             meant = f"did you mean '{nearest[0]}'?" if nearest else f"there are {', '.join(known)}"
             raise RuntimeError(f"unknown argument '{name}'; {meant}")
+
+
+def is_this_file(package: str, name: str) -> bool:
+    """Whether two words of a command line are this launch file, by its package or by its path."""
+    if package == "rt_segmentation" and name == os.path.basename(__file__):
+        return True
+    return os.path.exists(name) and os.path.samefile(name, __file__)
+
+
+def refuse_overriding(path: str, node: str, overrides: dict[str, object]) -> None:
+    """Stop where a params file would beat an argument: rcl orders sections, not files."""
+    for name in overrides:
+        section = overriding(Path(path), node, name)
+        if section:
+            raise RuntimeError(
+                f"params_file {path} sets {name} in its section '{section}', which beats the argument {name}"
+                f" as it stands after the section '{node}'; put it before that section"
+            )
 
 
 def refuse_unused(path: str, nodes: list[str]) -> None:
@@ -287,13 +337,15 @@ def refuse_unused(path: str, nodes: list[str]) -> None:
         raise RuntimeError(f"params_file {path} would not be used: {advice(nearest, nodes[0])}")
 
 
-def rviz(image: str, above: str, camera: str) -> Node:
+def rviz(image: str, above: str, camera: str, fixed_frame: str, clock: dict[str, object]) -> Node:
     """RViz with the package's view, its topics moved to where the nodes have them.
 
     Args:
         image: the argument.
         above: the nodes' absolute namespace, empty for the root.
         camera: the first of several, empty where there is only one.
+        fixed_frame: in which the cloud is shown.
+        clock: the parameter use_sim_time, if it is given.
     """
     try:
         get_package_prefix("rviz2")
@@ -308,7 +360,13 @@ def rviz(image: str, above: str, camera: str) -> Node:
     cloud = "/semantic_cloud_node/points"
     remappings.append((cloud, f"{above}{of_camera}{cloud}"))
     view = os.path.join(SHARE, "config", "rviz", "seg.rviz")
-    return Node(package="rviz2", executable="rviz2", arguments=["-d", view], remappings=remappings)
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", view, "-f", fixed_frame],
+        parameters=[clock],
+        remappings=remappings,
+    )
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -322,5 +380,4 @@ def generate_launch_description() -> LaunchDescription:
         )
         for name, default, text, choices in ARGUMENTS
     ]
-    environment = [SetEnvironmentVariable(key, value) for key, value in transport_environment().items()]
-    return LaunchDescription([*declared, *environment, OpaqueFunction(function=start)])
+    return LaunchDescription([*declared, OpaqueFunction(function=start)])

@@ -47,7 +47,7 @@ class _Loader(_Safe):  # type: ignore[misc] # which of the two is known when it 
         self._checked: set[yaml.MappingNode] = set()
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Called for each mapping before its merges (``<<``) become keys of it, and again where it is merged."""
+        """Called for each mapping before its merges (``<<``) become keys, and again where it is merged."""
         if node not in self._checked:
             self._checked.add(node)
             keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from geometry_msgs.msg import TransformStamped
+from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -45,6 +46,8 @@ UNREAD_S = 2.0
 SETTLE_S = 0.3
 READ_AHEAD = 4
 CLOSE_TIMEOUT_S = 1.0
+# After so long somebody is told that a simulation's time is not there.
+CLOCK_S = 2.0
 # A quaternion x, y, z, w: from the optical axes (z ahead, x right) to the robot's (x ahead, z up).
 OPTICAL = (-0.5, 0.5, -0.5, 0.5)
 
@@ -180,11 +183,21 @@ class CameraNode(GuardedNode):
         self._create_publishers(source)
         self._pictures = ReadAhead(self._prepared(source), READ_AHEAD)
         self.create_timer(1.0 / settings["rate_hz"], self._publish_next)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._clock_check = self.create_timer(CLOCK_S, self._check_clock, clock=steady)
         topics = ", ".join(publisher.topic_name for publisher in self.publishers_of_frames)
         self.get_logger().info(
             f"publishing {source.text} at {settings['rate_hz']:g} Hz on {topics} "
             f"({settings['image_transport']} {settings['encoding']}, {settings['reliability']})"
         )
+
+    def _check_clock(self) -> None:
+        """Once: a simulation's time that does not begin stops the timer of the images."""
+        self.destroy_timer(self._clock_check)
+        if self.get_clock().now().nanoseconds == 0:
+            self.get_logger().warning(
+                "no image is published yet: use_sim_time is true, and nobody publishes the time on /clock"
+            )
 
     def close(self) -> bool:
         """Stop reading the source and say how many images were published."""

@@ -6,19 +6,24 @@ import os
 
 from rt_segmentation.resources import share_dir
 
+PROFILES_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
-def transport_environment() -> dict[str, str]:
+
+def transport_environment(alone: bool = False) -> dict[str, str]:
     """For every process that sends or receives images, before it starts; variables that are set are left out.
 
     Best-effort images larger than Fast DDS's default shared-memory segment are lost, so the writer needs a
     larger one; and with glibc's default thresholds the buffer of each image goes back to the kernel and is
     faulted in again.
+
+    Args:
+        alone: whether nothing may leave this machine; so it is with ROS_LOCALHOST_ONLY, too.
     """
-    old = os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
-    profile = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
-    wanted = {
-        profile: str(share_dir() / "config" / "fastdds.xml"),
-        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-    }
+    # Humble adds a profile's transports to those that it makes for this machine alone.
+    alone = alone or os.environ.get("ROS_LOCALHOST_ONLY") == "1"
+    profile = str(share_dir() / "config" / ("fastdds_localhost.xml" if alone else "fastdds.xml"))
+    wanted = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+    # Fast DDS reads the first until Jazzy, the second since Kilted; ROS_DISTRO need not say which it is.
+    if not any(name in os.environ for name in PROFILES_VARIABLES):
+        wanted.update(dict.fromkeys(PROFILES_VARIABLES, profile))
     return {key: value for key, value in wanted.items() if key not in os.environ}

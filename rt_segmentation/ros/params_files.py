@@ -64,12 +64,35 @@ def sections(path: Path) -> list[str]:
 
 
 def value_for(path: Path, node_name: str, parameter: str) -> Any:
-    """What a params file sets a node's parameter to, None where it does not; the last section counts."""
+    """What a params file, after the package's own, sets a node's parameter to, None where it does not."""
     found = None
-    for name, values in _sections(_document(path), ""):
-        if reaches(name, node_name) and isinstance(values, dict):
-            found = values.get(parameter, found)
+    for _, values in _in_order(path, node_name):
+        found = values.get(parameter, found)
     return found
+
+
+def overriding(path: Path, node_name: str, parameter: str) -> str:
+    """The section of a params file that beats a later file's section of the node's own name; '' where none.
+
+    rcl keeps sections in the order in which their names first come, over all files, and the last one counts.
+    """
+    own, found = False, ""
+    for name, values in _in_order(path, node_name):
+        if name == node_name:
+            own, found = True, ""
+        elif own and parameter in values:
+            found = name
+    return found
+
+
+def _in_order(path: Path, node_name: str) -> list[tuple[str, dict[str, Any]]]:
+    """The sections for a node; that for all nodes is the first, as it is in the package's own file."""
+    found = [
+        (name, values)
+        for name, values in _sections(_document(path), "")
+        if reaches(name, node_name) and isinstance(values, dict)
+    ]
+    return sorted(found, key=lambda section: section[0] != "/**")
 
 
 def reaches(section: str, node_name: str) -> bool:

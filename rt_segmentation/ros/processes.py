@@ -31,7 +31,7 @@ def ros_environment() -> dict[str, str]:
         # ROS 2 from PyPI lives in the environment of this Python.
         "AMENT_PREFIX_PATH": sys.prefix,
         **os.environ,
-        **transport_environment(),
+        **transport_environment(alone=True),
         "ROS_DOMAIN_ID": str(unused_domain()),
         local: "1" if local == "ROS_LOCALHOST_ONLY" else "LOCALHOST",
     }

@@ -273,6 +273,15 @@ def test_bad_folders_are_named(spawn: Any, tmp_path: Path) -> None:
         assert "Traceback" not in camera.output
 
 
+def test_a_simulation_s_time_that_does_not_come_is_said(spawn: Any) -> None:
+    camera = spawn(CAMERA, *ros_args(width=128, height=72, use_sim_time=True))
+    camera.wait_for(
+        "no image is published yet: use_sim_time is true, and nobody publishes the time on /clock"
+    )
+    camera.send(signal.SIGINT)
+    assert camera.finish() == 0
+
+
 @pytest.mark.parametrize(
     "signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT] * 2, [signal.SIGINT, signal.SIGTERM]]
 )

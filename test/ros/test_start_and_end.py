@@ -6,6 +6,8 @@ import contextlib
 import math
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from random import Random
@@ -82,6 +84,18 @@ def test_installed_programs_answer_signals_first(
     process.send(number)
     assert process.finish() == 0
     assert process.output == "the moment has come\n"
+
+
+def test_a_library_of_another_numpy_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "cv2.py").write_text("raise ImportError('numpy.core.multiarray failed to import')\n")
+    program = "import sys\nfrom rt_segmentation.ros.start import camera_node\nsys.exit(camera_node())"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("was built for NumPy 1, and this is NumPy 2: pip install 'numpy<2'\n")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("number", SIGNALS)

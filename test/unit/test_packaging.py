@@ -14,6 +14,8 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
+from rt_segmentation.ros.environment import PROFILES_VARIABLES, transport_environment
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ElementTree.parse(ROOT / "package.xml").getroot()
 BUILT_FROM = (
@@ -85,7 +87,7 @@ def test_package_xml_names_what_is_used_and_nothing_else() -> None:
     patterns = (
         r"^ *(?:import|from) (\w+_(?:msgs|srvs)|rcl\w+|launch\w*|ament_\w+)\b",
         r'import_module\("(cv_bridge|nav_msgs|tf2_msgs|vision_msgs)\b',
-        r'Node\(package="(?!rt_segmentation)(\w+)"',
+        r'Node\(\s*package="(?!rt_segmentation)(\w+)"',
     )
     assert {name for pattern in patterns for name in re.findall(pattern, code, re.M)} == ros
     assert declared - ros == {"python3-numpy", "python3-opencv", "python3-yaml"}
@@ -173,15 +175,31 @@ def test_rviz_shows_the_topics_of_the_nodes() -> None:
         assert name in config["Window Geometry"]
 
 
-def test_fast_dds_profile_holds_a_full_hd_image() -> None:
+@pytest.mark.parametrize("name", ["fastdds", "fastdds_localhost"])
+def test_fast_dds_profile_holds_a_full_hd_image(name: str) -> None:
     space = {"d": "http://www.eprosima.com"}
-    profile = ElementTree.parse(ROOT / "config/fastdds.xml").getroot()
+    profile = ElementTree.parse(ROOT / f"config/{name}.xml").getroot()
     transports = {
         transport.findtext("d:type", namespaces=space): transport
         for transport in profile.iterfind(".//d:transport_descriptor", space)
     }
     assert set(transports) == {"SHM", "UDPv4"}
     assert int(transports["SHM"].findtext("d:segment_size", "0", space)) > 1920 * 1080 * 3
+    only = [each.text for each in transports["UDPv4"].iterfind(".//d:interfaceWhiteList/d:address", space)]
+    assert only == (["127.0.0.1"] if name == "fastdds_localhost" else [])
+
+
+def test_a_profile_for_this_machine_alone_where_nothing_may_leave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*PROFILES_VARIABLES, "ROS_LOCALHOST_ONLY"):
+        monkeypatch.delenv(name, raising=False)
+    found = transport_environment()
+    assert {found[name] for name in PROFILES_VARIABLES} == {str(ROOT / "config/fastdds.xml")}
+    monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
+    found = transport_environment()
+    assert {found[name] for name in PROFILES_VARIABLES} == {str(ROOT / "config/fastdds_localhost.xml")}
+    # A profile of the user's stays, whichever Fast DDS reads it.
+    monkeypatch.setenv(PROFILES_VARIABLES[0], "mine.xml")
+    assert not set(PROFILES_VARIABLES) & set(transport_environment())
 
 
 def test_what_pip_is_told_to_install_is_what_setup_knows() -> None:
@@ -192,7 +210,7 @@ def test_what_pip_is_told_to_install_is_what_setup_knows() -> None:
     for path in sources:
         text = path.read_text()
         assert "rt_segmentation[" not in text, path
-        for names in re.findall(r"pip install ([a-z0-9 ]+)[`),.:\"\n]", text):
+        for names in re.findall(r"pip install ([a-z0-9 ]+)(?:'numpy<2')?[`),.:\"\n]", text):
             told.update(names.split())
     assert told >= {"openvino", "onnx", "torch", "nncf", "rosbags"}
     assert [name for name in sorted(told - {"tensorrt"}) if f'"{name}' not in requirements] == []

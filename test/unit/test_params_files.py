@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
-from rt_segmentation.ros.params_files import shared_names, value_for
+from rt_segmentation.ros.params_files import overriding, shared_names, value_for
 
 FILE = """
 /**:
@@ -43,6 +43,32 @@ def test_the_last_section_that_reaches_a_node_counts(tmp_path: Path, node: str, 
     path.write_text(FILE)
     assert value_for(path, node, "cameras") == value
     assert value_for(path, node, "nothing") is None
+
+
+def test_sections_count_in_the_order_in_which_rcl_has_them(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    # The package's own file, which is read before, has a section for all nodes.
+    path.write_text(
+        "/**/segmentation_node: {ros__parameters: {cameras: [front]}}\n"
+        "/**: {ros__parameters: {cameras: [all]}}\n"
+    )
+    assert value_for(path, "/segmentation_node", "cameras") == ["front"]
+
+
+@pytest.mark.parametrize(
+    ("text", "beats"),
+    [
+        ("/r/node: {ros__parameters: {rate: 1}}\n/**/node: {ros__parameters: {model: a}}", "/**/node"),
+        ("/r/node: {ros__parameters: {rate: 1}}\n/**/node: {ros__parameters: {rate: 2}}", ""),
+        ("/r/node: {ros__parameters: {rate: 1}}\n/**: {ros__parameters: {model: a}}", ""),
+        ("/**/node: {ros__parameters: {model: a}}\n/r/node: {ros__parameters: {model: b}}", ""),
+        ("/**/node: {ros__parameters: {model: a}}", ""),
+    ],
+)
+def test_a_section_may_beat_what_a_launch_file_adds(tmp_path: Path, text: str, beats: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    assert overriding(path, "/r/node", "model") == beats
 
 
 @pytest.mark.parametrize("text", ["[", "- 1", "", "/**: 5", "[" * 50000, "/**: &x {a: *x}"])
