@@ -15,6 +15,7 @@ from rt_segmentation.commands.options import (
     add_data,
     add_engine,
     add_image_bits,
+    add_truth_ids,
     parse_options,
     refuse_data,
     say,
@@ -105,6 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     truth = parser.add_mutually_exclusive_group()
     truth.add_argument("--label-topic", metavar="L", help="of a bag's label images, the ground truth")
     truth.add_argument("--labels", type=Path, metavar="DIR", help="label PNGs named by stamp in ns, of a bag")
+    add_truth_ids(parser)
     add_image_bits(parser)
     add_engine(parser)
     parser.add_argument(
@@ -230,8 +232,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise EvaluationError("--junit writes the verdict of --no-class-worse-than, which is not given")
     refuse_data(arguments, "--bag" if arguments.bag else "")
     if not arguments.bag:
-        for name in ("image_topic", "label_topic", "labels"):
-            if getattr(arguments, name) is not None:
+        for name in ("image_topic", "label_topic", "labels", "truth_classes", "void_id"):
+            if getattr(arguments, name):
                 raise EvaluationError(f"--{name.replace('_', '-')} is of a bag; give --bag as well")
 
 
@@ -254,10 +256,17 @@ def _of_data(arguments: argparse.Namespace, pair: Pair, tally: Tally) -> Iterato
 
 
 def _of_bags(arguments: argparse.Namespace, pair: Pair, tally: Tally, notes: list[str]) -> Iterator[Compared]:
-    from rt_segmentation.evaluation.bag.truth import IdTable
+    from rt_segmentation.evaluation.bag.ids import IdTable, truth_by_name
     from rt_segmentation.evaluation.comparison.bags import BagData, frames_of_bag
+    from rt_segmentation.labels import load_label_set
 
-    ids = IdTable(len(pair.label_set.classes), pair.label_set.void_ids)
+    asked = bool(arguments.label_topic or arguments.labels)
+    classes = load_label_set(arguments.truth_classes) if arguments.truth_classes else pair.label_set
+    truth = truth_by_name(classes, pair.label_set)
+    void_ids = classes.void_ids.union(arguments.void_id)
+    ids = IdTable(len(classes.classes), void_ids, truth.becomes)
+    tally.ignored |= truth.unscored
+    notes.extend(truth.notes if asked else ())
 
     def frames() -> Iterator[Any]:
         for path in arguments.bag:
@@ -269,9 +278,9 @@ def _of_bags(arguments: argparse.Namespace, pair: Pair, tally: Tally, notes: lis
             yield from frames_of_bag(data, ids, said.append)
             notes.extend(f"{path.name}: {sentence}" for sentence in said)
 
-    for name, frame, truth in progress(frames(), 0):
-        yield pair.compare(name, frame, truth)
-    if (arguments.label_topic or arguments.labels) and not tally.labelled:
+    for name, frame, labels in progress(frames(), 0):
+        yield pair.compare(name, frame, labels)
+    if asked and not tally.labelled:
         say(UNLABELLED)
 
 

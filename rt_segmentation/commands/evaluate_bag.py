@@ -12,7 +12,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from rt_segmentation.commands.options import add_engine, add_groups, add_image_bits, add_thresholds, to_json
+from rt_segmentation.commands.options import (
+    add_engine,
+    add_groups,
+    add_image_bits,
+    add_thresholds,
+    add_truth_ids,
+    to_json,
+)
 from rt_segmentation.files import write_atomically
 
 if TYPE_CHECKING:
@@ -38,15 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=Path, metavar="DIR", help="folder of ground-truth label PNGs, named by stamp [ns]"
     )
-    parser.add_argument(
-        "--void-id",
-        type=int,
-        action="append",
-        default=[],
-        choices=range(256),
-        metavar="ID",
-        help="ground-truth id to treat as unlabelled, beside ids of no class; may be repeated",
-    )
+    add_truth_ids(parser)
     parser.add_argument(
         "--model",
         action="append",
@@ -119,12 +118,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rotate the images clockwise by this angle before segmenting [deg] (default 0)",
     )
     add_groups(parser)
-    parser.add_argument(
-        "--truth-classes",
-        default="",
-        metavar="SET",
-        help="label set of the ground truth's ids: name or YAML file (default: the first model's)",
-    )
     add_image_bits(parser)
     add_thresholds(parser)
 

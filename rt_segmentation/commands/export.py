@@ -30,7 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch", type=int, default=1, help="batch size (default 1)")
     add_engine(parser)
-    parser.add_argument("--out", type=Path, help="write the ONNX graph and its weights to this folder")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="write to this folder the ONNX graphs network.onnx and labels.onnx (without confidence), and"
+        " weights.bin, which both need",
+    )
     calibration = parser.add_mutually_exclusive_group()
     calibration.add_argument(
         "--calibrate", metavar="DATASET", help="measure int8 ranges on a data set's train split first"
@@ -89,6 +94,7 @@ def main(arguments: argparse.Namespace) -> None:
             pass
         gives = "labels and confidence" if manifest.has_confidence else "labels"
         print(f"{arguments.out / WITH_CONFIDENCE}: uint8 images (N, H, W, 3) RGB to {gives}")
+        print(f"{arguments.out / LABELS_ONLY}: the same to labels alone; both need {WEIGHTS}")
     require_kept("what was built")
 
 

@@ -42,6 +42,26 @@ def add_groups(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_truth_ids(parser: argparse.ArgumentParser) -> None:
+    """Add what the ids of a bag's ground truth mean."""
+    parser.add_argument(
+        "--truth-classes",
+        default="",
+        metavar="SET",
+        help="label set of the ground truth's ids: name or YAML file (default: the model's); without groups,"
+        " classes of the same name are one",
+    )
+    parser.add_argument(
+        "--void-id",
+        type=int,
+        action="append",
+        default=[],
+        choices=range(256),
+        metavar="ID",
+        help="ground-truth id to treat as unlabelled, beside ids of no class; may be repeated",
+    )
+
+
 def add_image_bits(parser: argparse.ArgumentParser) -> None:
     """Add how many bits 16-bit images use."""
     parser.add_argument(

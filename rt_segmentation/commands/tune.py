@@ -97,7 +97,8 @@ def main(arguments: argparse.Namespace) -> None:
         known = recall(manifest, height, width)
         candidates = offered if arguments.afresh else _promising(offered, known)
         timed_s = arguments.seconds * (AGAIN_SHARE if known.timings and not arguments.afresh else 1.0)
-        group = Group(manifest.architecture, str(manifest.path), width, height, candidates)
+        # Progress goes by the name that the user knows, as errors do.
+        group = Group(manifest.name, str(manifest.path), width, height, candidates)
         rows = time_group(group, timed_s, say, limit_s=BUILDING_S + timed_s)
         timings = [Timing(r.engine, r.precision, r.median_ms) for r in rows if r.median_ms is not None]
         if not timings:

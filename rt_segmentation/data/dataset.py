@@ -146,9 +146,13 @@ class IdMap:
     Args:
         classes: class by the file's id.
         ignored: ids that become 255, unlabelled.
+        ignorable: whether the user can add to them, by an option `ignore`.
     """
 
-    def __init__(self, classes: Mapping[int, int], ignored: Iterable[int] = ()) -> None:
+    def __init__(
+        self, classes: Mapping[int, int], ignored: Iterable[int] = (), ignorable: bool = False
+    ) -> None:
+        self._ignorable = ignorable
         self._classes = np.full(256, IGNORE_ID, np.uint8)
         self._unknown = np.ones(256, np.uint8)
         for file_id, class_id in (*classes.items(), *((i, IGNORE_ID) for i in ignored)):
@@ -169,7 +173,9 @@ class IdMap:
             counts = np.bincount(ids.ravel(), minlength=256)
             wrong = [f"{i} ({counts[i]} pixels)" for i in np.flatnonzero(counts * self._unknown)]
             known = _ranges(np.flatnonzero(self._unknown == 0).tolist())
-            raise DatasetError(f"{path} has id {name_some(wrong)}; its ids are {known}")
+            first = int(np.flatnonzero(counts * self._unknown)[0])
+            hint = _ignore_hint(str(first), f"[{first}]") if self._ignorable else ""
+            raise DatasetError(f"{path} has id {name_some(wrong)}; its ids are {known}{hint}")
         return np.asarray(cv2.LUT(ids, self._classes))
 
 
@@ -178,9 +184,11 @@ class ColorMap:
 
     Args:
         classes: class, or 255 for unlabelled, by (R, G, B).
+        ignorable: as for `IdMap`.
     """
 
-    def __init__(self, classes: Mapping[tuple[int, int, int], int]) -> None:
+    def __init__(self, classes: Mapping[tuple[int, int, int], int], ignorable: bool = False) -> None:
+        self._ignorable = ignorable
         keys = np.array([(r << 16) + (g << 8) + b for r, g, b in classes], np.int32)
         order = np.argsort(keys)
         self._keys = keys[order]
@@ -205,15 +213,20 @@ class ColorMap:
         unknown = self._keys[index] != keys
         if unknown.any():
             colors, counts = np.unique(keys[unknown], return_counts=True)
-            wrong = [
-                f"({key >> 16}, {key >> 8 & 255}, {key & 255}) ({count} pixels)"
-                for key, count in zip(colors.tolist(), counts.tolist())
-            ]
+            named = [f"({key >> 16}, {key >> 8 & 255}, {key & 255})" for key in colors.tolist()]
+            wrong = [f"{name} ({count} pixels)" for name, count in zip(named, counts.tolist())]
             # Ids that were saved with the colours' three channels.
             gray = (rgb[..., 0] == rgb[..., 1]) & (rgb[..., 1] == rgb[..., 2])
             hint = "; if R = G = B is the id, save the masks with one channel" if gray.all() else ""
+            # A black one may be of a frame without any label.
+            if self._ignorable:
+                hint += _ignore_hint(named[0], f"[[{named[0][1:-1].replace(' ', '')}]]")
             raise DatasetError(f"{path} has {len(wrong)} colours of no class: {name_some(wrong)}{hint}")
         return self._classes[index]
+
+
+def _ignore_hint(what: str, value: str) -> str:
+    return f"; where {what} is unlabelled, give the option ignore={value}"
 
 
 class Pair(NamedTuple):

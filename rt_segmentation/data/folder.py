@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Folder(FileDataset):
             `SPLIT.txt`, as `rt_seg dataset split` writes it, which goes first.
         split: '' where the data are not split.
         label_set: a name, the path of a YAML file, or the set itself.
-        ignore: more ids, and colours [R, G, B], that mean unlabelled.
+        ignore: more ids, and colours [R, G, B], that mean unlabelled; or one id.
         complete: refuse images without labels; False leaves them out.
         image_bits: how many bits 16-bit images use, or 'auto'.
 
@@ -51,7 +52,7 @@ class Folder(FileDataset):
         root: str | Path,
         split: str,
         label_set: str | Path | LabelSet,
-        ignore: Sequence[int | Sequence[int]] = (),
+        ignore: int | Sequence[int | Sequence[int]] = (),
         complete: bool = True,
         image_bits: str | int = AUTO,
     ) -> None:
@@ -79,7 +80,7 @@ class _LabelReader:
     def __init__(
         self, labels: LabelSet, ignored: list[int], ignored_colors: list[tuple[int, int, int]]
     ) -> None:
-        self._ids = IdMap({c.id: c.id for c in labels.classes}, (IGNORE_ID, *ignored))
+        self._ids = IdMap({c.id: c.id for c in labels.classes}, (IGNORE_ID, *ignored), ignorable=True)
         colors: dict[tuple[int, int, int], int] = {}
         self._ambiguous = ""
         for c in labels.classes:
@@ -87,7 +88,7 @@ class _LabelReader:
             if other != c.name and not self._ambiguous:
                 self._ambiguous = f"'{other}' and '{c.name}' of {labels.name} have one colour, {c.color}"
         colors.update(dict.fromkeys(ignored_colors, IGNORE_ID))
-        self._colors = ColorMap(colors)
+        self._colors = ColorMap(colors, ignorable=True)
 
     def __call__(self, path: Path) -> np.ndarray:
         stored = read_stored(path)
@@ -98,11 +99,14 @@ class _LabelReader:
         return self._colors.convert(stored, path)
 
 
-def _parse_ignore(ignore: Sequence[int | Sequence[int]]) -> tuple[list[int], list[tuple[int, int, int]]]:
-    ids, colors = [], []
-    for entry in ignore:
-        values = [entry] if isinstance(entry, int) else list(entry)
-        if len(values) not in (1, 3) or not all(isinstance(v, int) and 0 <= v <= 255 for v in values):
+def _parse_ignore(ignore: Any) -> tuple[list[int], list[tuple[int, int, int]]]:
+    ids: list[int] = []
+    colors: list[tuple[int, int, int]] = []
+    # Whatever an option may be in YAML: a text is no list of its letters, and `true` is no 1.
+    is_one = not isinstance(ignore, Sequence) or isinstance(ignore, str)
+    for entry in [ignore] if is_one else ignore:
+        values: list[Any] = list(entry) if isinstance(entry, Sequence) else [entry]
+        if len(values) not in (1, 3) or not all(type(v) is int and 0 <= v <= 255 for v in values):
             raise DatasetError(f"ignore has {entry!r}; it is a list of ids and [R, G, B], each from 0 to 255")
         if len(values) == 1:
             ids.append(values[0])

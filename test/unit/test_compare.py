@@ -17,7 +17,7 @@ from support.models import shuffled
 from support.street_bags import BEGIN_NS, PERIOD_NS, image, street, street_bag, write_bag
 
 from rt_segmentation.cli import main
-from rt_segmentation.evaluation.bag.truth import IdTable
+from rt_segmentation.evaluation.bag.ids import IdTable
 from rt_segmentation.evaluation.bootstrap import (
     DRAWS,
     block_length,

@@ -110,13 +110,23 @@ def test_folder_names_unknown_colours_and_ids(tmp_path: Path, site: Path) -> Non
     write(tmp_path / "labels/b.png", np.full((48, 64), 2, np.uint8))
     write(tmp_path / "labels/c.png", np.zeros((40, 64), np.uint8))
     dataset = Folder(tmp_path, "", site)
-    with pytest.raises(DatasetError, match=r"a.png has 1 colours of no class: \(7, 8, 9\) \(5 pixels\)"):
+    with pytest.raises(
+        DatasetError, match=r"1 colours of no class: \(7, 8, 9\) \(5 pixels\); where .* ignore=\[\[7,8,9\]\]$"
+    ):
         dataset[0]
-    with pytest.raises(DatasetError, match=r"b.png has id 2 \(3072 pixels\); its ids are 0 to 1, 255"):
+    with pytest.raises(
+        DatasetError, match=r"b.png has id 2 \(3072 pixels\); its ids are 0 to 1, 255; where .* ignore=\[2\]$"
+    ):
         dataset[1]
     with pytest.raises(DatasetError, match=r"c.png is 64x40 \(width x height\), its image 64x48"):
         dataset[2]
-    assert (Folder(tmp_path, "", site, ignore=[2])[1].labels == 255).all()
+    for ignore in ([2], 2):
+        assert (Folder(tmp_path, "", site, ignore=ignore)[1].labels == 255).all()
+    assert (Folder(tmp_path, "", site, ignore=[[7, 8, 9]])[0].labels[0, :5] == 255).all()
+    # A black frame may be ids in three channels, and may have no label at all.
+    write(tmp_path / "labels/c.png", np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(DatasetError, match=r"save the masks with one channel; .* ignore=\[\[0,0,0\]\]$"):
+        dataset[2]
 
 
 def test_all_that_is_wrong_with_a_frame_is_named(tmp_path: Path, site: Path) -> None:
@@ -140,7 +150,7 @@ def test_folder_refuses_what_cannot_be_told_apart(tmp_path: Path) -> None:
     write(tmp_path / "labels/a.png", np.zeros((48, 64, 3), np.uint8))
     with pytest.raises(DatasetError, match="'unlabeled' and 'ego vehicle' of cityscapes34 have one colour"):
         Folder(tmp_path, "", "cityscapes34")[0]
-    wrongs: list[list[Any]] = [[300], [[1, 2]], ["black"]]
+    wrongs: list[Any] = [[300], [[1, 2]], ["black"], "black", None, 0.5, True, [[True]], {"a": 1}]
     for wrong in wrongs:
         with pytest.raises(DatasetError, match="ignore has"):
             Folder(tmp_path, "", "camvid11", ignore=wrong)

@@ -297,8 +297,9 @@ def test_the_commands(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     options = ["--engine", "onnxruntime", "--precision", "fp32", "--out", str(tmp_path / "out")]
     assert main(["export", "--model", str(small_model.path), *options]) == 0
-    assert "small 160x120, batch 1: engine onnxruntime in fp32" in capsys.readouterr().out
-    assert (tmp_path / "out" / "network.onnx").is_file() and (tmp_path / "out" / "weights.bin").is_file()
+    assert "small 160x120, batch 1: engine onnxruntime in fp32" in (said := capsys.readouterr().out)
+    names = ("network.onnx", "labels.onnx", "weights.bin")
+    assert all((tmp_path / "out" / name).is_file() and name in said for name in names)
     assert main(["cache", "list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["entries"]
     assert {row["kind"] for row in rows} == {"graph", "reference", "onnxruntime"}

@@ -206,10 +206,12 @@ def test_labels_without_any_class_are_no_ground_truth(
     bag = bag_of(tmp_path / "bag", proper, proper, lambda ids: np.full_like(ids, value))
     result = evaluate(bag, small_model, tmp_path / "out")
     assert result["models"][0]["accuracy"] is None and result["lacks_truth"]
-    assert result["problems"] == [
+    *unknown, problem = result["problems"]
+    assert problem == (
         "ground truth was asked for, and no frame could be compared with it:"
         " none has usable labels with a labelled pixel"
-    ]
+    )
+    assert len(unknown) == (value != 255) and all("100.0% of the ground truth's" in one for one in unknown)
 
 
 @pytest.mark.parametrize("models", [1, 2])

@@ -108,5 +108,16 @@ def test_ids_of_a_bags_truth_become_groups(cityscapes_model: ModelManifest) -> N
     lookup = GROUPS.of(CAMVID).lookup
     assert truth(stored).tolist() == [[255, lookup[stored[0, 1]], 255, 255]]
     assert masks(np.array([[0, 6, 7, 255]], np.uint8)).tolist() == [[0, 6, 255, 255]]
-    with pytest.raises(EvaluationError, match="is not the data set's camvid11"):
-        Models([str(cityscapes_model.path)], "torch", "fp32", truth_classes="camvid11")
+
+
+def test_ids_of_a_bags_truth_become_the_models_classes_of_the_same_names(
+    cityscapes_model: ModelManifest,
+) -> None:
+    models = Models([str(cityscapes_model.path)], "torch", "fp32", truth_classes="camvid11")
+    truth, masks = models.id_tables([CAMVID.names.index("Sky")])
+    names = ("Road", "Car", "Sky", "Tree")
+    stored = np.array([[CAMVID.names.index(name) for name in names]], np.uint8)
+    road, car, train = (CITYSCAPES.names.index(name) for name in ("road", "car", "train"))
+    assert truth(stored).tolist() == [[road, car, 255, 255]]
+    # No id of the truth is a train: it has no score.
+    assert masks(np.array([[road, train]], np.uint8)).tolist() == [[road, 255]]

@@ -184,6 +184,7 @@ def test_the_command(
 ) -> None:
     def timed(group: Group, seconds: float, report: Callable[[str], None], limit_s: float) -> list[Row]:
         assert limit_s == command.BUILDING_S + seconds
+        assert group.network == "small"
         rows = [Row(group.network, group.model, group.width, group.height, *c) for c in group.candidates]
         for place, row in enumerate(rows):
             row.median_ms = 50.0 - place

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rt_segmentation.evaluation.bag.clouds import TOLERANCE_S
+from rt_segmentation.evaluation.bag.ids import IdTable, TruthClasses, truth_by_name
 from rt_segmentation.evaluation.bag.state import BagState, Ran
 from rt_segmentation.evaluation.bag.throughput import engine_rate
-from rt_segmentation.evaluation.bag.truth import IdTable
-from rt_segmentation.evaluation.dataset import EvaluationError, check_labels
-from rt_segmentation.groups import Grouping, grouping
+from rt_segmentation.evaluation.dataset import EvaluationError
+from rt_segmentation.groups import grouping
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame, Region
 from rt_segmentation.imaging.levels import AUTO
@@ -45,7 +45,8 @@ class Settings:
         roi: the part of the images that the models see, and are measured on; None for all.
         rotation: degrees clockwise by which the images are turned upright for the models.
         groups: of the models' classes, in which they are measured; '' for the classes themselves.
-        truth_classes: name or path of the ground truth's label set; '' for the first model's.
+        truth_classes: name or path of the ground truth's label set; '' for the first model's. Without groups
+            its classes are found by their names.
         cloud_topic: of depth images or clouds, whose labelled clouds are written beside the masks, or None.
         camera_info_topic: of the images' calibration, for these; None finds it.
         cloud_tolerance_s: how far the stamps of an image and its cloud may be apart [s].
@@ -141,8 +142,8 @@ def output_labels(manifest: ModelManifest, groups: str) -> LabelSet:
     return labels if grouped is None else grouped.label_set
 
 
-def truth_labels(first: ModelManifest, groups: str, truth_classes: str) -> tuple[LabelSet, Grouping | None]:
-    """What the ids of the ground truth mean, and the groups that they become.
+def truth_labels(first: ModelManifest, groups: str, truth_classes: str) -> TruthClasses:
+    """What the ids of the ground truth mean, and the groups or the model's classes that they become.
 
     Args:
         first: of the models.
@@ -152,13 +153,11 @@ def truth_labels(first: ModelManifest, groups: str, truth_classes: str) -> tuple
     Raises:
         LabelSetError: there is no such label set.
         GroupsError: the groups are not of its classes.
-        EvaluationError: its classes are not the model's, and nothing groups them.
+        EvaluationError: no class is the model's by its name, and nothing groups them.
     """
     truth = load_label_set(truth_classes) if truth_classes else first.labels()
     grouped = grouping(groups, truth)
-    if grouped is None:
-        check_labels(first.labels(), truth)
-    return truth, grouped
+    return truth_by_name(truth, first.labels()) if grouped is None else TruthClasses(truth, grouped)
 
 
 class Models:
@@ -196,7 +195,7 @@ class Models:
         manifests = find_models(names, groups)
         self.names = [manifest.name for manifest in manifests]
         self.labels: LabelSet = output_labels(manifests[0], groups)
-        self._truth, self._truth_groups = truth_labels(manifests[0], groups, truth_classes)
+        self._truth = truth_labels(manifests[0], groups, truth_classes)
         built = [Segmenter.build(manifest, engine, precision, parallel=parallel) for manifest in manifests]
         for segmenter in built:
             config = segmenter.config
@@ -211,9 +210,10 @@ class Models:
         Args:
             void_ids: of the ground truth that are unlabelled, besides the label set's own.
         """
-        truth = IdTable(len(self._truth.classes), self._truth.void_ids.union(void_ids), self._truth_groups)
+        known, becomes = self._truth.label_set, self._truth.becomes
+        truth = IdTable(len(known.classes), known.void_ids.union(void_ids), becomes)
         # Masks have the ground truth's ids only where both are the models' classes.
-        own = self.labels.void_ids.union(void_ids if self._truth_groups is None else ())
+        own = self.labels.void_ids.union(self._truth.unscored, void_ids if becomes is None else ())
         return truth, IdTable(len(self.labels.classes), own)
 
     def refusal(self, frame: Frame) -> str:

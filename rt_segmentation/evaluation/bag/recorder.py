@@ -10,11 +10,11 @@ import numpy as np
 
 from rt_segmentation.evaluation.bag.clock import Moment
 from rt_segmentation.evaluation.bag.frames import BagFrame
+from rt_segmentation.evaluation.bag.ids import IdTable
 from rt_segmentation.evaluation.bag.outcome import Outcome, Segmented
 from rt_segmentation.evaluation.bag.shown import Gallery
 from rt_segmentation.evaluation.bag.state import FRAME, BagState, ModelState
 from rt_segmentation.evaluation.bag.tally import Counts
-from rt_segmentation.evaluation.bag.truth import IdTable
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
 from rt_segmentation.evaluation.reliability import Reliability
 from rt_segmentation.labels import LabelSet
@@ -94,7 +94,7 @@ class Recorder:
             counts.same_pixels = int(np.count_nonzero(model.previous == labels))
             counts.compared_pixels = labels.size
         model.previous = labels
-        truth = self._truth(outcome.source, result.labels.shape)
+        truth = self._truth(outcome)
         if truth is not None:
             matrix = ConfusionMatrix(self._num_classes)
             # A mask with a void class where there is another one is wrong, and no class's false positive.
@@ -114,7 +114,8 @@ class Recorder:
             truth,
         )
 
-    def _truth(self, source: BagFrame, shape: tuple[int, ...]) -> np.ndarray | None:
+    def _truth(self, outcome: Segmented) -> np.ndarray | None:
+        source, shape = outcome.source, outcome.result.labels.shape
         if source.problem is not None:
             self._tell(source.index, f"labels of {FRAME}: {source.problem}")
         if source.truth is None:
@@ -123,6 +124,10 @@ class Recorder:
             wrong, right = (f"{width}x{height}" for height, width in (source.truth.shape, shape))
             self._tell(source.index, f"labels of {FRAME} are {wrong} px, the image is {right} px")
             return None
+        # What is wrong with labels is told once, whatever the number of models.
+        if outcome.model == 0:
+            seen = outcome.result.placement.region.slices
+            self._truth_ids.count_unknown(source.truth[seen], self._state.unknown_ids)
         return self._truth_ids(source.truth)
 
     def _count_pair(self, source: BagFrame) -> None:

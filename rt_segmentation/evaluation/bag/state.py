@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from rt_segmentation.bags.rates import Played
+from rt_segmentation.evaluation.bag.ids import UnknownIds
 from rt_segmentation.evaluation.bag.shown import Shown
 from rt_segmentation.evaluation.bag.tally import Timeline
 from rt_segmentation.evaluation.dataset import EvaluationError
@@ -113,6 +114,7 @@ class BagState:
         apart_ns: for the first images without, by how much the nearest labels are later.
         moments_ns: the least and the greatest time by which images are paired with labels; empty before the
             first.
+        unknown_ids: of the ground truth that was compared with masks.
         complete: whether the bag's end was reached.
     """
 
@@ -129,6 +131,7 @@ class BagState:
     paired: int = 0
     apart_ns: list[int] = field(default_factory=list)
     moments_ns: list[int] = field(default_factory=list)
+    unknown_ids: UnknownIds = field(default_factory=UnknownIds)
     complete: bool = False
 
     def sentences(self) -> list[str]:
@@ -143,7 +146,7 @@ class BagState:
         """Write the state; `asked` says of what."""
         models = [model.to_plain() for model in self.models]
         content = {"asked": asked, **vars(self), "bag": asdict(self.bag), "models": models}
-        content["played"] = asdict(self.played)
+        content.update(played=asdict(self.played), unknown_ids=asdict(self.unknown_ids))
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(content).encode())
 
@@ -159,6 +162,7 @@ class BagState:
             before = content.pop("asked")
             models = [ModelState.from_plain(plain) for plain in content.pop("models")]
             content["played"] = Played(**content["played"])
+            content["unknown_ids"] = UnknownIds(**content["unknown_ids"])
             state = cls(BagFacts(**content.pop("bag")), models, **content)
         except FileNotFoundError:
             return None

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 from rt_segmentation.evaluation.bag.compare import compare, draw_mean_ious
 from rt_segmentation.evaluation.bag.durations import Durations, covered_s
-from rt_segmentation.evaluation.bag.job import REALTIME, Settings
+from rt_segmentation.evaluation.bag.job import REALTIME, Settings, truth_labels
 from rt_segmentation.evaluation.bag.result import (
     Accuracy,
     BagResult,
@@ -57,7 +57,9 @@ def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState]
     if draws is not None and len(scores) == len(models):
         comparisons = compare(names, scores, draws)
     partial = not all(state.complete or state.bag.problem for state in states)
-    problems = [problem for state in states for problem in _problems(state)]
+    truth = truth_labels(find_model(settings.models[0]), settings.groups, settings.truth_classes)
+    known_ids = len(truth.label_set.classes)
+    problems = [problem for state in states for problem in _problems(state, known_ids)]
     asked = settings.label_topic is not None or settings.labels is not None
     lacks_truth = asked and not partial and not accuracies
     known = environment()
@@ -66,7 +68,10 @@ def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState]
     return Evaluation(
         partial=partial,
         problems=(*problems, *([UNUSED_TRUTH] if lacks_truth else [])),
-        notes=tuple(_of_bag(state, note) for state in states for note in state.notes),
+        notes=(
+            *(_of_bag(state, note) for state in states for note in state.notes),
+            *(truth.notes if asked else ()),
+        ),
         lacks_truth=lacks_truth,
         mode=settings.mode,
         rate=settings.rate,
@@ -88,9 +93,9 @@ def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState]
     )
 
 
-def _problems(state: BagState) -> list[str]:
-    problem = state.bag.problem
-    return [_of_bag(state, text) for text in (*([problem] if problem else []), *state.sentences())]
+def _problems(state: BagState, known_ids: int) -> list[str]:
+    found = (state.bag.problem, *state.sentences(), state.unknown_ids.sentence(known_ids))
+    return [_of_bag(state, text) for text in found if text]
 
 
 def _of_bag(state: BagState, text: str) -> str:

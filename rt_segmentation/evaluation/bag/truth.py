@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 
 from rt_segmentation.bags.frames import to_labels
@@ -18,8 +17,6 @@ from rt_segmentation.data.dataset import read_labels
 from rt_segmentation.evaluation.bag.clock import Moment, stamp_of
 from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.files import files_in
-from rt_segmentation.groups import Grouping
-from rt_segmentation.labels import IGNORE_ID
 
 ReadIds = Callable[[], np.ndarray]
 """Gives ids, uint8 (H, W); raises a ValueError where there is no label image."""
@@ -232,25 +229,3 @@ def label_files(folder: Path) -> list[tuple[int, Path]]:
             " as 1700000000000000000.png"
         )
     return sorted((int(path.stem), path) for path in files)
-
-
-class IdTable:
-    """Makes class ids of stored ids: what is no class is unlabelled (255).
-
-    Args:
-        num_classes: ids below it are classes.
-        void_ids: ids that are unlabelled all the same.
-        groups: what the classes become.
-    """
-
-    def __init__(
-        self, num_classes: int, void_ids: Collection[int] = (), groups: Grouping | None = None
-    ) -> None:
-        self._table = np.full(256, IGNORE_ID, np.uint8)
-        ids = np.arange(256, dtype=np.uint8) if groups is None else groups.lookup
-        self._table[:num_classes] = ids[:num_classes]
-        self._table[list(void_ids)] = IGNORE_ID
-
-    def __call__(self, ids: np.ndarray) -> np.ndarray:
-        """Class ids, uint8 (H, W)."""
-        return np.asarray(cv2.LUT(ids, self._table))

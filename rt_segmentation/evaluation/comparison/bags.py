@@ -16,7 +16,8 @@ from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.bags.topics import choose_topic
 from rt_segmentation.evaluation.bag.clock import Moment, Times, choose_moment, exactness, period, times_of
 from rt_segmentation.evaluation.bag.frames import with_truth
-from rt_segmentation.evaluation.bag.truth import FolderTruth, IdTable, NoTruth, TopicTruth, Truth
+from rt_segmentation.evaluation.bag.ids import IdTable, UnknownIds
+from rt_segmentation.evaluation.bag.truth import FolderTruth, NoTruth, TopicTruth, Truth
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.levels import AUTO, Levels
@@ -76,7 +77,7 @@ def frames_of_bag(
             truth = TopicTruth(half_ns, moment)
         elif data.labels is not None:
             truth = FolderTruth(data.labels, half_ns)
-        levels, problems = Levels(data.image_bits, note), _Problems()
+        levels, problems, unknown = Levels(data.image_bits, note), _Problems(), UnknownIds()
         with closing(reader.messages(topics)) as messages:
             for source in with_truth(messages, topic.name, truth, moment):
                 try:
@@ -94,10 +95,13 @@ def frames_of_bag(
                         f"{found.shape[1]}x{found.shape[0]} px, the image is {frame.width}x{frame.height} px",
                     )
                     found = None
+                elif source.truth is not None:
+                    ids.count_unknown(source.truth, unknown)
                 t_s = (source.message.recorded_ns - reader.start_ns) / 1e9
                 yield f"{data.path.name} {t_s:.2f} s", frame, found
-        for sentence in problems.sentences():
-            note(sentence)
+        for sentence in (*problems.sentences(), unknown.sentence(ids.num_classes)):
+            if sentence:
+                note(sentence)
         if reader.damage:
             note(reader.damage)
 
