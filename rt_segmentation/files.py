@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,13 +31,25 @@ def user_path(name: str | Path) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """A name beside a file, to write to; what was written gets the file's name at the end of the block.
 
-    After an exception the file is as it was, and what was written is gone.
+    After an exception the file is as it was, and what was written is gone. Folders above it are made. A link
+    stays one, and its file is replaced. A pipe or a device gets what was written.
     """
+    stream = path.exists() and not path.is_file() and not path.is_dir()
+    if not stream:
+        path = path.resolve() if path.is_symlink() else path
+        path.parent.mkdir(parents=True, exist_ok=True)
     # Of its own, as the file's name may be as long as a name can be.
-    unfinished = path.with_name(f".{os.urandom(8).hex()}.partial")
+    folder = Path(tempfile.gettempdir()) if stream else path.parent
+    unfinished = folder / f".{os.urandom(8).hex()}.partial"
     try:
         yield unfinished
-        os.replace(unfinished, path)
+        if stream:
+            with unfinished.open("rb") as written, path.open("wb") as out:
+                shutil.copyfileobj(written, out)
+        else:
+            if path.is_file():
+                shutil.copymode(path, unfinished)
+            os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -69,8 +82,8 @@ def replacing_together(contents: Mapping[Path, bytes]) -> Iterator[None]:
                     file.flush()
                     os.fsync(file.fileno())
             except OSError as error:
-                # A full disk does not say which file it was.
-                if error.errno is not None and error.filename is None:
+                # A full disk does not say which file it was, others name the unfinished one.
+                if error.errno is not None:
                     error.filename = str(path)
                 raise
         yield

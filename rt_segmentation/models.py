@@ -18,7 +18,8 @@ from rt_segmentation.labels import LabelSet, LabelSetError, load_label_set
 from rt_segmentation.networks import is_network, network_names
 from rt_segmentation.profiles import Profile
 from rt_segmentation.resources import installed_models_dir, share_dir
-from rt_segmentation.settings import SettingsError, read_mapping, read_settings, to_plain
+from rt_segmentation.settings import SettingsError, load_yaml, read_mapping, read_settings, to_plain
+from rt_segmentation.text import one_line
 
 _log = logging.getLogger(__name__)
 
@@ -320,5 +321,10 @@ def write_manifest(manifest: ModelManifest) -> ModelManifest:
     if manifest.profile is None:
         del content["profile"]
     text = yaml.safe_dump(content, sort_keys=False, width=110, allow_unicode=True)
+    try:
+        load_yaml(text)
+    # As a name of a file that is not UTF-8, which YAML writes and does not read.
+    except yaml.YAMLError as error:
+        raise ModelError(f"{manifest.path} would not be readable: {one_line(error)}") from error
     write_atomically(manifest.path, text.encode())
     return read_manifest(manifest.path)

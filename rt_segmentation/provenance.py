@@ -42,6 +42,9 @@ def commit() -> str:
     Changed documents do not count: measurements are written there, one after the other.
     """
     try:
+        # The package may lie in a folder of somebody else's repository, as an environment of Python does.
+        if _git("ls-files", "--error-unmatch", Path(__file__).name).returncode != 0:
+            return "unknown"
         described = _git("describe", "--always")
         unchanged = _git("diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)docs").returncode == 0
     except OSError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.commands.options import add_data, add_engine, parse_options, refuse_data, say
 from rt_segmentation.commands.progress import progress
+from rt_segmentation.text import printable
 
 if TYPE_CHECKING:
     from rt_segmentation.data.dataset import SegmentationDataset
@@ -61,7 +62,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.images is not None:
         source = FolderSource(arguments.images)
         images, count = (image.rgb for image in source), len(source.names)
-        data = arguments.images.resolve().name
+        data = printable(arguments.images.resolve().name)
     else:
         dataset = _open(arguments, manifest)
         if getattr(dataset, "has_labels", True):

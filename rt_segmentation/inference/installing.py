@@ -16,6 +16,7 @@ from rt_segmentation.files import write_atomically
 from rt_segmentation.labels import store_label_set
 from rt_segmentation.models import ModelError, ModelManifest, list_models, read_manifest, write_manifest
 from rt_segmentation.resources import MODELS_VARIABLE, installed_models_dir
+from rt_segmentation.text import printable
 from rt_segmentation.weights import check_weights, read_golden, read_weights
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def install_model(
         built.prepare(1, copy.height, copy.width, copy.has_confidence)
         passed = f"{built.name} {built.precision} on {built.device}, {copy.width}x{copy.height}"
         about = {
-            "from": str(manifest.path.resolve()),
+            "from": printable(manifest.path.resolve()),
             "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "gate": passed,
         }

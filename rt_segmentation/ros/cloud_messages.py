@@ -133,7 +133,7 @@ class Calibrations:
         # By stamp, the newest last: a camera that zooms, or nods, has another calibration in each frame.
         self._infos: dict[int, CameraInfo] = {}
         self._camera: Camera | None = None
-        self._made_of: CameraInfo | None = None
+        self._made_of: tuple[Any, ...] | None = None
 
     def take(self, info: CameraInfo) -> None:
         """Take a message."""
@@ -153,10 +153,22 @@ class Calibrations:
         if not self._infos:
             return None
         info = self._infos.get(at_ns) or next(reversed(self._infos.values()))
-        if self._camera is None or info != self._made_of:
-            self._camera, self._made_of = None, info
+        numbers = _numbers(info)
+        if self._camera is None or numbers != self._made_of:
+            self._camera, self._made_of = None, numbers
             self._camera = Camera.from_info(info, rectified=self._rectified)
         return self._camera
+
+
+def _numbers(info: CameraInfo) -> tuple[Any, ...]:
+    """What a calibration says, to be compared.
+
+    Messages are no help: in ROS 2 Humble before 2025 two are equal where any element of their arrays is.
+    """
+    whole = (info.width, info.height, info.distortion_model, info.binning_x, info.binning_y)
+    roi = info.roi
+    region = (roi.x_offset, roi.y_offset, roi.width, roi.height, roi.do_rectify)
+    return (*whole, *region, tuple(info.d), tuple(info.k), tuple(info.r), tuple(info.p))
 
 
 def _calibrating(info: CameraInfo) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -26,8 +28,34 @@ def test_a_file_stays_as_it_was_where_writing_fails(tmp_path: Path) -> None:
         unfinished.write_bytes(b"half")
         raise RuntimeError
     assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
-    with pytest.raises(FileNotFoundError):
-        write_atomically(tmp_path / "nowhere" / "file", b"")
+
+
+def test_folders_above_a_file_are_made(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a" / "b" / "file", b"content")
+    assert (tmp_path / "a" / "b" / "file").read_bytes() == b"content"
+    (tmp_path / "no_folder").write_bytes(b"")
+    with pytest.raises(OSError, match="no_folder"):
+        write_atomically(tmp_path / "no_folder" / "file", b"")
+
+
+def test_a_link_stays_one_and_a_file_keeps_its_rights(tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_bytes(b"before")
+    real.chmod(0o600)
+    link.symlink_to("real")
+    write_atomically(link, b"after")
+    assert link.is_symlink() and real.read_bytes() == b"after"
+    assert stat.S_IMODE(real.stat().st_mode) == 0o600
+
+
+def test_a_pipe_gets_what_is_written_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(pipe.read_bytes)
+        write_atomically(pipe, b"content")
+        assert reading.result(20.0) == b"content"
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
 
 
 def test_a_full_disk_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,10 @@ def test_a_manifest_keeps_profile_and_temperature(own: ModelManifest) -> None:
     content = yaml.safe_load(own.path.read_text())
     assert "profile" not in content and "temperature" not in content
     written = write_manifest(replace(own, profile=PROFILE, temperature=1.5))
+    before = written.path.read_bytes()
+    with pytest.raises(ModelError, match="would not be readable"):
+        write_manifest(replace(written, license="caf\udce9"))
+    assert written.path.read_bytes() == before
     assert (written.profile, written.temperature) == (PROFILE, 1.5)
     assert written == read_manifest(own.path)
     assert yaml.safe_load(own.path.read_text())["profile"] == {

@@ -34,6 +34,10 @@ def test_changed_code_is_told_and_changed_documents_are_not(tmp_path: Path) -> N
         ["git", "describe", "--always"], cwd=tmp_path, check=True, capture_output=True, text=True
     ).stdout.strip()
     assert commit(tmp_path) == head
+    # An environment of Python in the repository of a robot: the commit is not the package's.
+    (tmp_path / "venv" / "package").mkdir(parents=True)
+    shutil.copy(provenance.__file__, tmp_path / "venv" / "package" / "provenance.py")
+    assert commit(tmp_path / "venv") == "unknown"
     (tmp_path / "docs" / "page.md").write_text("after")
     assert commit(tmp_path) == head
     with (tmp_path / "package" / "provenance.py").open("a") as file:
