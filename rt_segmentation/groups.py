@@ -195,6 +195,18 @@ def grouping(name_or_path: str | Path, label_set: LabelSet) -> Grouping | None:
     return load_groups(name_or_path).of(label_set) if str(name_or_path) else None
 
 
+def load_names(name_or_path: str) -> LabelSet:
+    """What the ids of masks mean: a label set, or groups of its classes after a slash, as `camvid11/driving`.
+
+    Raises:
+        LabelSetError, GroupsError: there are none of that name.
+    """
+    name, _, groups = name_or_path.partition("/")
+    if groups and name in label_set_names():
+        return load_groups(groups).of(load_label_set(name)).label_set
+    return load_label_set(name_or_path)
+
+
 def _group(name: str, entry: Any, path: Path) -> Group:
     classes, color = entry, None
     if isinstance(entry, Mapping):

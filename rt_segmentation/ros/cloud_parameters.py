@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rt_segmentation.labels import IGNORE_ID, LabelSetError, load_label_set
+from rt_segmentation.groups import GroupsError, load_names
+from rt_segmentation.labels import IGNORE_ID, LabelSetError
 from rt_segmentation.ros.parameters import Parameter, ParameterError
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS as SEGMENTATION
 
@@ -30,8 +31,8 @@ def class_ids(entries: Sequence[str], label_set: str, parameter: str) -> frozens
     names: dict[str, int] = {}
     if label_set:
         try:
-            names = {entry.name.casefold(): entry.id for entry in load_label_set(label_set).classes}
-        except LabelSetError as error:
+            names = {entry.name.casefold(): entry.id for entry in load_names(label_set).classes}
+        except (LabelSetError, GroupsError) as error:
             raise ParameterError(f"parameter 'label_set': {error}") from error
     ids = set()
     for entry in entries:
@@ -95,7 +96,8 @@ PARAMETERS = (
     Parameter(
         "label_set",
         "",
-        "Label set, or the path of its YAML file, by whose names keep_classes and drop_classes may go.",
+        "Label set of the mask, or the path of its YAML file, by whose names keep_classes and drop_classes"
+        " may go; camvid11/driving where the mask has these groups.",
         read_only=True,
     ),
     Parameter("keep_classes", [""], "Classes to keep, by id or name; empty keeps all.", read_only=True),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rt_segmentation.groups import Groups, GroupsError, load_groups
+from rt_segmentation.groups import Groups, GroupsError, load_groups, load_names
 from rt_segmentation.imaging.ground import GridSpec
-from rt_segmentation.labels import LabelSet, LabelSetError, load_label_set
+from rt_segmentation.labels import LabelSet, LabelSetError
 from rt_segmentation.ros.cloud_parameters import FROM_TF, pose_complaint
 from rt_segmentation.ros.cloud_parameters import PARAMETERS as CLOUD
 from rt_segmentation.ros.parameters import Parameter, ParameterError
@@ -68,7 +68,8 @@ PARAMETERS = (
     Parameter(
         "label_set",
         "",
-        "Label set of the mask, or the path of its YAML file; empty takes the names from label_info.",
+        "Label set of the mask, or the path of its YAML file, camvid11/driving where it has these groups;"
+        " empty takes the names from label_info.",
         read_only=True,
     ),
     _edge("x_min_m", 0.0, "Where the grid begins, in ground_frame."),
@@ -157,6 +158,6 @@ def named_classes(settings: Mapping[str, Any]) -> LabelSet | None:
     if not settings["label_set"]:
         return None
     try:
-        return load_label_set(settings["label_set"])
-    except LabelSetError as error:
+        return load_names(settings["label_set"])
+    except (LabelSetError, GroupsError) as error:
         raise ParameterError(f"parameter 'label_set': {error}") from error

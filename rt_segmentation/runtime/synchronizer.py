@@ -8,6 +8,11 @@ from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
+DEPTH = 64
+"""Depth images at 30 Hz wait 2 s for their masks, as long as a network on a busy processor may take."""
+RESTART_NS = 1_000_000_000
+"""Stamps that go back by less are of messages out of order."""
+
 
 class Stamped(NamedTuple, Generic[T]):
     """A message and its stamp [ns]."""
@@ -21,7 +26,7 @@ class Synchronizer(Generic[T]):
 
     A set is complete as soon as each topic has a message within the tolerance of one of the first topic's; of
     several the nearest is taken. What is older than a set that was handed out is forgotten, and no message is
-    handed out twice. A first topic's stamp that goes back, as when a bag starts again, starts anew.
+    handed out twice. A first topic's stamp that goes back by `RESTART_NS`, as a bag that loops, starts anew.
 
     Args:
         topics: the first one's stamps are what the others are compared with.
@@ -32,7 +37,7 @@ class Synchronizer(Generic[T]):
         unmatched: messages forgotten without having been in a set, by topic.
     """
 
-    def __init__(self, topics: Iterable[str], tolerance_ns: int, depth: int = 20) -> None:
+    def __init__(self, topics: Iterable[str], tolerance_ns: int, depth: int = DEPTH) -> None:
         self._tolerance_ns, self._depth = tolerance_ns, depth
         self._queues: dict[str, deque[Stamped[T]]] = {topic: deque() for topic in topics}
         self._used_ns: int | None = None
@@ -63,7 +68,7 @@ class Synchronizer(Generic[T]):
             return None
         first = next(iter(self._queues))
         queue = self._queues[topic]
-        if topic == first and self._used_ns is not None and stamp_ns < self._used_ns - self._tolerance_ns:
+        if topic == first and self._used_ns is not None and stamp_ns <= self._used_ns - RESTART_NS:
             self.clear()
         queue.append(Stamped(stamp_ns, message))
         if len(queue) > self._depth:

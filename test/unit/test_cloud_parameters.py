@@ -14,6 +14,8 @@ def test_classes_go_by_id_and_by_name() -> None:
     assert class_ids([], "", "keep_classes") == frozenset()
     assert class_ids(["0", "255"], "", "keep_classes") == {0, 255}
     assert class_ids(["tree", "Sky", "3"], "camvid11", "keep_classes") == {5, 0, 3}
+    # A mask of groups has their ids.
+    assert class_ids(["nature", "traversable"], "camvid11/driving", "drop_classes") == {3, 0}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,8 @@ def test_classes_go_by_id_and_by_name() -> None:
         (["-1"], "", "'keep_classes' holds '-1'"),
         (["tree"], "", "set label_set for names"),
         (["tre"], "camvid11", "label set 'camvid11' has sky, building, pole"),
+        (["Tree"], "camvid11/driving", "label set 'camvid11/driving' has traversable, dynamic"),
+        ([], "camvid11/drivin", "'label_set': .*drivin"),
         ([], "camvid99", "'label_set': unknown label set 'camvid99'"),
     ],
 )

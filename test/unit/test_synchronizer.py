@@ -58,8 +58,26 @@ def test_a_topic_that_never_comes_keeps_a_bounded_number_of_the_others() -> None
 
 def test_a_bag_that_starts_again_is_heard_again() -> None:
     sync: Synchronizer[str] = Synchronizer(("label", "depth"), 5 * MS)
-    assert len(fill(sync, ("depth", 900), ("label", 900), ("depth", 950))) == 1
+    assert len(fill(sync, ("depth", 1900), ("label", 1900), ("depth", 1950))) == 1
     assert fill(sync, ("label", 10), ("depth", 10)) == [{"label": "label10", "depth": "depth10"}]
+
+
+def test_one_mask_out_of_order_loses_no_depth_that_waits() -> None:
+    sync: Synchronizer[str] = Synchronizer(("label", "depth"), 5 * MS)
+    waiting = [("depth", ms) for ms in range(0, 300, 33)]
+    assert len(fill(sync, *waiting, ("label", 99))) == 1
+    sets = fill(sync, ("label", 33), ("label", 132), ("label", 165))
+    assert [each["depth"] for each in sets] == ["depth132", "depth165"]
+
+
+def test_masks_that_come_two_seconds_late_find_their_depth() -> None:
+    sync: Synchronizer[str] = Synchronizer(("label", "depth"), 0)
+    found = []
+    for number in range(150):
+        found += fill(sync, ("depth", 33 * number))
+        if number >= 60:
+            found += fill(sync, ("label", 33 * (number - 60)))
+    assert [each["label"] for each in found] == [f"label{33 * number}" for number in range(90)]
 
 
 def test_the_topics_of_a_set_may_change() -> None:
