@@ -91,9 +91,10 @@ def test_files_are_written_though_nobody_reads_what_is_printed(
     street += ["--option", "width=64", "--option", "height=64"]
     found = tmp_path / "statistics.json"
     # What was found is printed all the same where a file cannot be written.
-    assert main(["dataset", "stats", *street, "--json", str(tmp_path / "no" / "s.json")]) == 2
+    (tmp_path / "no_folder").write_bytes(b"")
+    assert main(["dataset", "stats", *street, "--json", str(tmp_path / "no_folder" / "s.json")]) == 2
     printed = capfd.readouterr()
-    assert "1 frames: 1 of 64x64" in printed.out and "No such file or directory" in printed.err
+    assert "1 frames: 1 of 64x64" in printed.out and "no_folder" in printed.err
     monkeypatch.setattr(dataset, "print_table", gone)
     main(["dataset", "stats", *street, "--json", str(found)])
     assert json.loads(found.read_text())["frames"] == 1
