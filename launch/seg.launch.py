@@ -160,6 +160,8 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         refuse_overriding(path, names[0], overrides)
         files.append(path)
     refuse_shared(given, "image", above, cameras)
+    if given["cloud"] != NONE:
+        refuse_shared(given, given["cloud"], above, cameras)
     common = {
         "package": "rt_segmentation",
         "output": "screen",
@@ -201,7 +203,6 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 )
             )
         if given["cloud"] != NONE:
-            refuse_shared(given, given["cloud"], above, cameras)
             nodes.append(
                 Node(
                     executable="semantic_cloud_node",
@@ -224,8 +225,8 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 )
             )
     if shows_rviz:
-        of_street = (cameras[0] or "camera") if given["camera"] != NOT_GIVEN else "base_link"
-        nodes.append(rviz(given["image"], above, cameras[0], given["fixed_frame"] or of_street, clock))
+        usual_frame = (cameras[0] or "camera") if given["camera"] != NOT_GIVEN else "base_link"
+        nodes.append(rviz(given["image"], above, cameras[0], given["fixed_frame"] or usual_frame, clock))
     return nodes
 
 

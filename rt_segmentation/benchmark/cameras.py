@@ -186,10 +186,7 @@ def play(
         if stamp >= started_ns:
             masks[camera].append((time.monotonic(), (node.get_clock().now().nanoseconds - stamp) / 1e6))
 
-    settings: dict[str, Value] = {"topics": list(layout.images), "rate_hz": rate_hz, "count": count}
-    settings.update(width=size[0], height=size[1])
-    player_module = "rt_segmentation.benchmark.player"
-    with _listening(bench, layout, receive), bench.process(player_module, settings) as player:
+    with _listening(bench, layout, receive), bench.player(layout.images, size, rate_hz, count) as player:
         deadline = time.monotonic() + START_TIMEOUT_S + 2 * count / rate_hz
         quiet_since = time.monotonic()
         while time.monotonic() < min(deadline, quiet_since + quiet_s):

@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -172,7 +172,7 @@ class Bench:
         with contextlib.ExitStack() as stack:
             for topic in topics:
                 stack.enter_context(self.receiving(topic, partial(note, topic)))
-            stack.enter_context(self._player(topics, size, rate_hz, math.ceil(rate_hz * seconds)))
+            stack.enter_context(self.player(topics, size, rate_hz, math.ceil(rate_hz * seconds)))
             deadline = time.monotonic() + START_TIMEOUT_S
             while len(begun) < cameras:
                 self.pause(POLL_S)
@@ -180,8 +180,9 @@ class Bench:
                     raise BenchmarkError("the camera sends nothing: the machine is too busy")
             yield
 
-    def _player(self, topics: list[str], size: tuple[int, int], rate_hz: float, count: int) -> Process:
-        settings: dict[str, Value] = {"topics": topics, "rate_hz": rate_hz, "count": count}
+    def player(self, topics: Sequence[str], size: tuple[int, int], rate_hz: float, count: int) -> Process:
+        """Start a camera for each topic; they end with the process's `with` block, or after all frames."""
+        settings: dict[str, Value] = {"topics": [*topics], "rate_hz": rate_hz, "count": count}
         settings.update(width=size[0], height=size[1])
         log = self._out / "player.log"
         return Process("rt_segmentation.benchmark.player", settings, self._environment, log)
@@ -236,7 +237,7 @@ class Bench:
 
         with (
             self.receiving(subject.label, receive),
-            self._player([subject.image], size, rate_hz, count) as player,
+            self.player([subject.image], size, rate_hz, count) as player,
         ):
             deadline = time.monotonic() + START_TIMEOUT_S + 2 * count / rate_hz
             quiet_since = time.monotonic()

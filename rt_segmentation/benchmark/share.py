@@ -61,14 +61,14 @@ def measure(
     counts = sorted({1, parallel or 2})
     with by_itself(engine, counts) as alone:
         as_node = alone if parallel == 0 else alone[-1:]
-        best_hz = max(rate(each) for each in alone)
+        best_hz = best_rate(alone)
         for _ in range(ROUNDS):
             alone_hz = [rate(each) for each in alone]
             sent_hz = TOO_MUCH * max(best_hz, *alone_hz)
             runs.append(bench.play(SEGMENTATION, node, camera, sent_hz, seconds))
             # As many frames as the node, with what it cannot take, has been sent.
             with bench.sending(camera, sent_hz, seconds):
-                beside_hz = max(rate(each, seconds / 2 / len(as_node)) for each in as_node)
+                beside_hz = best_rate(as_node, seconds / 2 / len(as_node))
             rates.append((alone_hz[0], max(alone_hz[-len(as_node) :]), beside_hz))
     if not all(run.masks for run in runs):
         raise BenchmarkError("the node gave no masks of a round")
@@ -98,6 +98,11 @@ def by_itself(engine: Row, counts: Sequence[int]) -> Iterator[list[Candidate]]:
     finally:
         for each in made:
             each.close()
+
+
+def best_rate(candidates: Sequence[Candidate], seconds: float = ROUND_S) -> float:
+    """The highest of their rates, each timed for so long; see `rate` for what is raised."""
+    return max(rate(each, seconds) for each in candidates)
 
 
 def rate(candidate: Candidate, seconds: float = ROUND_S) -> float:

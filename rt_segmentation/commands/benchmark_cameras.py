@@ -112,7 +112,7 @@ def main(
     from rt_segmentation.benchmark.engines import Row as EngineRow
     from rt_segmentation.benchmark.node import QUIET_S, Bench
     from rt_segmentation.benchmark.report import Result, write_json
-    from rt_segmentation.benchmark.share import TOO_MUCH, by_itself, rate
+    from rt_segmentation.benchmark.share import TOO_MUCH, best_rate, by_itself
     from rt_segmentation.imaging.placement import width_for
     from rt_segmentation.models import find_model
 
@@ -145,7 +145,7 @@ def main(
         for number in arguments.cameras:
             with ExitStack() as stack:
                 alone = stack.enter_context(by_itself(engine, counts))
-                best_hz = max(rate(each) for each in alone)
+                best_hz = best_rate(alone)
                 rate_hz = max(1.0, round(TOO_MUCH * best_hz / number, 1))
                 subjects = [
                     (layout, stack.enter_context(cameras.started(bench, layout)))
@@ -155,14 +155,14 @@ def main(
                 quiet_s = [max(QUIET_S, 2 * cameras.warm_up(bench, *subject, size)) for subject in subjects]
                 rounds = []
                 for _ in range(ROUNDS):
-                    alone_hz = max(rate(each) for each in alone)
+                    alone_hz = best_rate(alone)
                     runs = [
                         cameras.play(bench, *subject, size, rate_hz, seconds, quiet)
                         for subject, quiet in zip(subjects, quiet_s)
                     ]
                     with bench.sending(size, rate_hz, seconds, number):
                         # All of it while the cameras send.
-                        beside_hz = max(rate(each, seconds / 2 / len(alone)) for each in alone)
+                        beside_hz = best_rate(alone, seconds / 2 / len(alone))
                     rounds.append([Round(run, alone_hz, beside_hz) for run in runs])
             rows += [as_row(each) for each in zip(*rounds)]
             engine_hz, beside_hz = rows[-1].engine_hz, rows[-1].engine_beside_hz

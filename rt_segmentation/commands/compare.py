@@ -256,15 +256,14 @@ def _of_data(arguments: argparse.Namespace, pair: Pair, tally: Tally) -> Iterato
 
 
 def _of_bags(arguments: argparse.Namespace, pair: Pair, tally: Tally, notes: list[str]) -> Iterator[Compared]:
-    from rt_segmentation.evaluation.bag.ids import IdTable, truth_by_name
+    from rt_segmentation.evaluation.bag.ids import truth_by_name
     from rt_segmentation.evaluation.comparison.bags import BagData, frames_of_bag
     from rt_segmentation.labels import load_label_set
 
     asked = bool(arguments.label_topic or arguments.labels)
     classes = load_label_set(arguments.truth_classes) if arguments.truth_classes else pair.label_set
     truth = truth_by_name(classes, pair.label_set)
-    void_ids = classes.void_ids.union(arguments.void_id)
-    ids = IdTable(len(classes.classes), void_ids, truth.becomes)
+    ids = truth.id_table(arguments.void_id)
     tally.ignored |= truth.unscored
     notes.extend(truth.notes if asked else ())
 

@@ -139,8 +139,7 @@ class Calibrations:
         """Take a message."""
         at = stamp_ns(info.header)
         self._infos.pop(at, None)
-        # What is equal but for its header is the same calibration.
-        self._infos[at] = CameraInfo(**{name: getattr(info, name) for name in _calibrating(info)})
+        self._infos[at] = info
         if len(self._infos) > KEPT_INFOS:
             del self._infos[next(iter(self._infos))]
 
@@ -161,7 +160,7 @@ class Calibrations:
 
 
 def _numbers(info: CameraInfo) -> tuple[Any, ...]:
-    """What a calibration says, to be compared.
+    """What a calibration says, whatever its header, to be compared.
 
     Messages are no help: in ROS 2 Humble before 2025 two are equal where any element of their arrays is.
     """
@@ -169,7 +168,3 @@ def _numbers(info: CameraInfo) -> tuple[Any, ...]:
     roi = info.roi
     region = (roi.x_offset, roi.y_offset, roi.width, roi.height, roi.do_rectify)
     return (*whole, *region, tuple(info.d), tuple(info.k), tuple(info.r), tuple(info.p))
-
-
-def _calibrating(info: CameraInfo) -> list[str]:
-    return [name for name in info.get_fields_and_field_types() if name != "header"]

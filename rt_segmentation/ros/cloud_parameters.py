@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rt_segmentation.groups import GroupsError, load_names
-from rt_segmentation.labels import IGNORE_ID, LabelSetError
+from rt_segmentation.labels import IGNORE_ID, LabelSet, LabelSetError
 from rt_segmentation.ros.parameters import Parameter, ParameterError
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS as SEGMENTATION
 
@@ -22,18 +22,28 @@ def pose_complaint(value: Sequence[float]) -> str | None:
     return None if any(value[3:]) else "its quaternion is all zero"
 
 
+def named_classes(label_set: str) -> LabelSet | None:
+    """What parameter label_set names; None for ''.
+
+    Raises:
+        ParameterError: there is none of that name.
+    """
+    if not label_set:
+        return None
+    try:
+        return load_names(label_set)
+    except (LabelSetError, GroupsError) as error:
+        raise ParameterError(f"parameter 'label_set': {error}") from error
+
+
 def class_ids(entries: Sequence[str], label_set: str, parameter: str) -> frozenset[int]:
     """The ids of classes given by id or, where a label set is named, by name; in capitals or not.
 
     Raises:
         ParameterError: an entry is no id and no class's name, or there is no such label set.
     """
-    names: dict[str, int] = {}
-    if label_set:
-        try:
-            names = {entry.name.casefold(): entry.id for entry in load_names(label_set).classes}
-        except (LabelSetError, GroupsError) as error:
-            raise ParameterError(f"parameter 'label_set': {error}") from error
+    named = named_classes(label_set)
+    names = {entry.name.casefold(): entry.id for entry in named.classes} if named is not None else {}
     ids = set()
     for entry in entries:
         number = int(entry) if entry.isascii() and entry.isdigit() else names.get(entry.casefold(), -1)

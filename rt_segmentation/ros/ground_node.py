@@ -23,6 +23,7 @@ from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.ground import GroundProjection, GroundView, Labels, kinds
 from rt_segmentation.labels import IGNORE_ID
 from rt_segmentation.ros.cloud_messages import mask_of
+from rt_segmentation.ros.cloud_parameters import named_classes
 from rt_segmentation.ros.ground_messages import (
     foot_transform,
     grid_message,
@@ -30,7 +31,7 @@ from rt_segmentation.ros.ground_messages import (
     scan_message,
     values_of,
 )
-from rt_segmentation.ros.ground_parameters import PARAMETERS, grid_of, groups_of, named_classes
+from rt_segmentation.ros.ground_parameters import PARAMETERS, grid_of, groups_of
 from rt_segmentation.ros.mask_node import MaskNode, run_mask_node
 from rt_segmentation.ros.parameters import ParameterError
 from rt_segmentation.ros.topic_input import TopicInput
@@ -53,7 +54,7 @@ class GroundNode(MaskNode[Image, GroundView]):
         self._grid, self._groups = grid_of(settings), groups_of(settings)
         self._table: Labels | None = None
         self._classes: dict[str, int] | None = None
-        labels = named_classes(settings)
+        labels = named_classes(settings["label_set"])
         if labels is not None:
             try:
                 self._take_classes({entry.name: entry.id for entry in labels.classes})

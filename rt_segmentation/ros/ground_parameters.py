@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rt_segmentation.groups import Groups, GroupsError, load_groups, load_names
+from rt_segmentation.groups import Groups, GroupsError, load_groups
 from rt_segmentation.imaging.ground import GridSpec
-from rt_segmentation.labels import LabelSet, LabelSetError
 from rt_segmentation.ros.cloud_parameters import FROM_TF, pose_complaint
 from rt_segmentation.ros.cloud_parameters import PARAMETERS as CLOUD
 from rt_segmentation.ros.parameters import Parameter, ParameterError
@@ -147,17 +146,3 @@ def groups_of(settings: Mapping[str, Any]) -> Groups | None:
         return load_groups(settings["ground_groups"])
     except GroupsError as error:
         raise ParameterError(f"parameter 'ground_groups': {error}") from error
-
-
-def named_classes(settings: Mapping[str, Any]) -> LabelSet | None:
-    """The label set that label_set names; None for ''.
-
-    Raises:
-        ParameterError: there is none of that name.
-    """
-    if not settings["label_set"]:
-        return None
-    try:
-        return load_names(settings["label_set"])
-    except (LabelSetError, GroupsError) as error:
-        raise ParameterError(f"parameter 'label_set': {error}") from error

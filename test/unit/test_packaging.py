@@ -189,14 +189,30 @@ def test_fast_dds_profile_holds_a_full_hd_image(name: str) -> None:
     assert only == (["127.0.0.1"] if name == "fastdds_localhost" else [])
 
 
+def test_the_profiles_differ_in_what_may_leave_the_machine_alone() -> None:
+    space = "{http://www.eprosima.com}"
+    usual, localhost = (
+        ElementTree.parse(ROOT / f"config/{name}.xml").getroot() for name in ("fastdds", "fastdds_localhost")
+    )
+    for transport in localhost.iter(f"{space}transport_descriptor"):
+        for addresses in transport.findall(f"{space}interfaceWhiteList"):
+            transport.remove(addresses)
+    without_space = [re.sub(r"\s", "", ElementTree.tostring(root, "unicode")) for root in (usual, localhost)]
+    assert without_space[0] == without_space[1]
+
+
 def test_a_profile_for_this_machine_alone_where_nothing_may_leave_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*PROFILES_VARIABLES, "ROS_LOCALHOST_ONLY"):
         monkeypatch.delenv(name, raising=False)
-    found = transport_environment()
-    assert {found[name] for name in PROFILES_VARIABLES} == {str(ROOT / "config/fastdds.xml")}
+    before, since = PROFILES_VARIABLES
+    for distro, variable, other in (("jazzy", before, since), ("kilted", since, before)):
+        monkeypatch.setenv("ROS_DISTRO", distro)
+        found = transport_environment()
+        assert found[variable] == str(ROOT / "config/fastdds.xml")
+        # Kilted's middleware warns of the one that it had before.
+        assert other not in found
     monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
-    found = transport_environment()
-    assert {found[name] for name in PROFILES_VARIABLES} == {str(ROOT / "config/fastdds_localhost.xml")}
+    assert transport_environment()[since] == str(ROOT / "config/fastdds_localhost.xml")
     # A profile of the user's stays, whichever Fast DDS reads it.
     monkeypatch.setenv(PROFILES_VARIABLES[0], "mine.xml")
     assert not set(PROFILES_VARIABLES) & set(transport_environment())

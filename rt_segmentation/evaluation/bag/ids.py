@@ -33,6 +33,11 @@ class TruthClasses:
     unscored: frozenset[int] = frozenset()
     notes: tuple[str, ...] = ()
 
+    def id_table(self, void_ids: Collection[int]) -> IdTable:
+        """What stored ids are in the evaluation; `void_ids` are unlabelled besides the label set's own."""
+        void_ids = self.label_set.void_ids.union(void_ids)
+        return IdTable(len(self.label_set.classes), void_ids, self.becomes)
+
 
 def truth_by_name(truth: LabelSet, evaluated: LabelSet) -> TruthClasses:
     """Find the classes of a ground truth among those that are evaluated, see `ids_by_name`.

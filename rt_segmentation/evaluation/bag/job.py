@@ -210,11 +210,11 @@ class Models:
         Args:
             void_ids: of the ground truth that are unlabelled, besides the label set's own.
         """
-        known, becomes = self._truth.label_set, self._truth.becomes
-        truth = IdTable(len(known.classes), known.void_ids.union(void_ids), becomes)
         # Masks have the ground truth's ids only where both are the models' classes.
-        own = self.labels.void_ids.union(self._truth.unscored, void_ids if becomes is None else ())
-        return truth, IdTable(len(self.labels.classes), own)
+        own = self.labels.void_ids.union(
+            self._truth.unscored, void_ids if self._truth.becomes is None else ()
+        )
+        return self._truth.id_table(void_ids), IdTable(len(self.labels.classes), own)
 
     def refusal(self, frame: Frame) -> str:
         """Why frames of this size cannot be segmented, or ''."""
