@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import PackageNotFoundError, version
 
 from rt_segmentation.resources import share_dir
 
 PROFILES_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+"""Until Jazzy, and since Kilted, which warns of the first."""
 
 
 def transport_environment(alone: bool = False) -> dict[str, str]:
@@ -23,7 +25,16 @@ def transport_environment(alone: bool = False) -> dict[str, str]:
     alone = alone or os.environ.get("ROS_LOCALHOST_ONLY") == "1"
     profile = str(share_dir() / "config" / ("fastdds_localhost.xml" if alone else "fastdds.xml"))
     wanted = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
-    # Fast DDS reads the first until Jazzy, the second since Kilted; ROS_DISTRO need not say which it is.
     if not any(name in os.environ for name in PROFILES_VARIABLES):
-        wanted.update(dict.fromkeys(PROFILES_VARIABLES, profile))
+        wanted[PROFILES_VARIABLES[0 if _is_before_kilted() else 1]] = profile
     return {key: value for key, value in wanted.items() if key not in os.environ}
+
+
+def _is_before_kilted() -> bool:
+    if "ROS_DISTRO" in os.environ:
+        return os.environ["ROS_DISTRO"] in ("humble", "jazzy")
+    try:
+        # Fast DDS from pip has another name since.
+        return bool(version("ros-fastrtps"))
+    except PackageNotFoundError:
+        return False

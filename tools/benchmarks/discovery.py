@@ -22,6 +22,7 @@ from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.report import Result, page_head, write_result
 from rt_segmentation.commands.options import add_out, say
 from rt_segmentation.resources import share_dir
+from rt_segmentation.ros.environment import PROFILES_VARIABLES
 from rt_segmentation.ros.middleware import start_ros
 from rt_segmentation.ros.processes import ros_environment
 from tools.running import run_tool
@@ -33,8 +34,6 @@ PUBLISH, SUBSCRIBE = "publish", "subscribe"
 ROLE = "DISCOVERY_ROLE"
 """Of a process of this module's own; without it the module is the command."""
 
-# Of new releases of ROS 2, and of Humble and Jazzy.
-PROFILE = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 SETTINGS = ("Fast DDS's own", "config/fastdds.xml")
 
 
@@ -78,9 +77,9 @@ def measure(settings: str, starts: int) -> Row:
     Raises:
         BenchmarkError: a subscriber got nothing.
     """
-    environment = {key: value for key, value in ros_environment().items() if key not in PROFILE}
+    environment = {key: value for key, value in ros_environment().items() if key not in PROFILES_VARIABLES}
     if settings == SETTINGS[1]:
-        environment.update(dict.fromkeys(PROFILE, str(share_dir() / SETTINGS[1])))
+        environment.update(dict.fromkeys(PROFILES_VARIABLES, str(share_dir() / SETTINGS[1])))
     command = [sys.executable, "-m", "tools.benchmarks.discovery"]
     publisher = subprocess.Popen(command, env={**environment, ROLE: PUBLISH}, stderr=subprocess.DEVNULL)
     waits_s = []
