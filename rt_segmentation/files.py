@@ -36,20 +36,22 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     stream = path.exists() and not path.is_file() and not path.is_dir()
     if not stream:
-        path = path.resolve() if path.is_symlink() else path
+        # Not `resolve`, which refuses a link that points to itself.
+        path = Path(os.path.realpath(path)) if path.is_symlink() else path
         path.parent.mkdir(parents=True, exist_ok=True)
     # Of its own, as the file's name may be as long as a name can be.
     folder = Path(tempfile.gettempdir()) if stream else path.parent
     unfinished = folder / f".{os.urandom(8).hex()}.partial"
     try:
         yield unfinished
-        if stream:
-            with unfinished.open("rb") as written, path.open("wb") as out:
-                shutil.copyfileobj(written, out)
-        else:
-            if path.is_file():
-                shutil.copymode(path, unfinished)
-            os.replace(unfinished, path)
+        with _naming(path):
+            if stream:
+                with unfinished.open("rb") as written, path.open("wb") as out:
+                    shutil.copyfileobj(written, out)
+            else:
+                if path.is_file():
+                    shutil.copymode(path, unfinished)
+                os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -76,17 +78,22 @@ def replacing_together(contents: Mapping[Path, bytes]) -> Iterator[None]:
     with ExitStack() as unfinished:
         for path, data in contents.items():
             temporary = unfinished.enter_context(replacing(path))
-            try:
-                with temporary.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-            except OSError as error:
-                # A full disk does not say which file it was, others name the unfinished one.
-                if error.errno is not None:
-                    error.filename = str(path)
-                raise
+            with _naming(path), temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
         yield
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors name this file: a full disk does not say which one it was, others name the unfinished one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager

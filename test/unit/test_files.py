@@ -48,6 +48,16 @@ def test_a_link_stays_one_and_a_file_keeps_its_rights(tmp_path: Path) -> None:
     assert stat.S_IMODE(real.stat().st_mode) == 0o600
 
 
+def test_a_folder_or_a_link_in_a_circle_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=r"^\[Errno \d+\] [^:]*: '[^']*/folder'$"):
+        write_atomically(tmp_path / "folder", b"")
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    write_atomically(circle, b"content")
+    assert circle.read_bytes() == b"content"
+
+
 def test_a_pipe_gets_what_is_written_and_stays(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
