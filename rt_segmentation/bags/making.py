@@ -43,12 +43,14 @@ def make_bag(
     """
     count = 0
     for image in images:
-        stamp_ns = start_ns + round(count * 1e9 / rate_hz)
-        if stamp_ns >= MAX_STAMP_S * 1_000_000_000:
+        # Infinite at a rate of nearly 0.
+        since_ns = count * 1e9 / rate_hz
+        if start_ns + since_ns >= MAX_STAMP_S * 1e9:
             raise BagError(
-                f"image {count + 1} would be of {stamp_ns / 1e9:.0f} s after the epoch; ROS stamps end at"
-                f" {MAX_STAMP_S} s"
+                f"image {count + 1} would be of {(start_ns + since_ns) / 1e9:.10g} s after the epoch; ROS"
+                f" stamps end at {MAX_STAMP_S} s"
             )
+        stamp_ns = start_ns + round(since_ns)
         header = messages.header(writer.types, stamp_ns, FRAME_ID)
         if compressed is None:
             writer.write(topic, IMAGE, stamp_ns, messages.image(writer.types, header, image.rgb))

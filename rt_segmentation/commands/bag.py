@@ -6,6 +6,7 @@ import argparse
 import itertools
 import json
 import math
+import sys
 import time
 from array import array
 from pathlib import Path
@@ -167,7 +168,7 @@ def _make(arguments: argparse.Namespace) -> None:
         frames = STREET_FRAMES
     start_s = time.time() if arguments.start_time is None else arguments.start_time
     expected = frames or (len(source) if isinstance(source, FolderSource) else 0)
-    first = itertools.islice(source, frames)
+    first = itertools.islice(source, frames and min(frames, sys.maxsize))
     images = progress(first, expected) if expected else first
     with BagWriter(arguments.out, overwrite=arguments.overwrite, storage=arguments.storage) as writer:
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.commands.options import add_engine, add_image_bits, say
 from rt_segmentation.commands.progress import progress
+from rt_segmentation.text import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from rt_segmentation.sampling.looking import Source
 
 COUNT, APART_S, RATE_HZ, SEED = 200, 1.0, 4.0, 1
+LONGEST_NS = 9e18
+"""No recording is longer, and it fits into 63 bits."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,13 +83,13 @@ def main(arguments: argparse.Namespace) -> None:
         "seed": arguments.seed,
         "models": [_described(segmenter) for segmenter in (model, other) if segmenter is not None],
         "bags": [
-            {"path": str(s.path), "topic": s.topic, "images": s.images, "looked_at": s.looked_at}
+            {"path": printable(s.path), "topic": s.topic, "images": s.images, "looked_at": s.looked_at}
             for s in sources
         ],
         "count": arguments.count,
         "apart_s": arguments.apart,
         "rate_hz": arguments.rate,
-        "known": None if arguments.known is None else str(arguments.known),
+        "known": None if arguments.known is None else printable(arguments.known),
         "commit": commit(),
     }
     for problem in write_sample(arguments.out, sources, chosen, about):
@@ -168,7 +171,7 @@ def _look(
     from rt_segmentation.sampling.measures import Measurer
 
     measurer = Measurer(model, other)
-    period_ns = 0 if not arguments.rate else round(1e9 / arguments.rate)
+    period_ns = 0 if not arguments.rate else round(min(1e9 / arguments.rate, LONGEST_NS))
     total = sum(source.images for source in sources)
 
     def all_frames() -> Any:
@@ -219,7 +222,7 @@ def _choose(
     )
 
     def choose(per_bag: int) -> list[Chosen]:
-        limits = Limits(arguments.count, per_bag, round(arguments.apart * 1e9))
+        limits = Limits(arguments.count, per_bag, round(min(arguments.apart * 1e9, LONGEST_NS)))
         if model is not None:
             names = model.config.label_set.names
             name = "" if other is None else other.config.manifest.name
@@ -231,7 +234,7 @@ def _choose(
     if arguments.per_bag is not None:
         return choose(arguments.per_bag)
     bags = len({candidate.bag for candidate in candidates})
-    per_bag = math.ceil(arguments.count / bags)
+    per_bag = -(-arguments.count // bags)
     chosen = choose(per_bag)
     # What a short bag cannot give, the others may.
     while len(chosen) < arguments.count and per_bag < arguments.count and bags > 1:

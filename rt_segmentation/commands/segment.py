@@ -89,7 +89,8 @@ def main(arguments: argparse.Namespace) -> None:
         raise SegmentError(
             f"model '{manifest.name}' has no confidence to save: its ONNX graph gives labels alone"
         )
-    images = itertools.islice(source, arguments.frames)
+    frames = None if arguments.frames is None else min(arguments.frames, sys.maxsize)
+    images = itertools.islice(source, frames)
     count, interrupted = 0, False
     sizes: set[tuple[int, ...]] = set()
     taken_s: list[float] = []

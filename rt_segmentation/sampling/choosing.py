@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -178,7 +177,7 @@ def _shares(available: dict[int, int], count: int) -> dict[int, int]:
     shares, left = dict.fromkeys(available, 0), count
     # The shortest first: what it lacks is divided among the others.
     for place, bag in enumerate(sorted(available, key=lambda bag: (available[bag], bag))):
-        shares[bag] = min(available[bag], math.ceil(left / (len(available) - place)))
+        shares[bag] = min(available[bag], -(-left // (len(available) - place)))
         left -= shares[bag]
     return shares
 

@@ -25,6 +25,7 @@ from rt_segmentation.sampling.errors import SampleError
 from rt_segmentation.sampling.looking import Source, messages_at
 from rt_segmentation.sampling.measures import MEASURES
 from rt_segmentation.sampling.storing import image_file
+from rt_segmentation.text import printable
 
 IMAGES, TABLE, ABOUT, SHEET = "images", "frames.csv", "sample.json", "contact_sheet.jpg"
 COLUMNS = (
@@ -35,7 +36,7 @@ COLUMNS = (
 SHEET_COLUMNS, SHEET_WIDTH, SHEET_FRAMES = 6, 240, 300
 """Of the contact sheet: pictures in a row, width of one [px], and number at most."""
 MAX_NAME = 80
-"""Characters of a bag's or topic's name within a file's."""
+"""Bytes of a bag's or topic's name within a file's; a file system takes 255 for all of it."""
 
 
 def write_sample(
@@ -113,7 +114,9 @@ def _names(sources: Sequence[Source]) -> list[str]:
 
 def _plain(text: str) -> str:
     """Letters, digits, '-', '.' and single '_' alone: part of a file's name anywhere."""
-    return re.sub(r"_+", "_", re.sub(r"[^\w.-]+", "-", text.strip("/"))).strip("_.-")[:MAX_NAME] or "x"
+    plain = re.sub(r"_+", "_", re.sub(r"[^\w.-]+", "-", text.strip("/"))).strip("_.-")
+    # A character whose last byte is beyond the limit is left out.
+    return plain.encode()[:MAX_NAME].decode(errors="ignore") or "x"
 
 
 def _unique(name: str, used: set[str]) -> str:
@@ -131,7 +134,7 @@ def _row(place: int, file: str, source: Source, chosen: Chosen, stored: str) -> 
     row: dict[str, Any] = {
         "order": place + 1,
         "file": file,
-        "bag": str(source.path),
+        "bag": printable(source.path),
         "topic": source.topic,
         "stamp_ns": candidate.stamp_ns,
         "recorded_ns": candidate.recorded_ns,

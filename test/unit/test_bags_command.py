@@ -156,6 +156,12 @@ def test_stamps_that_ros_cannot_hold_are_said(tmp_path: Path, capsys: pytest.Cap
     given = ["--images", "street", "--frames", "2", "--start-time", "2147483647", "--rate", "1"]
     assert main(["bag", "make", str(tmp_path / "bag"), *given]) == 2
     assert "image 2 would be of 2147483648 s after the epoch; ROS stamps end at" in capsys.readouterr().err
+    (images := tmp_path / "images").mkdir()
+    for name in "ab":
+        cv2.imwrite(str(images / f"{name}.png"), np.zeros((4, 4, 3), np.uint8))
+    given = ["--images", str(images), "--frames", f"1{400 * '0'}", "--rate", "1e-300"]
+    assert main(["bag", "make", str(tmp_path / "slow"), *given]) == 2
+    assert "image 2 would be of inf s after the epoch; ROS stamps end at" in capsys.readouterr().err
 
 
 def test_the_rate_of_a_topic_is_that_without_the_recorders_pause(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -276,6 +277,51 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     out = tmp_path / "deep" / "out"
     assert main(["bag", "sample", str(bag), "--out", str(out), "--strategy", "random"]) == 2
     assert not list((tmp_path / "deep").iterdir())
+
+
+def test_bags_may_have_any_name(
+    tmp_path: Path, small_model: ModelManifest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Names that are not UTF-8, and as long as a name can be in bytes.
+    names = os.fsdecode(b"caf\xe9"), "街" * 80, "a" + "é" * 120
+    bags = [write_street(tmp_path / "bag", 3).rename(tmp_path / name) for name in names]
+    known = tmp_path / os.fsdecode(b"kn\xf6wn")
+    known.mkdir()
+    cv2.imwrite(str(tmp_path / "known.png"), street(40)[0])
+    (tmp_path / "known.png").rename(known / "known.png")
+    out = tmp_path / "out"
+    command = ["bag", "sample", *map(str, bags), "--out", str(out), "--known", str(known)]
+    assert not main([*command, "--model", str(small_model.path), "--engine", "torch", "--count", "6"])
+    rows = table(out)
+    assert {Path(row["bag"]).name for row in rows} == {r"caf\xe9", *names[1:]}
+    # Cut between two characters.
+    stems = {Path(row["file"]).name.split("__")[0] for row in rows}
+    assert stems == {"caf", "街" * 26, "a" + "é" * 39}
+    assert all((out / row["file"]).is_file() for row in rows)
+    about = json.loads((out / "sample.json").read_text(encoding="utf-8"))
+    assert Path(about["known"]).name == r"kn\xf6wn"
+    assert [Path(bag["path"]).name for bag in about["bags"]] == [r"caf\xe9", *names[1:]]
+
+
+@pytest.mark.parametrize(
+    ("options", "frames"),
+    [
+        # None is so far from another one.
+        (["--apart", "1e300"], 2),
+        # After the first frame none is due.
+        (["--rate", "1e-300"], 2),
+        (["--rate", "0", "--apart", "0", "--count", f"1{400 * '0'}", "--per-bag", f"1{400 * '0'}"], 6),
+        (["--rate", "0", "--apart", "0", "--count", f"1{400 * '0'}"], 6),
+    ],
+)
+@pytest.mark.parametrize("strategy", ["random", "uniform"])
+def test_numbers_may_be_as_large_as_can_be(
+    options: list[str], frames: int, strategy: str, tmp_path: Path
+) -> None:
+    bags = [str(write_street(tmp_path / name, 3)) for name in ("a", "b")]
+    out = tmp_path / "out"
+    assert not main(["bag", "sample", *bags, "--out", str(out), "--strategy", strategy, *options])
+    assert len(table(out)) == frames
 
 
 @pytest.mark.parametrize(

@@ -196,8 +196,10 @@ def test_an_image_behind_a_bad_one_keeps_its_short_name(
     images: Path, segment: list[str], tmp_path: Path
 ) -> None:
     (images / "0.png").write_bytes(b"no image")
-    assert main(["segment", str(images), *segment, "--save", "labels", "--frames", "2"]) == 2
-    assert names(tmp_path / "out") == ["1_labels.png", "2_labels.png"]
+    for frames in ("2", f"1{400 * '0'}"):
+        again = ["--save", "labels", "--overwrite", "--frames", frames]
+        assert main(["segment", str(images), *segment, *again]) == 2
+        assert names(tmp_path / "out") == ["1_labels.png", "2_labels.png"]
 
 
 def test_a_video_keeps_its_rate(segment: list[str], tmp_path: Path) -> None:
