@@ -5,12 +5,13 @@ Names come from cameras, cards, zips and other people's computers.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,10 +35,9 @@ def replacing(path: Path) -> Iterator[Path]:
     After an exception the file is as it was, and what was written is gone. Folders above it are made. A link
     stays one, and its file is replaced. A pipe or a device gets what was written.
     """
-    stream = path.exists() and not path.is_file() and not path.is_dir()
+    stream = is_stream(path)
     if not stream:
-        # Not `resolve`, which refuses a link that points to itself.
-        path = Path(os.path.realpath(path)) if path.is_symlink() else path
+        path = _behind_links(path)
         path.parent.mkdir(parents=True, exist_ok=True)
     # Of its own, as the file's name may be as long as a name can be.
     folder = Path(tempfile.gettempdir()) if stream else path.parent
@@ -96,6 +96,54 @@ def _naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def is_stream(path: Path) -> bool:
+    """Whether it is a pipe, a device or the like, which gets what is written and is not replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _behind_links(path: Path) -> Path:
+    # Not `resolve`, which refuses a link that points to itself.
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def check_file(path: Path) -> None:
+    """Say before the work that a file cannot be written. Nothing is made, and what is there stays.
+
+    Raises:
+        OSError: it names what stands in the way.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not is_stream(path):
+        path = _behind_links(path)
+        check_folder(path.parent, path.name)
+    elif not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def check_folder(path: Path, *names: str) -> None:
+    """Say before the work that nothing of these names can be written into a folder, which may be made.
+
+    Nothing is made.
+
+    Raises:
+        OSError: it names what stands in the way.
+    """
+    folder, missing = Path(os.path.abspath(path)), list(names)
+    while not os.path.lexists(folder):
+        missing.append(folder.name)
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    for name in missing:
+        # One that is too long.
+        with suppress(FileNotFoundError):
+            os.lstat(folder / name)
+    # Trying is surer than asking for rights; this file has no name, or loses it at once.
+    with _naming(folder), tempfile.TemporaryFile(dir=folder):
+        pass
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder beside a name, to write into; it gets the name at the end of the block.
@@ -121,9 +169,11 @@ def check_new_folder(path: Path) -> None:
 
     Raises:
         FileExistsError: something of that name is there, and is no empty folder.
+        OSError: the folder above it cannot be written, or made.
     """
     if (path.exists() or path.is_symlink()) and not (path.is_dir() and not any(path.iterdir())):
         raise FileExistsError(f"{printable(path)} is there already and is no empty folder; give another")
+    check_folder(path.parent, path.name)
 
 
 def files_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rt_segmentation.commands.options import add_benchmark, minutes, parse_size, say
+from rt_segmentation.commands.outputs import check_outputs
 
 if TYPE_CHECKING:
     from rt_segmentation.benchmark.engines import Group, Row
@@ -43,11 +44,12 @@ def main(arguments: argparse.Namespace) -> None:
         BenchmarkError: a batch has no frame.
         EngineError: no engine of those asked for works here.
         ModelError: there is no such model.
-        OptionError: a size is not WIDTHxHEIGHT.
+        OptionError: a size is not WIDTHxHEIGHT, or the folder cannot be written.
     """
     from rt_segmentation.benchmark.report import to_markdown, write_result
     from rt_segmentation.models import find_model
 
+    check_outputs(arguments, folders=("out",))
     sizes = [parse_size(text) for text in arguments.sizes]
     models = {name: find_model(name) for name in arguments.models}
     deadline = time.monotonic() + 60 * arguments.minutes

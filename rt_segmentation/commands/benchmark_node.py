@@ -20,6 +20,7 @@ from rt_segmentation.commands.options import (
     parse_size,
     say,
 )
+from rt_segmentation.commands.outputs import check_outputs
 from rt_segmentation.files import write_atomically
 
 if TYPE_CHECKING:
@@ -137,11 +138,12 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         BenchmarkError: there is no ROS 2 here, or no setting could be measured.
         ModelError: there is no such model.
-        OptionError: a size is not WIDTHxHEIGHT.
+        OptionError: a size is not WIDTHxHEIGHT, or the folder cannot be written.
     """
     from rt_segmentation.benchmark.report import Result, write_json
     from rt_segmentation.models import find_model
 
+    check_outputs(arguments, folders=("out",))
     sizes = [parse_size(text) for text in arguments.sizes]
     if importlib.util.find_spec("rclpy") is None:
         raise BenchmarkError(

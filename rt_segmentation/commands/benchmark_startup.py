@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rt_segmentation.commands.options import add_benchmark, parse_size, say
+from rt_segmentation.commands.outputs import check_outputs
 
 if TYPE_CHECKING:
     from rt_segmentation.benchmark.report import Result
@@ -57,7 +58,7 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         EngineUnavailable: there is no ROS 2 here, or none of the engines asked for.
         ModelError: there is no such model.
-        OptionError: a size is not WIDTHxHEIGHT.
+        OptionError: a size is not WIDTHxHEIGHT, or the folder cannot be written.
     """
     import statistics
 
@@ -65,6 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
     from rt_segmentation.inference.engines import EngineUnavailable, installed
     from rt_segmentation.models import find_model
 
+    check_outputs(arguments, folders=("out",))
     sizes = [parse_size(text) for text in arguments.sizes]
     if importlib.util.find_spec("rclpy") is None:
         raise EngineUnavailable(

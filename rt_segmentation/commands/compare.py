@@ -21,6 +21,7 @@ from rt_segmentation.commands.options import (
     say,
     to_json,
 )
+from rt_segmentation.commands.outputs import Outputs, check_outputs
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.files import write_atomically
 
@@ -127,7 +128,9 @@ def main(arguments: argparse.Namespace) -> None:
 
     Raises:
         ModelError, EngineError: a model cannot be run.
-        OptionError, DatasetError, BagError, EvaluationError: the data are not as they should be.
+        OptionError, DatasetError, BagError, EvaluationError: the data are not as they should be, or a file
+            or folder cannot be written.
+        OutputError: one could not be written, when all else was done.
         SystemExit: 1 where a class is worse than it may be.
     """
     from rt_segmentation.evaluation.bag.report.junit import passed, write_suites
@@ -140,6 +143,7 @@ def main(arguments: argparse.Namespace) -> None:
     from rt_segmentation.models import find_model
 
     _check(arguments)
+    check_outputs(arguments, files=("junit", "json"), folders=("pictures",))
     manifests = [find_model(name) for name in (arguments.old, arguments.new)]
     old, new = (Segmenter.build(m, arguments.engine, arguments.precision) for m in manifests)
     pair = Pair(old, new)
@@ -167,23 +171,28 @@ def main(arguments: argparse.Namespace) -> None:
         notes,
     )
     suites = _judged(arguments, classes, tally.labelled)
+    outputs = Outputs()
     # Files come first: whoever reads what is printed may go away, as `| head` does.
     try:
         if arguments.junit is not None:
-            write_suites("rt_seg compare", suites, arguments.junit)
+            with outputs.each():
+                write_suites("rt_seg compare", suites, arguments.junit)
         if arguments.json is not None:
-            write_atomically(arguments.json, to_json(result.to_plain()))
+            with outputs.each():
+                write_atomically(arguments.json, to_json(result.to_plain()))
+        picture = None
         if arguments.pictures is not None and most.frames:
-            arguments.pictures.mkdir(parents=True, exist_ok=True)
-            picture = comparison_picture(most.frames, pair.label_set)
-            write_picture(arguments.pictures / PICTURE, picture)
+            with outputs.each():
+                write_picture(arguments.pictures / PICTURE, comparison_picture(most.frames, pair.label_set))
+                picture = arguments.pictures / PICTURE
     finally:
         print_comparison(result)
         for case in chain.from_iterable(suites.values()):
             if case.failure is not None:
                 print(f"failed: {case.failure}")
-    if arguments.pictures is not None and most.frames:
-        print(f"the frames that changed most: {arguments.pictures / PICTURE}")
+    if picture is not None:
+        print(f"the frames that changed most: {picture}")
+    outputs.check()
     if not passed(suites):
         raise SystemExit(FAILED)
 

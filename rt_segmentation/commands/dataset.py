@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rt_segmentation.commands import dataset_exchange, dataset_split
 from rt_segmentation.commands.options import add_data, parse_options, to_json
+from rt_segmentation.commands.outputs import Outputs, check_output, check_outputs
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.files import write_atomically
 
@@ -62,12 +63,18 @@ def _stats(arguments: argparse.Namespace) -> None:
     Raises:
         DatasetError: the data set cannot be opened; or, after everything is printed and written, some of its
             files are wrong.
+        OptionError: a file cannot be written.
+        OutputError: one could not be written, when all else was done.
     """
     from rt_segmentation.data.dataset import DatasetError, name_some
     from rt_segmentation.data.leaks import Split, leaks
     from rt_segmentation.data.registry import open_dataset
     from rt_segmentation.data.statistics import survey
+    from rt_segmentation.imaging.files import check_picture
 
+    check_outputs(arguments, files=("json", "out"))
+    if arguments.out is not None:
+        check_output("out", arguments.out, check_picture)
     options = parse_options(arguments.option)
     dataset = open_dataset(arguments.dataset, arguments.data_root, arguments.split, options, complete=False)
     if arguments.split in arguments.across:
@@ -85,24 +92,27 @@ def _stats(arguments: argparse.Namespace) -> None:
         shared += leaks(own, theirs)
         statistics.problems += survey_of_other.problems
     # Files come first: whoever reads what is printed may go away, as `| head` does.
+    outputs = Outputs()
     try:
         if arguments.json is not None:
-            write_atomically(
-                arguments.json,
-                to_json(
-                    {"dataset": arguments.dataset, "split": arguments.split}
-                    | ({"leaks": shared} if others else {})
-                    | statistics.as_dict()
-                ),
-            )
+            content = {
+                "dataset": arguments.dataset,
+                "split": arguments.split,
+                **({"leaks": shared} if others else {}),
+                **statistics.as_dict(),
+            }
+            with outputs.each():
+                write_atomically(arguments.json, to_json(content))
         if arguments.out is not None and statistics.frames:
-            write_samples(dataset, arguments.out)
+            with outputs.each():
+                write_samples(dataset, arguments.out)
     finally:
         print_table(statistics)
         for sentence in shared:
             print(f"leak: {sentence}")
         if others and not shared:
             print(f"no near duplicates and no drives are shared with {', '.join(arguments.across)}")
+    outputs.check()
     if statistics.problems:
         raise DatasetError(
             f"{len(statistics.problems)} problem{'' if len(statistics.problems) == 1 else 's'}:\n"

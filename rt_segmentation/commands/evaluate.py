@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rt_segmentation.commands.options import add_data, add_engine, add_groups, parse_options, to_json
+from rt_segmentation.commands.outputs import Outputs, check_outputs
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.files import write_atomically
 
@@ -54,6 +55,8 @@ def main(arguments: argparse.Namespace) -> None:
         DatasetError: the data are not as they should be.
         GroupsError: the groups are not of the model's classes, or of the data's.
         EvaluationError: they have no labelled pixel, or other classes than the model.
+        OptionError: a file or folder cannot be written.
+        OutputError: one could not be written, when all else was done.
     """
     from rt_segmentation.data.grouped import Grouped
     from rt_segmentation.data.registry import open_dataset, options_for
@@ -63,6 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
     from rt_segmentation.inference.segmenter import Segmenter
     from rt_segmentation.models import find_model
 
+    check_outputs(arguments, files=("json",), folders=("pictures",))
     manifest = find_model(arguments.model)
     labels = manifest.labels()
     groups = grouping(arguments.groups, labels)
@@ -96,14 +100,18 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.groups or None,
     )
     scores = report.result()
+    outputs = Outputs()
     # Files come first: whoever reads what is printed may go away, as `| head` does.
     try:
         if arguments.json is not None:
-            write_atomically(arguments.json, to_json({**asdict(evaluated), **scores.to_plain()}))
+            with outputs.each():
+                write_atomically(arguments.json, to_json({**asdict(evaluated), **scores.to_plain()}))
         if arguments.pictures is not None:
-            write_pictures(segmenter, dataset, report, arguments.pictures)
+            with outputs.each():
+                write_pictures(segmenter, dataset, report, arguments.pictures)
     finally:
         print_table(evaluated, scores)
+    outputs.check()
 
 
 def print_table(evaluated: Evaluated, scores: Scores) -> None:

@@ -20,6 +20,7 @@ from rt_segmentation.commands.options import (
     add_truth_ids,
     to_json,
 )
+from rt_segmentation.commands.outputs import Outputs, check_outputs
 from rt_segmentation.files import write_atomically
 
 if TYPE_CHECKING:
@@ -128,17 +129,20 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         EvaluationError, BagError, ModelError, EngineError: see `evaluate_bags`.
         ReportError: a threshold is out of range.
+        OptionError: a file or folder cannot be written.
         EvaluationError: some of the bags could not be read, after the others were evaluated.
+        OutputError: a file could not be written, when all else was done.
         SystemExit: 1 where a threshold is missed, or ground truth was asked for and none used; 130 or 143
             where a signal ended it early.
     """
     from rt_segmentation.evaluation.bag.report import write_report
-    from rt_segmentation.evaluation.bag.report.junit import Thresholds, judge
+    from rt_segmentation.evaluation.bag.report.junit import Thresholds, check, missed, passed, write_suites
     from rt_segmentation.evaluation.bag.run import RESULT, evaluate_bags
     from rt_segmentation.evaluation.dataset import EvaluationError
 
     settings = _settings(arguments)
     thresholds = Thresholds(arguments.fail_under_miou, arguments.max_p95_ms, arguments.max_drop_rate)
+    check_outputs(arguments, files=("junit",), folders=("out",))
     stop, got = threading.Event(), list[int]()
 
     def on_signal(number: int, _: FrameType | None) -> None:
@@ -160,14 +164,23 @@ def main(arguments: argparse.Namespace) -> None:
             arguments.resume,
             arguments.overwrite,
         )
-        write_atomically(settings.out / RESULT, to_json(result.to_plain()))
-        write_report(result, settings.out / "report", settings.out)
+        suites = check(result, thresholds)
+        outputs, written = Outputs(), list[Path]()
         # Files come first: whoever reads what is printed may go away, as `| head` does.
         try:
-            passed = judge(result, thresholds, arguments.junit)
+            with outputs.each():
+                write_atomically(settings.out / RESULT, to_json(result.to_plain()))
+                written.append(settings.out / RESULT)
+            with outputs.each():
+                written += write_report(result, settings.out / "report", settings.out)[:1]
+            if arguments.junit is not None:
+                with outputs.each():
+                    write_suites("rt_seg evaluate-bag", suites, arguments.junit)
         finally:
             print_table(result)
-            print(f"\n{settings.out / RESULT}\n{settings.out / 'report' / 'index.html'}")
+            for sentence in missed(result, thresholds):
+                print(f"failed: {sentence}")
+            print("", *written, sep="\n")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -181,7 +194,9 @@ def main(arguments: argparse.Namespace) -> None:
         raise EvaluationError(f"{bare} of {len(result.bags)} bags have no images, see the problems")
     if not any(model.segmented for model in result.models):
         raise EvaluationError("none of the images could be segmented, see the problems")
-    if not passed or result.lacks_truth:
+    outputs.check()
+    is_judged = arguments.junit is not None or thresholds != Thresholds()
+    if (is_judged and not passed(suites)) or result.lacks_truth:
         raise SystemExit(FAILED)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.commands.options import add_engine, add_image_bits, at_least, require_kept
+from rt_segmentation.commands.outputs import check_outputs
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.files import replacing_together, spread
 
@@ -70,11 +71,13 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         EngineError, ModelError: it cannot be built or kept; the message says why.
         DatasetError, ParityError, BagError: the frames for calibration are not as they should be.
+        OptionError: the folder cannot be written.
     """
     from rt_segmentation.inference.engines import EngineError
     from rt_segmentation.inference.engines.export import LABELS_ONLY, WEIGHTS, WITH_CONFIDENCE, graph_entry
     from rt_segmentation.models import find_model
 
+    check_outputs(arguments, folders=("out",))
     manifest = find_model(arguments.model)
     width, height = arguments.width or manifest.width, arguments.height or manifest.height
     if arguments.batch < 1:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.commands import models_install, models_profile, onnx_models
+from rt_segmentation.commands.outputs import check_outputs
 from rt_segmentation.networks import network_names
 from rt_segmentation.networks.published import CONVENTION, published
 
@@ -177,6 +178,7 @@ def _is_model(name: str) -> bool:
 
 
 def _import(arguments: argparse.Namespace) -> ModelManifest:
+    check_outputs(arguments, folders=("out",))
     if arguments.checkpoint.suffix.lower() == ".onnx":
         return onnx_models.import_model(arguments)
     onnx_models.refuse_options(arguments)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.commands.options import add_data, add_engine, parse_options, refuse_data, say
 from rt_segmentation.commands.progress import progress
+from rt_segmentation.files import check_file
 from rt_segmentation.text import printable
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def main(arguments: argparse.Namespace) -> None:
         OptionError, DatasetError, SourceError: the data are not as they should be; or some images cannot be
             read, when the others are measured.
         EvaluationError: they have other classes than the model, or fewer than two frames.
+        OSError: with --write, the manifest cannot be written.
     """
     from rt_segmentation.data.sources import FolderSource
     from rt_segmentation.evaluation.profiling import profile_of, read_answers
@@ -52,6 +54,8 @@ def main(arguments: argparse.Namespace) -> None:
 
     refuse_data(arguments, "" if arguments.images is None else "--images")
     manifest = find_model(arguments.name)
+    if arguments.write:
+        check_file(manifest.path)
     if not manifest.has_confidence:
         raise ModelError(
             f"model '{manifest.name}' gives labels alone, and a profile needs confidence: export its graph"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rt_segmentation.commands.options import OptionError, say
+from rt_segmentation.commands.outputs import check_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,11 +124,11 @@ def check(arguments: argparse.Namespace) -> None:
     Raises:
         ModelError: it is no ONNX graph, or cannot be run.
         ParityError: there are no such images.
-        OSError: the picture cannot be written.
+        OptionError, OSError: the picture cannot be written.
     """
     from rt_segmentation.files import spread
     from rt_segmentation.imaging.errors import ImageError
-    from rt_segmentation.imaging.files import read_rgb, unusable
+    from rt_segmentation.imaging.files import check_picture, read_rgb, unusable
     from rt_segmentation.imaging.pictures import sheet, write_picture
     from rt_segmentation.imaging.placement import width_for
     from rt_segmentation.imaging.render import overlay
@@ -137,6 +138,7 @@ def check(arguments: argparse.Namespace) -> None:
 
     if arguments.count < 1:
         raise OptionError(f"--count is {arguments.count}; it must be 1 or more")
+    check_output("out", arguments.out, check_picture)
     manifest = find_model(arguments.model)
     if manifest.onnx is None:
         raise ModelError(

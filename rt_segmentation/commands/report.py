@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 from rt_segmentation.commands.options import add_thresholds
+from rt_segmentation.commands.outputs import Outputs, check_output, check_outputs
+from rt_segmentation.files import check_folder
 
 FAILED = 1
 
@@ -26,17 +28,32 @@ def main(arguments: argparse.Namespace) -> None:
 
     Raises:
         ReportError: the file is no result of a bag evaluation, or a threshold is out of range.
-        OSError: a file cannot be read or written.
+        OptionError: a file or folder cannot be written.
+        OutputError: one could not be written, when the others were.
         SystemExit: 1 where a threshold is missed.
     """
     from rt_segmentation.evaluation.bag.report import write_report
-    from rt_segmentation.evaluation.bag.report.junit import Thresholds, judge
+    from rt_segmentation.evaluation.bag.report.junit import Thresholds, check, missed, passed, write_suites
     from rt_segmentation.evaluation.bag.result import read_result
 
     thresholds = Thresholds(arguments.fail_under_miou, arguments.max_p95_ms, arguments.max_drop_rate)
-    result = read_result(arguments.result)
     folder = arguments.result.parent
-    for path in write_report(result, arguments.out or folder / "report", folder):
+    out = arguments.out or folder / "report"
+    check_outputs(arguments, files=("junit",))
+    check_output("out", out, check_folder)
+    result = read_result(arguments.result)
+    suites = check(result, thresholds)
+    outputs, written = Outputs(), list[Path]()
+    with outputs.each():
+        written += write_report(result, out, folder)
+    if arguments.junit is not None:
+        with outputs.each():
+            write_suites("rt_seg evaluate-bag", suites, arguments.junit)
+    for path in written:
         print(path)
-    if not judge(result, thresholds, arguments.junit):
+    for sentence in missed(result, thresholds):
+        print(f"failed: {sentence}")
+    outputs.check()
+    is_judged = arguments.junit is not None or thresholds != Thresholds()
+    if is_judged and not passed(suites):
         raise SystemExit(FAILED)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rt_segmentation.commands.options import add_engine, add_groups, add_image_bits
+from rt_segmentation.commands.outputs import check_output
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.errors import RtSegmentationError
-from rt_segmentation.files import user_path
+from rt_segmentation.files import check_folder, user_path
 from rt_segmentation.text import printable
 
 if TYPE_CHECKING:
@@ -174,6 +175,7 @@ class _Files:
         """Say before the work, and not after half of it, what stands in its way."""
         if self._folder.exists() and not self._folder.is_dir():
             raise SegmentError(f"--out is {printable(self._folder)}, which is a file; it must be a folder")
+        check_output("out", self._folder, check_folder)
         if "video" in self._kinds:
             self._refuse(self._folder / VIDEO_NAME)
         for name in names:

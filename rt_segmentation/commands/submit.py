@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rt_segmentation.commands.options import add_engine
+from rt_segmentation.commands.outputs import check_outputs
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.files import write_atomically
 
@@ -34,12 +35,13 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         ModelError, EngineError: the model cannot be run.
         DatasetError: the data are not as they should be, or the model's classes are not Cityscapes'.
-        OSError: a file cannot be written.
+        OptionError, OSError: the folder, or a file, cannot be written.
     """
     from rt_segmentation.data.cityscapes import Cityscapes
     from rt_segmentation.inference.segmenter import Segmenter
     from rt_segmentation.models import find_model
 
+    check_outputs(arguments, folders=("out",))
     manifest = find_model(arguments.model)
     # The labels' meaning is the model's affair; the data set gives the images alone.
     dataset = Cityscapes(arguments.data_root, arguments.split)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rt_segmentation.commands.options import check_number, say
+from rt_segmentation.commands.outputs import check_outputs
 from rt_segmentation.errors import MissingPackageError
 
 if TYPE_CHECKING:
@@ -70,11 +71,12 @@ def main(arguments: argparse.Namespace) -> None:
     """Train, and say where the model is and what it scored; or say what a training would do.
 
     Raises:
-        OptionError: a number among the options makes no sense.
+        OptionError: a number among the options makes no sense, or the folder cannot be written.
         MissingPackageError: a package is missing.
         RecipeError, DatasetError, ModelError, TrainingError: see `training.run.train`.
     """
     _check(arguments)
+    check_outputs(arguments, folders=("out",))
     # NumPy reads it when it is imported. Its products are small, in the loader's processes, where threads of
     # its own take half as much time again and the cores of the training.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

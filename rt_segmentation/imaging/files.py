@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rt_segmentation.files import replacing
+from rt_segmentation.files import check_file, replacing
 from rt_segmentation.imaging import native_messages
 from rt_segmentation.imaging.codec import decode_file
 from rt_segmentation.imaging.errors import ImageError
@@ -98,6 +98,17 @@ def may_be_deep(path: Path) -> bool:
     except OSError:
         return False
     return start.startswith(_TIFF) or (start.startswith(b"\x89PNG") and start[_PNG_DEPTH:] == b"\x10")
+
+
+def check_picture(path: Path) -> None:
+    """Say before the work that a picture cannot be written.
+
+    Raises:
+        OSError: nothing is known by that suffix, or see `check_file`.
+    """
+    if not cv2.haveImageWriter(f"picture{printable(path.suffix)}"):
+        raise OSError(f"'{printable(path.suffix)}' is no image's suffix")
+    check_file(path)
 
 
 def write_image(path: Path, bgr: npt.NDArray[Any]) -> None:

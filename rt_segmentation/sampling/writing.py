@@ -16,7 +16,7 @@ import numpy as np
 
 from rt_segmentation.bags.frames import to_frame
 from rt_segmentation.bags.reading import Message
-from rt_segmentation.files import new_folder
+from rt_segmentation.files import check_new_folder, new_folder
 from rt_segmentation.imaging.convert import to_rgb
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.pictures import caption, write_picture
@@ -90,6 +90,7 @@ def check_out(out: Path) -> None:
 
     Raises:
         SampleError: it has, or it is a file.
+        OSError: it cannot be made.
     """
     if out.is_file():
         raise SampleError(f"--out {out} is a file; it must be a folder")
@@ -98,6 +99,7 @@ def check_out(out: Path) -> None:
             f"folder {out} is not empty, and nothing in it is overwritten; give another --out, and"
             f" --known {out / IMAGES} to choose frames unlike those that are there"
         )
+    check_new_folder(out)
 
 
 def _names(sources: Sequence[Source]) -> list[str]:

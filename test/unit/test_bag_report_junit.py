@@ -9,8 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from support.bag_result import make_result
 
-from rt_segmentation.evaluation.bag.report.junit import Thresholds
-from rt_segmentation.evaluation.bag.report.junit import write_junit as write_junit_of
+from rt_segmentation.evaluation.bag.report.junit import Thresholds, check, passed, write_suites
 from rt_segmentation.evaluation.bag.result import ReportError, from_plain
 
 
@@ -21,7 +20,9 @@ def result(tmp_path: Path) -> dict[str, Any]:
 
 
 def write_junit(result: dict[str, Any], thresholds: Thresholds, path: Path) -> bool:
-    return write_junit_of(from_plain(result), thresholds, path)
+    suites = check(from_plain(result), thresholds)
+    write_suites("rt_seg evaluate-bag", suites, path)
+    return passed(suites)
 
 
 def cases(path: Path) -> dict[tuple[str, str], str | None]:

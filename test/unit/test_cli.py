@@ -82,7 +82,7 @@ def test_a_demo_of_no_time_or_rate_is_refused(words: str, capsys: pytest.Capture
 
 
 def test_files_are_written_though_nobody_reads_what_is_printed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*_: object) -> None:
         raise BrokenPipeError
@@ -90,11 +90,6 @@ def test_files_are_written_though_nobody_reads_what_is_printed(
     street = ["--dataset", "street", "--option", "scenes=1", "--option", "frames_per_scene=1"]
     street += ["--option", "width=64", "--option", "height=64"]
     found = tmp_path / "statistics.json"
-    # What was found is printed all the same where a file cannot be written.
-    (tmp_path / "no_folder").write_bytes(b"")
-    assert main(["dataset", "stats", *street, "--json", str(tmp_path / "no_folder" / "s.json")]) == 2
-    printed = capfd.readouterr()
-    assert "1 frames: 1 of 64x64" in printed.out and "no_folder" in printed.err
     monkeypatch.setattr(dataset, "print_table", gone)
     main(["dataset", "stats", *street, "--json", str(found)])
     assert json.loads(found.read_text())["frames"] == 1

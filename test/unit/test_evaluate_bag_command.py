@@ -25,13 +25,14 @@ from support.street_bags import BEGIN_NS, IMAGE, TYPES, image, street, street_ba
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.cli import main
 from rt_segmentation.evaluation.bag.result import read_result
-from rt_segmentation.evaluation.bag.run import claim_folder
+from rt_segmentation.evaluation.bag.run import RESULT, claim_folder
 from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.models import ModelManifest
 
 LONG_FRAMES = 150
 SECOND_NS = 1_000_000_000
 PATIENCE_S = 120.0
+FULL = Path("/dev/full")
 
 
 def command(bag: Path, model: ModelManifest, out: Path, *more: str) -> list[str]:
@@ -207,6 +208,24 @@ def test_thresholds_decide_the_exit_code(bag: Path, small_model: ModelManifest, 
     with pytest.raises(SystemExit) as ended:
         main(command(bag, small_model, tmp_path / "missed", *missed))
     assert ended.value.code == 1
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+def test_a_verdict_that_cannot_be_written_takes_nothing_with_it(
+    bag: Path, small_model: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    junit = ("--fail-under-miou", "0.999", "--junit", str(FULL))
+    assert main(command(bag, small_model, out, *junit)) == 2
+    said = capsys.readouterr()
+    assert f"No space left on device: '{FULL}'\nrt_seg evaluate-bag: 1 of 3 outputs could not" in said.err
+    missed = "failed: small: the mean IoU is "
+    assert missed in said.out and said.out.endswith(f"\n\n{out / RESULT}\n{out / 'report' / 'index.html'}\n")
+    (out / "report" / "index.html").unlink()
+    assert main(["report", str(out / RESULT), *junit]) == 2
+    said = capsys.readouterr()
+    assert "1 of 2 outputs could not be written" in said.err and missed in said.out
+    assert (out / "report" / "index.html").is_file()
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.writing import BagWriter
 from rt_segmentation.evaluation.bag.job import Settings
 from rt_segmentation.evaluation.bag.recorder import Recorder
-from rt_segmentation.evaluation.bag.report.junit import Thresholds, judge
+from rt_segmentation.evaluation.bag.report.junit import Thresholds, check, passed
 from rt_segmentation.evaluation.bag.report.wording import recorded_fps, verdict
 from rt_segmentation.evaluation.bag.result import from_plain
 from rt_segmentation.evaluation.bag.run import evaluate_bags
@@ -184,5 +184,5 @@ def test_a_bag_without_images_has_no_drop_rate(small_model: ModelManifest, tmp_p
     chosen = settings(small_model, tmp_path / "out", label_topic=None, mode="realtime")
     result = from_plain(evaluate(tmp_path / "bag", chosen))
     (model,) = result.models
-    assert model.drop_rate is None and not judge(result, Thresholds(max_drop_rate=0.5), None)
+    assert model.drop_rate is None and not passed(check(result, Thresholds(max_drop_rate=0.5)))
     assert "no frame came" in "".join("".join(clause) for clause in verdict(model, result))

@@ -18,7 +18,7 @@ from rt_segmentation.data.exchange.frames import (
     LabelledFrame,
     stem_of,
 )
-from rt_segmentation.files import IMAGE_SUFFIXES, alike, check_new_folder, new_folder
+from rt_segmentation.files import IMAGE_SUFFIXES, alike, check_file, check_new_folder, new_folder
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.files import read_bytes, write_image
 from rt_segmentation.imaging.headers import read_header
@@ -31,7 +31,7 @@ def check_target(kind: str, path: Path, overwrite: bool = False) -> None:
 
     Raises:
         ExchangeError: its suffix is not the format's, or it is there and may not be replaced.
-        OSError: a folder of the format is there and not empty.
+        OSError: a folder of the format is there and not empty, or it cannot be written.
     """
     suffixes = FORMATS[kind].suffixes
     if not suffixes:
@@ -43,6 +43,7 @@ def check_target(kind: str, path: Path, overwrite: bool = False) -> None:
         )
     if path.exists() and (not overwrite or path.is_dir()):
         raise ExchangeError(f"{printable(path)} is there already; give --overwrite, or another --out")
+    check_file(path)
 
 
 def labels_of(dataset: SegmentationDataset) -> Iterator[LabelledFrame]:

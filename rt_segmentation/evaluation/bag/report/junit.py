@@ -57,20 +57,6 @@ def check(result: Evaluation, thresholds: Thresholds) -> dict[str, list[Case]]:
     return {model.name: [*_model_cases(model, thresholds), *shared] for model in result.models}
 
 
-def write_junit(result: Evaluation, thresholds: Thresholds, path: Path) -> bool:
-    """Write one test suite a model.
-
-    Returns:
-        Whether all cases passed.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    suites = check(result, thresholds)
-    write_suites("rt_seg evaluate-bag", suites, path)
-    return passed(suites)
-
-
 def write_suites(name: str, suites: Mapping[str, list[Case]], path: Path) -> None:
     """Write test suites of any command.
 
@@ -95,15 +81,14 @@ def write_suites(name: str, suites: Mapping[str, list[Case]], path: Path) -> Non
     write_atomically(path, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
-def judge(result: Evaluation, thresholds: Thresholds, path: Path | None) -> bool:
-    """Whether all cases passed, or nothing was asked for; written as JUnit XML where a path is given.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    if path is not None:
-        return write_junit(result, thresholds, path)
-    return thresholds == Thresholds() or passed(check(result, thresholds))
+def missed(result: Evaluation, thresholds: Thresholds) -> list[str]:
+    """Sentences about the thresholds that a model misses."""
+    return [
+        f"{model.name}: {case.failure}"
+        for model in result.models
+        for case in _model_cases(model, thresholds)
+        if case.failure is not None
+    ]
 
 
 def passed(suites: Mapping[str, list[Case]]) -> bool:
