@@ -213,7 +213,10 @@ def read_manifest(path: Path) -> ModelManifest:
     Raises:
         ModelError: the file is missing or not YAML, or a key is missing, unknown or has a wrong value.
     """
-    content = read_mapping(path, "model manifest", ModelError)
+    return _manifest(path, read_mapping(path, "model manifest", ModelError))
+
+
+def _manifest(path: Path, content: dict[str, Any]) -> ModelManifest:
     given: dict[str, object] = {"path": path, "name": path.stem}
     if content.get("onnx") is not None:
         # The graph is the network.
@@ -312,7 +315,6 @@ def write_manifest(manifest: ModelManifest) -> ModelManifest:
         ModelError: `read_manifest` would refuse it; nothing is written then.
         OSError: it cannot be written.
     """
-    check_manifest(manifest)
     content = to_plain(manifest)
     del content["path"], content["name"], content["network" if manifest.onnx is not None else "onnx"]
     # What says nothing is left out.
@@ -322,9 +324,9 @@ def write_manifest(manifest: ModelManifest) -> ModelManifest:
         del content["profile"]
     text = yaml.safe_dump(content, sort_keys=False, width=110, allow_unicode=True)
     try:
-        load_yaml(text)
+        written = _manifest(manifest.path, load_yaml(text))
     # As a name of a file that is not UTF-8, which YAML writes and does not read.
     except yaml.YAMLError as error:
         raise ModelError(f"{manifest.path} would not be readable: {one_line(error)}") from error
     write_atomically(manifest.path, text.encode())
-    return read_manifest(manifest.path)
+    return written
