@@ -12,6 +12,7 @@ from rt_segmentation.commands import models_install, models_profile, onnx_models
 from rt_segmentation.commands.outputs import check_outputs
 from rt_segmentation.networks import network_names
 from rt_segmentation.networks.published import CONVENTION, published
+from rt_segmentation.text import one_line, printable
 
 if TYPE_CHECKING:
     from rt_segmentation.models import ModelManifest
@@ -198,9 +199,11 @@ def _import(arguments: argparse.Namespace) -> ModelManifest:
 
 
 def _print(content: dict[str, Any] | list[str]) -> None:
-    print(
-        "\n".join(content) if isinstance(content, list) else json.dumps(content, indent=2, ensure_ascii=False)
-    )
+    if isinstance(content, list):
+        # A manifest may come from a stranger: what it says is no command to a terminal.
+        print("\n".join(printable(one_line(line)) for line in content))
+    else:
+        print(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def _table(manifests: list[ModelManifest]) -> list[str]:

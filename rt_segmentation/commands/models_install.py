@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from rt_segmentation.commands.options import add_engine, say
+from rt_segmentation.text import one_line, printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +49,7 @@ def main(arguments: argparse.Namespace) -> None:
         Gate(frames=arguments.frames),
     )
     for note in notes:
-        say(note)
+        say(printable(one_line(note)))
     also = f" (also {', '.join(model.aliases)})" if model.aliases else ""
-    print(f"{model.path}: {model.name}{also}, checked with {model.training['installed']['gate']}")
+    gate = model.training["installed"]["gate"]
+    print(printable(one_line(f"{model.path}: {model.name}{also}, checked with {gate}")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +28,7 @@ from support.checkpoints import (
 )
 from support.torch7_writer import Torch7Writer, network
 
+from rt_segmentation.cli import main
 from rt_segmentation.models import read_manifest
 from rt_segmentation.training.importers import (
     CheckpointError,
@@ -199,6 +201,16 @@ def test_written_model(tmp_path: Path) -> None:
     assert manifest.mean == (0.406, 0.456, 0.485)
     assert manifest.training["imported_from"] == "a.pth"
     assert_equal(load_weights(manifest), weights)
+
+
+def test_text_that_is_not_utf_8_is_kept_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = tmp_path / os.fsdecode(b"caf\xe9.pth")
+    save_pytorch(tmp_path / "a.pth", lednet_authors(random_weights("lednet", 20))).rename(checkpoint)
+    given = ["--license", os.fsdecode(b"\xa9 them"), "--labels", "cityscapes20", "--out", str(tmp_path)]
+    assert not main(["models", "import", str(checkpoint), "--name", "model", *given])
+    assert r"licence     \xa9 them" in capsys.readouterr().out
+    manifest = read_manifest(tmp_path / "model.yaml")
+    assert (manifest.license, manifest.training["imported_from"]) == (r"\xa9 them", r"caf\xe9.pth")
 
 
 def test_a_users_labels_travel_with_the_model(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 from rt_segmentation import models
 from rt_segmentation.cli import main
-from rt_segmentation.models import ModelManifest, Score
+from rt_segmentation.models import ModelManifest, Score, find_model, write_manifest
 from rt_segmentation.networks.published import PUBLISHED
 from rt_segmentation.weights import save_model
 
@@ -112,6 +112,22 @@ def test_show_a_model(shelf: Path, capsys: pytest.CaptureFixture[str], by: str) 
     ):
         assert word in text
     assert "LEDNet (arXiv:1905.02423), Table 2: 0.94 M parameters" in text
+
+
+def test_what_a_manifest_says_is_no_command_to_a_terminal(
+    shelf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stranger = replace(
+        find_model("lednet_toy"),
+        license="free\nweights     \x1b[32mtrusted\x9b2J",
+        aliases=("led\x1b]0;title\x07",),
+        training={"recipe": "toy\r\x1b[A"},
+    )
+    write_manifest(stranger)
+    for text in (run(capsys, "show", "lednet_toy"), run(capsys, "list")):
+        assert all(character.isprintable() or character == "\n" for character in text)
+        assert r"led\x1b]0;title\x07" in text
+    assert r"free\nweights     \x1b[32mtrusted\x9b2J" in run(capsys, "show", "lednet_toy")
 
 
 def test_show_says_when_the_weights_are_damaged(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from rt_segmentation.inference.foreign.probing import Prober, shape_text
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.labels import LabelSet, load_label_set, store_label_set
 from rt_segmentation.models import ModelError, ModelManifest, ONNXInterface
+from rt_segmentation.text import printable
 from rt_segmentation.weights import save_onnx_model
 
 DEFAULT_SIZE = (640, 480)
@@ -126,10 +127,10 @@ def import_onnx(
         sha256="",
         parameters=foreign.parameters,
         gmacs=round(count_gmacs(foreign.data, foreign.input, (1, *sides)), 3),
-        license=wishes.license,
+        license=printable(wishes.license),
         mean=chosen.mean,
         std=chosen.std,
-        training={"imported_from": foreign.path.name, "opset": foreign.opset},
+        training={"imported_from": printable(foreign.path.name), "opset": foreign.opset},
         onnx=replace(interface, order=cast(Any, chosen.order)),
     )
     manifest = replace(manifest, label_set=store_label_set(wishes.label_set, folder, name))

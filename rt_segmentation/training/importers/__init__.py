@@ -16,6 +16,7 @@ import numpy as np
 from rt_segmentation.labels import load_label_set, store_label_set
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.networks import build_network
+from rt_segmentation.text import printable
 from rt_segmentation.training.importers.enet import ENET_AUTHORS
 from rt_segmentation.training.importers.errors import CheckpointError
 from rt_segmentation.training.importers.lednet import LEDNET_AUTHORS
@@ -174,11 +175,11 @@ def write_model(
         sha256="",
         parameters=count_parameters(network),
         gmacs=round(count_gmacs(network, width, height), 3),
-        license=data_license or source.license,
+        license=printable(data_license or source.license),
         options=model.options,
         mean=mean or source.mean,
         std=std or source.std,
-        training={"imported_from": model.path.name, "source": source.name},
+        training={"imported_from": printable(model.path.name), "source": source.name},
     )
     return save_model(manifest, model.weights)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,13 @@ def test_a_fixed_size_is_the_only_one(fixed: ModelManifest, lraspp: nn.Module, f
     assert np.mean(exact.labels == foreign.expected(lraspp, frames[:1])[0]) >= 0.999
     with pytest.raises(EngineError, match="takes images of 96x64 alone, not of 128x96"):
         rt.Segmenter(fixed.path, "onnxruntime", input_size=(128, 96))(frames[0])
+
+
+def test_text_that_is_not_utf_8_is_kept_as_text(net: Path) -> None:
+    path = net.rename(net.with_name(os.fsdecode(b"caf\xe9.onnx")))
+    size = ("--width", str(SIZE[0]), "--height", str(SIZE[1]))
+    manifest = imported(path, "model", *NORMALISED, *size, "--license", os.fsdecode(b"\xa9 them"))
+    assert (manifest.license, manifest.training["imported_from"]) == (r"\xa9 them", r"caf\xe9.onnx")
 
 
 def test_pytorchs_engines_say_that_they_cannot(fixed: ModelManifest) -> None:
