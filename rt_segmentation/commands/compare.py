@@ -136,7 +136,6 @@ def main(arguments: argparse.Namespace) -> None:
     from rt_segmentation.evaluation.bag.report.junit import passed, write_suites
     from rt_segmentation.evaluation.comparison.pictures import MostChanged, comparison_picture
     from rt_segmentation.evaluation.comparison.running import Pair
-    from rt_segmentation.evaluation.comparison.tally import Tally
     from rt_segmentation.evaluation.dataset import EvaluationError
     from rt_segmentation.imaging.pictures import write_picture
     from rt_segmentation.inference.segmenter import Segmenter
@@ -148,9 +147,9 @@ def main(arguments: argparse.Namespace) -> None:
     old, new = (Segmenter.build(m, arguments.engine, arguments.precision) for m in manifests)
     pair = Pair(old, new)
     notes = list(pair.notes)
-    tally = Tally(pair.label_set, pair.label_set.void_ids)
     most = MostChanged()
-    source = _of_bags(arguments, pair, tally, notes) if arguments.bag else _of_data(arguments, pair, tally)
+    begin = _of_bags if arguments.bag else _of_data
+    tally, source = begin(arguments, pair, notes)
     for compared in source:
         tally.add(compared)
         most.add(compared)
@@ -246,8 +245,10 @@ def _check(arguments: argparse.Namespace) -> None:
                 raise EvaluationError(f"--{name.replace('_', '-')} is of a bag; give --bag as well")
 
 
-def _of_data(arguments: argparse.Namespace, pair: Pair, tally: Tally) -> Iterator[Compared]:
+def _of_data(arguments: argparse.Namespace, pair: Pair, _: list[str]) -> tuple[Tally, Iterator[Compared]]:
+    """The tally of a data set, and its frames."""
     from rt_segmentation.data.registry import open_dataset, options_for
+    from rt_segmentation.evaluation.comparison.tally import Tally
     from rt_segmentation.evaluation.dataset import check_labels
     from rt_segmentation.imaging.frame import Frame
 
@@ -256,40 +257,54 @@ def _of_data(arguments: argparse.Namespace, pair: Pair, tally: Tally) -> Iterato
     labelled = getattr(dataset, "has_labels", True)
     if labelled:
         check_labels(pair.label_set, dataset.label_set)
-        tally.ignored = frozenset(dataset.ignored_ids)
-    for index in progress(range(len(dataset)), len(dataset)):
-        sample = dataset[index]
-        yield pair.compare(sample.name, Frame.from_rgb(sample.image), sample.labels if labelled else None)
-    if labelled and not tally.labelled:
-        say(UNLABELLED)
+    tally = Tally(pair.label_set, dataset.ignored_ids if labelled else pair.label_set.void_ids)
+
+    def compared() -> Iterator[Compared]:
+        for index in progress(range(len(dataset)), len(dataset)):
+            sample = dataset[index]
+            yield pair.compare(sample.name, Frame.from_rgb(sample.image), sample.labels if labelled else None)
+        if labelled and not tally.labelled:
+            say(UNLABELLED)
+
+    return tally, compared()
 
 
-def _of_bags(arguments: argparse.Namespace, pair: Pair, tally: Tally, notes: list[str]) -> Iterator[Compared]:
+def _of_bags(arguments: argparse.Namespace, pair: Pair, notes: list[str]) -> tuple[Tally, Iterator[Compared]]:
+    """The tally of bags, and their frames; `notes` get what is odd."""
     from rt_segmentation.evaluation.bag.ids import truth_by_name
     from rt_segmentation.evaluation.comparison.bags import BagData, frames_of_bag
+    from rt_segmentation.evaluation.comparison.tally import Tally
     from rt_segmentation.labels import load_label_set
 
     asked = bool(arguments.label_topic or arguments.labels)
     classes = load_label_set(arguments.truth_classes) if arguments.truth_classes else pair.label_set
     truth = truth_by_name(classes, pair.label_set)
     ids = truth.id_table(arguments.void_id)
-    tally.ignored |= truth.unscored
+    tally = Tally(pair.label_set, pair.label_set.void_ids | truth.unscored)
     notes.extend(truth.notes if asked else ())
 
     def frames() -> Iterator[Any]:
         for path in arguments.bag:
             tally.begin_recording()
             data = BagData(
-                path, arguments.image_topic, arguments.label_topic, arguments.labels, arguments.image_bits
+                path,
+                arguments.image_topic,
+                arguments.label_topic,
+                arguments.labels,
+                arguments.image_bits,
+                arguments.truth_classes,
             )
             said: list[str] = []
             yield from frames_of_bag(data, ids, said.append)
             notes.extend(f"{path.name}: {sentence}" for sentence in said)
 
-    for name, frame, labels in progress(frames(), 0):
-        yield pair.compare(name, frame, labels)
-    if asked and not tally.labelled:
-        say(UNLABELLED)
+    def compared() -> Iterator[Compared]:
+        for name, frame, labels in progress(frames(), 0):
+            yield pair.compare(name, frame, labels)
+        if asked and not tally.labelled:
+            say(UNLABELLED)
+
+    return tally, compared()
 
 
 def _data(arguments: argparse.Namespace) -> str:

@@ -58,11 +58,11 @@ def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rt_segmentation.evaluation.bag.job.engine_rate", lambda *_: 1.0)
 
 
-def sentence(ids: np.ndarray, *void_ids: int) -> str:
+def sentence(ids: np.ndarray, *void_ids: int, truth_classes: str = "") -> str:
     """What is said of ids where five of them are classes."""
     unknown = UnknownIds()
     IdTable(5, void_ids).count_unknown(ids.astype(np.uint8), unknown)
-    return unknown.sentence(5)
+    return unknown.sentence(5, truth_classes)
 
 
 def test_many_pixels_of_no_class_are_told_and_few_or_void_ones_are_not() -> None:
@@ -78,6 +78,10 @@ def test_many_pixels_of_no_class_are_told_and_few_or_void_ones_are_not() -> None
         "25.1% of the ground truth's pixels have ids that are no class (0 to 4 are), and count as unlabelled:"
         " 5, 9, 200; name the ground truth's label set with --truth-classes, or ids that mean unlabelled with"
         " --void-id"
+    )
+    assert sentence(ids, truth_classes="city.yaml").endswith(
+        ": 5, 9, 200; give --truth-classes another label set than city.yaml, or name ids that mean unlabelled"
+        " with --void-id"
     )
     assert sentence(ids, 9, 200) == ""
     assert UnknownIds().sentence(5) == ""
@@ -110,7 +114,9 @@ def test_the_sentence_survives_an_interruption_and_is_each_workers(
     truth = np.stack([street(number)[1] for number in range(FRAMES)])
     share = np.mean((truth == 4) | (truth == 5))
     assert problem.startswith(f"{bag}: {share:.1%} of the ground truth's pixels have ids that are no class")
-    assert "unlabelled: 40, 41;" in problem
+    assert "unlabelled: 40, 41; name the ground truth's label set" in problem
+    named = settings(small_model, tmp_path / "named", truth_classes="camvid11")
+    assert "another label set than camvid11, or name ids" in evaluate([bag], named)["problems"][0]
 
     chosen = settings(small_model, tmp_path / "resumed")
     assert evaluate([bag], chosen, after=3)["partial"]
@@ -170,6 +176,9 @@ def test_compare_tells_of_other_ids_and_takes_their_classes(
     (note,) = json.loads(out.read_text())["notes"]
     assert note.startswith("bag: ") and "unlabelled: 77; name the ground truth's label set with" in note
     capsys.readouterr()
+
+    assert not main([*given, "--truth-classes", str(classes)])
+    assert f"give --truth-classes another label set than {classes}, or" in capsys.readouterr().out
 
     assert not main([*given, "--truth-classes", str(classes), "--void-id", "77", "--json", str(out)])
     result = json.loads(out.read_text())

@@ -77,18 +77,27 @@ class UnknownIds:
     pixels: int = 0
     by_id: dict[str, int] = field(default_factory=dict)
 
-    def sentence(self, num_classes: int) -> str:
-        """What to do about them where they are many, or ''; the first id after the classes may mean void."""
+    def sentence(self, num_classes: int, truth_classes: str = "") -> str:
+        """What to do about them where they are many, or ''; the first id after the classes may mean void.
+
+        Args:
+            num_classes: ids below it are classes.
+            truth_classes: the label set that the user says the ground truth's ids are of, or ''.
+        """
         many = REAL_SHARE * self.pixels
         if sum(self.by_id.values()) - self.by_id.get(str(num_classes), 0) <= many:
             return ""
         share = sum(self.by_id.values()) / self.pixels
         ids = name_some(sorted(self.by_id, key=int))
         known = "0 is one" if num_classes == 1 else f"0 to {num_classes - 1} are"
+        other = (
+            f"give --truth-classes another label set than {truth_classes}, or name"
+            if truth_classes
+            else "name the ground truth's label set with --truth-classes, or"
+        )
         return (
             f"{share:.1%} of the ground truth's pixels have ids that are no class ({known}), and count as"
-            f" unlabelled: {ids}; name the ground truth's label set with --truth-classes, or ids that mean"
-            " unlabelled with --void-id"
+            f" unlabelled: {ids}; {other} ids that mean unlabelled with --void-id"
         )
 
 

@@ -59,7 +59,9 @@ def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState]
     partial = not all(state.complete or state.bag.problem for state in states)
     truth = truth_labels(find_model(settings.models[0]), settings.groups, settings.truth_classes)
     known_ids = len(truth.label_set.classes)
-    problems = [problem for state in states for problem in _problems(state, known_ids)]
+    problems = [
+        problem for state in states for problem in _problems(state, known_ids, settings.truth_classes)
+    ]
     asked = settings.label_topic is not None or settings.labels is not None
     lacks_truth = asked and not partial and not accuracies
     known = environment()
@@ -93,8 +95,9 @@ def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState]
     )
 
 
-def _problems(state: BagState, known_ids: int) -> list[str]:
-    found = (state.bag.problem, *state.sentences(), state.unknown_ids.sentence(known_ids))
+def _problems(state: BagState, known_ids: int, truth_classes: str) -> list[str]:
+    unknown = state.unknown_ids.sentence(known_ids, truth_classes)
+    found = (state.bag.problem, *state.sentences(), unknown)
     return [_of_bag(state, text) for text in found if text]
 
 

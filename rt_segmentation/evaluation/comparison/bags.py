@@ -36,6 +36,7 @@ class BagData:
         label_topic: of label images, or None.
         labels: folder of PNGs named by stamp, or None.
         image_bits: see `Levels`.
+        truth_classes: see `UnknownIds.sentence`.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class BagData:
     label_topic: str | None = None
     labels: Path | None = None
     image_bits: str = AUTO
+    truth_classes: str = ""
 
 
 def frames_of_bag(
@@ -99,7 +101,7 @@ def frames_of_bag(
                     ids.count_unknown(source.truth, unknown)
                 t_s = (source.message.recorded_ns - reader.start_ns) / 1e9
                 yield f"{data.path.name} {t_s:.2f} s", frame, found
-        for sentence in (*problems.sentences(), unknown.sentence(ids.num_classes)):
+        for sentence in (*problems.sentences(), unknown.sentence(ids.num_classes, data.truth_classes)):
             if sentence:
                 note(sentence)
         if reader.damage:

@@ -93,7 +93,7 @@ class Tally:
     """
 
     def __init__(self, label_set: LabelSet, ignored: Collection[int] = ()) -> None:
-        self.label_set, self.ignored = label_set, frozenset(ignored)
+        self.label_set, self._ignored = label_set, frozenset(ignored)
         self.frames = self.labelled = 0
         self.old_ms: list[float] = []
         self.new_ms: list[float] = []
@@ -131,7 +131,7 @@ class Tally:
             return
         both = []
         for labels in (compared.old, compared.new):
-            matrix = ConfusionMatrix(self._size, self.ignored)
+            matrix = ConfusionMatrix(self._size, self._ignored)
             matrix.update(compared.truth, labels)
             both.append(matrix)
         self.labelled += both[0].labelled
@@ -141,13 +141,13 @@ class Tally:
         """The mean IoU, and each class that is evaluated; NaN where there is no ground truth."""
         blocks = self._blocks()
         total = blocks.sum(1)
-        ious = class_ious(total, self.ignored)
-        drawn = draw_class_ious(blocks, self.ignored)
+        ious = class_ious(total, self._ignored)
+        drawn = draw_class_ious(blocks, self._ignored)
         # Blocks in which a class is true: an interval from one or two of them would only look like one.
         seen = (blocks[0].sum(2) > 0).sum(0)
         classes = []
         for i, name in enumerate(self.label_set.names):
-            if i not in self.ignored:
+            if i not in self._ignored:
                 enough = drawn is not None and seen[i] >= MIN_BLOCKS and np.isfinite(ious[:, i]).all()
                 found = interval(drawn[1, :, i] - drawn[0, :, i]) if enough and drawn is not None else None
                 classes.append(Change(name, float(ious[0, i]), float(ious[1, i]), found))
