@@ -130,7 +130,8 @@ def main(arguments: argparse.Namespace) -> None:
         EvaluationError, BagError, ModelError, EngineError: see `evaluate_bags`.
         ReportError: a threshold is out of range.
         OptionError: a file or folder cannot be written.
-        EvaluationError: some of the bags could not be read, after the others were evaluated.
+        EvaluationError: some of the bags could not be read, after the others were evaluated, or a video could
+            not be written.
         OutputError: a file could not be written, when all else was done.
         SystemExit: 1 where a threshold is missed, or ground truth was asked for and none used; 130 or 143
             where a signal ended it early.
@@ -194,6 +195,8 @@ def main(arguments: argparse.Namespace) -> None:
         raise EvaluationError(f"{bare} of {len(result.bags)} bags have no images, see the problems")
     if not any(model.segmented for model in result.models):
         raise EvaluationError("none of the images could be segmented, see the problems")
+    if result.unwritten:
+        raise EvaluationError(f"{result.unwritten} of the videos could not be written, see the problems")
     outputs.check()
     is_judged = arguments.junit is not None or thresholds != Thresholds()
     if (is_judged and not passed(suites)) or result.lacks_truth:

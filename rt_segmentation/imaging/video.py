@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,8 @@ from rt_segmentation.text import printable
 MAX_TICKS = 65535
 """MPEG-4 part 2 counts the ticks of a second in 16 bits."""
 MIN_RATE_HZ = 0.01
+SPARE_BYTES = 4 * 2**20
+"""A disk with less is full to a video: OpenCV does not say when it is, and others write there, too."""
 
 
 class VideoWriter:
@@ -35,18 +38,23 @@ class VideoWriter:
         """Add a picture, uint8 (H, W, 3) RGB; it is resized to the first one's size.
 
         Raises:
-            OSError: the file cannot be written (when the first picture comes).
+            OSError: the file cannot be written (when the first picture comes), or the disk is full; then
+                nothing of it is left, and one that was there stays.
         """
         if self._writer is None:
             self._size = (rgb.shape[1], rgb.shape[0])
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
             with path_for_opencv(self._partial) as path:
                 writer = cv2.VideoWriter(path, fourcc, self._rate_hz, self._size)
-            if not writer.isOpened():
-                writer.release()
-                self._partial.unlink(missing_ok=True)
-                raise OSError(f"video {printable(self._path)} cannot be written")
             self._writer = writer
+            if not writer.isOpened():
+                self._discard()
+                raise OSError(f"video {printable(self._path)} cannot be written")
+        # Some file systems do not know how large they are.
+        disk = shutil.disk_usage(self._path.parent)
+        if disk.total and disk.free < SPARE_BYTES:
+            self._discard()
+            raise OSError(f"video {printable(self._path)} cannot be written: the disk is full")
         if (rgb.shape[1], rgb.shape[0]) != self._size:
             rgb = cv2.resize(rgb, self._size, interpolation=cv2.INTER_AREA)
         self._writer.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
@@ -71,6 +79,12 @@ class VideoWriter:
             self._partial.unlink(missing_ok=True)
             raise OSError(f"video {printable(self._path)} cannot be written whole; the disk may be full")
         os.replace(self._partial, self._path)
+
+    def _discard(self) -> None:
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+            self._partial.unlink(missing_ok=True)
 
 
 def _rounded(rate_hz: float) -> float:

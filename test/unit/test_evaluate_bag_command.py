@@ -25,7 +25,7 @@ from support.street_bags import BEGIN_NS, IMAGE, TYPES, image, street, street_ba
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.cli import main
 from rt_segmentation.evaluation.bag.result import read_result
-from rt_segmentation.evaluation.bag.run import RESULT, claim_folder
+from rt_segmentation.evaluation.bag.run import MARK, RESULT, claim_folder
 from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.models import ModelManifest
 
@@ -208,6 +208,22 @@ def test_thresholds_decide_the_exit_code(bag: Path, small_model: ModelManifest, 
     with pytest.raises(SystemExit) as ended:
         main(command(bag, small_model, tmp_path / "missed", *missed))
     assert ended.value.code == 1
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_video_that_cannot_be_written_is_told_at_the_end(
+    jobs: str, bag: Path, small_model: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    # A link to where there can be no folder.
+    (out / "state").mkdir(parents=True)
+    (out / "state" / MARK).touch()
+    (out / "videos").symlink_to(tmp_path / "gone" / "videos")
+    assert main(command(bag, small_model, out, "--video", "--overwrite", "--jobs", jobs)) == 2
+    said = capsys.readouterr()
+    assert said.err.endswith("rt_seg evaluate-bag: 1 of the videos could not be written, see the problems\n")
+    assert f"problem: {bag}: " in said.out and "videos" in said.out and "small " in said.out
+    assert read_result(out / RESULT).models[0].segmented == 6 and (out / "report" / "index.html").is_file()
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")

@@ -39,7 +39,9 @@ from rt_segmentation.evaluation.bag.report.wording import recorded_fps, verdict
 from rt_segmentation.evaluation.bag.result import from_plain
 from rt_segmentation.evaluation.bag.run import evaluate_bags
 from rt_segmentation.evaluation.dataset import EvaluationError
+from rt_segmentation.imaging import video
 from rt_segmentation.imaging.frame import Region
+from rt_segmentation.imaging.video import VideoWriter
 from rt_segmentation.models import ModelManifest
 
 
@@ -128,6 +130,28 @@ def test_masks_that_cannot_be_written_are_no_damage_of_the_bag(
     monkeypatch.setattr(BagWriter, "write", full)
     with pytest.raises(EvaluationError, match="No space left on device"):
         evaluate(path, settings(small_model, tmp_path / "out", write_bag=True))
+
+
+@pytest.mark.parametrize("ends", ["at the first picture", "at the end"])
+def test_a_video_that_cannot_be_written_costs_nothing_else(
+    ends: str, small_model: ModelManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = street_bag(tmp_path / "bag", 4)
+    whole = evaluate(path, settings(small_model, tmp_path / "whole"))
+    if ends == "at the end":
+
+        def full(self: VideoWriter) -> None:
+            raise OSError("video v cannot be written whole; the disk may be full")
+
+        monkeypatch.setattr(VideoWriter, "close", full)
+    else:
+        monkeypatch.setattr(video, "SPARE_BYTES", 2**62)
+    found = evaluate(path, settings(small_model, tmp_path / "out", video=True))
+    (problem,) = found["problems"]
+    assert problem.startswith(f"{path}: video ") and "the disk " in problem
+    assert found["unwritten"] == 1
+    assert without_timings({**found, "problems": [], "unwritten": 0}) == without_timings(whole)
+    assert not list((tmp_path / "out" / "videos").glob("0*.mp4"))
 
 
 def test_a_model_that_is_held_up_by_counting_is_told_in_real_time(

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rt_segmentation.imaging import video as imaging_video
 from rt_segmentation.imaging.video import VideoWriter
 
 PICTURES = 3
@@ -45,3 +46,16 @@ def test_a_video_that_could_not_be_opened_is_closed_without_another_error(tmp_pa
     with pytest.raises(OSError, match=r"video .*v.mp4 cannot be written"):
         writer.write(np.zeros((48, 64, 3), np.uint8))
     writer.close()
+
+
+def test_a_full_disk_is_left_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"before")
+    writer = VideoWriter(tmp_path / "v.mp4", 10.0)
+    writer.write(np.zeros((48, 64, 3), np.uint8))
+    assert len(list(tmp_path.iterdir())) == 2
+    monkeypatch.setattr(imaging_video, "SPARE_BYTES", 2**62)
+    with pytest.raises(OSError, match=r"video .*v.mp4 cannot be written: the disk is full"):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.close()
+    (left,) = tmp_path.iterdir()
+    assert left.read_bytes() == b"before"

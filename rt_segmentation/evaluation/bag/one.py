@@ -232,8 +232,13 @@ class _Evaluation:
             for name in self._models.names
         ]
         for video in videos:
-            stack.callback(video.close)
+            stack.callback(self._close, video)
         return videos
+
+    def _close(self, video: OverlayVideo) -> None:
+        video.close()
+        if video.problem:
+            self._state.unwritten.append(video.problem)
 
     def _prepare(self) -> None:
         """Look at the bag's first images: their period, and a size that the engines are made ready for.

@@ -117,25 +117,39 @@ class MaskBag:
 class OverlayVideo:
     """An mp4 (MPEG-4 part 2) of overlays, one picture for each mask, at a constant rate.
 
+    Where it cannot be written there is none, and `problem` says so.
+
     Args:
         path: of the .mp4.
         labels: for the colours.
         rate_hz: pictures per second.
 
-    Raises:
-        OSError: the file cannot be written (when the first picture comes).
+    Attributes:
+        problem: why there is no video, in a sentence, or ''.
     """
 
     def __init__(self, path: Path, labels: LabelSet, rate_hz: float) -> None:
         self._path, self._palette = path, labels.palette()
         self._writer = VideoWriter(path, rate_hz)
+        self.problem = ""
 
     def write(self, outcome: Segmented) -> None:
         """Add a picture; its size is that of the first."""
-        frame = outcome.frame
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer.write(overlay(to_rgb(frame), outcome.result.labels, self._palette))
+        if self.problem:
+            return
+        picture = overlay(to_rgb(outcome.frame), outcome.result.labels, self._palette)
+        with self._noting():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer.write(picture)
 
     def close(self) -> None:
         """Finish the file."""
-        self._writer.close()
+        with self._noting():
+            self._writer.close()
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.problem = str(error)

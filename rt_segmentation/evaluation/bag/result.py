@@ -205,6 +205,7 @@ class Evaluation:
         bags, classes, models, comparisons: see there.
         lacks_truth: ground truth was asked for, and none could be used.
         parallel_frames: frames segmented concurrently in mode 'realtime'; None in the other.
+        unwritten: how many videos could not be written; the problems say why.
     """
 
     partial: bool
@@ -223,6 +224,7 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     lacks_truth: bool = False
     parallel_frames: int | None = None
+    unwritten: int = 0
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON's types, NaN left as it is."""

@@ -108,6 +108,7 @@ class BagState:
         problems: sentences about the bag.
         frame_problems: what was wrong with frames, by kind: their number, the index of the first and of the
             last one, and a sentence with `FRAME` in it.
+        unwritten: sentences about videos that could not be written.
         notes: sentences about what was chosen.
         masks: as `MaskBag.closed`.
         paired: how many images have labels, sound or not.
@@ -126,6 +127,7 @@ class BagState:
     intervals: list[list[float]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     frame_problems: dict[str, list[Any]] = field(default_factory=dict)
+    unwritten: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     masks: list[int] = field(default_factory=lambda: [0, 0])
     paired: int = 0
@@ -136,7 +138,7 @@ class BagState:
 
     def sentences(self) -> list[str]:
         """All problems but the bag's own: those of the bag, then a line for each kind of those of frames."""
-        lines = list(self.problems)
+        lines = [*self.problems, *self.unwritten]
         for count, first, _, sentence in self.frame_problems.values():
             more = f" and {count - 1} more" if count > 1 else ""
             lines.append(sentence.replace(FRAME, f"frame {first}{more}", 1))

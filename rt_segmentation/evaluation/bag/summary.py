@@ -75,6 +75,7 @@ def make_result(settings: Settings, labels: LabelSet, states: Sequence[BagState]
             *(truth.notes if asked else ()),
         ),
         lacks_truth=lacks_truth,
+        unwritten=sum(len(state.unwritten) for state in states),
         mode=settings.mode,
         rate=settings.rate,
         parallel_frames=settings.parallel_frames if settings.mode == REALTIME else None,
