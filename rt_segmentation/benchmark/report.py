@@ -89,16 +89,24 @@ def write_json(folder: Path, name: str, content: dict[str, Any]) -> None:
 
 
 def write_page(folder: Path, name: str, page: str) -> None:
-    """Write ``FOLDER/NAME.md``, and show it."""
-    write_atomically(folder / f"{name}.md", page.encode())
-    print(page)
+    """Write ``FOLDER/NAME.md``, and show it, also where it cannot be written."""
+    try:
+        write_atomically(folder / f"{name}.md", page.encode())
+    finally:
+        print(page)
 
 
 def write_result(folder: Path, name: str, rows: Sequence[T], page: Callable[[Result[T]], str]) -> None:
-    """Write what was measured now by this command, as ``FOLDER/NAME.json`` and as the page made of that."""
+    """Write what was measured now by this command, as ``FOLDER/NAME.json`` and as the page made of that.
+
+    Raises:
+        OSError: one cannot be written, when the other was and the page was shown.
+    """
     result = Result(rows)
-    write_json(folder, name, result.to_plain())
-    write_page(folder, name, page(result))
+    try:
+        write_json(folder, name, result.to_plain())
+    finally:
+        write_page(folder, name, page(result))
 
 
 def page_head(title: str, result: Result[Any]) -> list[str]:

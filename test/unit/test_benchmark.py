@@ -20,7 +20,7 @@ from rt_segmentation.benchmark import cores
 from rt_segmentation.benchmark import engines as engines_module
 from rt_segmentation.benchmark.engines import Group, Row, time_group, time_throughputs
 from rt_segmentation.benchmark.errors import BenchmarkError
-from rt_segmentation.benchmark.report import Result, to_markdown
+from rt_segmentation.benchmark.report import Result, to_markdown, write_result
 from rt_segmentation.benchmark.worker import time_frames
 from rt_segmentation.cli import build_parser
 from rt_segmentation.commands import benchmark as command
@@ -163,6 +163,18 @@ def test_the_page_marks_what_loses_too_much() -> None:
     assert "(!)" in lines["int8"] and "(!)" not in lines["fp32"]
     assert "counts for no claim" in page
     assert "| enet | enet | 2.00 | 0.36 M | 0.7 | 3.8 | 0.550 |" in page
+
+
+def test_a_file_that_cannot_be_written_loses_no_measurement(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [Row("linknet", "town", 640, 360, "torch", "fp32", median_ms=12.3)]
+    for number, name in enumerate(("engines.json", "engines.md")):
+        (tmp_path / str(number) / name).mkdir(parents=True)
+        with pytest.raises(OSError, match=name):
+            write_result(tmp_path / str(number), "engines", rows, to_markdown)
+        assert "12.3" in capsys.readouterr().out
+        assert len([path for path in (tmp_path / str(number)).iterdir() if path.is_file()]) == 1
 
 
 def test_the_chart_shows_one_size() -> None:
