@@ -29,6 +29,9 @@ class Camera:
         cy: [px]
         distortion_model: As in ``sensor_msgs/CameraInfo``; without coefficients it does not matter.
         distortion: The coefficients of the model; empty for an image without distortion.
+        tx: Fourth column of P [px m], 0 but for the second camera of a stereo pair: P projects points of the
+            first one's frame.
+        ty: [px m]
 
     Raises:
         ImageError: ``bad_calibration``.
@@ -42,6 +45,8 @@ class Camera:
     cy: float
     distortion_model: str = ""
     distortion: tuple[float, ...] = ()
+    tx: float = 0.0
+    ty: float = 0.0
 
     def __post_init__(self) -> None:
         if not (
@@ -56,6 +61,12 @@ class Camera:
             raise ImageError(
                 "bad_calibration",
                 f"The camera_info is of {self.width}x{self.height} px; its width and height must be above 0.",
+            )
+        if not (math.isfinite(self.tx) and math.isfinite(self.ty)):
+            raise ImageError(
+                "bad_calibration",
+                f"The camera_info's P has {self.tx:g} and {self.ty:g} in its fourth column; they must be "
+                "finite, and are 0 but for the second camera of a stereo pair.",
             )
         if not all(map(math.isfinite, self.distortion)):
             raise ImageError(
@@ -85,15 +96,17 @@ class Camera:
 
         Args:
             info: The message.
-            rectified: Whether the image is rectified: P holds then, without a distortion, as in
-                depth_image_proc (K where P is all zero). Otherwise K and D hold.
+            rectified: Whether the image is rectified: P holds then, without a distortion and with its fourth
+                column, as in image_geometry (K where P is all zero). Otherwise K and D hold.
 
         Raises:
             ImageError: ``bad_calibration``: all is zero, as an uncalibrated driver sends it, or the model
                 of distortion is not known.
         """
         k, p = list(info.k), list(info.p)
-        fx, fy, cx, cy = (p[0], p[5], p[2], p[6]) if rectified and any(p) else (k[0], k[4], k[2], k[5])
+        by_p = rectified and any(p)
+        fx, fy, cx, cy = (p[0], p[5], p[2], p[6]) if by_p else (k[0], k[4], k[2], k[5])
+        tx, ty = (p[3], p[7]) if by_p else (0.0, 0.0)
         binning_x, binning_y = max(1, info.binning_x), max(1, info.binning_y)
         roi = info.roi
         distortion = () if rectified or not any(info.d) else tuple(map(float, info.d))
@@ -106,6 +119,9 @@ class Camera:
             (cy - roi.y_offset) / binning_y,
             info.distortion_model,
             distortion,
+            # A region moves the principal point alone: u - x_offset is (fx X + tx) / Z + cx - x_offset.
+            tx / binning_x,
+            ty / binning_y,
         )
 
     def check_mask(self, labels: npt.NDArray[np.uint8]) -> None:
@@ -130,9 +146,18 @@ class Camera:
         """K, (3, 3)."""
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
 
+    @property
+    def centre(self) -> tuple[float, float, float]:
+        """Where the camera is in its camera_info's frame [m]: beside the origin, the second of a stereo pair.
+
+        P is [K | t], and this is -K^-1 t. Rays begin here; image_geometry's `projectPixelTo3dRay` gives the
+        same points at depth 1, and rviz puts its camera here.
+        """
+        return -self.tx / self.fx, -self.ty / self.fy, 0.0
+
     @functools.cached_property
     def rays(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Where each pixel looks: x and y at depth 1, each float32 (H, W); not to be written to.
+        """Where each pixel looks: x and y at depth 1 from the `centre`, float32 (H, W); not to be written to.
 
         NaN where it looks nowhere: the lens's polynomial has turned back, or that is beside the camera.
         """
@@ -163,10 +188,10 @@ class Camera:
     def pixels_of(
         self, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], z: npt.NDArray[np.float32]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-        """Which pixels see points of the camera's optical frame, with the lens's distortion.
+        """Which pixels see points, with the lens's distortion.
 
         Args:
-            x: To the right [m], float32 of any shape, as are y (down) and z (forward).
+            x: To the right of the `centre` [m], float32 of any shape, as are y (down) and z (forward).
             y: [m]
             z: [m]
 

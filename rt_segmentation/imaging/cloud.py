@@ -88,6 +88,10 @@ def cloud_of_depth(
 ) -> Floats:
     """The cloud of a depth image that is registered to the mask: one point a pixel, in the camera's frame.
 
+    Points are where the whole of P (3x4) projects them into their pixels: in the frame of the camera_info,
+    which for the second camera of a stereo pair is the first one's. depth_image_proc leaves P's fourth column
+    out, which is the same for every camera but that one.
+
     A pixel without a depth, out of range or of a class left out has NaN coordinates and keeps its label.
 
     Args:
@@ -111,6 +115,7 @@ def cloud_of_depth(
     height, width = labels.shape
     out = empty_cloud(height, width) if out is None else out
     ray_x, ray_y = camera.rays
+    centre_x, centre_y, _ = camera.centre
     near, far = selection.limits_m
     nearest, farthest = np.float32(max(near, 1e-6)), np.float32(far)
     for band, planes in _bands(out):
@@ -129,6 +134,9 @@ def cloud_of_depth(
         cv2.copyTo(np.ascontiguousarray(z), seen, planes.z)
         np.multiply(planes.z, ray_x[band], out=planes.x)
         np.multiply(planes.z, ray_y[band], out=planes.y)
+        if centre_x or centre_y:
+            planes.x += np.float32(centre_x)
+            planes.y += np.float32(centre_y)
         planes.paint(band, labels, confidence, rgb)
         planes.write(out[band])
     return out
@@ -298,7 +306,7 @@ def _pixels(
     flat: Floats, camera: Camera, rotation: npt.NDArray[np.float64], translation: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
     """The points (N, 1, 3) that fall into the image: their places, their pixels' places, their depths [m]."""
-    projection = camera.matrix @ np.column_stack([rotation, translation])
+    projection = camera.matrix @ np.column_stack([rotation, translation - np.array(camera.centre)])
     planes: Any = cv2.split(cv2.transform(flat, projection.astype(np.float32)))
     u, v, depth = (plane.reshape(-1) for plane in planes)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

@@ -95,7 +95,7 @@ class GroundProjection:
     Args:
         camera: The mask's calibration; its distortion is applied.
         rotation: From the camera's optical frame (z forward, x right) to the ground frame (z up), (3, 3).
-        translation: Likewise, (3,) [m]; its z is the camera's height.
+        translation: Likewise, (3,) [m]; with the camera's `centre` its z is the camera's height.
         grid: Which cells.
         beams: How many directions ranges are given for; 0 is one a column of the image.
 
@@ -108,8 +108,10 @@ class GroundProjection:
         self, camera: Camera, rotation: Matrix, translation: Matrix, grid: GridSpec, beams: int = 0
     ) -> None:
         self._camera, self._grid = camera, grid
-        self._rotation, self._height = rotation, float(translation[2])
-        self.foot = float(translation[0]), float(translation[1])
+        # Rays begin where the camera is, which need not be its frame's origin.
+        x, y, height = translation + rotation @ np.array(camera.centre)
+        self._rotation, self._height = rotation, float(height)
+        self.foot = float(x), float(y)
         if self._height < MIN_HEIGHT_M:
             raise ImageError(
                 "below_ground",

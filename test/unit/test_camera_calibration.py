@@ -45,6 +45,24 @@ def test_binning_and_region_are_taken_off() -> None:
     assert (camera.fx, camera.cx, camera.cy) == (225.0, 105.0, 95.0)
 
 
+@pytest.mark.parametrize(("binning", "corner"), [((1, 1), (0, 0)), ((2, 2), (100, 40)), ((4, 2), (8, 20))])
+def test_the_second_camera_of_a_stereo_pair_is_beside_its_frame(
+    binning: tuple[int, int], corner: tuple[int, int]
+) -> None:
+    p = [450.0, 0, 310.0, -54.0, 0, 460.0, 230.0, 23.0, 0, 0, 1, 0]
+    roi = SimpleNamespace(x_offset=corner[0], y_offset=corner[1], width=400, height=200)
+    camera = Camera.from_info(info(p=p, roi=roi, binning_x=binning[0], binning_y=binning[1]), rectified=True)
+    # Its own pixels of what P, 3x4, projects into the sensor's.
+    point = np.array([0.3, -0.2, 2.5, 1.0])
+    u, v, w = np.reshape(p, (3, 4)) @ point
+    pixel = (u / w - corner[0]) / binning[0], (v / w - corner[1]) / binning[1]
+    assert camera.centre == pytest.approx((0.12, -0.05, 0.0))
+    seen = camera.matrix @ (point[:3] - camera.centre)
+    assert seen[:2] / seen[2] == pytest.approx(pixel)
+    # K and D are of one camera.
+    assert Camera.from_info(info(p=p), rectified=False).centre == (0.0, 0.0, 0.0)
+
+
 def test_a_camera_that_is_not_calibrated_is_refused() -> None:
     with pytest.raises(ImageError, match="must be calibrated"):
         Camera.from_info(info(k=[0.0] * 9, p=[0.0] * 12), rectified=True)
@@ -53,6 +71,9 @@ def test_a_camera_that_is_not_calibrated_is_refused() -> None:
     with pytest.raises(ImageError, match=r"of 6x0 px; its width and height must") as caught:
         Camera.from_info(info(binning_x=100, binning_y=1000), rectified=True)
     assert caught.value.reason == "bad_calibration"
+    p = [450.0, 0, 310.0, math.inf, 0, 460.0, 230.0, 0, 0, 0, 1, 0]
+    with pytest.raises(ImageError, match="has inf and 0 in its fourth column; they must be finite"):
+        Camera.from_info(info(p=p), rectified=True)
     with pytest.raises(ImageError, match=r"distortion is 0\.1, nan; its coefficients must"):
         Camera.from_info(info(d=[0.1, math.nan]), rectified=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import struct
 
@@ -61,6 +62,51 @@ def test_depth_becomes_points_by_the_pinhole_formula(scene: dict[str, np.ndarray
             assert rgb == red << 16 | green << 8 | blue
             assert label == scene["labels"][row, column]
             assert confidence == pytest.approx(scene["confidence"][row, column] / 255, abs=1e-7)
+
+
+# The second camera of a stereo pair, 0.12 m to the right of the first one and 0.03 m below it.
+SECOND = dataclasses.replace(CAMERA, tx=-0.12 * 41.0, ty=-0.03 * 43.0)
+P = np.array([[41.0, 0, 25.3, -0.12 * 41.0], [0, 43.0, 17.9, -0.03 * 43.0], [0, 0, 1, 0]])
+
+
+def test_points_of_a_stereo_pair_fall_where_the_whole_of_p_projects_them() -> None:
+    rng = np.random.default_rng(11)
+    points = rng.uniform((-1.5, -1.2, 0.4), (1.5, 1.2, 6.0), (1, 4000, 3)).astype(np.float32)
+    labels = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
+    rotation, translation = rotation_matrix([0.1, -0.05, 0.02, 0.99]), np.array([0.05, -0.1, 0.2])
+    u, v, w = P @ np.vstack([rotation @ points[0].T + translation[:, None], np.ones(4000)])
+    column, row = u / w, v / w
+    inside = (column > -0.5) & (column < WIDTH - 0.5) & (row > -0.5) & (row < HEIGHT - 0.5)
+    expected = labels[np.rint(row[inside]).astype(int), np.rint(column[inside]).astype(int)]
+    cloud = cloud_of_points(points, (labels % 251).astype(np.uint8), SECOND, rotation, translation)
+    found = cloud[0].view(np.uint32)[:, 5]
+    assert 1000 < inside.sum() < 4000 and (found[~inside] == 255).all()
+    # What lies on the border of two pixels may be rounded either way.
+    assert (found[inside] == expected % 251).mean() > 0.999
+
+
+def test_a_point_of_depth_is_where_p_projects_it_into_its_pixel(scene: dict[str, np.ndarray]) -> None:
+    depth = scene["depth"]
+    depth[0, 0] = math.nan
+    cloud = cloud_of_depth(depth, scene["labels"], SECOND)
+    points = cloud.reshape(-1, 8)[1:, :3].astype(np.float64)
+    u, v, w = P @ np.vstack([points.T, np.ones(len(points))])
+    row, column = (place.reshape(-1)[1:] for place in np.indices((HEIGHT, WIDTH)))
+    np.testing.assert_allclose(points[:, 2], depth.reshape(-1)[1:])
+    np.testing.assert_allclose(u / w, column, atol=1e-4)
+    np.testing.assert_allclose(v / w, row, atol=1e-4)
+    assert np.isnan(cloud[0, 0, :3]).all()
+    # So the cloud that it makes gets its own labels back, as any other sensor's.
+    again = cloud_of_points(cloud[..., :3], scene["labels"], SECOND, UPRIGHT, AT_CAMERA)
+    assert (again[..., 5].view(np.uint32).reshape(-1)[1:] == scene["labels"].reshape(-1)[1:]).all()
+
+
+def test_the_range_of_depth_is_from_the_camera_of_a_stereo_pair(scene: dict[str, np.ndarray]) -> None:
+    selection = Selection(max_range_m=9.0)
+    one, two = (
+        cloud_of_depth(scene["depth"], scene["labels"], c, selection=selection) for c in (CAMERA, SECOND)
+    )
+    assert (np.isnan(one[..., 2]) == np.isnan(two[..., 2])).all()
 
 
 def test_a_pixel_without_a_depth_has_no_place_and_keeps_its_label(scene: dict[str, np.ndarray]) -> None:

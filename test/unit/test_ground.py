@@ -45,6 +45,19 @@ def wall_ahead(camera: Camera, rotation: np.ndarray, translation: np.ndarray, x_
     return np.where(ground, ROAD, WALL).astype(np.uint8)
 
 
+@pytest.mark.parametrize("rotation", [AHEAD, pitched(20.0, roll=15.0)], ids=["level", "rolled"])
+def test_the_second_camera_of_a_stereo_pair_sees_from_its_own_place(rotation: np.ndarray) -> None:
+    second = dataclasses.replace(LEVEL, tx=-0.5 * LEVEL.fx, ty=-0.1 * LEVEL.fy)
+    # Half a metre to the right of the frame's origin and a tenth below it.
+    own = place(x=0.3, y=-0.2) + rotation @ np.array([0.5, 0.1, 0.0])
+    labels = wall_ahead(LEVEL, rotation, own, 3.3)
+    view = GroundProjection(second, rotation, place(x=0.3, y=-0.2), GRID).view(labels, TABLE)
+    alone = GroundProjection(LEVEL, rotation, own, GRID).view(labels, TABLE)
+    assert view.foot == pytest.approx(tuple(own[:2]))
+    np.testing.assert_allclose(view.ranges, alone.ranges)
+    assert (view.cells == alone.cells).all() and (view.cells == FREE).any()
+
+
 @pytest.mark.parametrize(
     ("camera", "rotation"),
     [
