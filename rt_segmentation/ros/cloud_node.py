@@ -36,6 +36,7 @@ from rt_segmentation.ros.cloud_messages import (
 from rt_segmentation.ros.cloud_parameters import DEPTH, PARAMETERS, class_ids
 from rt_segmentation.ros.mask_node import MaskNode, run_mask_node
 from rt_segmentation.ros.messages import stamp_ns
+from rt_segmentation.ros.pairing import no_room, why_apart
 from rt_segmentation.ros.topic_input import TopicInput
 from rt_segmentation.ros.topics import CLOUD_POINTS, publisher
 from rt_segmentation.runtime.statistics import Snapshot
@@ -71,6 +72,7 @@ class CloudNode(MaskNode[Messages, PointCloud2]):
         self._sync: Synchronizer[Any] = Synchronizer(
             (LABEL, self._geometry), round(settings["sync_tolerance_s"] * 1e9)
         )
+        self._told_crowded = False
 
     def start(self) -> None:
         """Make the topics."""
@@ -95,9 +97,12 @@ class CloudNode(MaskNode[Messages, PointCloud2]):
 
     def _taker(self, name: str) -> Callable[[Any], None]:
         def take(message: Any) -> None:
-            found = self._sync.add(name, stamp_ns(message.header), message)
+            found = self._sync.add(name, stamp_ns(message.header), message, len(message.data))
             if found is not None:
                 self._queue(found)
+            if self._sync.crowded and not self._told_crowded:
+                self._told_crowded = True
+                self.get_logger().warning(no_room(self._sync, self._inputs[next(iter(self._sync.crowded))]))
 
         return take
 
@@ -178,19 +183,11 @@ class CloudNode(MaskNode[Messages, PointCloud2]):
                 for source, trouble in zip(sources, found)
             ]
         if not self._statistics.snapshot().output_hz and not any(found):
-            found += [self._apart(source) for source in sources[1:]]
+            found += [
+                why_apart(self._sync, sources[0], source, self._settings["sync_tolerance_s"])
+                for source in sources[1:]
+            ]
         return found
-
-    def _apart(self, source: TopicInput) -> str:
-        gap_ns = self._sync.gap_ns(source.name)
-        tolerance_s = self._settings["sync_tolerance_s"]
-        if gap_ns is None or abs(gap_ns) <= tolerance_s * 1e9:
-            return ""
-        way = "ahead of" if gap_ns > 0 else "behind"
-        return (
-            f"the stamps on {source.topic} are {abs(gap_ns) / 1e9:.3f} s {way} those on "
-            f"{self._inputs[LABEL].topic}, more than sync_tolerance_s {tolerance_s:g}"
-        )
 
     def _facts(self, now: Snapshot) -> dict[str, str]:
         facts = {
