@@ -271,7 +271,7 @@ def cloud_topics(given: dict[str, str], above: str, camera: str) -> list[tuple[s
         above: the absolute namespace of the segmentation node.
         camera: whose masks, empty where there is only one.
     """
-    moved = mask_topics(above, camera, ("label", "confidence", "color", "camera_info"))
+    moved = mask_topics(above, camera, ("label", "confidence", "color", "camera_info", "label_info"))
     return [*moved, *((geometry, given[geometry]) for geometry in ("depth", "points"))]
 
 

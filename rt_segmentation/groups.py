@@ -112,27 +112,40 @@ def _known_classes() -> frozenset[str]:
     return frozenset(name for s in label_set_names() for name in load_label_set(s).names)
 
 
-def ids_of(names: Iterable[str], classes: Mapping[str, int], groups: Groups | None) -> frozenset[int]:
-    """The ids of classes that are named one by one, or by a group of theirs; in capitals or not.
+def is_id(entry: str) -> bool:
+    """Whether one of several classes is given by its id, and not by a name."""
+    return entry.isascii() and entry.isdigit()
+
+
+def ids_of(names: Iterable[str], classes: Mapping[int, str], groups: Groups | None) -> frozenset[int]:
+    """The ids of classes that are named one by one, or by a group of theirs, in capitals or not; or ids.
 
     A mask that has groups already has their names for its classes'.
 
     Args:
-        names: of classes or groups.
-        classes: the ids of the mask's classes by name.
+        names: of classes or groups; a number is an id.
+        classes: the names of the mask's classes by id.
         groups: by which the names may go.
 
     Raises:
-        GroupsError: a name is neither a class's nor a group's, or the mask has no class of a group.
+        GroupsError: a name is neither a class's nor a group's, or the mask has no class of a group; or an id
+            is none of a mask's.
     """
-    own = {name.casefold(): number for name, number in classes.items()}
+    own: dict[str, set[int]] = {}
+    for number, class_name in classes.items():
+        own.setdefault(class_name.casefold(), set()).add(number)
     grouped = {group.name.casefold(): group for group in groups.groups} if groups is not None else {}
     found: set[int] = set()
     for name in names:
-        if name.casefold() in own:
-            found.add(own[name.casefold()])
+        if is_id(name):
+            if int(name) >= IGNORE_ID:
+                raise GroupsError(f"'{name}' is no class's id, they go from 0 to {IGNORE_ID - 1}")
+            found.add(int(name))
             continue
-        has = f"the mask has {', '.join(classes) or 'none'}"
+        if name.casefold() in own:
+            found |= own[name.casefold()]
+            continue
+        has = f"the mask has {', '.join(classes.values()) or 'none'}"
         group = grouped.get(name.casefold())
         if group is None:
             known = (
@@ -141,7 +154,7 @@ def ids_of(names: Iterable[str], classes: Mapping[str, int], groups: Groups | No
             raise GroupsError(
                 f"'{name}' is neither a class nor a group: {'; '.join(filter(None, (has, known)))}"
             )
-        members = [number for class_name, number in classes.items() if class_name in group.classes]
+        members = [number for number, class_name in classes.items() if class_name in group.classes]
         if not members:
             raise GroupsError(f"the group '{group.name}' has no class of the mask's: {has}")
         found.update(members)

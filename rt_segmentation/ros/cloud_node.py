@@ -8,7 +8,7 @@ if __name__ == "__main__":
     answer_signals()
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sensor_msgs.msg import Image, PointCloud2
@@ -24,6 +24,7 @@ from rt_segmentation.imaging.cloud import (
     cloud_of_points,
     same_size,
 )
+from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.voxels import voxel_grid
 from rt_segmentation.ros.cloud_messages import (
     ReusedCloud,
@@ -37,6 +38,7 @@ from rt_segmentation.ros.cloud_parameters import DEPTH, PARAMETERS, class_ids
 from rt_segmentation.ros.mask_node import MaskNode, run_mask_node
 from rt_segmentation.ros.messages import stamp_ns
 from rt_segmentation.ros.pairing import no_room, why_apart
+from rt_segmentation.ros.parameters import ParameterError
 from rt_segmentation.ros.topic_input import TopicInput
 from rt_segmentation.ros.topics import CLOUD_POINTS, publisher
 from rt_segmentation.runtime.statistics import Snapshot
@@ -60,14 +62,10 @@ class CloudNode(MaskNode[Messages, PointCloud2]):
         super().__init__(NODE_NAME, PARAMETERS)
         settings = self._settings
         self._geometry: str = settings["geometry"]
-        self._selection = Selection(
-            settings["min_range_m"],
-            settings["max_range_m"],
-            *(
-                class_ids(settings[name], settings["label_set"], name)
-                for name in ("keep_classes", "drop_classes")
-            ),
-        )
+        entries = [*settings["keep_classes"], *settings["drop_classes"]]
+        names = self._name_classes(entries, "Which classes stay")
+        self._selected_by: Mapping[int, str] | None = names.given
+        self._selection = self._selected(names.at_start)
         self._reused = ReusedCloud()
         self._sync: Synchronizer[Any] = Synchronizer(
             (LABEL, self._geometry), round(settings["sync_tolerance_s"] * 1e9)
@@ -122,6 +120,7 @@ class CloudNode(MaskNode[Messages, PointCloud2]):
 
     def _made(self, messages: Messages) -> PointCloud2:
         labels = mask_of(messages[LABEL], "mask")
+        self._follow_names()
         paint: dict[str, Any] = {"confidence": None, "rgb": None}
         if CONFIDENCE in messages:
             paint["confidence"] = mask_of(messages[CONFIDENCE], "confidence image")
@@ -146,6 +145,21 @@ class CloudNode(MaskNode[Messages, PointCloud2]):
     def _send(self, result: PointCloud2, messages: Messages) -> None:
         result.header = messages[self._geometry].header
         self._points.publish(result)
+
+    def _selected(self, classes: Mapping[int, str] | None) -> Selection:
+        """What stays, by the names of classes; None where those are not known yet."""
+        settings, has = self._settings, self._names.has
+        keep, drop = (class_ids(settings[n], classes, has, n) for n in ("keep_classes", "drop_classes"))
+        return Selection(settings["min_range_m"], settings["max_range_m"], keep, drop)
+
+    def _follow_names(self) -> None:
+        classes = self._names.known()
+        if classes is self._selected_by:
+            return
+        try:
+            self._selection, self._selected_by = self._selected(classes), classes
+        except ParameterError as error:
+            raise ImageError("unknown_class", str(error)) from error
 
     def _of_depth(self, messages: Messages, labels: Labels, paint: dict[str, Any]) -> Floats:
         check_registered(messages[DEPTH].header.frame_id, messages[LABEL].header.frame_id)

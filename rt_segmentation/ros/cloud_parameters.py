@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from rt_segmentation.groups import GroupsError, load_names
+from rt_segmentation.groups import GroupsError, is_id, load_names
 from rt_segmentation.labels import IGNORE_ID, LabelSet, LabelSetError
 from rt_segmentation.ros.parameters import Parameter, ParameterError
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS as SEGMENTATION
@@ -36,24 +36,34 @@ def named_classes(label_set: str) -> LabelSet | None:
         raise ParameterError(f"parameter 'label_set': {error}") from error
 
 
-def class_ids(entries: Sequence[str], label_set: str, parameter: str) -> frozenset[int]:
-    """The ids of classes given by id or, where a label set is named, by name; in capitals or not.
+def class_ids(
+    entries: Sequence[str], classes: Mapping[int, str] | None, has: str, parameter: str
+) -> frozenset[int]:
+    """The ids of classes given by id or by name; in capitals or not.
+
+    Args:
+        entries: the parameter's.
+        classes: names by id; None where they are not known yet, and names are left out.
+        has: what a sentence says about the names.
+        parameter: its name.
 
     Raises:
-        ParameterError: an entry is no id and no class's name, or there is no such label set.
+        ParameterError: an entry is no id and no class's name.
     """
-    named = named_classes(label_set)
-    names = {entry.name.casefold(): entry.id for entry in named.classes} if named is not None else {}
-    ids = set()
+    ids: set[int] = set()
     for entry in entries:
-        number = int(entry) if entry.isascii() and entry.isdigit() else names.get(entry.casefold(), -1)
-        if not 0 <= number <= IGNORE_ID:
-            known = f"label set '{label_set}' has {', '.join(names)}" if names else "set label_set for names"
+        if is_id(entry):
+            found = {int(entry)} & {*range(IGNORE_ID + 1)}
+        elif classes is None:
+            continue
+        else:
+            found = {number for number, name in classes.items() if name.casefold() == entry.casefold()}
+        if not found:
             raise ParameterError(
                 f"parameter '{parameter}' holds '{entry}', it must be an id from 0 to {IGNORE_ID} "
-                f"or a class's name; {known}"
+                f"or a class's name; {has}"
             )
-        ids.add(number)
+        ids |= found
     return frozenset(ids)
 
 
@@ -106,12 +116,18 @@ PARAMETERS = (
     Parameter(
         "label_set",
         "",
-        "Label set of the mask, or the path of its YAML file, by whose names keep_classes and drop_classes"
-        " may go; camvid11/driving where the mask has these groups.",
+        "Label set of the mask, or the path of its YAML file, camvid11/driving where it has these groups;"
+        " empty takes the names for keep_classes and drop_classes from label_info.",
         read_only=True,
     ),
-    Parameter("keep_classes", [""], "Classes to keep, by id or name; empty keeps all.", read_only=True),
-    Parameter("drop_classes", [""], "Classes to leave out, by id or name.", read_only=True),
+    Parameter(
+        "keep_classes",
+        [""],
+        "Classes to keep, by id or name; empty keeps all.",
+        read_only=True,
+        numbers=True,
+    ),
+    Parameter("drop_classes", [""], "Classes to leave out, by id or name.", read_only=True, numbers=True),
     Parameter(
         "voxel_size_m",
         0.0,

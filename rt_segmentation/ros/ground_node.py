@@ -7,9 +7,8 @@ from rt_segmentation.ros.signals import answer_signals
 if __name__ == "__main__":
     answer_signals()
 
-import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,7 @@ from rt_segmentation.groups import GroupsError, ids_of
 from rt_segmentation.imaging.camera import Camera
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.ground import GroundProjection, GroundView, Labels, kinds
-from rt_segmentation.labels import IGNORE_ID
 from rt_segmentation.ros.cloud_messages import mask_of
-from rt_segmentation.ros.cloud_parameters import named_classes
 from rt_segmentation.ros.ground_messages import (
     foot_transform,
     grid_message,
@@ -52,12 +49,11 @@ class GroundNode(MaskNode[Image, GroundView]):
         super().__init__(NODE_NAME, PARAMETERS)
         settings = self._settings
         self._grid, self._groups = grid_of(settings), groups_of(settings)
+        names = self._name_classes(settings["ground_classes"], "Which classes are ground")
         self._table: Labels | None = None
-        self._classes: dict[str, int] | None = None
-        labels = named_classes(settings["label_set"])
-        if labels is not None:
+        self._table_of: Mapping[int, str] | None = None
+        if names.given is not None or not names.wanted:
             try:
-                self._take_classes({entry.name: entry.id for entry in labels.classes})
                 self._ground_table()
             except ImageError as error:
                 raise ParameterError(str(error)) from error
@@ -87,15 +83,6 @@ class GroundNode(MaskNode[Image, GroundView]):
         if not package_missing("tf2_msgs", ""):
             self._frames = publisher(self, SCAN_FRAME)
         self._label = TopicInput(self, "label", Image, self._queue)
-        self._names: TopicInput | None = None
-        self._no_names = ""
-        if self._classes is None:
-            self._no_names = package_missing("vision_msgs", "label_info cannot be read")
-            if self._no_names:
-                self._no_names += ", or set label_set"
-            else:
-                message_type = importlib.import_module("vision_msgs.msg").LabelInfo
-                self._names = TopicInput(self, "label_info", message_type, self._take_names)
         self._find_pose("camera_in_ground")
         self._run()
         topics = " and ".join(p.topic_name for p in (self._grids, self._scan) if p is not None)
@@ -105,25 +92,10 @@ class GroundNode(MaskNode[Image, GroundView]):
     def _listened(self) -> bool:
         return any(p is not None and p.get_subscription_count() > 0 for p in (self._grids, self._scan))
 
-    def _take_names(self, message: Any) -> None:
-        """Take a LabelInfo; a mask's pixel can have no id above 254."""
-        self._take_classes(
-            {
-                entry.class_name: int(entry.class_id)
-                for entry in message.class_map
-                if entry.class_id < IGNORE_ID
-            }
-        )
-
-    def _take_classes(self, classes: dict[str, int]) -> None:
-        if classes != self._classes:
-            self._classes, self._table = classes, None
-
     def _update(self) -> None:
         listened = self._listened
-        for source in (self._label, self._info, self._names):
-            if source is not None:
-                source.update(listened)
+        for source in (self._label, self._info):
+            source.update(listened)
 
     def _made(self, messages: Image) -> GroundView:
         labels = mask_of(messages, "mask")
@@ -148,20 +120,13 @@ class GroundNode(MaskNode[Image, GroundView]):
         return rotation, translation - np.array([0.0, 0.0, self._settings["ground_height_m"]])
 
     def _ground_table(self) -> Labels:
-        if self._classes is None:
-            why = self._no_names or (self._names.why_silent() if self._names is not None else "")
-            topic = self._names.topic if self._names is not None else "label_info"
-            raise ImageError(
-                "no_label_info",
-                f"Which classes are ground is not known, as no LabelInfo has come on {topic}: {why}"
-                + ("" if self._no_names else ", or set label_set"),
-            )
-        if self._table is None:
+        classes = self._names.known()
+        if self._table is None or classes is not self._table_of:
             try:
-                ground = ids_of(self._settings["ground_classes"], self._classes, self._groups)
+                ground = ids_of(self._settings["ground_classes"], classes, self._groups)
             except GroupsError as error:
                 raise ImageError("no_ground_class", f"parameter 'ground_classes': {error}") from error
-            self._table = kinds(ground)
+            self._table, self._table_of = kinds(ground), classes
         return self._table
 
     def _send(self, result: GroundView, messages: Image) -> None:

@@ -54,8 +54,9 @@ PARAMETERS = (
     Parameter(
         "ground_classes",
         ["traversable"],
-        "What is ground: names of groups of `ground_groups`, or of the mask's own classes.",
+        "What is ground: names of groups of `ground_groups`, names of the mask's own classes, or ids.",
         read_only=True,
+        numbers=True,
         check=lambda names: None if names else "name a group or a class at least",
     ),
     Parameter(

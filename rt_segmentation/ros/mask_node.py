@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from std_msgs.msg import Header
 
 from rt_segmentation.imaging.camera import Camera
 from rt_segmentation.imaging.errors import ImageError
+from rt_segmentation.ros.class_names import ClassNames
 from rt_segmentation.ros.cloud_messages import Calibrations
 from rt_segmentation.ros.cloud_parameters import FROM_TF
 from rt_segmentation.ros.declaring import declare, refuse_unknown, values
@@ -63,6 +64,7 @@ class MaskNode(GuardedNode, ABC, Generic[Input, Result]):
     failed = False
     result: str
     results: str
+    _names: ClassNames
 
     def __init__(self, name: str, table: Sequence[Parameter]) -> None:
         super().__init__(name)
@@ -131,9 +133,20 @@ class MaskNode(GuardedNode, ABC, Generic[Input, Result]):
         self._make_soon = self.create_guard_condition(self._make)
         # Not the node's clock: that of a simulation may stand still, or not be there yet.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(UPDATE_S, self._update, clock=steady)
+        self.create_timer(UPDATE_S, self._tick, clock=steady)
         self.create_timer(DIAGNOSTICS_S, self._diagnose, clock=steady)
+        self._tick()
+
+    def _name_classes(self, entries: Iterable[str], what: str) -> ClassNames:
+        """What the ids of masks mean, where one of the entries is a name; see `ClassNames`."""
+        self._names = ClassNames(self, self._settings["label_set"], entries, what)
+        return self._names
+
+    def _tick(self) -> None:
         self._update()
+        self._names.update(self._listened)
+        if self._ready is not None:
+            self._make_soon.trigger()
 
     def _find_pose(self, parameter: str) -> None:
         """Take a pose of seven numbers from a parameter, or listen to /tf for it."""
@@ -168,9 +181,9 @@ class MaskNode(GuardedNode, ABC, Generic[Input, Result]):
         self._make_soon.trigger()
 
     def _make(self) -> None:
-        messages, self._ready = self._ready, None
-        if messages is None:
+        if self._ready is None or self._names.awaited:
             return
+        messages, self._ready = self._ready, None
         began = time.perf_counter()
         try:
             result = self._made(messages)

@@ -42,6 +42,7 @@ class Parameter:
         read_only: Read at the start only; later changes are refused.
         check: Gets a value of the right type, range and choice; returns one sentence when it is bad.
         empty: What the empty list stands for, of numbers, which ROS cannot store; without it one is refused.
+        numbers: Whether whole numbers are taken for the texts that they are written as: ids beside names.
 
     Raises:
         ValueError: the declaration contradicts itself.
@@ -57,6 +58,7 @@ class Parameter:
     read_only: bool = False
     check: Callable[[Any], str | None] | None = None
     empty: list[int] | list[float] | None = None
+    numbers: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.default, list) and not self.default:
@@ -67,6 +69,8 @@ class Parameter:
             raise ValueError(f"parameter '{self.name}' has a range but is no number")
         if self.choices and self.element_type is not str:
             raise ValueError(f"parameter '{self.name}' has choices but is no string")
+        if self.numbers and self.element_type is not str:
+            raise ValueError(f"parameter '{self.name}' takes numbers for texts but is no string")
         accept(self, self.default)
 
     @property
@@ -109,7 +113,7 @@ class Parameter:
 def accept(parameter: Parameter, value: Any) -> Any:
     """Check a value given for a parameter and return it in the parameter's type.
 
-    Whole numbers pass for floats, and for choices that are written so, since YAML and the command line read
+    Whole numbers pass for floats, and for texts that may be written so, since YAML and the command line read
     `1` as an integer.
 
     Raises:
@@ -190,8 +194,8 @@ def _accept_element(parameter: Parameter, value: Any, subject: str) -> Any:
     wanted: Any = parameter.element_type
     if wanted is float and type(value) is int:
         value = float(value)
-    # A choice that looks like a number, as in `image_bits: 12`.
-    if type(value) is int and str(value) in parameter.choices:
+    # A choice that looks like a number, as in `image_bits: 12`, or an id.
+    if type(value) is int and (parameter.numbers or str(value) in parameter.choices):
         value = str(value)
     if type(value) is not wanted:
         advice = "; write it in quotes" if wanted is str else ""

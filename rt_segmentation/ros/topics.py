@@ -236,6 +236,14 @@ CLOUD = (
     ),
     Topic("camera_info", CAMERA_INFO, _AS_CAMERA, _WITH_POINTS, "The mask's calibration.", is_input=True),
     Topic(
+        "label_info",
+        "vision_msgs/msg/LabelInfo",
+        _AS_CAMERA,
+        f"where keep_classes or drop_classes have names, {_WITH_POINTS}",
+        "The names of the mask's classes.",
+        is_input=True,
+    ),
+    Topic(
         "/tf",
         "tf2_msgs/msg/TFMessage",
         "reliable",
@@ -283,7 +291,7 @@ GROUND = (
         "label_info",
         "vision_msgs/msg/LabelInfo",
         _AS_CAMERA,
-        f"without `label_set`, {_WITH_GROUND}",
+        f"where ground_classes are names, {_WITH_GROUND}",
         "The names of the mask's classes.",
         is_input=True,
     ),

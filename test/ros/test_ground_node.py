@@ -232,11 +232,16 @@ def test_the_street_s_true_labels_become_its_free_space(stage: Any) -> None:
 
 def test_names_go_by_class_or_group_in_any_mask() -> None:
     driving = load_groups("driving")
-    classes = {"sky": 0, "Road": 3, "Pavement": 4}
+    classes = {0: "sky", 3: "Road", 4: "Pavement"}
     assert ids_of(["traversable"], classes, driving) == {3, 4}
     assert ids_of(["road", "SKY"], classes, None) == {0, 3}
     # A mask of groups has their names for its classes'.
-    assert ids_of(["traversable"], {"traversable": 0, "sky": 4}, driving) == {0}
+    assert ids_of(["traversable"], {0: "traversable", 4: "sky"}, driving) == {0}
+    # Two classes may have one name, and ids need none.
+    assert ids_of(["road"], {0: "road", 1: "sky", 2: "road"}, None) == {0, 2}
+    assert ids_of(["3", "254"], {}, None) == {3, 254}
+    with pytest.raises(GroupsError, match="'255' is no class's id, they go from 0 to 254"):
+        ids_of(["255"], classes, driving)
     with pytest.raises(GroupsError, match="the group 'nature' has no class of the mask's: the mask has sky"):
         ids_of(["nature"], classes, driving)
     with pytest.raises(
@@ -281,7 +286,7 @@ def inner(ros_environment: None) -> Iterator[Any]:
     rclpy.init()
     node = GroundNode()
     node.start()
-    node._no_names = node._tf._missing = ""  # type: ignore[union-attr]
+    node._tf._missing = ""  # type: ignore[union-attr]
     yield node
     node.destroy_node()
     rclpy.shutdown()
@@ -308,13 +313,13 @@ def test_label_info_names_the_ground_and_tf_places_the_camera(inner: Any) -> Non
     inner._calibrations.take(calibration())
     with pytest.raises(ImageError, match="no LabelInfo has come on"):
         inner._made(label)
-    inner._take_names(names("wall", "desk"))
+    inner._names.take(names("wall", "desk"))
     with pytest.raises(
         ImageError, match="the group 'traversable' has no class of the mask's: the mask has wall"
     ):
         inner._made(label)
     # Another model, whose third class is a road.
-    inner._take_names(names("sky", "building", "pole", "road"))
+    inner._names.take(names("sky", "building", "pole", "road"))
     with pytest.raises(TransformError, match="tf has no frame 'base_link'; it has no frame at all"):
         inner._made(label)
     inner._tf.take(camera_on_the_robot(130), False)

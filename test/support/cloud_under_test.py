@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ METRES[3, 5] = math.nan
 class Cloud:
     """The node, what feeds it, and what it says."""
 
-    def __init__(self, stage: Any, namespace: str, **parameters: Any) -> None:
+    def __init__(self, stage: Any, namespace: str, arguments: Sequence[str] = (), **parameters: Any) -> None:
         self._observer, self._namespace = stage.observer, namespace
         node = stage.observer.node
         geometry = PointCloud2 if parameters.get("geometry") == "points" else Image
@@ -44,7 +45,7 @@ class Cloud:
             for name, message_type in self._types.items()
         }
         self._reports = stage.observer.subscribe(DiagnosticArray, "/diagnostics", RELIABLE)
-        self.process = stage.spawn(MODULE, *ros_args(namespace, **parameters))
+        self.process = stage.spawn(MODULE, *ros_args(namespace, **parameters), *arguments)
         self.clouds: list[PointCloud2] = stage.observer.subscribe(
             PointCloud2, f"{namespace}/semantic_cloud_node/points", RELIABLE
         )

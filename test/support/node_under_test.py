@@ -37,6 +37,14 @@ def ros_args(namespace: str, **parameters: Any) -> list[str]:
     return ["--ros-args", "-r", f"__ns:={namespace}", *(part for pair in overrides for part in pair)]
 
 
+def set_parameter(observer: Any, node: str, name: str, value: Any) -> SetParametersResult:
+    """Ask a node's parameter service, the node by its full name."""
+    message = ParameterMessage(name=name, value=Parameter(name, value=value).get_parameter_value())
+    request = SetParameters.Request(parameters=[message])
+    result: SetParametersResult = observer.call(SetParameters, f"{node}/set_parameters", request).results[0]
+    return result
+
+
 def stamp(message: Any) -> tuple[int, int]:
     return message.header.stamp.sec, message.header.stamp.nanosec
 
@@ -162,11 +170,7 @@ class NodeUnderTest:
 
     def set_parameter(self, name: str, value: Any) -> SetParametersResult:
         """Ask the node's parameter service."""
-        message = ParameterMessage(name=name, value=Parameter(name, value=value).get_parameter_value())
-        request = SetParameters.Request(parameters=[message])
-        response = self.observer.call(SetParameters, f"{self.name}/set_parameters", request)
-        result: SetParametersResult = response.results[0]
-        return result
+        return set_parameter(self.observer, self.name, name, value)
 
     def get_parameter(self, name: str) -> Any:
         """A parameter as its service says."""
