@@ -32,6 +32,7 @@ class ClassNames:
         wanted: whether any entry is a name.
         given: names by id of `label_set`; None where it is empty.
         missing: a sentence where label_info cannot be read; empty where it can.
+        contradiction: where label_info is not what label_set says, in a sentence; empty where they agree.
 
     Raises:
         ParameterError: there is no such label set.
@@ -49,7 +50,7 @@ class ClassNames:
             self._input = TopicInput(node, "label_info", message_type, self.take)
         self._told: dict[int, str] | None = None
         self._known: Mapping[int, str] | None = self.given if self.wanted else {}
-        self._contradiction = ""
+        self.contradiction = ""
 
     @property
     def at_start(self) -> Mapping[int, str] | None:
@@ -79,7 +80,7 @@ class ClassNames:
             self._input.update(listened)
             if not listened:
                 # Another model may run when somebody listens again.
-                self._told, self._known, self._contradiction = None, self.given, ""
+                self._told, self._known, self.contradiction = None, self.given, ""
 
     def take(self, message: Any) -> None:
         """Take a LabelInfo; a mask's pixel can have no id above 254."""
@@ -87,7 +88,7 @@ class ClassNames:
             int(entry.class_id): entry.class_name for entry in message.class_map if entry.class_id < IGNORE_ID
         }
         if told != self._told:
-            self._told, self._contradiction = told, self._contradicted(told)
+            self._told, self.contradiction = told, self._contradicted(told)
             # What label_info leaves out has no pixels.
             self._known = {**(self.given or {}), **told}
 
@@ -98,8 +99,8 @@ class ClassNames:
             ImageError: ``no_label_info``: nothing tells them; ``other_classes``: label_set and label_info
                 contradict each other.
         """
-        if self._contradiction:
-            raise ImageError("other_classes", self._contradiction)
+        if self.contradiction:
+            raise ImageError("other_classes", self.contradiction)
         if self._known is None:
             topic = self._input.topic if self._input is not None else "label_info"
             why = self.missing or (self._input.why_silent() if self._input is not None else "")

@@ -205,10 +205,11 @@ class MaskNode(GuardedNode, ABC, Generic[Input, Result]):
     def _diagnose(self) -> None:
         listened, troubles = self._listened, []
         if listened:
-            troubles = [*self._troubles(), *self._unusable.values()]
+            # It holds between masks, too, and is said once.
+            troubles = [*self._troubles(), self._names.contradiction, *self._unusable.values()]
             if "no_calibration" in self._unusable:
                 troubles.append(self._info.trouble(self._settings["diagnostics.stale_after_s"]))
-            troubles = [sentence for sentence in troubles if sentence]
+            troubles = [*dict.fromkeys(filter(None, troubles))]
         self._unusable.clear()
         self._log.update(troubles, listened)
         now = self._statistics.snapshot()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rt_segmentation.ros.topic_input import TopicInput
-from rt_segmentation.runtime.synchronizer import KEPT_NS, ROOM_BYTES, Synchronizer
+from rt_segmentation.runtime.synchronizer import KEPT, KEPT_NS, ROOM_BYTES, Synchronizer
 
 _ROOM = f"{ROOM_BYTES // 10**6} MB"
 
@@ -54,4 +54,4 @@ def no_room(sync: Synchronizer[Any], source: TopicInput) -> str:
 def _kept(sync: Synchronizer[Any], name: str) -> str:
     if sync.crowded[name]:
         return f"{_ROOM} hold {sync.span_ns(name) / 1e9:.1f} s"
-    return f"{KEPT_NS / 1e9:g} s are kept"
+    return f"{KEPT_NS / 1e9:g} s, or {KEPT} messages, are kept"

@@ -11,6 +11,8 @@ T = TypeVar("T")
 
 KEPT_NS = 3_000_000_000
 """So long depth images wait for their masks, as a network on a busy processor may take."""
+KEPT = 64
+"""So many wait whatever their age, of a slow camera on a machine that is slower."""
 ROOM_BYTES = 256_000_000
 """A second of 1080p float depth at 30 Hz."""
 RESTART_NS = 1_000_000_000
@@ -36,6 +38,7 @@ class Synchronizer(Generic[T]):
         topics: the first one's stamps are what the others are compared with.
         tolerance_ns: the largest difference between two stamps of a set; 0 is for equal stamps.
         kept_ns: how much older than its topic's last message one may be; the tolerance comes on top.
+        kept: messages of each topic that are not too old, whatever their age.
         room_bytes: what all that waits may have together; of each topic the last message stays.
 
     Attributes:
@@ -48,9 +51,11 @@ class Synchronizer(Generic[T]):
         topics: Iterable[str],
         tolerance_ns: int,
         kept_ns: int = KEPT_NS,
+        kept: int = KEPT,
         room_bytes: int = ROOM_BYTES,
     ) -> None:
-        self._tolerance_ns, self._kept_ns, self._room_bytes = tolerance_ns, kept_ns + tolerance_ns, room_bytes
+        self._tolerance_ns, self._kept_ns = tolerance_ns, kept_ns + tolerance_ns
+        self._kept, self._room_bytes = kept, room_bytes
         # By stamp, the oldest first.
         self._queues: dict[str, list[Stamped[T]]] = {topic: [] for topic in topics}
         self._bytes = 0
@@ -165,8 +170,8 @@ class Synchronizer(Generic[T]):
         if queue[-1].stamp_ns > stamp_ns + self._kept_ns:
             self._drop(topic, bisect_right(queue, stamp_ns, key=_stamp), len(queue))
             self._forget_drops(topic)
-        old = bisect_left(queue, stamp_ns - self._kept_ns, key=_stamp)
-        if old:
+        old = min(bisect_left(queue, stamp_ns - self._kept_ns, key=_stamp), len(queue) - self._kept)
+        if old > 0:
             self._gone_ns[topic] = queue[old - 1].stamp_ns
             self._drop(topic, 0, old)
 

@@ -48,7 +48,7 @@ def test_the_newest_possible_set_is_made_and_what_is_older_is_forgotten() -> Non
 
 
 def test_a_topic_that_never_comes_keeps_what_is_young_of_the_others() -> None:
-    sync: Synchronizer[str] = Synchronizer(("label", "depth"), 0, kept_ns=3 * MS)
+    sync: Synchronizer[str] = Synchronizer(("label", "depth"), 0, kept_ns=3 * MS, kept=0)
     assert not fill(sync, *(("label", ms) for ms in range(10)))
     assert sync.unmatched["label"] == 6 and sync.span_ns("label") == 3 * MS
     assert sync.gap_ns("depth") is None
@@ -96,7 +96,7 @@ def test_topics_that_are_no_longer_wanted_give_their_room_back() -> None:
 
 
 def test_depth_that_was_dropped_before_its_mask_came_is_told_from_stamps_apart() -> None:
-    sync: Synchronizer[str] = Synchronizer(("label", "depth"), 5 * MS)
+    sync: Synchronizer[str] = Synchronizer(("label", "depth"), 5 * MS, kept=10)
     fill(sync, *(("depth", 100 * number) for number in range(50)))
     # The depth of 900 ms came, and was dropped; nothing says that stamps differ.
     assert not fill(sync, ("label", 900))
@@ -108,8 +108,15 @@ def test_depth_that_was_dropped_before_its_mask_came_is_told_from_stamps_apart()
     assert fill(sync, ("label", 4400)) and sync.late_ns("label", "depth") is None
 
 
+def test_the_last_of_a_slow_topic_wait_whatever_their_age() -> None:
+    sync: Synchronizer[str] = Synchronizer(("label", "depth"), 0, kept=10)
+    assert not fill(sync, *(("depth", 1000 * number) for number in range(30)))
+    assert sync.unmatched["depth"] == 20 and not fill(sync, ("label", 19_000))
+    assert fill(sync, ("label", 20_000)) == [{"label": "label20000", "depth": "depth20000"}]
+
+
 def test_masks_that_were_dropped_before_their_depth_came_are_told() -> None:
-    sync: Synchronizer[str] = Synchronizer(("label", "depth"), 5 * MS)
+    sync: Synchronizer[str] = Synchronizer(("label", "depth"), 5 * MS, kept=10)
     assert not fill(sync, *(("label", 100 * number) for number in range(50)), ("depth", 1000))
     assert sync.late_ns("depth", "label") == 3900 * MS and sync.late_ns("label", "depth") is None
 
