@@ -18,6 +18,7 @@ from rt_segmentation.data.synthetic import CAMERA_HEIGHT_M, StreetScene
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.files import IMAGE_SUFFIXES, FilesByName, files_in, other_files, user_path
 from rt_segmentation.imaging import native_messages
+from rt_segmentation.imaging.convert import resize_labels
 from rt_segmentation.imaging.files import path_for_opencv
 from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.text import printable
@@ -331,4 +332,4 @@ def _resized(
         return rgb, labels
     shrinks = size[0] * size[1] < width * height
     rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return rgb, None if labels is None else cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+    return rgb, None if labels is None else resize_labels(labels, size)

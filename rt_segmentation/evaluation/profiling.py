@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from rt_segmentation.data.dataset import Sample, SegmentationDataset
 from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.evaluation.reliability import Reliability, fit_temperature
+from rt_segmentation.imaging.convert import resize_labels
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.labels import IGNORE_ID
@@ -94,7 +94,7 @@ class Calibrator:
         pixels = np.empty((height, width, 3), np.uint8)
         placement.to_network(frame, pixels)
         logits = self._logits_of(pixels)
-        truth = cv2.resize(sample.labels, (width, height), interpolation=cv2.INTER_NEAREST).ravel()
+        truth = resize_labels(sample.labels, (width, height)).ravel()
         labelled = ~np.isin(truth, [IGNORE_ID, *self._dataset.ignored_ids])
         places = np.flatnonzero(labelled)
         chosen = self._random.choice(places, min(len(places), PIXELS), replace=False)

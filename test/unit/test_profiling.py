@@ -21,6 +21,7 @@ from rt_segmentation.imaging.pictures import write_picture
 from rt_segmentation.inference.engines.graph import EngineGraph
 from rt_segmentation.inference.network import model_identity
 from rt_segmentation.inference.segmenter import Segmenter
+from rt_segmentation.labels import IGNORE_ID
 from rt_segmentation.models import ModelError, ModelManifest, read_manifest, write_manifest
 from rt_segmentation.profiles import Profile
 from rt_segmentation.weights import load_weights, save_model
@@ -115,6 +116,19 @@ def test_a_fitted_temperature_makes_confidence_right(own: ModelManifest) -> None
     # Random weights are right by chance, and far too sure.
     assert found.temperature > 1.5
     assert found.error_after < found.error_before
+
+
+def test_labels_larger_than_the_network_count_under_its_pixels_centres(own: ModelManifest) -> None:
+    street = Street(1, 1, 100, 480, 360)
+    sample = street[0]
+    (result,) = Segmenter.build(own, "torch", "fp32").infer([Frame.from_rgb(sample.image)], confidence=True)
+    assert result.answer is not None and result.answer.labels.shape == (120, 160)
+    labels = np.full(sample.labels.shape, IGNORE_ID, np.uint8)
+    labels[1::3, 1::3] = result.answer.labels
+    calibrator = Calibrator(own, street)
+    calibrator.add(sample._replace(labels=labels))
+    # The network's own answers: all right, so that the confidence rises.
+    assert calibrator.fit().temperature < 1
 
 
 def test_profile_is_printed_and_written_when_it_is_asked_for(

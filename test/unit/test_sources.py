@@ -1,0 +1,28 @@
+"""Images of a folder and their labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from support.dataset_layouts import write
+
+from rt_segmentation.data.sources import FolderSource
+
+
+@pytest.mark.parametrize("upright", [True, False])
+@pytest.mark.parametrize("edge", range(60, 70))
+def test_labels_of_smaller_images_lie_on_what_they_label(tmp_path: Path, edge: int, upright: bool) -> None:
+    labels = np.zeros((120, 160), np.uint8)
+    labels[:, edge:] = 1
+    if upright:
+        labels = np.ascontiguousarray(labels.T)
+    write(tmp_path / "images" / "0.png", cv2.cvtColor(labels * 255, cv2.COLOR_GRAY2BGR))
+    write(tmp_path / "labels" / "0.png", labels)
+    for factor in (4, 5):
+        width = labels.shape[1] // factor
+        (found,) = FolderSource(tmp_path / "images", tmp_path / "labels", width=width)
+        assert found.labels is not None
+        np.testing.assert_array_equal(found.labels, found.rgb[..., 0] >= 128)
