@@ -179,7 +179,8 @@ def check_new_folder(path: Path) -> None:
 def files_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
     """Files of a folder by name, with one of some suffixes in upper or lower case.
 
-    Folders are left out, and hidden files, as the `._0000.png` that a Mac puts beside each image.
+    Folders, pipes and devices are left out, and hidden files, as the `._0000.png` that a Mac puts beside each
+    image. Broken links stay, for whoever reads them to say so.
     """
     with os.scandir(folder) as entries:
         names = [
@@ -187,7 +188,7 @@ def files_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[P
             for entry in entries
             if not entry.name.startswith(".")
             and os.path.splitext(entry.name)[1].lower() in suffixes
-            and not entry.is_dir()
+            and _is_file(entry)
         ]
     return [folder / name for name in sorted(names)]
 
@@ -199,8 +200,15 @@ def other_files(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> lis
         return sorted(
             entry.name
             for entry in entries
-            if not entry.name.startswith(".") and entry.name not in taken and not entry.is_dir()
+            if not entry.name.startswith(".") and entry.name not in taken and _is_file(entry)
         )
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file, or a link to nothing or in a circle, which is no folder either."""
+    with suppress(OSError):
+        return entry.is_file() or not os.path.exists(entry)
+    return True
 
 
 class FilesByName:

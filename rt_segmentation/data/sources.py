@@ -176,7 +176,10 @@ class FolderSource:
         labels = None
         if self._labels is not None:
             wanted = f"{file.stem}.png"
-            labels = read_labels(self._label_files.find(wanted) or self._labels / wanted)
+            label_file = self._label_files.find(wanted)
+            if label_file is None:
+                raise DatasetError(f"there is no label image {self._labels / wanted}")
+            labels = read_labels(label_file)
             if labels.shape != rgb.shape[:2]:
                 raise DatasetError(
                     f"its labels are {labels.shape[1]}x{labels.shape[0]}, not {rgb.shape[1]}x{rgb.shape[0]}"

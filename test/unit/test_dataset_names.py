@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -34,10 +35,11 @@ def site(tmp_path: Path) -> Path:
 
 
 def add_clutter(folder: Path) -> None:
-    """What a Mac and a file browser leave behind."""
+    """What a Mac and a file browser leave behind, and what is no file."""
     (folder / "._0000.png").write_bytes(b"\x00\x05\x16\x07")
     (folder / "thumbs.png").mkdir()
     (folder / "notes.txt").write_text("not an image")
+    (folder / "device.png").symlink_to(os.devnull)
 
 
 def test_upper_case_suffixes_hidden_files_and_folders(tmp_path: Path, site: Path) -> None:

@@ -1,16 +1,17 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all, and what is none is not found."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from rt_segmentation.files import replacing, write_atomically
+from rt_segmentation.files import files_in, other_files, replacing, write_atomically
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -74,3 +75,17 @@ def test_a_full_disk_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rt_segmentation.files.replacing", lambda _: nullcontext(Path("/dev/full")))
     with pytest.raises(OSError, match="No space left on device: '/somewhere/file'"):
         write_atomically(Path("/somewhere/file"), b"content")
+
+
+@pytest.mark.parametrize(("suffix", "find"), [(".png", files_in), (".txt", other_files)])
+def test_links_to_nothing_are_files_and_folders_pipes_and_devices_are_none(
+    tmp_path: Path, suffix: str, find: Callable[[Path], list[Path | str]]
+) -> None:
+    (tmp_path / f"file{suffix}").touch()
+    (tmp_path / f"folder{suffix}").mkdir()
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    links = {"broken": "nothing", "circle": f"circle{suffix}", "device": os.devnull, "link": f"file{suffix}"}
+    links |= {"to_folder": f"folder{suffix}", "to_pipe": f"pipe{suffix}"}
+    for name, target in links.items():
+        (tmp_path / f"{name}{suffix}").symlink_to(target)
+    assert [Path(found).stem for found in find(tmp_path)] == ["broken", "circle", "file", "link"]

@@ -115,6 +115,24 @@ def test_a_bad_file_is_named_and_passed_over(
     assert len(names(tmp_path / "out")) == 4
 
 
+def test_links_that_lead_nowhere_are_skipped(
+    images: Path,
+    segment: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (images / "broken.png").symlink_to("nothing.png")
+    for name in ("circle.png", "circle.txt"):
+        (images / name).symlink_to(name)
+    assert main(["segment", str(images), *segment, "--save", "labels"]) == 2
+    assert names(tmp_path / "out") == ["0_labels.png", "1_labels.png", "2_labels.png"]
+    assert "skipped 'broken.png'" in caplog.text and "No such file" in caplog.text
+    assert "skipped 'circle.png'" in caplog.text and "Too many levels of symbolic links" in caplog.text
+    assert "1 other file is passed over (.txt)" in caplog.text
+    assert "2 of the 5 images" in capsys.readouterr().err
+
+
 def test_images_of_all_kinds_are_taken_and_other_files_are_counted(
     images: Path,
     segment: list[str],

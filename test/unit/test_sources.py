@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from support.dataset_layouts import write
+from support.dataset_layouts import image, write
 
 from rt_segmentation.data.sources import FolderSource
 
@@ -26,3 +28,20 @@ def test_labels_of_smaller_images_lie_on_what_they_label(tmp_path: Path, edge: i
         (found,) = FolderSource(tmp_path / "images", tmp_path / "labels", width=width)
         assert found.labels is not None
         np.testing.assert_array_equal(found.labels, found.rgb[..., 0] >= 128)
+
+
+def test_a_pipe_among_the_labels_is_not_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.png", "b.png"):
+        write(tmp_path / "images" / name, image(0))
+    write(tmp_path / "labels" / "a.png", np.zeros((48, 64), np.uint8))
+    pipe = tmp_path / "labels" / "b.png"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        # Ends a read of it, if there is one.
+        writing = pool.submit(lambda: pipe.write_bytes(b""))
+        found = [source.name for source in FolderSource(tmp_path / "images", tmp_path / "labels")]
+        reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        writing.result()
+        os.close(reading)
+    assert found == ["a.png"]
+    assert f"skipped 'b.png': there is no label image {pipe}" in caplog.text
