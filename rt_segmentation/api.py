@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, overload
 
@@ -64,8 +65,10 @@ class Segmenter(FrameSegmenter):
         groups: str | Path = "",
     ) -> None:
         _check_size(input_size)
+        if isinstance(roi, np.ndarray):
+            roi = roi.tolist()
         # As the node has it: no numbers, or zeros, are the whole image.
-        if isinstance(roi, (Sequence, np.ndarray)) and not any(roi):
+        if isinstance(roi, Sequence) and all(isinstance(side, Real) and not side for side in roi):
             roi = None
         for name, value, why in (
             ("roi", roi, "" if roi is None else check_roi(roi)),
@@ -120,7 +123,8 @@ class Segmenter(FrameSegmenter):
         """
         if isinstance(images, Iterator):
             return (self._segment(image, confidence) for image in images)
-        if isinstance(images, Sequence):
+        # A path, or a file's bytes, is no list of images.
+        if isinstance(images, Sequence) and not isinstance(images, (str, bytes, bytearray)):
             return [self._segment(image, confidence) for image in images]
         return self._segment(images, confidence)
 

@@ -24,6 +24,7 @@ from rt_segmentation.labels import (
 )
 from rt_segmentation.resources import share_dir
 from rt_segmentation.settings import read_mapping
+from rt_segmentation.text import is_name, one_line, printable
 
 FOLDER = "groups"
 
@@ -170,7 +171,8 @@ def load_groups(name_or_path: str | Path) -> Groups:
     """Read groups by their name (`driving`) or from a YAML file of the user's.
 
     The file has a mapping ``groups`` from each group's name to a list of class names, or to a mapping with
-    ``classes`` and ``color: [R, G, B]``.
+    ``classes`` and ``color: [R, G, B]``. It may have a ``name``; otherwise it has the file's. Names are texts
+    of one line.
 
     Raises:
         GroupsError: there are none of that name, or the file does not describe groups.
@@ -187,16 +189,20 @@ def load_groups(name_or_path: str | Path) -> Groups:
     entries = content.get("groups")
     if not isinstance(entries, dict) or not 1 <= len(entries) <= IGNORE_ID:
         raise GroupsError(f"groups {path}: 'groups' must map 1 to {IGNORE_ID} names to lists of classes")
-    groups = tuple(_group(str(name), entry, path) for name, entry in entries.items())
+    if unknown := sorted(set(map(str, content)) - {"name", "groups"}):
+        raise GroupsError(f"groups {path}: unknown key {unknown[0]!r}; there are name, groups")
+    name = content.get("name", one_line(printable(path.stem)))
+    _check_name("its name", name, path)
+    groups = tuple(_group(group, entry, path) for group, entry in entries.items())
     owner: dict[str, str] = {}
     for group in groups:
-        for name in group.classes:
-            if owner.setdefault(name, group.name) != group.name:
+        for member in group.classes:
+            if owner.setdefault(member, group.name) != group.name:
                 raise GroupsError(
-                    f"groups {path}: class '{name}' is in '{owner[name]}' and in '{group.name}'; it can be in"
-                    " one group"
+                    f"groups {path}: class '{member}' is in '{owner[member]}' and in '{group.name}'; it can"
+                    " be in one group"
                 )
-    return Groups(str(content.get("name", path.stem)), groups, path)
+    return Groups(name, groups, path)
 
 
 def grouping(name_or_path: str | Path, label_set: LabelSet) -> Grouping | None:
@@ -220,7 +226,16 @@ def load_names(name_or_path: str) -> LabelSet:
     return load_label_set(name_or_path)
 
 
-def _group(name: str, entry: Any, path: Path) -> Group:
+def _check_name(what: str, name: Any, path: Path) -> None:
+    # YAML takes an unquoted yes for True, and 007 for 7.
+    if not isinstance(name, str):
+        raise GroupsError(f"groups {path}: {what} is {name!r}; it must be a text: put it in quotes")
+    if not is_name(name):
+        raise GroupsError(f"groups {path}: {what} is {name!r}; it must be a text of one line, not empty")
+
+
+def _group(name: Any, entry: Any, path: Path) -> Group:
+    _check_name("a group's name", name, path)
     classes, color = entry, None
     if isinstance(entry, Mapping):
         if unknown := sorted(set(map(str, entry)) - {"classes", "color"}):

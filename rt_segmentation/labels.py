@@ -13,6 +13,7 @@ from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.files import write_atomically
 from rt_segmentation.resources import share_dir
 from rt_segmentation.settings import read_file
+from rt_segmentation.text import is_name
 
 IGNORE_ID = 255
 """Id of unlabelled pixels in every label image: left out of losses and metrics."""
@@ -81,6 +82,8 @@ def load_label_set(name_or_path: str | Path) -> LabelSet:
             )
     content = read_file(_File, path, "label set", LabelSetError)
     problem = _problem(content.classes)
+    if content.name and not is_name(content.name):
+        problem = f"its name is {content.name!r}; it must be a text of one line"
     if problem:
         raise LabelSetError(f"label set {path}: {problem}")
     classes = tuple(replace(c, category=c.category or c.name) for c in content.classes)
@@ -101,6 +104,8 @@ def _problem(classes: tuple[LabelClass, ...]) -> str | None:
         return f"it has {len(classes)} classes, 1 to {IGNORE_ID} are possible"
     names = set()
     for index, c in enumerate(classes):
+        if not is_name(c.name):
+            return f"the name of class {c.id} is {c.name!r}; it must be a text of one line, not empty"
         if c.id != index:
             return f"class '{c.name}': id is {c.id}, not {index}"
         if not all(0 <= value <= 255 for value in c.color):

@@ -36,6 +36,11 @@ def printable(text: object) -> str:
         return plain.encode("utf-8", "backslashreplace").decode()
 
 
+def is_name(text: str) -> bool:
+    """Whether people can read and log it as a name: some text, without line breaks or control characters."""
+    return bool(text.strip()) and one_line(printable(text)) == text
+
+
 def nobody_reads_stdout() -> bool:
     """Whether stdout is a pipe whose reader has gone; what is left to print goes nowhere then."""
     # What could not be written may be gone, so that another flush would not fail.

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import NamedTuple, cast
 
 import cv2
@@ -311,7 +312,8 @@ def check_roi(roi: Sequence[int]) -> str:
 
 def check_rotation(rotation: int) -> str:
     """Why a number is no rotation, to follow its name and value; empty where it is one."""
-    return "" if rotation in ROTATIONS else "it must be 0, 90, 180 or 270"
+    is_number = isinstance(rotation, Real)  # an array is not, of one number or several
+    return "" if is_number and rotation in ROTATIONS else "it must be 0, 90, 180 or 270"
 
 
 def check_resolution(resolution: str) -> str:

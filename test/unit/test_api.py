@@ -107,8 +107,14 @@ def test_a_result_is_painted_in_its_own_classes(segmenter: rt.Segmenter, image: 
         (np.zeros((60, 80, 4), np.uint8), "is uint8 (60, 80, 4)"),
         (np.zeros((0, 80, 3), np.uint8), "is uint8 (0, 80, 3)"),
         (None, "is a NoneType"),
+        ("street.png", "is a str"),
+        (b"\xff\xd8", "is a bytes"),
+        (bytearray(2), "is a bytearray"),
     ],
-    ids=["float", "channels first", "alpha", "empty", "None, as cv2.imread gives for a missing file"],
+    ids=[
+        *("float", "channels first", "alpha", "empty", "None, as cv2.imread gives for a missing file"),
+        *("path", "a file's bytes", "a buffer"),
+    ],
 )
 def test_what_is_no_image_is_refused(segmenter: rt.Segmenter, wrong: object, words: str) -> None:
     with pytest.raises(ValueError, match="uint8") as caught:
@@ -138,7 +144,13 @@ def test_what_is_no_input_size_is_refused(size: Any, small_model: ModelManifest)
         ({"roi": ("0", "0", "64", "64")}, "whole pixels"),
         ({"roi": (0.5, 0, 64, 64)}, "whole pixels"),
         ({"letterbox": "no"}, "letterbox is 'no': it must be True or False"),
+        ({"roi": np.zeros((2, 2), int)}, r"roi is \[\[0, 0\], \[0, 0\]\]: it must be four numbers"),
+        ({"roi": [np.zeros(2, int), np.array([64, 48])]}, "it must be four numbers"),
+        ({"roi": np.array(5)}, "roi is 5: it must be four numbers"),
         ({"rotation": 45}, "rotation is 45: it must be 0, 90, 180 or 270"),
+        ({"rotation": np.array([1, 2])}, r"rotation is array\(\[1, 2\]\): it must be 0, 90, 180 or 270"),
+        ({"rotation": np.array([90])}, "it must be 0, 90, 180 or 270"),
+        ({"rotation": [90]}, "it must be 0, 90, 180 or 270"),
     ],
 )
 def test_what_is_no_region_or_rotation_is_refused(
@@ -149,7 +161,8 @@ def test_what_is_no_region_or_rotation_is_refused(
 
 
 def test_a_region_and_a_rotation(segmenter: rt.Segmenter, image: np.ndarray, small_model: Any) -> None:
-    part = rt.Segmenter(small_model, "torch", "fp32", roi=(0, 0, 64, 48), rotation=180)
+    region: Any = np.array((0, 0, 64, 48))
+    part = rt.Segmenter(small_model, "torch", "fp32", roi=region, rotation=180)
     result = part(image)
     assert result.labels.shape == image.shape[:2]
     assert (result.labels[:48, :64] != 255).all() and (result.labels[48:] == 255).all()

@@ -59,6 +59,13 @@ def test_ids_follow_the_file_and_classes_of_no_group_are_unlabelled(tmp_path: Pa
     assert grouping.apply(labels).dtype == np.uint8
 
 
+def test_names_may_be_of_any_language(tmp_path: Path) -> None:
+    path = written(tmp_path, "name: 走行\ngroups: {走れる　所: [Road], Fußgänger: [Pedestrian]}")
+    grouping = load_groups(path).of(CAMVID)
+    assert grouping.label_set.name == "camvid11/走行"
+    assert grouping.label_set.names == ("走れる　所", "Fußgänger")
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -81,6 +88,14 @@ def test_ids_follow_the_file_and_classes_of_no_group_are_unlabelled(tmp_path: Pa
         ("groups: {a: [Road", "cannot be read"),
         ("groups: {a: [Road], a: [Sky]}", "cannot be read: key 'a' stands in it twice"),
         ("- Road", "is not a mapping of keys to values"),
+        ('groups: {"": [Road]}', "a group's name is ''; it must be a text of one line, not empty"),
+        ('groups: {" ": [Road]}', "a group's name is ' '; it must be a text of one line"),
+        ('groups: {"a\\nb": [Road]}', r"a group's name is 'a\nb'; it must be a text of one line"),
+        ("groups: {yes: [Road]}", "a group's name is True; it must be a text: put it in quotes"),
+        ("groups: {1: [Road]}", "a group's name is 1; it must be a text: put it in quotes"),
+        ("name: 5\ngroups: {a: [Road]}", "its name is 5; it must be a text"),
+        ('name: "a\\tb"\ngroups: {a: [Road]}', r"its name is 'a\tb'; it must be a text of one line"),
+        ("groups: {a: [Road]}\ncolors: {a: [1, 2, 3]}", "unknown key 'colors'; there are name, groups"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, text: str, sentence: str) -> None:

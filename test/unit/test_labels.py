@@ -84,6 +84,12 @@ def test_palette_has_a_colour_for_every_id_and_black_elsewhere(tmp_path: Path) -
             GOOD.replace("color: [4, 5, 6]", "color: [4, 5]"),
             "'classes[1].color' has 2 entries",
         ),
+        (GOOD.replace("wall", '""'), "the name of class 1 is ''; it must be a text of one line, not empty"),
+        (
+            GOOD.replace("wall", '"wa\\nll"'),
+            r"the name of class 1 is 'wa\nll'; it must be a text of one line",
+        ),
+        (GOOD.replace("two", '"a\\nb"'), r"its name is 'a\nb'; it must be a text of one line"),
         ("classes: [road, car]", "'classes[0]' is 'road', it must be a mapping"),
     ],
 )
