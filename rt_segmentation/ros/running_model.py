@@ -23,7 +23,7 @@ from rt_segmentation.models import ModelError, ModelManifest, find_model
 from rt_segmentation.ros.camera import Camera
 from rt_segmentation.ros.process import Process
 from rt_segmentation.ros.segmentation_parameters import geometry
-from rt_segmentation.ros.switching import Choice, Leaving, Loader
+from rt_segmentation.ros.switching import Choice, Leaving, Loaded, Loader
 
 SIZE_WAIT_S = 1.0
 """For so long a start waits for an image of cameras that publish and whose images have no known size."""
@@ -62,6 +62,8 @@ class RunningModel:
         self._untold = ""
         self._hangs = self._rebuilt = 0
         self._retry_at = 0.0
+        # Whether ~/reload was called, and no engine that was built since has come or been refused.
+        self._reload_due = False
         self._loader = Loader(self._load)
         self._leaving = Leaving()
         self._sizes: list[Sizes] = []
@@ -132,7 +134,7 @@ class RunningModel:
 
         choice = Choice.of(value)
         if choice != Choice.of(self._parameter):
-            if choice == self._choice:
+            if choice == self._choice and not self._reload_due:
                 self._loader.forget()
                 self._refused = ""
             elif why := self._ask(choice):
@@ -144,8 +146,10 @@ class RunningModel:
         """Load what the parameters say once more, as it is on the disk now; whether it began, and what."""
         if self._current is None:
             return False, "there is nothing to load again: the node is not configured"
-        choice = Choice.of(self._parameter)
+        choice, was_due = Choice.of(self._parameter), self._reload_due
+        self._reload_due = True
         if why := self._ask(choice):
+            self._reload_due = was_due
             return False, why
         return True, f"loading {choice} beside what runs; /diagnostics say when it is done, or why not"
 
@@ -166,6 +170,7 @@ class RunningModel:
             # It hung just after its groups were changed.
             self._loader.ask(outcome.choice)
             return False
+        self._reload_due = False
         if outcome.config is None:
             running = self._choice
             # Before it is said, as what is set to what runs ends what was said before.
@@ -273,6 +278,7 @@ class RunningModel:
         self._loader.forget()
         self._current = self._choice = None
         self._refused = self._hung = ""
+        self._reload_due = False
 
     def _plan(self) -> Plan:
         assert self._current is not None and self._choice is not None
@@ -282,18 +288,29 @@ class RunningModel:
         return Plan(self._choice.parallel_frames, 1, "as parallel_frames says")
 
     def _ask(self, choice: Choice) -> str:
+        """Have what is chosen made ready for `update`; returns why it cannot be, in a sentence."""
+        current, running = self._current, self._choice
+        assert current is not None and running is not None
+        config, ready = current.config, None
         try:
-            grouping(choice.groups, find_model(choice.model).labels())
+            if choice.differs_in_groups_alone(running) and not (self._reload_due or self._hung):
+                ready = replace(config, groups=grouping(choice.groups, config.label_set))
+            else:
+                grouping(choice.groups, find_model(choice.model).labels())
         except (GroupsError, ModelError) as error:
             return str(error)
         self._refused = ""
-        self._loader.ask(choice)
+        if ready is None:
+            self._loader.ask(choice)
+        else:
+            # A load that nobody wants any more may be at work for minutes.
+            self._loader.put(Loaded(choice, ready, ""))
         return ""
 
     def _build_again(self) -> None:
         """Unless another one was asked for, which will do as well."""
         self._retry_at = 0.0
-        if self._choice is not None and self._loader.loading is None:
+        if self._choice is not None and not self._loader.is_asked:
             self._loader.ask(self._choice)
 
     def _config(self, choice: Choice, manifest: ModelManifest, labels: LabelSet) -> SegmenterConfig:
@@ -329,11 +346,6 @@ class RunningModel:
 
     def _load(self, choice: Choice) -> SegmenterConfig:
         """What is to run next, ready for the cameras' images as they are; on the loader's thread."""
-        current, running = self._current, self._choice
-        if current is not None and running is not None and not self._hung:
-            config = current.config
-            if choice.differs_in_groups_alone(running):
-                return replace(config, groups=grouping(choice.groups, config.label_set))
         with self._process.long_work():
             manifest = find_model(choice.model)
             config = self._config(choice, manifest, manifest.labels())

@@ -100,6 +100,12 @@ class Loader:
             return self._wanted[0] if self._wanted and self._outcome is None else None
 
     @property
+    def is_asked(self) -> bool:
+        """Whether something is asked for that has not been taken yet."""
+        with self._changing:
+            return bool(self._wanted)
+
+    @property
     def is_busy(self) -> bool:
         """Whether it loads still, even if nobody wants that any more."""
         return bool(self._turns)
@@ -109,6 +115,11 @@ class Loader:
         with self._changing:
             self._wanted, self._outcome = [choice], None
             self._begin()
+
+    def put(self, outcome: Loaded) -> None:
+        """Hand out what needs no load; whatever was asked for before will not come."""
+        with self._changing:
+            self._wanted, self._outcome = [outcome.choice], outcome
 
     def forget(self) -> None:
         """What was asked for is not wanted any more."""

@@ -18,6 +18,7 @@ from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+from std_srvs.srv import Trigger
 from support.models import shuffled
 from support.node_under_test import ENGINE, RELIABLE, Feeder, NodeUnderTest, offline, pixels, stamp
 from support.streets import street_scene
@@ -185,21 +186,74 @@ def test_groups_follow_at_once_on_the_same_engine(
     feeder.close()
 
 
+def gated(stage: Any, namespace: str, model: ModelManifest, folder: Path) -> NodeUnderTest:
+    """A node that loads nothing while the file `loading` is in the folder."""
+    for height in (96, 120, 144):
+        (folder / f"{height * 4 // 3}x{height}").touch()
+    module = "support.gated_engine_node"
+    gates = {"GATES": str(folder)}
+    return NodeUnderTest(stage.spawn, stage.observer, namespace, model, gates, module, engine="gated")
+
+
+def changes(node: NodeUnderTest) -> int:
+    return node.process.output.count("changed to")
+
+
+def test_a_reload_takes_place_whatever_groups_are_set_meanwhile(
+    stage: Any, listen: Any, models: list[ModelManifest], tmp_path: Path
+) -> None:
+    loading, node = tmp_path / "loading", gated(stage, "/reloaded", models[0], tmp_path)
+    labels = listen(Image, node.topic("label"))
+    feeder = Feeder(node)
+    feeder.segment(street(), labels)
+    # Changed, and changed there and back: the last choice, on an engine that was built since.
+    for settings in (["driving"], ["", "driving"]):
+        built, changed = node.process.output.count("building 160x120"), changes(node)
+        loading.touch()
+        assert stage.observer.call(Trigger, f"{node.name}/reload", Trigger.Request()).success
+        for groups in settings:
+            assert node.set_parameter("groups", groups).successful
+        node.fresh_status()
+        assert "groups driving" in node.values()["loading"]
+        loading.unlink()
+        node.spin_until(lambda n=changed: changes(node) == n + 1)
+        assert node.process.output.count("building 160x120") > built
+        assert "groups driving" in node.process.output.split("changed to")[-1]
+        assert node.get_parameter("groups") == "driving"
+    # It is over: groups alone need no other engine.
+    built, changed = node.process.output.count("building"), changes(node)
+    assert node.set_parameter("groups", "").successful
+    node.spin_until(lambda: changes(node) == changed + 1)
+    assert node.process.output.count("building") == built
+    feeder.segment(street(), labels)
+    feeder.close()
+
+
+def test_groups_do_not_wait_for_a_load_that_was_taken_back(
+    stage: Any, listen: Any, models: list[ModelManifest], tmp_path: Path
+) -> None:
+    loading, node = tmp_path / "loading", gated(stage, "/abandoned", models[0], tmp_path)
+    labels = listen(Image, node.topic("label"))
+    feeder = Feeder(node)
+    feeder.segment(street(), labels)
+    loading.touch()
+    for height in (96, 0):
+        assert node.set_parameter("input_height", height).successful
+    assert node.set_parameter("groups", "driving").successful
+    node.spin_until(lambda: changes(node) == 1)
+    driving = grouping("driving", models[0].labels())
+    assert driving is not None
+    assert (feeder.segment(street(), labels) == driving.lookup[0]).all()
+    loading.unlink()
+    node.fresh_status()
+    assert changes(node) == 1 and "seen at 128x96" not in node.process.output
+    feeder.close()
+
+
 def test_of_two_changes_the_last_wins(
     stage: Any, listen: Any, models: list[ModelManifest], tmp_path: Path
 ) -> None:
-    loading = tmp_path / "loading"
-    node = NodeUnderTest(
-        stage.spawn,
-        stage.observer,
-        "/last",
-        models[0],
-        {"GATES": str(tmp_path)},
-        module="support.gated_engine_node",
-        engine="gated",
-    )
-    for height in (96, 120, 144):
-        (tmp_path / f"{height * 4 // 3}x{height}").touch()
+    loading, node = tmp_path / "loading", gated(stage, "/last", models[0], tmp_path)
     labels = listen(Image, node.topic("label"))
     feeder = Feeder(node)
     feeder.segment(street(), labels)
