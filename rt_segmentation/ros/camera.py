@@ -66,6 +66,7 @@ class Camera:
         self._node = node
         self._throttle = Throttle()
         self._reported = self.statistics.snapshot()
+        self._is_wanted = False
         self._told_size: Size | None = None
         # One image at a time goes to the worker: those of the thread that reads them, and the early one.
         self._receiving = threading.Lock()
@@ -107,6 +108,9 @@ class Camera:
 
     def watch(self, wanted: bool) -> None:
         """Follow the graph: subscribe while its masks are wanted."""
+        if wanted and not self._is_wanted:
+            self.statistics.resume()
+        self._is_wanted = wanted
         self._input.update(wanted, self.parameter("image_transport"))
         self._info_input.update(wanted and self.outputs is not None and self.outputs.listened("camera_info"))
         with self._receiving:
@@ -169,6 +173,7 @@ class Camera:
         """Receive no more images."""
         self._input.close()
         self.hand_over = None
+        self._is_wanted = False
 
     def release(self) -> None:
         """Take its topics away."""

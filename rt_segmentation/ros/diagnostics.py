@@ -98,7 +98,7 @@ def problems(now: Snapshot, before: Snapshot, images: Subscribed, limits: Limits
     latency = now.stages.get("latency")
     if latency and 0 < limits.max_latency_ms < latency.p95_ms:
         found.append(f"latency p95 is {latency.p95_ms:.0f} ms, above {limits.max_latency_ms:g}")
-    if now.received > before.received and now.output_hz < limits.min_output_hz:
+    if now.received > before.received and not now.is_young and now.output_hz < limits.min_output_hz:
         found.append(f"output is {now.output_hz:.1f} Hz, below {limits.min_output_hz:g}")
     ratio = drop_ratio(now, before)
     if ratio > limits.max_drop_ratio:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+WINDOW_S = 5.0
+"""Rates and percentiles look back this long [s]."""
+
 
 @dataclass(frozen=True)
 class Percentiles:
@@ -28,9 +31,10 @@ class Snapshot:
         received, published: frames since the start.
         dropped: frames since the start that came in and not out, by reason.
         lost: messages since the start that the middleware says were sent and never came.
-        input_hz, output_hz: over the window.
+        input_hz, output_hz: over the window, or the part of it in which frames have come.
         stages: durations over the window, by stage.
         since_input_s: time since the last frame came, None before the first.
+        is_young: whether frames have come for less than a window since they are wanted.
     """
 
     received: int
@@ -41,6 +45,7 @@ class Snapshot:
     output_hz: float
     stages: dict[str, Percentiles]
     since_input_s: float | None
+    is_young: bool = False
 
     def facts(self, what: str) -> dict[str, str]:
         """Output rate, drops by reason, and times by stage, as the values of a diagnostic.
@@ -69,7 +74,7 @@ class StreamStatistics:
         clock: monotonic seconds.
     """
 
-    def __init__(self, window_s: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, window_s: float = WINDOW_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._window_s, self._clock = window_s, clock
         self._lock = threading.Lock()
         self._received = self._published = self._lost = 0
@@ -78,6 +83,13 @@ class StreamStatistics:
         self._departures: deque[tuple[float, dict[str, float]]] = deque()
         self._last_input: float | None = None
         self._started = clock()
+        self._awaits_first = False
+
+    def resume(self) -> None:
+        """Frames are wanted from now on; what was before the next one that comes is no part of a rate."""
+        with self._lock:
+            self._started, self._awaits_first = self._clock(), True
+            self._forget()
 
     def frame_received(self, came_at: float | None = None) -> None:
         """A frame came in.
@@ -88,7 +100,11 @@ class StreamStatistics:
         with self._lock:
             self._received += 1
             self._last_input = self._clock() if came_at is None else came_at
-            self._arrivals.append(self._last_input)
+            if self._awaits_first:
+                # It begins the time in which the others are counted.
+                self._started, self._awaits_first = self._clock(), False
+            else:
+                self._arrivals.append(self._last_input)
             self._forget()
 
     def frame_dropped(self, reason: str) -> None:
@@ -113,7 +129,8 @@ class StreamStatistics:
         with self._lock:
             now = self._clock()
             self._forget()
-            span = max(min(self._window_s, now - self._started), 1e-3)
+            age_s = now - self._started
+            span = max(min(self._window_s, age_s), 1e-3)
             by_stage: dict[str, list[float]] = {}
             for _, stages in self._departures:
                 for stage, duration in stages.items():
@@ -127,10 +144,11 @@ class StreamStatistics:
                 len(self._departures) / span,
                 {stage: _percentiles(durations) for stage, durations in by_stage.items()},
                 None if self._last_input is None else now - self._last_input,
+                age_s < self._window_s,
             )
 
     def _forget(self) -> None:
-        oldest = self._clock() - self._window_s
+        oldest = max(self._clock() - self._window_s, self._started)
         while self._arrivals and self._arrivals[0] < oldest:
             self._arrivals.popleft()
         while self._departures and self._departures[0][0] < oldest:

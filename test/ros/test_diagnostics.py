@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pytest
@@ -10,8 +12,11 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.context import Context
+from rclpy.node import Node
 from std_msgs.msg import Header
 
+from rt_segmentation.ros.camera import Camera
 from rt_segmentation.ros.diagnostics import (
     Limits,
     array_message,
@@ -21,7 +26,7 @@ from rt_segmentation.ros.diagnostics import (
     status_message,
 )
 from rt_segmentation.ros.trouble_log import TroubleLog
-from rt_segmentation.runtime.statistics import Percentiles, Snapshot
+from rt_segmentation.runtime.statistics import Percentiles, Snapshot, StreamStatistics
 
 LIMITS = Limits(max_latency_ms=200.0, min_output_hz=5.0, max_drop_ratio=0.5, stale_after_s=2.0)
 BEFORE = Snapshot(100, 90, {"replaced": 10}, 0, 10.0, 9.0, {}, 0.1)
@@ -102,6 +107,37 @@ def test_a_new_subscription_is_given_time() -> None:
         "no image on /image for 600.0 s: nobody publishes it"
     ]
     assert problems(replace(NOW, since_input_s=None), BEFORE, Images(1.9), LIMITS) == []
+
+
+def test_a_rate_is_judged_when_frames_have_come_for_a_window() -> None:
+    slow = replace(NOW, output_hz=4.0)
+    assert problems(replace(slow, is_young=True), BEFORE, Images(), LIMITS) == []
+    assert problems(slow, BEFORE, Images(), LIMITS) == ["output is 4.0 Hz, below 5"]
+
+
+@pytest.fixture
+def camera(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Camera]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    node = Node("segmentation_node", context=context)
+    yield Camera(node, "", {"image_transport": "raw"}.__getitem__)
+    node.destroy_node()
+
+
+def test_a_cameras_rates_begin_anew_when_its_masks_are_wanted_again(camera: Camera) -> None:
+    now = [100.0]
+    camera.statistics = StreamStatistics(clock=lambda: now[0])
+    for end in (lambda: camera.watch(False), camera.stop):
+        now[0] += 60.0
+        assert not camera.statistics.snapshot().is_young
+        camera.watch(True)
+        assert camera.statistics.snapshot().is_young
+        # One that goes on does not.
+        for _ in range(60):
+            now[0] += 0.1
+            camera.statistics.frame_received()
+            camera.watch(True)
+        assert not camera.statistics.snapshot().is_young
+        end()
 
 
 def test_limits_of_zero_never_warn() -> None:

@@ -68,6 +68,33 @@ def test_rates_of_a_stream_younger_than_the_window(clock: FakeClock) -> None:
     assert statistics.snapshot().input_hz == pytest.approx(10.0)
 
 
+def test_rates_are_over_the_time_in_which_frames_have_come_since_they_are_wanted(clock: FakeClock) -> None:
+    statistics = StreamStatistics(window_s=5.0, clock=clock)
+
+    def run(seconds: float) -> None:
+        for _ in range(round(seconds * 10)):
+            clock.now_s += 0.1
+            statistics.frame_received()
+            statistics.frame_published({"inference": 1.0})
+
+    run(10.0)
+    assert not statistics.snapshot().is_young
+    # Nobody wants any for a while, and the first one takes its time.
+    clock.now_s += 60.0
+    statistics.resume()
+    clock.now_s += 0.7
+    snapshot = statistics.snapshot()
+    assert (snapshot.input_hz, snapshot.output_hz, snapshot.is_young) == (0.0, 0.0, True)
+    run(1.0)
+    snapshot = statistics.snapshot()
+    assert snapshot.input_hz == pytest.approx(10.0)
+    assert snapshot.output_hz == pytest.approx(10.0, abs=1.2) and snapshot.is_young
+    run(6.0)
+    snapshot = statistics.snapshot()
+    assert snapshot.output_hz == pytest.approx(10.0, abs=0.3) and not snapshot.is_young
+    assert snapshot.received == snapshot.published == 170
+
+
 def test_rates_fall_to_zero_and_percentiles_go_when_nothing_comes(clock: FakeClock) -> None:
     statistics = StreamStatistics(window_s=5.0, clock=clock)
     statistics.frame_received()
