@@ -50,7 +50,7 @@ class Camera:
         hand_over: what gets its images, with the camera; None while nothing does.
         levels: of the images with 16 bits.
         size: (width, height) of the last image whose masks were published [px]; None before the first.
-        failure: why the last of the frames that failed did, in a sentence.
+        failures: by the reason for which frames are dropped, of those that cannot be segmented, a sentence.
         troubles: of its status.
     """
 
@@ -61,7 +61,7 @@ class Camera:
         self.hand_over: Callable[[Camera, ImageMessage], None] | None = None
         self.levels = Levels()
         self.size: Size | None = None
-        self.failure = ""
+        self.failures: dict[str, str] = {}
         self.troubles = TroubleLog(node.get_logger(), whose=f"camera {name}" if name else "")
         self._node = node
         self._throttle = Throttle()
@@ -165,8 +165,8 @@ class Camera:
                 facts["latency"] = stamp_problem
                 if limits.max_latency_ms > 0 and now.published > before.published:
                     trouble.append(stamp_problem)
-            if now.dropped.get("failed", 0) > before.dropped.get("failed", 0):
-                trouble.append(self.failure)
+            failures = self.failures.copy()
+            trouble += [failures[why] for why in failures if now.newly_dropped(why, before)]
         return Report(now, facts, trouble)
 
     def stop(self) -> None:

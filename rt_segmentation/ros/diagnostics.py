@@ -56,7 +56,7 @@ def drop_ratio(now: Snapshot, before: Snapshot) -> float:
 
     Those that `max_rate_hz` leaves out are none.
     """
-    throttled = now.dropped.get("throttled", 0) - before.dropped.get("throttled", 0)
+    throttled = now.newly_dropped("throttled", before)
     sent = now.received + now.lost - before.received - before.lost - throttled
     dropped = sum(now.dropped.values()) + now.lost - sum(before.dropped.values()) - before.lost - throttled
     return dropped / sent if sent > 0 else 0.0
@@ -103,8 +103,8 @@ def problems(now: Snapshot, before: Snapshot, images: Subscribed, limits: Limits
     ratio = drop_ratio(now, before)
     if ratio > limits.max_drop_ratio:
         found.append(f"{ratio:.0%} of the images were dropped, above {limits.max_drop_ratio:.0%}")
-    for reason, count in now.dropped.items():
-        new = count - before.dropped.get(reason, 0)
+    for reason in now.dropped:
+        new = now.newly_dropped(reason, before)
         if new and reason not in EXPECTED_DROPS:
             found.append(f"{new} image{'' if new == 1 else 's'} dropped: {reason}")
     return found

@@ -273,7 +273,7 @@ class SegmentationNode(GuardedNode, LifecycleNode):
     def _work(self) -> None:
         """Have images segmented, or dropped while there is no engine."""
         if not self._model.hangs:
-            self._worker = Worker(self._model.segmenters(), self.get_logger(), self._value)
+            self._worker = Worker(self._model.segmenters(), self._value)
         for camera in self.cameras:
             camera.hand_over = _drop if self._worker is None else self._worker.hand_over
 

@@ -12,8 +12,6 @@ from functools import partial
 from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
-from rclpy.impl.rcutils_logger import RcutilsLogger
-
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.imaging.levels import EIGHT_BIT_FORMATS, Levels
@@ -69,14 +67,11 @@ class Worker:
 
     Args:
         segmenters: each with a thread of its own.
-        logger: for frames that fail.
         parameter: gives a parameter's current value by name.
     """
 
-    def __init__(
-        self, segmenters: Sequence[Segmenter], logger: RcutilsLogger, parameter: Callable[[str], Any]
-    ) -> None:
-        self._logger, self._parameter = logger, parameter
+    def __init__(self, segmenters: Sequence[Segmenter], parameter: Callable[[str], Any]) -> None:
+        self._parameter = parameter
         self._slot: NewestSlot[_Arrived] = NewestSlot()
         self._abandoned = threading.Event()
         self._stall = Stall()
@@ -227,7 +222,7 @@ class Worker:
     def _guarded(
         self, arrived: _Arrived, counts: Callable[[_Arrived], bool], step: Callable[..., T], *arguments: Any
     ) -> T | None:
-        """Take a step for a camera's frame; one that fails is counted and said, and the next has its turn.
+        """Take a step for a camera's frame; one that fails is counted, and the next has its turn.
 
         Args:
             arrived: the frame.
@@ -243,8 +238,8 @@ class Worker:
                 camera.statistics.frame_dropped("deactivated")
         except ImageError as error:
             if counts(arrived):
+                camera.failures[error.reason] = str(error)
                 camera.statistics.frame_dropped(error.reason)
-                self._logger.error(str(error), throttle_duration_sec=1.0)
         except EngineError as error:
             if counts(arrived):
                 self._failed(
@@ -257,10 +252,9 @@ class Worker:
         return None
 
     def _failed(self, camera: Camera, why: str) -> None:
-        camera.failure = f"a frame could not be segmented: {why}"
-        camera.statistics.frame_dropped("failed")
         if not self._abandoned.is_set():
-            self._logger.error(camera.failure, throttle_duration_sec=1.0)
+            camera.failures["failed"] = f"a frame could not be segmented: {why}"
+        camera.statistics.frame_dropped("failed")
 
     def _decode(self, arrived: _Arrived) -> _Decoded:
         started = time.perf_counter()

@@ -47,6 +47,10 @@ class Snapshot:
     since_input_s: float | None
     is_young: bool = False
 
+    def newly_dropped(self, reason: str, before: Snapshot) -> int:
+        """How many frames were dropped for a reason since an earlier snapshot."""
+        return self.dropped.get(reason, 0) - before.dropped.get(reason, 0)
+
     def facts(self, what: str) -> dict[str, str]:
         """Output rate, drops by reason, and times by stage, as the values of a diagnostic.
 

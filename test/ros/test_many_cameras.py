@@ -215,6 +215,34 @@ def test_each_camera_has_settings_of_its_own(
     assert "did you mean 'front.rotation'" in refused.reason
 
 
+def test_what_cannot_be_segmented_is_said_once_of_each_camera(node: NodeUnderTest, cameras: Cameras) -> None:
+    bad = {"front": "foo8", "rear": "32FC1"}
+    written = len(node.process.output)
+    for name, encoding in bad.items():
+        cameras.images[name].encoding = encoding
+    dropped = "frames dropped: unknown_encoding"
+    # In several statuses of each.
+    for _ in range(3):
+        before = {name: cameras.count(name, dropped) for name in bad}
+
+        def fed(before: dict[str, int] = before) -> bool:
+            for name in bad:
+                cameras.publish(name)
+            node.spin_for(0.1)
+            return all(cameras.count(name, dropped) > before[name] for name in bad)
+
+        node.spin_until(fed)
+    for name, encoding in bad.items():
+        cameras.images[name] = picture(name)
+        status = cameras.status(f"camera {name}")
+        assert status is not None and f"The image encoding '{encoding}' is" in status.message
+    said = [line for line in node.process.output[written:].splitlines() if "The image encoding" in line]
+    began = [line for line in said if "over after" not in line]
+    assert len(began) == 2
+    for name, encoding in bad.items():
+        assert any(f"camera {name}: The image encoding '{encoding}' is" in line for line in began)
+
+
 def test_a_cameras_settings_begin_as_the_general_ones() -> None:
     general = {"rotation": 90, "roi": [1, 2, 40, 32]}
     table = camera_parameters(["front", "rear"], lambda p: general.get(p.name, p.default))

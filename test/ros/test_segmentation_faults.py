@@ -98,11 +98,11 @@ def test_bad_frames_are_counted_and_explained_and_the_next_good_one_is_segmented
         counted = node.count(f"frames dropped: {reason}")
         feeder.publish(message)
         node.spin_until(lambda r=reason, c=counted: node.count(f"frames dropped: {r}") > c)
+        assert sentence in node.statuses[-1].message
         np.testing.assert_array_equal(feeder.segment(good, labels), expected)
         assert len(labels) == number + 1
-    # The log has one such line a second at most.
     first = next(sentence for _, _, sentence in bad.values())
-    assert any("[ERROR]" in line and first in line for line in node.process.output[written:].splitlines())
+    assert any("[WARN]" in line and first in line for line in node.process.output[written:].splitlines())
     dropped = Counter(reason for _, reason, _ in bad.values())
     assert {reason: node.count(f"frames dropped: {reason}") - before[reason] for reason in before} == dropped
     assert "Traceback" not in node.process.output

@@ -13,7 +13,6 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
 from builtin_interfaces.msg import Time  # type: ignore[import-untyped]
-from rclpy.logging import get_logger
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from support.worker_parts import LABELS, PATIENCE_S, PartOfCamera, answer
@@ -55,9 +54,7 @@ class Pipeline:
         outputs = SimpleNamespace(listened=lambda _: False, resize=lambda r: r, publish=publish_frame)
         parameters = {"overlay_opacity": 0.5, "jpeg_quality": 90}
         self._camera = cast("Camera", PartOfCamera(outputs, self.statistics))
-        self.worker = Worker(
-            [cast("Segmenter", segmenter)] * parallel, get_logger("worker"), parameters.__getitem__
-        )
+        self.worker = Worker([cast("Segmenter", segmenter)] * parallel, parameters.__getitem__)
 
     def hand_over(self, number: int) -> None:
         header = Header(stamp=Time(sec=number))

@@ -14,7 +14,6 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
 from builtin_interfaces.msg import Time  # type: ignore[import-untyped]
-from rclpy.logging import get_logger
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from support.worker_parts import LABELS, PATIENCE_S, PartOfCamera, answer
@@ -44,7 +43,7 @@ class Batches:
             infer=self._infer, batch=2, refuse_batches=self._refuse, config=self.config
         )
         self.cameras = {name: self._camera(name) for name in ("a", "b", "c")}
-        self.worker = Worker([cast("Segmenter", self._segmenter)], get_logger("worker"), lambda _: "auto")
+        self.worker = Worker([cast("Segmenter", self._segmenter)], lambda _: "auto")
 
     def _camera(self, name: str) -> Camera:
         def publish(header: Header, *_: Any) -> float:
@@ -239,7 +238,7 @@ def test_frames_that_made_no_batch_are_published_with_their_own_pictures() -> No
 
     outputs = SimpleNamespace(listened=lambda _: False, resize=lambda r: r.resized(), publish=publish)
     cameras = {n: cast("Camera", PartOfCamera(outputs, StreamStatistics(), n)) for n in "abcd"}
-    worker = Worker([BatchesOfFour(config)], get_logger("worker"), lambda _: "auto")
+    worker = Worker([BatchesOfFour(config)], lambda _: "auto")
 
     def hand_over(name: str) -> None:
         cameras[name].statistics.frame_received()

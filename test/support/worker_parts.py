@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ class PartOfCamera:
     outputs: Any
     statistics: StreamStatistics
     name: str = ""
-    failure: str = ""
+    failures: dict[str, str] = field(default_factory=dict)
     size: tuple[int, int] | None = None
 
 
