@@ -32,8 +32,10 @@ class Health:
 
     def look(self, result: Segmentation) -> None:
         """Look at a frame and its masks, which have the network's size still."""
-        content = result.placement.content.slices
-        self._images.look(result.rgb[content], result.frame.stamp_ns)
+        placement = result.placement
+        view = placement.region, placement.rotation, placement.content.size
+        content = placement.content.slices
+        self._images.look(result.rgb[content], result.frame.stamp_ns, view)
         answer = result.answer
         if answer is None:
             return

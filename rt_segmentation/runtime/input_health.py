@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import cv2
@@ -71,6 +71,7 @@ class InputHealth:
         self.limits = limits or InputLimits()
         self._clock = clock
         self._lock = threading.Lock()
+        self._view: Hashable = None
         self._looks: deque[_Look] = deque()
         self._arrivals: deque[float] = deque()
         self._last_rows: np.ndarray | None = None
@@ -94,12 +95,13 @@ class InputHealth:
                 slow = usual is not None and interval_s * self.limits.rate_share > usual
                 self._interval_s.add(interval_s, now, slow)
 
-    def look(self, rgb: np.ndarray, stamp_ns: int) -> None:
+    def look(self, rgb: np.ndarray, stamp_ns: int, view: Hashable = None) -> None:
         """Look at an image as the network sees it.
 
         Args:
             rgb: uint8 (H, W, 3).
             stamp_ns: the image's [ns].
+            view: what of the camera's image it is, and at which scale: what is usual is of one view.
         """
         step = max(1, rgb.shape[0] // GRID_ROWS)
         rows = np.ascontiguousarray(rgb[step // 2 :: step, :, 1])
@@ -111,6 +113,9 @@ class InputHealth:
         white = np.count_nonzero(rows >= WHITE_LEVEL) / rows.size
         with self._lock:
             now = self._clock()
+            if view != self._view:
+                self._view, self._sharpness, self._last_rows = view, _Usual(), None
+                self._looks.clear()
             self._notice_repeats(rows, stamp_ns, now)
             if sharpness is not None:
                 self._sharpness.add(sharpness, now, self._is_blurred(sharpness))

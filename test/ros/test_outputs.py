@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -17,17 +18,18 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float64, Header, String
 from support.node_under_test import RELIABLE, pixels
 
-from rt_segmentation.imaging.frame import Frame
+from rt_segmentation.imaging.frame import Frame, Region
 from rt_segmentation.imaging.pictures import legend_table
-from rt_segmentation.imaging.placement import place
+from rt_segmentation.imaging.placement import Placement, place
 from rt_segmentation.inference.segmenter import ModelAnswer, Segmentation
 from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.profiles import Profile
-from rt_segmentation.ros.health import NO_PROFILE
+from rt_segmentation.ros.health import NO_PROFILE, Health
 from rt_segmentation.ros.health_parameters import HEALTH
 from rt_segmentation.ros.outputs import Outputs
 from rt_segmentation.ros.topics import LABEL_INFO, LATCHED
+from rt_segmentation.runtime.input_health import InputHealth
 
 CAMVID, CITYSCAPES = load_label_set("camvid11"), load_label_set("cityscapes19")
 LABELS = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64) % 11
@@ -73,6 +75,30 @@ def test_a_frame_is_painted_by_what_segmented_it_and_label_info_follows(
     assert len(infos) == 3
     outputs.close()
     node.destroy_node()
+
+
+def test_another_region_of_the_image_is_not_blurred(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("rt_segmentation.ros.health.InputHealth", lambda: InputHealth(clock=lambda: now[0]))
+    health = Health()
+    parameters = {parameter.name: parameter.default for parameter in HEALTH}
+    sharp = np.random.default_rng(1).integers(40, 200, (48, 64, 3), np.uint8)
+    whole = place((64, 48), (64, 48))
+    part = place((64, 48), (64, 48), region=Region(0, 0, 8, 6))
+
+    def blurred(placement: Placement) -> bool:
+        for _ in range(60):
+            now[0] += 0.2
+            frame = Frame.from_rgb(np.roll(sharp, round(now[0] * 5) % 2, 0), stamp_ns=round(now[0] * 1e9))
+            rgb = placement.to_network(frame)
+            health.look(Segmentation(frame, CAMVID, LABELS, None, rgb, placement, 0.0, 0.0))
+        statuses, _ = health.statuses("/front", parameters.__getitem__)
+        return "blurred" in statuses[0].message
+
+    assert not blurred(whole) and not blurred(part) and not blurred(whole)
+    near = part.to_network(Frame.from_rgb(sharp))
+    sharp = cv2.resize(near, (64, 48))
+    assert blurred(whole)
 
 
 def manifest(profile: Profile | None) -> ModelManifest:

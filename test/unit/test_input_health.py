@@ -16,6 +16,7 @@ class Camera:
 
     def __init__(self, health: InputHealth, now: list[float]) -> None:
         self.health, self.now, self.frame = health, now, 0
+        self.view = "all"
         rng = np.random.default_rng(7)
         large = cv2.resize(rng.integers(40, 190, (3, 20, 3), np.uint8), (900, 120))
         self.scene = large + rng.integers(0, 60, large.shape, np.uint8)
@@ -35,7 +36,7 @@ class Camera:
             self.now[0] += 1 / hz
             self.frame += 1
             self.health.arrived()
-            self.health.look(change(self.picture()), self.frame)
+            self.health.look(change(self.picture()), self.frame, self.view)
         return self.health.problems()
 
 
@@ -99,6 +100,19 @@ def test_one_sharp_picture_among_blurred_ones_is_enough(camera: Camera) -> None:
     for _ in range(5):
         camera.run(1.5, change=lambda picture: cv2.GaussianBlur(picture, (0, 0), 9))
         assert camera.run(0.1) == []
+
+
+def test_another_view_has_another_usual_sharpness(camera: Camera) -> None:
+    def nearer(picture: np.ndarray) -> np.ndarray:
+        return cv2.resize(picture[40:55, 50:74], (160, 100), interpolation=cv2.INTER_LINEAR)
+
+    camera.run(10)
+    # Without the change of the view it is a fault.
+    assert camera.run(4, change=nearer)
+    camera.run(4)
+    camera.view = "roi"
+    assert camera.run(4, change=nearer) == camera.run(10, change=nearer) == []
+    assert camera.run(4, change=lambda picture: cv2.GaussianBlur(nearer(picture), (0, 0), 9))
 
 
 def test_half_the_rate_is_said_and_a_pause_is_not(camera: Camera) -> None:
