@@ -122,6 +122,11 @@ class Camera:
                     self._hand_over(early, self._early_is_kept)
                 self._early_replaced.clear()
 
+    def tell(self, labels: LabelSet) -> None:
+        """Say which classes masks have from now on; while a frame is on its way, masks will."""
+        if self.outputs is not None and self.statistics.is_at_rest:
+            self.outputs.tell(labels)
+
     @property
     def may_tell_size(self) -> bool:
         """Whether the size of its images is not known, and one may come, as somebody publishes them."""

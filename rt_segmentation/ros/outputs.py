@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from typing import Any
 
@@ -35,7 +36,8 @@ REMEMBERED_INFOS = 30
 class Outputs:
     """The topics of one camera's masks; frames are rendered and published by one thread.
 
-    A frame is painted by the classes that it was segmented with, and `label_info` and `legend` follow them.
+    A frame is painted by the classes that it was segmented with, and `label_info` and `legend` follow them;
+    where no frame comes, `tell` does.
 
     Args:
         node: the publishers' owner.
@@ -60,6 +62,8 @@ class Outputs:
         self._images = {t.key: ReusedImage(t.encoding) for t in FRAME_OUTPUTS if t.type == IMAGE}
         self._label_info: Any = None
         self._legend = publisher(node, LEGEND.of(camera))
+        # Guards which classes were told last.
+        self._telling = threading.Lock()
         self._use(labels)
 
     def listened(self, *names: str) -> bool:
@@ -103,8 +107,7 @@ class Outputs:
             does not tell it.
         """
         labels = segmentation.labels
-        if segmentation.label_set is not self._label_set:
-            self._use(segmentation.label_set)
+        palette = self.tell(segmentation.label_set)
         # First, as cameras do: who has the mask has its calibration.
         info = self._infos.get(stamp_ns(header), self._latest_info)
         if info is not None and self.listened("camera_info"):
@@ -118,13 +121,13 @@ class Outputs:
             self._image("confidence", header)
         if self.listened("color", "color/compressed"):
             rgb = self._images["color"].pixels(*labels.shape, 3)
-            self._picture("color", header, colorize(labels, self._palette, rgb), jpeg_quality)
+            self._picture("color", header, colorize(labels, palette, rgb), jpeg_quality)
         if self.listened("overlay", "overlay/compressed"):
             placement = segmentation.placement
             is_shown = placement.is_direct and placement.network == placement.mask
             below = segmentation.rgb if is_shown else placement.to_mask(frame)
             rgb = self._images["overlay"].pixels(*labels.shape, 3)
-            overlay(below, labels, self._palette, opacity, rgb)
+            overlay(below, labels, palette, opacity, rgb)
             self._picture("overlay", header, rgb, jpeg_quality)
         if self.listened("drift") and (drift := self.health.drift) is not None:
             self._send("drift", Float64(data=drift))
@@ -142,6 +145,17 @@ class Outputs:
             self._send("latency_ms", Float64(data=latency_ms))
         return latency_ms
 
+    def tell(self, labels: LabelSet) -> np.ndarray:
+        """Tell names and colours of the classes that masks have from now on, unless they were told last.
+
+        Returns:
+            The colours by id, uint8 (256, 3) RGB.
+        """
+        with self._telling:
+            if labels is not self._label_set and labels != self._label_set:
+                self._use(labels)
+            return self._palette
+
     def close(self) -> None:
         """Take the topics away."""
         for made in (*self._publishers.values(), self._label_info, self._legend):
@@ -150,7 +164,7 @@ class Outputs:
         self._publishers.clear()
 
     def _use(self, labels: LabelSet) -> None:
-        """Paint by these classes from now on, and tell their names and colours."""
+        """Tell the classes' names and colours."""
         self._label_set, self._palette = labels, labels.palette()
         header = Header(stamp=self._node.get_clock().now().to_msg())
         self._legend.publish(image_message(header, legend_table(labels), "rgb8"))

@@ -80,6 +80,11 @@ class RunningModel:
         return [words for sizes in self._sizes if (words := sizes.building)]
 
     @property
+    def label_set(self) -> LabelSet | None:
+        """What the ids of the next frame's mask mean; None where nothing runs."""
+        return None if self._current is None else self._current.config.output_label_set
+
+    @property
     def hangs(self) -> bool:
         """Whether no frame may be given to what runs, until `update` has something else."""
         return bool(self._hung)

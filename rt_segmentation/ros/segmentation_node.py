@@ -267,8 +267,11 @@ class SegmentationNode(GuardedNode, LifecycleNode):
                 self._work()
             else:
                 self._worker.resize(self._model.segmenters())
+        labels = self._model.label_set
         for camera in self.cameras:
             camera.watch(self._wants(camera))
+            if labels is not None:
+                camera.tell(labels)
 
     def _work(self) -> None:
         """Have images segmented, or dropped while there is no engine."""

@@ -128,6 +128,12 @@ class StreamStatistics:
         with self._lock:
             self._lost += count
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether every frame that came in has come out or was dropped."""
+        with self._lock:
+            return self._received == self._published + self._dropped.total()
+
     def snapshot(self) -> Snapshot:
         """The state now."""
         with self._lock:

@@ -24,9 +24,11 @@ from support.node_under_test import ENGINE, RELIABLE, Feeder, NodeUnderTest, off
 from support.streets import street_scene
 
 from rt_segmentation.groups import grouping
+from rt_segmentation.imaging.pictures import legend_table
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.ros.messages import image_message
+from rt_segmentation.ros.topics import LATCHED
 
 WIDTH, HEIGHT = 160, 120
 
@@ -184,6 +186,25 @@ def test_groups_follow_at_once_on_the_same_engine(
     np.testing.assert_array_equal(feeder.segment(street(), labels), expected)
     assert node.count("frames dropped") == 0 and "[ERROR]" not in node.process.output
     feeder.close()
+
+
+def test_the_legend_follows_groups_where_no_image_comes(
+    stage: Any, listen: Any, node: NodeUnderTest, models: list[ModelManifest]
+) -> None:
+    legends: list[Image] = stage.observer.subscribe(Image, node.topic("legend"), LATCHED.profile())
+    # Nobody listens to masks, and then somebody does, while the camera is silent.
+    for groups in ("driving", "categories", ""):
+        changed = changes(node)
+        assert node.set_parameter("groups", groups).successful
+        node.spin_until(lambda n=changed: changes(node) == n + 1)
+        grouped = grouping(groups, models[0].labels())
+        table = legend_table(models[0].labels() if grouped is None else grouped.label_set)
+        node.spin_until(lambda t=table: bool(legends) and np.array_equal(pixels(legends[-1]), t))
+        listen(Image, node.topic("label"))
+    # Each of them once.
+    node.fresh_status()
+    assert len(legends) <= 4
+    stage.observer.unsubscribe(legends)
 
 
 def gated(stage: Any, namespace: str, model: ModelManifest, folder: Path) -> NodeUnderTest:
