@@ -42,7 +42,7 @@ from rt_segmentation.ros.segmentation_parameters import (
     of_another_camera,
     own_name,
 )
-from rt_segmentation.ros.services import answer_always
+from rt_segmentation.ros.services import answer_always, answer_questions
 from rt_segmentation.ros.tables import NAMES
 from rt_segmentation.ros.topics import DIAGNOSTICS, LABEL, publisher
 from rt_segmentation.ros.trouble_log import TroubleLog
@@ -219,6 +219,7 @@ class SegmentationNode(GuardedNode, LifecycleNode):
         """As the executor would, which a transition that builds an engine keeps from it."""
         if self._closed:
             raise Interrupted
+        answer_questions(self)
         for camera in self.cameras:
             camera.ask_size()
         due = time.monotonic() - self._reported_at >= DIAGNOSTICS_INTERVAL_S

@@ -9,13 +9,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lifecycle_msgs.srv import GetAvailableStates, GetAvailableTransitions, GetState
 from rcl_interfaces.msg import SetParametersResult
-from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rcl_interfaces.srv import (
+    DescribeParameters,
+    GetParameters,
+    GetParameterTypes,
+    ListParameters,
+    SetParameters,
+    SetParametersAtomically,
+)
 
 from rt_segmentation.ros.guarded import GuardedNode
 from rt_segmentation.ros.middleware import plain
 
 REASON_LENGTH = 200
+QUESTIONS = (
+    DescribeParameters,
+    GetAvailableStates,
+    GetAvailableTransitions,
+    GetParameters,
+    GetParameterTypes,
+    GetState,
+    ListParameters,
+)
+"""Services that change nothing."""
 
 
 def answer_always(node: GuardedNode) -> None:
@@ -24,6 +42,21 @@ def answer_always(node: GuardedNode) -> None:
         # The executor calls it after the callback, and a node that was destroyed meanwhile cannot answer.
         service.send_response = node.until_destroyed(service.send_response)  # type: ignore[method-assign]
         service.callback = _guarded(node, service.srv_type, service.srv_name, service.callback)
+
+
+def answer_questions(node: GuardedNode) -> None:
+    """Answer the questions that have come, inside a callback that keeps the executor from doing so."""
+    for service in node.services:
+        if service.srv_type not in QUESTIONS:
+            continue
+        handle: Any = service.handle
+        while True:
+            with handle:
+                request, header = handle.service_take_request(service.srv_type.Request)
+            if header is None:
+                break
+            response = service.callback(request, service.srv_type.Response())
+            service.send_response(response, header)
 
 
 def _guarded(

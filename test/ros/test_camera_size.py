@@ -13,8 +13,10 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 pytest.importorskip("torch", reason="torch is not installed: no model to name")
 
+from rcl_interfaces.srv import ListParameters
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
+from std_srvs.srv import Trigger
 from support.node_under_test import RELIABLE, Feeder, NodeUnderTest
 
 from rt_segmentation.models import ModelManifest
@@ -223,3 +225,28 @@ def test_a_camera_that_sends_nothing_holds_up_no_start(
     Feeder(node).segment(image(), labels)
     node.process.send(signal.SIGINT)
     assert node.process.finish() == 0
+
+
+def test_questions_are_answered_while_the_first_engine_is_built(
+    spawn: Any, observer: Any, small_model: ModelManifest, tmp_path: Path
+) -> None:
+    node = gated_node(spawn, observer, small_model, tmp_path, input_width=64, input_height=48)
+    node.process.wait_for("building 64x48")
+    assert node.state() == "configuring"
+    assert node.get_parameter("model") == str(small_model.path)
+    names = observer.call(ListParameters, f"{node.name}/list_parameters", ListParameters.Request())
+    assert "engine" in names.result.names
+    # What would change something waits until the engine is there.
+    client = observer.node.create_client(Trigger, f"{node.name}/reload")
+    node.spin_until(client.service_is_ready)
+    asked = client.call_async(Trigger.Request())
+    assert node.state() == "configuring"
+    assert not asked.done()
+    (tmp_path / "64x48").touch()
+    node.spin_until(asked.done)
+    assert asked.result().success
+    node.process.wait_for("active:")
+    assert node.state() == "active"
+    node.process.send(signal.SIGINT)
+    assert node.process.finish() == 0
+    assert "Traceback" not in node.process.output
