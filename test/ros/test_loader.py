@@ -67,6 +67,22 @@ def test_what_is_loaded_is_taken_once() -> None:
     loads.wait_idle()
 
 
+def test_what_needs_no_load_waits_for_none() -> None:
+    loads = Loads()
+    loads.loader.ask(FIRST)
+    loads.loader.forget()
+    assert not loads.loader.is_asked
+    ready = Loaded(SECOND, cast("SegmenterConfig", "ready"), "")
+    loads.loader.put(ready)
+    # It is asked for until it is taken, though nothing is being loaded for it.
+    assert loads.loader.is_asked and loads.loader.loading is None and loads.loader.is_busy
+    assert loads.loader.take() == ready
+    assert not loads.loader.is_asked and loads.loader.take() is None
+    loads.released.release()
+    loads.wait_idle()
+    assert loads.loader.take() is None and loads.begun == [FIRST]
+
+
 def test_the_last_one_asked_for_wins_and_those_between_are_not_loaded() -> None:
     loads = Loads()
     for choice in (FIRST, SECOND, THIRD):
