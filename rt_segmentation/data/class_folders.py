@@ -41,6 +41,10 @@ class ClassFolders:
         if empty:
             raise DatasetError(f"folder {folder} has classes without images: {name_some(empty)}")
 
+    def names(self) -> list[str]:
+        """Of all images, with their class; none is read for it."""
+        return [f"{path.parent.name}/{path.name}" for path, _ in self.files]
+
     def __len__(self) -> int:
         return len(self.files)
 

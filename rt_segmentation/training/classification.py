@@ -19,8 +19,10 @@ from rt_segmentation.data.class_folders import ClassFolders
 from rt_segmentation.data.dataset import DatasetError, Sample
 from rt_segmentation.networks import build_network
 from rt_segmentation.training.data import EpochSampler, ResumableLoader, ShareSampler, start_method
+from rt_segmentation.training.data_record import DataRecord, FramesRecord
 from rt_segmentation.training.encoders import ENCODERS, encoder_of, write_encoder
 from rt_segmentation.training.errors import TrainingError
+from rt_segmentation.training.labelled import names_of
 from rt_segmentation.training.machine import Machine
 from rt_segmentation.training.module import seed_everything_for_step
 from rt_segmentation.training.optimizers import configure
@@ -83,12 +85,20 @@ def train_classifier(
     module = EncoderClassifier(recipe, len(training.classes), len(training) // recipe.batch_size)
     folder = RunFolder(out / recipe.name)
     path = folder.path / f"{recipe.name}.safetensors"
+    first = machine.share.rank == 0
+    parts = ((recipe.train[0], training), (recipe.validation, validation))
+    train, check = (FramesRecord.of(names_of([part]), images.names()) for part, images in parts)
+    data = DataRecord(tuple(f"'{name}'" for name in training.classes), (train,), check)
     if folder.checkpoint.is_file():
         folder.resumed(recipe, fitted=False)
+        folder.check_data(data)
+        if path.is_file():
+            if first:
+                folder.say_ended()
+            return path
     else:
         folder.refuse_ended([path.name])
-    first = machine.share.rank == 0
-    with folder.begun(recipe, machine) if first else nullcontext():
+    with folder.begun(recipe, data, machine) if first else nullcontext():
         store = EncoderStore(path.with_suffix(".best.safetensors"), module, machine)
         loaders = _loaders(training, validation, recipe, machine)
         fit(module, recipe, machine, folder, loaders, METRIC, store, checkpoint_s)

@@ -14,9 +14,9 @@ from rt_segmentation.data.dataset import SegmentationDataset
 from rt_segmentation.data.selection import frame_names, group_of, groups_of
 from rt_segmentation.files import write_atomically
 from rt_segmentation.labels import load_label_set
-from rt_segmentation.models import ModelError, read_manifest
-from rt_segmentation.settings import load_yaml
+from rt_segmentation.models import ModelError
 from rt_segmentation.training.data import open_dataset
+from rt_segmentation.training.data_record import DataRecord
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.initialise import find_start
 from rt_segmentation.training.labelled import check_folds
@@ -129,12 +129,14 @@ def cross_validate(
         raise TrainingError(f"recipe '{recipe.name}' has no fold '{only}'; it has {', '.join(sizes)}")
     chosen = {name: fold_recipe(recipe, name, out) for name in ([only] if only else sizes)}
     folder = out / recipe.name / FOLDER
+    data = DataRecord.of(recipe, data_root)
 
     def ended() -> list[Fold | None]:
         runs = [fold_recipe(recipe, name, out) for name in sizes]
-        return [_ended(folder / of_fold.name, of_fold, True) for of_fold in runs]
+        return [_ended(folder / of_fold.name, of_fold, data, True) for of_fold in runs]
 
-    # A fold of another recipe is in the way of the table: that is said before anything is trained.
+    # A fold of another recipe, or of other data, is in the way of the table: that is said before anything is
+    # trained.
     ended()
     for name, of_fold in chosen.items():
         _refuse_seen(of_fold, name, data_root, out)
@@ -143,7 +145,7 @@ def cross_validate(
     for name, of_fold in chosen.items():
         if machine.share.rank == 0:
             print(f"fold {name}: {sizes[name]} frames left out", flush=True)
-        if _ended(folder / of_fold.name, of_fold, max_hours is not None) is None:
+        if _ended(folder / of_fold.name, of_fold, data, max_hours is not None) is None:
             train(
                 of_fold,
                 data_root,
@@ -174,22 +176,23 @@ def _pool(recipe: Recipe, data_root: Path | None) -> list[SegmentationDataset]:
     return pooled_datasets(recipe, training, open_dataset(recipe.validation, data_root, labels))
 
 
-def _ended(run: Path, recipe: Recipe, fitted: bool) -> Fold | None:
+def _ended(run: Path, recipe: Recipe, data: DataRecord, fitted: bool) -> Fold | None:
     """What a fold's run has come to; None if it has not ended.
 
     Raises:
-        TrainingError: the run is of another recipe.
+        TrainingError: the run is of another recipe, or of other data.
     """
     folder = RunFolder(run)
     if not folder.recipe.is_file():
         return None
     folder.check(recipe, fitted)
-    model = run / f"{recipe.name}.yaml"
-    if not model.is_file() or not (run / SCORE_FILE).is_file():
+    ended = folder.ended(recipe.name)
+    # Without model and checkpoint it begins again, with whatever data.
+    if ended is not None or folder.checkpoint.is_file():
+        folder.check_data(data)
+    if ended is None:
         return None
-    manifest, score = read_manifest(model), load_yaml((run / SCORE_FILE).read_text(encoding="utf-8"))
-    if score["sha256"] != manifest.sha256:
-        return None
+    manifest, score = ended
     assert recipe.folds is not None
     return Fold(
         recipe.folds.leave_out,
@@ -197,7 +200,7 @@ def _ended(run: Path, recipe: Recipe, fitted: bool) -> Fold | None:
         score["class_iou"],
         score["frames"],
         manifest.training,
-        model,
+        manifest.path,
     )
 
 

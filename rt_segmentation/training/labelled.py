@@ -37,7 +37,7 @@ def check_training(recipe: Recipe, parts: Sequence[ClassCounts]) -> list[str]:
     fold = _fold(recipe)
     labelled = [bool(part.pixels.any()) for part in parts]
     if not any(labelled):
-        which = f"without the fold {fold}" if fold else _names(recipe.train)
+        which = f"without the fold {fold}" if fold else names_of(recipe.train)
         raise TrainingError(
             f"the frames that recipe '{recipe.name}' trains on ({which}) have no labelled pixel; give it data"
             " with labels"
@@ -45,7 +45,7 @@ def check_training(recipe: Recipe, parts: Sequence[ClassCounts]) -> list[str]:
     if fold:
         return []
     return [
-        f"no frame of {_names([description])} has a labelled pixel: it teaches nothing"
+        f"no frame of {names_of([description])} has a labelled pixel: it teaches nothing"
         for description, has_labels in zip(recipe.train, labelled)
         if not has_labels
     ]
@@ -66,7 +66,7 @@ def check_validation(recipe: Recipe, counts: ClassCounts, ignored: Collection[in
     if present.difference(ignored):
         return
     fold = _fold(recipe)
-    which = f"the fold {fold}" if fold else _names([recipe.validation])
+    which = f"the fold {fold}" if fold else names_of([recipe.validation])
     raise TrainingError(
         f"the frames that recipe '{recipe.name}' validates on ({which}) have no labelled pixel"
         + (OF_EVALUATED if present else "")
@@ -111,7 +111,7 @@ def _fold(recipe: Recipe) -> str:
     return recipe.folds.leave_out if recipe.folds is not None else ""
 
 
-def _names(descriptions: Iterable[Mapping[str, Any]]) -> str:
+def names_of(descriptions: Iterable[Mapping[str, Any]]) -> str:
     """Data sets and their splits, as recipes name them."""
     return ", ".join(
         " ".join(str(part[key]) for key in ("dataset", "split") if part.get(key)) for part in descriptions

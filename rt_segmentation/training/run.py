@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
@@ -25,8 +24,7 @@ from rt_segmentation.data.selection import leave_out
 from rt_segmentation.data.statistics import ClassCounts, notes
 from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.models import ModelManifest
-from rt_segmentation.networks import allow_network, build_network, is_place
-from rt_segmentation.networks.outputs import multiple_of, outputs_for
+from rt_segmentation.networks import allow_network, is_place
 from rt_segmentation.training.averaging import averaging
 from rt_segmentation.training.checkpoints import Checkpoints
 from rt_segmentation.training.data import (
@@ -41,6 +39,7 @@ from rt_segmentation.training.data import (
     training_loader,
     validation_loader,
 )
+from rt_segmentation.training.data_record import DataRecord
 from rt_segmentation.training.distillation import Teachers, find_teachers
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.history import History
@@ -53,6 +52,7 @@ from rt_segmentation.training.on_device.views import Views
 from rt_segmentation.training.progress import progress
 from rt_segmentation.training.recipe import Recipe, RecipeError
 from rt_segmentation.training.run_folder import RunFolder
+from rt_segmentation.training.single_frames import refuse_single_frames
 from rt_segmentation.training.store import BestModel, ModelStore, Store
 from rt_segmentation.training.timing import (
     MAX_VALIDATIONS,
@@ -193,33 +193,6 @@ class Training:
         return validation_loader(frames, self.machine.workers, self.machine.share)
 
 
-def refuse_single_frames(recipe: Recipe, num_classes: int, machine: Machine) -> None:
-    """Refuse a batch of one frame for a network that normalises a single pixel of it.
-
-    Batch norm has no variance of one value; PyTorch says so at the first step, after the data are read.
-
-    Raises:
-        TrainingError: each process has one frame at a time, and the network needs two.
-    """
-    world = machine.share.world
-    # On GPUs the processes' batch norms see the whole batch.
-    at_once = recipe.batch_size if machine.gpu else recipe.batch_size // world
-    if at_once > 1:
-        return
-    crop = recipe.augmentation
-    with torch.device("meta"):
-        network = build_network(recipe.network, num_classes, **recipe.options).train()
-        try:
-            outputs_for(network, torch.empty(at_once, 3, crop.height, crop.width), multiple_of(network))
-        except ValueError as error:
-            processes = "" if world == 1 else f" in each of {world} processes"
-            raise TrainingError(
-                f"recipe '{recipe.name}' trains {recipe.network} on one frame at a time{processes}, and its"
-                f" batch norm needs two or more: set batch_size to {2 * world} or more"
-                + (", or use fewer processes" if world > 1 else "")
-            ) from error
-
-
 def pooled_datasets(
     recipe: Recipe, training: Sequence[SegmentationDataset], validation: SegmentationDataset
 ) -> list[SegmentationDataset]:
@@ -241,7 +214,8 @@ def train(
 ) -> ModelManifest | None:
     """Train, and measure the stored model; all that is written lies in ``OUT/NAME/``, see docs/training.md.
 
-    A killed training resumes from its last checkpoint there, to the same result.
+    A killed training resumes from its last checkpoint there, to the same result. One that has ended is left
+    as it is, which is said.
 
     Args:
         recipe: what to train, on what, and how.
@@ -258,8 +232,8 @@ def train(
 
     Raises:
         RecipeError, DatasetError, ModelError: the recipe, the data or the start are wrong.
-        TrainingError: the folder has another run, or one that is at work; the time is too short, or the loss
-            became NaN.
+        TrainingError: the folder has another run, one of other data, or one that is at work; the time is too
+            short, or the loss became NaN.
     """
     started = time.monotonic()
     quieten_lightning()
@@ -270,6 +244,14 @@ def train(
         recipe = folder.resumed(recipe, fitted=max_hours is not None)
     else:
         folder.refuse_model(recipe, fitted=max_hours is not None)
+    data = DataRecord.of(recipe, data_root)
+    if resumes:
+        folder.check_data(data)
+        ended = folder.ended(recipe.name)
+        if ended is not None:
+            if first:
+                folder.say_ended()
+            return ended[0] if first else None
     training = Training.prepare(recipe, data_root, machine)
     module = training.module
     runs = starts or out
@@ -291,7 +273,7 @@ def train(
         if first:
             takes = timedelta(seconds=round(timing.training_s(epochs, most)))
             print(f"{epochs} epochs take about {takes}")
-    with folder.begun(recipe, machine) if first else nullcontext():
+    with folder.begun(recipe, data, machine) if first else nullcontext():
         origin = _origin(recipe, machine, len(training.frames), teachers)
         store = ModelStore(folder.path, recipe, module.network, origin)
         loaders = training.training_loader(), training.validation_loader()

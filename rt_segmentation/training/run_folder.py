@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import shlex
 import sys
 import zipfile
@@ -16,11 +17,17 @@ from typing import Any
 import yaml
 
 from rt_segmentation.files import write_atomically
-from rt_segmentation.models import ModelError, read_manifest
-from rt_segmentation.settings import load_yaml
+from rt_segmentation.models import ModelError, ModelManifest, read_manifest
+from rt_segmentation.settings import load_yaml, read_file
+from rt_segmentation.training.data_record import DataRecord
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.machine import Machine
 from rt_segmentation.training.recipe import Recipe, load_recipe
+from rt_segmentation.training.store import SCORE_FILE
+
+ANEW = "to train anew, give another --out or the recipe another name, or delete the folder"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,11 @@ class RunFolder:
     def recipe(self) -> Path:
         """The recipe with all its values."""
         return self.path / "recipe.yaml"
+
+    @property
+    def data(self) -> Path:
+        """A record of the data; runs of earlier versions have none."""
+        return self.path / "data.yaml"
 
     @property
     def environment(self) -> Path:
@@ -77,6 +89,39 @@ class RunFolder:
             )
         return stored
 
+    def check_data(self, now: DataRecord) -> None:
+        """Make sure that the run goes on, or stays, with the data of its start.
+
+        Raises:
+            TrainingError: they are others, or their record is damaged.
+        """
+        if not self.data.is_file():
+            return
+        change = read_file(DataRecord, self.data, "record", TrainingError).change(now)
+        if change:
+            raise TrainingError(f"folder {self.path} has a run of other data: {change}; {ANEW}")
+
+    def ended(self, name: str) -> tuple[ModelManifest, dict[str, Any]] | None:
+        """The model of a run that has ended, with what `SCORE_FILE` says of it; None before.
+
+        Args:
+            name: of the recipe.
+        """
+        model, scores = self.path / f"{name}.yaml", self.path / SCORE_FILE
+        if not model.is_file() or not scores.is_file():
+            return None
+        manifest = read_manifest(model)
+        try:
+            score = load_yaml(scores.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, yaml.YAMLError):
+            return None
+        is_its = isinstance(score, dict) and score.get("sha256") == manifest.sha256
+        return (manifest, score) if is_its else None
+
+    def say_ended(self) -> None:
+        """Say that the run has ended, and is not trained again."""
+        _log.warning("the run in folder %s has ended: nothing was trained; %s", self.path, ANEW)
+
     def refuse_ended(self, results: Sequence[str]) -> None:
         """Make sure that a training that starts anew replaces no result.
 
@@ -112,8 +157,8 @@ class RunFolder:
             self.refuse_ended([name])
 
     @contextmanager
-    def begun(self, recipe: Recipe, machine: Machine) -> Iterator[None]:
-        """Write the recipe, note this start, and keep other trainings out of the folder meanwhile.
+    def begun(self, recipe: Recipe, data: DataRecord, machine: Machine) -> Iterator[None]:
+        """Write the recipe and the data's record, note this start, and keep other trainings out meanwhile.
 
         Raises:
             TrainingError: another training is at work in it.
@@ -130,11 +175,12 @@ class RunFolder:
             except OSError:
                 # A file system without locks: as many trainings as the user starts.
                 pass
-            self._note(recipe, machine)
+            self._note(recipe, data, machine)
             yield
 
-    def _note(self, recipe: Recipe, machine: Machine) -> None:
+    def _note(self, recipe: Recipe, data: DataRecord, machine: Machine) -> None:
         _write_yaml(self.recipe, _plain(asdict(recipe)))
+        _write_yaml(self.data, _plain(asdict(data)))
         starts = self._starts() if self.checkpoint.is_file() and self.environment.is_file() else []
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         start = {"started": now, "command": shlex.join(sys.argv), **machine.describe()}

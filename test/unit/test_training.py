@@ -27,7 +27,8 @@ from rt_segmentation.training.errors import TrainingError  # noqa: E402
 from rt_segmentation.training.losses import SegmentationLoss  # noqa: E402
 from rt_segmentation.training.machine import Machine  # noqa: E402
 from rt_segmentation.training.recipe import load_recipe  # noqa: E402
-from rt_segmentation.training.run import Training, refuse_single_frames, train  # noqa: E402
+from rt_segmentation.training.run import Training, train  # noqa: E402
+from rt_segmentation.training.single_frames import refuse_single_frames  # noqa: E402
 from rt_segmentation.training.store import BestModel, ModelStore  # noqa: E402
 from rt_segmentation.weights import load_weights  # noqa: E402
 

@@ -1,0 +1,91 @@
+"""What a run's data were at its start: a run that goes on with others would come to a model of neither."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rt_segmentation.data.selection import frame_names
+from rt_segmentation.labels import LabelSet, load_label_set
+from rt_segmentation.training.data import open_dataset
+from rt_segmentation.training.labelled import names_of
+from rt_segmentation.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class FramesRecord:
+    """A data set's frames; where their files lie may change.
+
+    Attributes:
+        dataset: its name and split.
+        frames: how many.
+        names: SHA-256 of the frames' names, in their order.
+    """
+
+    dataset: str
+    frames: int
+    names: str
+
+    @classmethod
+    def of(cls, dataset: str, names: Iterable[str]) -> FramesRecord:
+        """Of frames by their names."""
+        listed = [os.fsencode(name) for name in names]
+        return cls(dataset, len(listed), hashlib.sha256(b"\0".join(listed)).hexdigest())
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """Classes and frames of a training, as `RunFolder.data` keeps them.
+
+    Attributes:
+        classes: a text for each, in the order of the ids.
+        train, validation: the data sets.
+    """
+
+    classes: tuple[str, ...]
+    train: tuple[FramesRecord, ...]
+    validation: FramesRecord
+
+    @classmethod
+    def of(cls, recipe: Recipe, data_root: Path | None) -> DataRecord:
+        """Of a recipe's data as they are now; no frame of a folder is read for it.
+
+        Raises:
+            DatasetError, LabelSetError: the data or the label set are wrong.
+        """
+        labels = load_label_set(recipe.label_set)
+        train, validation = (
+            [
+                FramesRecord.of(names_of([part]), frame_names(open_dataset(part, data_root, labels)))
+                for part in parts
+            ]
+            for parts in (recipe.train, [recipe.validation])
+        )
+        return cls(_described(labels), tuple(train), validation[0])
+
+    def change(self, now: DataRecord) -> str:
+        """What is other than at the start, as the begin of a sentence; '' if nothing is."""
+        if len(self.classes) != len(now.classes):
+            return f"it began with {len(self.classes)} classes, and now there are {len(now.classes)}"
+        for index, (was, text) in enumerate(zip(self.classes, now.classes)):
+            if was != text:
+                return f"its class {index} was {was} at its start, and now is {text}"
+        for before, after in zip((*self.train, self.validation), (*now.train, now.validation)):
+            if before.frames != after.frames:
+                return (
+                    f"its data set {before.dataset} had {before.frames} frames at its start, and now has"
+                    f" {after.frames}"
+                )
+            if before.names != after.names:
+                return (
+                    f"its data set {before.dataset} has as many frames as at its start, {before.frames}, but"
+                    " some of other names"
+                )
+        return ""
+
+
+def _described(labels: LabelSet) -> tuple[str, ...]:
+    return tuple(f"'{c.name}' (category {c.category}, colour {list(c.color)})" for c in labels.classes)
