@@ -16,6 +16,18 @@ from rt_segmentation.training.importers import CheckpointError, import_checkpoin
 from rt_segmentation.training.importers.tensors import read_tensors
 
 
+class EncoderFile(NamedTuple):
+    """What a file with an encoder holds.
+
+    Attributes:
+        weights: float32 arrays by the network's state-dict names.
+        normalisation: mean and std of the images that it was trained on; None where the file does not tell.
+    """
+
+    weights: dict[str, np.ndarray]
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None
+
+
 class Encoder(NamedTuple):
     """A network's encoder: its modules in the order in which an image passes them, its output channels."""
 
@@ -68,11 +80,8 @@ def write_encoder(path: Path, name: str, state: Mapping[str, torch.Tensor], abou
     write_atomically(path, save(arrays, about))
 
 
-def read_encoder(path: Path, name: str) -> dict[str, np.ndarray]:
+def read_encoder(path: Path, name: str) -> EncoderFile:
     """Read a network's encoder from a file of `write_encoder`, or from a foreign checkpoint with one alone.
-
-    Returns:
-        float32 arrays by the network's state-dict names.
 
     Raises:
         ModelError: the file cannot be read, or holds something else.
@@ -81,7 +90,7 @@ def read_encoder(path: Path, name: str) -> dict[str, np.ndarray]:
     try:
         tensors = read_tensors(path)
         if tensors and all(key.startswith(prefixes) for key in tensors):
-            return tensors
+            return EncoderFile(tensors, None)
         imported = import_checkpoint(path)
     except CheckpointError as error:
         raise ModelError(str(error)) from error
@@ -92,7 +101,7 @@ def read_encoder(path: Path, name: str) -> dict[str, np.ndarray]:
         )
     if imported.network != name:
         raise ModelError(f"{path} is for {imported.network} ({imported.source.name}), {name} is wanted")
-    return imported.weights
+    return EncoderFile(imported.weights, (imported.source.mean, imported.source.std))
 
 
 def _modules(name: str) -> tuple[str, ...]:

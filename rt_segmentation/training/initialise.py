@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ def initialise(network: nn.Module, recipe: Recipe, start: ModelManifest | Path) 
     A model of the recipe's network and options gives all its weights. If its classes are others, layers that
     depend on them get the weights of those of the same name (`ids_by_name`), and keep their random start for
     all others. An ENet encoder (the first stage of the paper) gives its encoder, and so does a
-    file with an encoder alone. All other weights stay as they are.
+    file with an encoder alone. All other weights stay as they are. A model must normalise images as the
+    recipe does. Of an encoder's file that does not the sentence says so; its norms learn along.
 
     Args:
         network: the recipe's, as `build_network` made it.
@@ -81,22 +82,31 @@ def initialise(network: nn.Module, recipe: Recipe, start: ModelManifest | Path) 
         A sentence that says what was loaded and what was not.
 
     Raises:
-        ModelError: the weights are of another network, or missing, damaged or not the manifest's.
+        ModelError: the weights are of another network, of a model for images of another mean or std, or
+            missing, damaged or not the manifest's.
     """
     if isinstance(start, Path):
-        arrays = read_encoder(start, recipe.network)
-        tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+        file = read_encoder(start, recipe.network)
+        tensors = {key: torch.from_numpy(array) for key, array in file.weights.items()}
         wanted = encoder_tensors(recipe.network, network.state_dict())
-        return _load(network, tensors, wanted, f"the encoder in {start.name}")
+        what = f"the encoder in {start.name}"
+        other = _other_normalisation(recipe, *file.normalisation) if file.normalisation else ""
+        if other and recipe.frozen_norms:
+            raise ModelError(f"{what} {other}; give the recipe the encoder's, or leave frozen_norms out")
+        said = _load(network, tensors, wanted, what)
+        return f"{said}; it {other}, and has to get used to them" if other else said
     what = f"model '{start.name}'"
-    if start.network == ENCODER_STAGES.get(recipe.network):
-        tensors = {k: v for k, v in _state(load_network(start)).items() if k.startswith("encoder.")}
-        return _load(network, tensors, tensors, f"the encoder of {what}")
-    if (start.network, start.options) != (recipe.network, recipe.options):
+    is_stage = start.network == ENCODER_STAGES.get(recipe.network)
+    if not is_stage and (start.network, start.options) != (recipe.network, recipe.options):
         raise ModelError(
             f"{what} is {start.network} {start.options}, recipe '{recipe.name}' wants {recipe.network}"
             f" {recipe.options}"
         )
+    if other := _other_normalisation(recipe, start.mean, start.std):
+        raise ModelError(f"{what} {other}; give the recipe the model's, or another start")
+    if is_stage:
+        tensors = {k: v for k, v in _state(load_network(start)).items() if k.startswith("encoder.")}
+        return _load(network, tensors, tensors, f"the encoder of {what}")
     tensors = _state(load_network(start))
     names = start.labels().names
     if names == load_label_set(recipe.label_set).names:
@@ -108,6 +118,20 @@ def initialise(network: nn.Module, recipe: Recipe, start: ModelManifest | Path) 
     said = _load(network, common, common, what)
     copied = _copy_classes(network, tensors, axes, ids_by_name(start.labels(), ours), ours)
     return f"{said}{copied}"
+
+
+def _other_normalisation(recipe: Recipe, mean: Sequence[float], std: Sequence[float]) -> str:
+    """What of a start's normalisation is not the recipe's, to follow its name; '' where both are one.
+
+    Weights are for images normalised as those that they learnt from: with other ones a short training starts
+    from noise, and one with frozen norms stays there.
+    """
+    if np.allclose((mean, std), (recipe.mean, recipe.std), rtol=0, atol=1e-3):
+        return ""
+    return (
+        f"was trained on images with mean {list(mean)} and std {list(std)}, recipe '{recipe.name}' has mean"
+        f" {list(recipe.mean)} and std {list(recipe.std)}"
+    )
 
 
 def class_axes(network: str, num_classes: int, options: dict[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -185,6 +185,37 @@ def test_torchvisions_resnet18_gives_linknet_its_encoder(tmp_path: Path) -> None
         initialise(build(recipe_for("lednet")), recipe_for("lednet"), tmp_path / "r.pth")
 
 
+def test_a_start_for_other_images_is_refused_or_told(tmp_path: Path) -> None:
+    def imagenets(recipe: Recipe, **changes: Any) -> Recipe:
+        return replace(recipe, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), **changes)
+
+    for network, start in (("enet", "enet"), ("enet", "enet_encoder")):
+        manifest, _ = store(tmp_path, recipe_for(start), start)
+        recipe = imagenets(recipe_for(network))
+        fresh = build(recipe)
+        before = {key: value.clone() for key, value in fresh.state_dict().items()}
+        sentence = (
+            rf"model '{start}' was trained on images with mean \[0.0, 0.0, 0.0\] and std \[1.0, 1.0, 1.0\],"
+            r" recipe 'r' has mean \[0.485, 0.456, 0.406\] and std \[0.229, .*; give the recipe the model's"
+        )
+        with pytest.raises(ModelError, match=sentence):
+            initialise(fresh, recipe, manifest)
+        assert all(torch.equal(value, before[key]) for key, value in fresh.state_dict().items())
+        # The same, but for the last digits.
+        its = replace(manifest, mean=(0.4851, 0.4559, 0.4061), std=(0.2292, 0.2241, 0.225))
+        assert "starts from" in initialise(fresh, recipe, its)
+
+    # An encoder alone gets new layers in any case; but frozen norms have no way to get used to it.
+    linknet = recipe_for("linknet")
+    state = {k: v for k, v in build(linknet).state_dict().items() if k.startswith(("conv1", "bn1", "layer"))}
+    torch.save({**state, "fc.weight": torch.ones(1000, 512), "fc.bias": torch.ones(1000)}, tmp_path / "r.pth")
+    said = initialise(build(linknet), linknet, tmp_path / "r.pth")
+    assert "it was trained on images with mean [0.485, 0.456, 0.406]" in said and "get used to them" in said
+    assert "mean" not in initialise(build(linknet), imagenets(linknet), tmp_path / "r.pth")
+    with pytest.raises(ModelError, match=r"the encoder in r.pth was trained .* or leave frozen_norms out"):
+        initialise(build(linknet), replace(linknet, frozen_norms=True), tmp_path / "r.pth")
+
+
 def test_what_does_not_fit_is_refused_and_loads_nothing(tmp_path: Path) -> None:
     manifest, _ = store(tmp_path, recipe_for("lednet"))
     for recipe in (recipe_for("enet"), recipe_for("lednet", decoder="heavy")):
