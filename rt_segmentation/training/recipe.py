@@ -196,6 +196,8 @@ class Recipe:
         width, height: input size in the model's manifest [px].
         augmentation: of the training frames.
         mixing: of two augmented training frames, none by default.
+        resize_frames: training frames are resized first as the model's images are, to its height, so that the
+            augmentation's scales begin there, whatever the camera's size.
         augment_on: 'loader', each frame by itself in the processes that load; or 'device', whole batches on
             what trains, where the frames are kept. The amounts have the same distributions, and other random
             numbers.
@@ -232,6 +234,7 @@ class Recipe:
     data_license: str
     loss: Loss = field(default_factory=Loss)
     mixing: Mixing = field(default_factory=Mixing)
+    resize_frames: bool = False
     augment_on: Literal["loader", "device"] = "loader"
     task: Literal["segmentation", "classification"] = "segmentation"
     label_set: str = ""
@@ -260,6 +263,8 @@ class Recipe:
                 raise ValueError("'folds' group the frames of scenes; classification has none")
             if self.augment_on == "device":
                 raise ValueError("'augment_on: device' is of scenes; classification augments in its loader")
+            if self.resize_frames:
+                raise ValueError("'resize_frames' is of scenes; the images of classification are fitted")
             if self.frozen_norms:
                 raise ValueError("'frozen_norms' keeps what a model of scenes has; classification has none")
         if self.name in ("", ".", "..") or {"/", "\\", "\0"} & set(self.name):

@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from rt_segmentation.data.dataset import SegmentationDataset
+from rt_segmentation.data.resized import Resized
 from rt_segmentation.data.selection import leave_out
 from rt_segmentation.data.statistics import ClassCounts, notes
 from rt_segmentation.labels import LabelSet, load_label_set
@@ -52,6 +53,7 @@ from rt_segmentation.training.on_device.views import Views
 from rt_segmentation.training.progress import progress
 from rt_segmentation.training.recipe import Recipe, RecipeError
 from rt_segmentation.training.run_folder import RunFolder
+from rt_segmentation.training.scales import scale_note
 from rt_segmentation.training.single_frames import refuse_single_frames
 from rt_segmentation.training.store import BestModel, ModelStore, Store
 from rt_segmentation.training.timing import (
@@ -136,6 +138,8 @@ class Training:
         if recipe.folds is not None and recipe.folds.leave_out:
             pool = pooled_datasets(recipe, parts, validation)
             parts, validation = leave_out(pool, re.compile(recipe.folds.by), recipe.folds.leave_out)
+        if recipe.resize_frames:
+            parts = [Resized(part, recipe.height) for part in parts]
         memory = MEMORY_BYTES // machine.local_processes
         frames = TrainingSet(parts, recipe.augmentation, recipe.seed, recipe.mixing, memory)
         if len(frames) < recipe.batch_size:
@@ -152,8 +156,10 @@ class Training:
         unlabelled = check_training(recipe, of_parts)
         check_validation(recipe, measured, validation.ignored_ids)
         if machine.share.rank == 0:
-            for name, found, more in (("training", counts, unlabelled), ("validation", measured, [])):
-                for note in (*more, *notes(found, label_set, validation.ignored_ids)):
+            scale = scale_note(recipe, frames)
+            more = [*unlabelled, *([scale] if scale else [])]
+            for name, found, own in (("training", counts, more), ("validation", measured, [])):
+                for note in (*own, *notes(found, label_set, validation.ignored_ids)):
                     _log.warning("%s data: %s", name, note)
         module = SegmentationModule(
             recipe,
