@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rt_segmentation.data.augment import Augmentation
 from rt_segmentation.data.class_folders import ClassFolders
-from rt_segmentation.data.dataset import DatasetError, Sample
+from rt_segmentation.data.dataset import DatasetError, Sample, name_some
 from rt_segmentation.networks import build_network
 from rt_segmentation.training.data import EpochSampler, ResumableLoader, ShareSampler, start_method
 from rt_segmentation.training.data_record import DataRecord, FramesRecord
@@ -63,7 +64,8 @@ def train_classifier(
         The file, which `initialise` takes.
 
     Raises:
-        DatasetError: the folders are not as `ClassFolders` wants them, or the splits' classes differ.
+        DatasetError: the folders are not as `ClassFolders` wants them, images cannot be read, or the splits'
+            classes differ.
         ModelError: the network has no encoder that could be trained alone.
         TrainingError: the recipe's batch does not fit the images or the processes, or the folder has another
             run.
@@ -98,6 +100,8 @@ def train_classifier(
             return path
     else:
         folder.refuse_ended([path.name])
+        # Later it would be in the middle of an epoch.
+        refuse_unreadable([training, validation], machine.workers)
     with folder.begun(recipe, data, machine) if first else nullcontext():
         store = EncoderStore(path.with_suffix(".best.safetensors"), module, machine)
         loaders = _loaders(training, validation, recipe, machine)
@@ -105,6 +109,51 @@ def train_classifier(
         if first and store.path.is_file():
             store.path.replace(path)
     return path
+
+
+def refuse_unreadable(parts: Sequence[ClassFolders], workers: int) -> None:
+    """Read all images once.
+
+    Args:
+        parts: the images.
+        workers: processes that read.
+
+    Raises:
+        DatasetError: some cannot be read; they are named.
+    """
+    problems = [
+        problem
+        for part in parts
+        for problem in DataLoader(
+            _Problems(part),
+            batch_size=None,
+            num_workers=workers,
+            multiprocessing_context=start_method(workers),
+        )
+        if problem
+    ]
+    if problems:
+        raise DatasetError(name_some(problems, "; "))
+
+
+class _Problems(Dataset[str]):
+    """What is wrong with each image, '' if nothing is.
+
+    An exception would come out of a worker's process with its traceback as the message.
+    """
+
+    def __init__(self, images: ClassFolders) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> str:
+        try:
+            self._images[index]
+        except DatasetError as error:
+            return str(error)
+        return ""
 
 
 class EncoderClassifier(lightning.LightningModule):

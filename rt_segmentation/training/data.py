@@ -89,12 +89,9 @@ class TrainingSet(Dataset[Any]):
         self._augmentation, self._seed, self._mixing = augmentation, seed, mixing or Mixing()
         self._parts: list[SegmentationDataset | list[Sample]] = []
         for part in parts:
-            size = _decoded_bytes(part)
-            if size <= memory_bytes:
-                memory_bytes -= size
-                self._parts.append(_read_all(part))
-            else:
-                self._parts.append(part)
+            kept = _read_all(part, memory_bytes)
+            self._parts.append(part if kept is None else kept)
+            memory_bytes -= sum(map(_bytes_of, kept or ()))
         self._ends = np.cumsum([len(part) for part in self._parts])
 
     def __len__(self) -> int:
@@ -176,13 +173,21 @@ def _count(frames: _Labels, ends: np.ndarray, num_classes: int, workers: int) ->
     return counts
 
 
-def _read_all(dataset: SegmentationDataset) -> list[Sample]:
+def _read_all(dataset: SegmentationDataset, memory_bytes: int) -> list[Sample] | None:
+    """All frames of a data set; None where they do not fit into the memory, and are read each time."""
+    # Whether they do is known when all are read. A look at the first saves that of most large data sets.
+    if _estimated_bytes(dataset) > memory_bytes:
+        return None
     samples, problems = [], []
     for index in range(len(dataset)):
         try:
             samples.append(dataset[index])
         except DatasetError as error:
             problems.append(str(error))
+            continue
+        memory_bytes -= _bytes_of(samples[-1])
+        if memory_bytes < 0:
+            return None
     _raise_if_any(problems)
     return samples
 
@@ -211,13 +216,16 @@ class _Labels(Dataset[Any]):
             return str(error)
 
 
-def _decoded_bytes(dataset: SegmentationDataset) -> int:
+def _estimated_bytes(dataset: SegmentationDataset) -> int:
     """Memory of a data set's frames, if all are as large as the first that can be read."""
     for index in range(len(dataset)):
         with suppress(DatasetError):
-            sample = dataset[index]
-            return len(dataset) * (sample.image.nbytes + sample.labels.nbytes)
+            return len(dataset) * _bytes_of(dataset[index])
     return 0
+
+
+def _bytes_of(sample: Sample) -> int:
+    return sample.image.nbytes + sample.labels.nbytes
 
 
 class ValidationSet(Dataset[Any]):

@@ -362,6 +362,27 @@ def test_a_classifiers_loss_that_is_not_a_number_names_the_images(tmp_path: Path
     assert str(caught.value).count(".png") == recipe.batch_size
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_that_cannot_be_read_are_named_before_anything_is_trained(
+    tmp_path: Path, workers: int
+) -> None:
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(2):
+                pixels = np.full((40, 40, 3), number, np.uint8)
+                cv2.imwrite(str(tmp_path / split / name / f"{number}.png"), pixels)
+    broken = [tmp_path / "train" / "cat" / "1.png", tmp_path / "val" / "dog" / "0.png"]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:40])
+    recipe = replace(load_recipe("lednet_imagenet"), batch_size=2, epochs=1)
+    with pytest.raises(DatasetError) as caught:
+        train_classifier(recipe, tmp_path, tmp_path / "out", Machine.here("fp32", workers))
+    assert "Traceback" not in str(caught.value)
+    assert all(str(path) in str(caught.value) for path in broken)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_classifier_says_what_is_wrong(tmp_path: Path) -> None:
     make_classes(tmp_path, "train", {"red": 1, "green": 1})
     make_classes(tmp_path, "val", {"red": 1, "blue": 1})

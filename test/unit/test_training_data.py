@@ -125,6 +125,30 @@ def test_what_does_not_fit_into_memory_is_read_each_time() -> None:
     assert names == [*(f"street1000_00{i}" for i in range(3)), *(f"street2000_00{i}" for i in range(4))]
 
 
+def test_frames_larger_than_the_first_are_not_kept_beyond_the_memory() -> None:
+    """As of two cameras: four frames of the first one's size would fit."""
+
+    class Growing(Counted):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            by = 1 if index == 0 else 3
+            return sample._replace(image=sample.image.repeat(by, 0), labels=sample.labels.repeat(by, 0))
+
+    frame_bytes = 64 * 48 * 4
+    part = Growing(street(4))
+    frames = TrainingSet([part], CROP, seed=1, memory_bytes=9 * frame_bytes)
+    before = part.reads
+    assert before < 6, "it read on though it was over"
+    assert [frames.frame(index).labels.shape[0] for index in range(4)] == [48, 144, 144, 144]
+    assert part.reads == before + 4
+    # Ten fit, and the rest of the memory is for the next.
+    part, following = Growing(street(4)), Counted(street(1))
+    frames = TrainingSet([part, following], CROP, seed=1, memory_bytes=10 * frame_bytes)
+    read = part.reads, following.reads
+    assert [frames.frame(index).labels.shape[0] for index in range(5)] == [48, 144, 144, 144, 48]
+    assert (part.reads, following.reads) == (read[0], read[1] + 1)
+
+
 def test_a_mixed_frame_is_a_function_of_seed_epoch_and_index() -> None:
     def frames(mixing: Mixing, seed: int = 1) -> TrainingSet:
         return TrainingSet([street(5)], CROP, seed, mixing)
