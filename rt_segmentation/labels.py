@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rt_segmentation.errors import RtSegmentationError
-from rt_segmentation.files import write_atomically
+from rt_segmentation.files import user_path, write_atomically
 from rt_segmentation.resources import share_dir
 from rt_segmentation.settings import read_file
 from rt_segmentation.text import is_name
@@ -72,7 +72,7 @@ def load_label_set(name_or_path: str | Path) -> LabelSet:
     Raises:
         LabelSetError: there is none of that name, or the file is not a label set.
     """
-    path = Path(name_or_path)
+    path = user_path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = share_dir() / "config" / "labels" / f"{name_or_path}.yaml"
         if path.name != f"{name_or_path}.yaml" or not os.path.isfile(path):
@@ -145,7 +145,7 @@ def store_label_set(label_set: str | Path, folder: Path, model: str) -> str:
     Raises:
         OSError: the file cannot be read, or the copy not be written.
     """
-    path = Path(label_set)
+    path = user_path(label_set)
     if path.suffix not in (".yaml", ".yml"):
         return str(label_set)
     target = folder / "labels" / f"{model}.yaml"

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     make = actions.add_parser("make", help="a bag of a folder, a video or the synthetic street")
-    make.add_argument("out", type=Path, help="the bag's folder")
+    make.add_argument("out", type=user_path, help="the bag's folder")
     make.add_argument("--images", required=True, help="a folder of images, a video, or 'street'")
     make.add_argument("--labels", default="", help="folder of label PNGs with the images' names")
     make.add_argument("--frames", type=int, help="at most (default: all; 100 of the street)")
@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image_bits(make)
 
     info = actions.add_parser("info", help="topics, rates and damage of bags, read to their ends")
-    info.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap, .db3 or .bag")
+    info.add_argument(
+        "bags", nargs="+", type=user_path, metavar="BAG", help="rosbag2 folder, .mcap, .db3 or .bag"
+    )
     info.add_argument("--json", action="store_true", help="print JSON")
 
     bag_sample.add_arguments(

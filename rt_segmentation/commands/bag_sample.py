@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.commands.options import add_engine, add_image_bits, say
 from rt_segmentation.commands.progress import progress
+from rt_segmentation.files import user_path
 from rt_segmentation.text import printable
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ LONGEST_NS = 9e18
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
-        "bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder, .mcap, .db3 or .bag"
+        "bags", nargs="+", type=user_path, metavar="BAG", help="rosbag2 folder, .mcap, .db3 or .bag"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder, new or empty")
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="folder, new or empty")
     parser.add_argument("--model", help="which the frames shall teach: a name, or the path of a manifest")
     parser.add_argument("--other", metavar="MODEL", help="where it disagrees, frames are worth more")
     parser.add_argument("--count", type=int, default=COUNT, help=f"of the frames (default {COUNT})")
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rate", type=float, default=RATE_HZ, help=f"frames looked at per second; 0 is all ({RATE_HZ:g})"
     )
     parser.add_argument(
-        "--known", type=Path, metavar="DIR", help="images that are labelled already: no more like them"
+        "--known", type=user_path, metavar="DIR", help="images that are labelled already: no more like them"
     )
     parser.add_argument("--image-topic", metavar="T", help="of the images (default: the only camera's)")
     add_engine(parser)

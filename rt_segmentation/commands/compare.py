@@ -8,7 +8,6 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.commands.options import (
@@ -23,7 +22,7 @@ from rt_segmentation.commands.options import (
 )
 from rt_segmentation.commands.outputs import Outputs, check_outputs
 from rt_segmentation.commands.progress import progress
-from rt_segmentation.files import write_atomically
+from rt_segmentation.files import user_path, write_atomically
 
 if TYPE_CHECKING:
     from rt_segmentation.evaluation.bag.report.junit import Case
@@ -101,12 +100,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     parser.set_defaults(dataset=None, split=None)
     parser.add_argument(
-        "--bag", type=Path, action="append", default=[], help="instead of a data set; may be repeated"
+        "--bag", type=user_path, action="append", default=[], help="instead of a data set; may be repeated"
     )
     parser.add_argument("--image-topic", metavar="T", help="of a bag's images (default: the only camera's)")
     truth = parser.add_mutually_exclusive_group()
     truth.add_argument("--label-topic", metavar="L", help="of a bag's label images, the ground truth")
-    truth.add_argument("--labels", type=Path, metavar="DIR", help="label PNGs named by stamp in ns, of a bag")
+    truth.add_argument(
+        "--labels", type=user_path, metavar="DIR", help="label PNGs named by stamp in ns, of a bag"
+    )
     add_truth_ids(parser)
     add_image_bits(parser)
     add_engine(parser)
@@ -116,10 +117,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="POINTS",
         help="exit with 1 where a class lost more points (hundredths) of IoU",
     )
-    parser.add_argument("--junit", type=Path, metavar="F", help="write that verdict as JUnit XML")
-    parser.add_argument("--json", type=Path, metavar="F", help="write all numbers")
+    parser.add_argument("--junit", type=user_path, metavar="F", help="write that verdict as JUnit XML")
+    parser.add_argument("--json", type=user_path, metavar="F", help="write all numbers")
     parser.add_argument(
-        "--pictures", type=Path, metavar="DIR", help="folder for the frames that changed most"
+        "--pictures", type=user_path, metavar="DIR", help="folder for the frames that changed most"
     )
 
 

@@ -12,7 +12,7 @@ from rt_segmentation.commands import dataset_exchange, dataset_split
 from rt_segmentation.commands.options import add_data, parse_options, to_json
 from rt_segmentation.commands.outputs import Outputs, check_output, check_outputs
 from rt_segmentation.commands.progress import progress
-from rt_segmentation.files import write_atomically
+from rt_segmentation.files import user_path, write_atomically
 
 if TYPE_CHECKING:
     from rt_segmentation.data.dataset import SegmentationDataset
@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     stats = actions.add_parser("stats", help="frequencies, weights, mean and std, and what is wrong")
     add_data(stats)
-    stats.add_argument("--out", type=Path, help="write a picture of samples (.png)")
-    stats.add_argument("--json", type=Path, help="write the numbers into this file as well")
+    stats.add_argument("--out", type=user_path, help="write a picture of samples (.png)")
+    stats.add_argument("--json", type=user_path, help="write the numbers into this file as well")
     stats.add_argument(
         "--across",
         nargs="+",

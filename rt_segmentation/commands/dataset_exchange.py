@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.commands.options import (
@@ -16,6 +15,7 @@ from rt_segmentation.commands.options import (
     parse_options,
 )
 from rt_segmentation.commands.progress import progress
+from rt_segmentation.files import user_path
 from rt_segmentation.text import printable
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def add_arguments(actions: Any) -> None:
     _add_shapes(export)
 
     prelabel = actions.add_parser("prelabel", help="a model's masks as a start for annotators")
-    prelabel.add_argument("images", type=Path, metavar="IMAGES", help="a folder of images, or one")
+    prelabel.add_argument("images", type=user_path, metavar="IMAGES", help="a folder of images, or one")
     prelabel.add_argument("--model", default="enet", help="a model, or a manifest's path (default enet)")
     prelabel.add_argument("--format", choices=FORMATS, required=True, metavar="F", help=", ".join(FORMATS))
     prelabel.add_argument(
@@ -52,10 +52,10 @@ def add_arguments(actions: Any) -> None:
 
     back = actions.add_parser("import", help="an annotation tool's file as label images")
     back.add_argument("format", choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
-    back.add_argument("file", type=Path, metavar="FILE", help="the tool's file, or unpacked folder")
+    back.add_argument("file", type=user_path, metavar="FILE", help="the tool's file, or unpacked folder")
     back.add_argument("--label-set", required=True, metavar="L", help="the classes: a name or a YAML file")
-    back.add_argument("--out", type=Path, required=True, help="a new folder, for labels and images")
-    back.add_argument("--images", type=Path, metavar="DIR", help="the images; they are copied to --out")
+    back.add_argument("--out", type=user_path, required=True, help="a new folder, for labels and images")
+    back.add_argument("--images", type=user_path, metavar="DIR", help="the images; they are copied to --out")
     back.add_argument(
         "--map",
         action="append",
@@ -72,7 +72,9 @@ def add_arguments(actions: Any) -> None:
 
 
 def _add_shapes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, help="the file; a folder of cityscapes and png")
+    parser.add_argument(
+        "--out", type=user_path, required=True, help="the file; a folder of cityscapes and png"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     parser.add_argument(
         "--shapes",

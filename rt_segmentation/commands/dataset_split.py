@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rt_segmentation.commands.options import OptionError
-from rt_segmentation.files import write_atomically
+from rt_segmentation.files import user_path, write_atomically
 from rt_segmentation.text import printable
 
 BY = ("drive", "folder", "stamp", "name")
@@ -20,7 +20,9 @@ _NAME = re.compile(r"[\w-]+")
 def add_arguments(actions: Any) -> None:
     """Add the action and its options."""
     split = actions.add_parser("split", help="lists of frames, with no drive in two of them")
-    split.add_argument("--data-root", type=Path, required=True, help="the folder; the lists are put there")
+    split.add_argument(
+        "--data-root", type=user_path, required=True, help="the folder; the lists are put there"
+    )
     split.add_argument(
         "--by",
         choices=BY,

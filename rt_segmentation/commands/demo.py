@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rt_segmentation.commands.options import check_number
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.files import user_path
 
 
 class DemoUnavailableError(RtSegmentationError, RuntimeError):
@@ -24,11 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rate", type=float, default=10.0, help="camera's frame rate [Hz] (default 10)")
     parser.add_argument(
-        "--images", type=Path, help="folder of images, or video, to show in place of the street"
+        "--images", type=user_path, help="folder of images, or video, to show in place of the street"
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=user_path,
         default=Path("demo_output"),
         help="folder for pictures and logs (default demo_output)",
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rt_segmentation.commands.options import add_data, add_engine, add_groups, parse_options, to_json
 from rt_segmentation.commands.outputs import Outputs, check_outputs
 from rt_segmentation.commands.progress import progress
-from rt_segmentation.files import write_atomically
+from rt_segmentation.files import user_path, write_atomically
 
 if TYPE_CHECKING:
     from rt_segmentation.data.dataset import SegmentationDataset
@@ -41,9 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     add_engine(parser)
     add_groups(parser)
-    parser.add_argument("--json", type=Path, help="also write the result to this file")
+    parser.add_argument("--json", type=user_path, help="also write the result to this file")
     parser.add_argument(
-        "--pictures", type=Path, help="write pictures of the best, median and worst frames to this folder"
+        "--pictures",
+        type=user_path,
+        help="write pictures of the best, median and worst frames to this folder",
     )
 
 

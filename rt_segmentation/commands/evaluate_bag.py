@@ -21,7 +21,7 @@ from rt_segmentation.commands.options import (
     to_json,
 )
 from rt_segmentation.commands.outputs import Outputs, check_outputs
-from rt_segmentation.files import write_atomically
+from rt_segmentation.files import user_path, write_atomically
 
 if TYPE_CHECKING:
     from rt_segmentation.evaluation.bag.job import Settings
@@ -35,7 +35,7 @@ MIN_RATE, MAX_RATE = 0.01, 100.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
-        "bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folder or file, or ROS 1 .bag file"
+        "bags", nargs="+", type=user_path, metavar="BAG", help="rosbag2 folder or file, or ROS 1 .bag file"
     )
     parser.add_argument(
         "--image-topic",
@@ -44,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--label-topic", metavar="L", help="topic of the ground truth's label images")
     parser.add_argument(
-        "--labels", type=Path, metavar="DIR", help="folder of ground-truth label PNGs, named by stamp [ns]"
+        "--labels",
+        type=user_path,
+        metavar="DIR",
+        help="folder of ground-truth label PNGs, named by stamp [ns]",
     )
     add_truth_ids(parser)
     parser.add_argument(
@@ -72,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=user_path,
         default=Path("bag_evaluation"),
         help="folder for all results (default bag_evaluation)",
     )

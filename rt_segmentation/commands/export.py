@@ -11,7 +11,7 @@ from rt_segmentation.bags.errors import BagError
 from rt_segmentation.commands.options import add_engine, add_image_bits, at_least, require_kept
 from rt_segmentation.commands.outputs import check_outputs
 from rt_segmentation.commands.progress import progress
-from rt_segmentation.files import replacing_together, spread
+from rt_segmentation.files import replacing_together, spread, user_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine(parser)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=user_path,
         help="write to this folder the ONNX graphs network.onnx and labels.onnx (without confidence), and"
         " weights.bin, which both need",
     )
@@ -41,15 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     calibration.add_argument(
         "--calibrate", metavar="DATASET", help="measure int8 ranges on a data set's train split first"
     )
-    parser.add_argument("--data-root", type=Path, help="folder of the data set")
+    parser.add_argument("--data-root", type=user_path, help="folder of the data set")
     calibration.add_argument(
         "--calibrate-images",
-        type=Path,
+        type=user_path,
         metavar="FOLDER",
         help="measure int8 ranges on a folder of images first",
     )
     calibration.add_argument(
-        "--calibrate-bag", type=Path, metavar="BAG", help="measure int8 ranges on a bag's images first"
+        "--calibrate-bag", type=user_path, metavar="BAG", help="measure int8 ranges on a bag's images first"
     )
     parser.add_argument(
         "--image-topic",

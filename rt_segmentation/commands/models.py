@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.commands import models_install, models_profile, onnx_models
 from rt_segmentation.commands.outputs import check_outputs
+from rt_segmentation.files import user_path
 from rt_segmentation.networks import network_names
 from rt_segmentation.networks.published import CONVENTION, published
 from rt_segmentation.text import one_line, printable
@@ -36,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     importing = actions.add_parser("import", help="make a model of a foreign checkpoint or ONNX file")
     importing.add_argument(
-        "checkpoint", type=Path, help="state dict (.pth), .safetensors, .npz, Torch7 (.t7), or any .onnx"
+        "checkpoint", type=user_path, help="state dict (.pth), .safetensors, .npz, Torch7 (.t7), or any .onnx"
     )
     importing.add_argument("--name", required=True, help="of the model, as enet_cityscapes")
-    importing.add_argument("--out", type=Path, required=True, help="folder for manifest and weights")
+    importing.add_argument("--out", type=user_path, required=True, help="folder for manifest and weights")
     importing.add_argument(
         "--labels", "--label-set", help="label set, by name or as a YAML file (default: its authors')"
     )

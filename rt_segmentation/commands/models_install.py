@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from rt_segmentation.commands.options import add_engine, say
+from rt_segmentation.files import user_path
 from rt_segmentation.text import one_line, printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("path", type=Path, metavar="PATH", help="the model's manifest (.yaml)")
+    parser.add_argument("path", type=user_path, metavar="PATH", help="the model's manifest (.yaml)")
     parser.add_argument("--name", default="", help="that it gets (default: its own)")
     parser.add_argument(
         "--alias", action="append", help="a short name; may be repeated (default: its own that are free)"
@@ -20,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true", help="replace the model of that name, and take short names"
     )
     parser.add_argument(
-        "--frames", type=Path, metavar="DIR", help="images on which its engine must label as its network does"
+        "--frames",
+        type=user_path,
+        metavar="DIR",
+        help="images on which its engine must label as its network does",
     )
     add_engine(parser)
 

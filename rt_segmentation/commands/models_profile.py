@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.commands.options import add_data, add_engine, parse_options, refuse_data, say
 from rt_segmentation.commands.progress import progress
-from rt_segmentation.files import check_file
+from rt_segmentation.files import check_file, user_path
 from rt_segmentation.text import printable
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(dataset=None, split=None)
     parser.add_argument(
         "--images",
-        type=Path,
+        type=user_path,
         metavar="FOLDER",
         help="folder of unlabelled frames to use in place of a data set",
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rt_segmentation.commands.options import OptionError, say
 from rt_segmentation.commands.outputs import check_output
+from rt_segmentation.files import user_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,10 +37,10 @@ def add_import_options(parser: argparse.ArgumentParser) -> None:
     )
     known = group.add_mutually_exclusive_group()
     known.add_argument(
-        "--golden", type=Path, metavar="NPZ", help="images and labels that its own pipeline gave them"
+        "--golden", type=user_path, metavar="NPZ", help="images and labels that its own pipeline gave them"
     )
     known.add_argument(
-        "--reference", type=Path, metavar="DIR", help="the same as files: DIR/images and DIR/labels"
+        "--reference", type=user_path, metavar="DIR", help="the same as files: DIR/images and DIR/labels"
     )
 
 
@@ -60,8 +60,8 @@ def refuse_options(arguments: argparse.Namespace) -> None:
 def add_check_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `check`."""
     parser.add_argument("model", help="the path of a manifest of an ONNX graph")
-    parser.add_argument("images", type=Path, help="a folder of images, or one image")
-    parser.add_argument("--out", type=Path, required=True, help="the picture, .png or .jpg")
+    parser.add_argument("images", type=user_path, help="a folder of images, or one image")
+    parser.add_argument("--out", type=user_path, required=True, help="the picture, .png or .jpg")
     parser.add_argument("--count", type=int, default=2, help="images, evenly spread (default 2)")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.files import user_path
 
 MODELS = ("enet", "linknet", "lednet")
 """What benchmarks time by default."""
@@ -92,7 +93,7 @@ def add_thresholds(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="exit with status 1 if the share of dropped frames is above X (0 to 1)",
     )
-    parser.add_argument("--junit", type=Path, metavar="F", help="write the verdicts to F as JUnit XML")
+    parser.add_argument("--junit", type=user_path, metavar="F", help="write the verdicts to F as JUnit XML")
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +101,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset", default=DATASET, help="camvid (default), cityscapes, sunrgbd, folder or street"
     )
-    parser.add_argument("--data-root", type=Path, help="folder of the data set; street needs none")
+    parser.add_argument("--data-root", type=user_path, help="folder of the data set; street needs none")
     parser.add_argument("--split", default=SPLIT, help="split of the data set (default val)")
     parser.add_argument(
         "--option",
@@ -198,7 +199,7 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     """Add the folder of a benchmark's results."""
     parser.add_argument(
         "--out",
-        type=Path,
+        type=user_path,
         default=Path("benchmark"),
         help="folder for the results as JSON and Markdown (default benchmark)",
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rt_segmentation.commands.options import add_thresholds
 from rt_segmentation.commands.outputs import Outputs, check_output, check_outputs
-from rt_segmentation.files import check_folder
+from rt_segmentation.files import check_folder, user_path
 
 FAILED = 1
 
@@ -15,10 +15,10 @@ FAILED = 1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
-        "result", type=Path, metavar="RESULT", help="evaluation.json that rt_seg evaluate-bag wrote"
+        "result", type=user_path, metavar="RESULT", help="evaluation.json that rt_seg evaluate-bag wrote"
     )
     parser.add_argument(
-        "--out", type=Path, help="folder for index.html and report.md (default: report beside RESULT)"
+        "--out", type=user_path, help="folder for index.html and report.md (default: report beside RESULT)"
     )
     add_thresholds(parser)
 

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default="enet", help="model: a name, or the path of a manifest (default enet)"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("segmented"), help="output folder (default segmented)"
+        "--out", type=user_path, default=Path("segmented"), help="output folder (default segmented)"
     )
     parser.add_argument(
         "--save",

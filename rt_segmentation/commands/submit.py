@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rt_segmentation.commands.options import add_engine
 from rt_segmentation.commands.outputs import check_outputs
 from rt_segmentation.commands.progress import progress
-from rt_segmentation.files import write_atomically
+from rt_segmentation.files import user_path, write_atomically
 
 if TYPE_CHECKING:
     from rt_segmentation.data.cityscapes import Cityscapes
@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("benchmark", choices=("cityscapes",))
     parser.add_argument("--model", required=True, help="model: a name, or the path of a manifest")
-    parser.add_argument("--data-root", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--data-root", type=user_path, required=True, help="folder of the data set")
     parser.add_argument("--split", default="test", help="split of the data set (default test)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the label images")
+    parser.add_argument("--out", type=user_path, required=True, help="folder for the label images")
     add_engine(parser)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rt_segmentation.commands.options import check_number, say
 from rt_segmentation.commands.outputs import check_outputs
 from rt_segmentation.errors import MissingPackageError
+from rt_segmentation.files import user_path
 
 if TYPE_CHECKING:
     from rt_segmentation.training.run import Training
@@ -25,10 +26,12 @@ NAME_WIDTH = 22
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("recipe", help="recipe: a name from config/recipes, or a YAML file")
-    parser.add_argument("--data-root", type=Path, help="folder of the recipe's data set, if it needs one")
+    parser.add_argument(
+        "--data-root", type=user_path, help="folder of the recipe's data set, if it needs one"
+    )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=user_path,
         default=Path("runs"),
         help="write model, logs and checkpoint to OUT/RECIPE (default runs)",
     )

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from rt_segmentation.data.augment import Augmentation
 from rt_segmentation.data.mixing import Mixing
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.files import user_path
 from rt_segmentation.models import normalisation_problem, temperature_problem
 from rt_segmentation.resources import share_dir
 from rt_segmentation.settings import SettingsError, read_mapping, read_settings
@@ -339,7 +340,7 @@ def _folder() -> Path:
 
 
 def _find(name_or_path: str | Path, relative_to: Path) -> Path:
-    path = Path(name_or_path)
+    path = user_path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         return relative_to / path
     path = _folder() / f"{name_or_path}.yaml"

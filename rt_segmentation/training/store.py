@@ -16,7 +16,7 @@ from torch import nn
 from rt_segmentation.data.dataset import SegmentationDataset
 from rt_segmentation.evaluation.dataset import check_labels
 from rt_segmentation.evaluation.metrics import ConfusionMatrix
-from rt_segmentation.files import write_atomically
+from rt_segmentation.files import user_path, write_atomically
 from rt_segmentation.imaging.frame import Frame
 from rt_segmentation.inference.segmenter import Segmenter
 from rt_segmentation.models import ModelManifest, Score, read_manifest
@@ -102,9 +102,10 @@ class ModelStore:
         self._folder, self._recipe, self._origin = folder, recipe, origin
         self._parameters = count_parameters(network)
         self._gmacs = round(count_gmacs(network, recipe.width, recipe.height), 3)
-        own_labels = Path(recipe.label_set).suffix in (".yaml", ".yml")
+        label_file = user_path(recipe.label_set)
+        own_labels = label_file.suffix in (".yaml", ".yml")
         # Now: the user may change or move the file during the training.
-        self._labels = Path(recipe.label_set).read_bytes() if own_labels else None
+        self._labels = label_file.read_bytes() if own_labels else None
 
     def write(self, state: State, epoch: int, hours: float) -> None:
         """Replace the model by weights of an epoch, without a score yet."""

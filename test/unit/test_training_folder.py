@@ -82,6 +82,23 @@ def test_a_void_class_has_no_part_in_the_score(recipe: Path) -> None:
     assert "iou/nothing" not in validated
 
 
+def test_paths_may_begin_at_home(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shell leaves the ~ of `--out=~/runs` as it is, and so does YAML."""
+    monkeypatch.setenv("HOME", str(recipe.parent))
+    monkeypatch.chdir(recipe.parent / "site")
+    content = yaml.safe_load(recipe.read_text())
+    recipe.write_text(yaml.safe_dump({**content, "label_set": "~/labels.yaml"}))
+    options = ["--workers", "0", "--precision", "fp32", "--out=~/out", "--data-root", "~/site"]
+    assert cli.main(["train", "~/recipe.yaml", *options]) == 0
+    assert (recipe.parent / "out" / "tiny" / "labels.yaml").is_file()
+    stats = ["--dataset", "folder", "--option", "label_set=~/labels.yaml", "--data-root=~/site"]
+    assert cli.main(["dataset", "stats", *stats, "--split", "val", "--json=~/stats.json"]) == 0
+    assert (recipe.parent / "stats.json").is_file()
+    assert {path.name for path in Path.cwd().iterdir()} == {"train", "val"}
+
+
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_all_wrong_labels_are_named_before_anything_is_trained(
