@@ -41,6 +41,17 @@ def is_name(text: str) -> bool:
     return bool(text.strip()) and one_line(printable(text)) == text
 
 
+def counted(count: int, thing: str, things: str = "") -> str:
+    """As '1 frame' or '2 frames'.
+
+    Args:
+        count: how many.
+        thing: one of them.
+        things: several; by default with an s.
+    """
+    return f"{count} {thing if count == 1 else things or f'{thing}s'}"
+
+
 def nobody_reads_stdout() -> bool:
     """Whether stdout is a pipe whose reader has gone; what is left to print goes nowhere then."""
     # What could not be written may be gone, so that another flush would not fail.

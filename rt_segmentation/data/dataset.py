@@ -12,13 +12,14 @@ import numpy as np
 
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.files import IMAGE_SUFFIXES as IMAGE_SUFFIXES
-from rt_segmentation.files import FilesByName, alike, files_in, spread
+from rt_segmentation.files import FilesByName, alike, files_in, other_files, spread
 from rt_segmentation.imaging import files as image_files
 from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.files import may_be_deep, read_bytes, read_frame, unusable
 from rt_segmentation.imaging.label_images import decode_ids, decode_stored, ids_of
 from rt_segmentation.imaging.levels import AUTO, Levels
 from rt_segmentation.labels import IGNORE_ID, LabelSet
+from rt_segmentation.text import counted
 
 LOOKED_AT = 8
 """Number of images, evenly spread, that decide which values of 16-bit images are black and white."""
@@ -174,7 +175,7 @@ class IdMap:
             wrong = [f"{i} ({counts[i]} pixels)" for i in np.flatnonzero(counts * self._unknown)]
             known = _ranges(np.flatnonzero(self._unknown == 0).tolist())
             first = int(np.flatnonzero(counts * self._unknown)[0])
-            hint = _ignore_hint(str(first), f"[{first}]") if self._ignorable else ""
+            hint = ignore_hint(str(first), f"[{first}]") if self._ignorable else ""
             raise DatasetError(f"{path} has id {name_some(wrong)}; its ids are {known}{hint}")
         return np.asarray(cv2.LUT(ids, self._classes))
 
@@ -219,13 +220,16 @@ class ColorMap:
             gray = (rgb[..., 0] == rgb[..., 1]) & (rgb[..., 1] == rgb[..., 2])
             hint = "; if R = G = B is the id, save the masks with one channel" if gray.all() else ""
             # A black one may be of a frame without any label.
-            if self._ignorable:
-                hint += _ignore_hint(named[0], f"[[{named[0][1:-1].replace(' ', '')}]]")
-            raise DatasetError(f"{path} has {len(wrong)} colours of no class: {name_some(wrong)}{hint}")
+            if self._ignorable and not (gray.all() and rgb.any()):
+                hint += ignore_hint(named[0], f"[[{named[0][1:-1].replace(' ', '')}]]")
+            raise DatasetError(
+                f"{path} has {counted(len(wrong), 'colour')} of no class: {name_some(wrong)}{hint}"
+            )
         return self._classes[index]
 
 
-def _ignore_hint(what: str, value: str) -> str:
+def ignore_hint(what: str, value: str) -> str:
+    """What to do where an id or a colour is unlabelled, as the end of a sentence."""
     return f"; where {what} is unlabelled, give the option ignore={value}"
 
 
@@ -257,7 +261,8 @@ def pair_files(images: Path, labels: Path, image_ending: str = "", label_ending:
         images: folder.
         labels: folder.
         image_ending: what an image's name without its suffix ends with, as '_leftImg8bit'.
-        label_ending: what a label file's name ends with, as '_gtFine_labelIds.png'.
+        label_ending: what a label file's name ends with, as '_gtFine_labelIds.png'; in a folder without any
+            PNG as '_gtFine_labelIds.webp'.
 
     Raises:
         DatasetError: a folder is missing, or there are no images.
@@ -271,7 +276,11 @@ def pair_files(images: Path, labels: Path, image_ending: str = "", label_ending:
         raise DatasetError(f"folder {images} has no images{wanted} ({', '.join(IMAGE_SUFFIXES)})")
     names = [p.stem[: len(p.stem) - len(image_ending)] for p in files]
     suffix = label_ending[label_ending.rindex(".") :]
-    label_files = [f for f in files_in(labels, (suffix,)) if alike(f.name).endswith(label_ending)]
+    found = files_in(labels, (suffix,))
+    # As a whole folder: a lossless WebP beside a PNG would be a second label of one image.
+    if not found and suffix == ".png" and (found := files_in(labels, (".webp",))):
+        label_ending, suffix = label_ending.removesuffix(suffix) + ".webp", ".webp"
+    label_files = [f for f in found if alike(f.name).endswith(label_ending)]
     by_name, left = FilesByName(label_files), dict.fromkeys(label_files)
     pairs, missing, shared = [], [], []
     for image, name in zip(files, names):
@@ -284,19 +293,21 @@ def pair_files(images: Path, labels: Path, image_ending: str = "", label_ending:
             del left[label]
             pairs.append(Pair(image, label, name))
     orphans = [file.name for file in left]
-    problems = [f"folder {labels} lacks {len(missing)} labels: {name_some(missing)}"] if missing else []
+    problems = []
+    if missing:
+        # What may have been meant: of another ending, or of another kind.
+        there = sorted([*orphans, *other_files(labels, (suffix,))])
+        instead = f"; it has {', '.join(there[:3])}{' …' if there[3:] else ''}" if there else ""
+        lacking = counted(len(missing), "label")
+        problems.append(f"folder {labels} lacks {lacking}: {name_some(missing)}{instead}")
     if shared:
+        several = counted(len(shared), "image")
         problems.append(
-            f"folder {images} has {len(shared)} images whose labels are another image's of the same name:"
+            f"folder {images} has {several} whose labels are another image's of the same name:"
             f" {name_some(shared)}"
         )
-    return Pairing(
-        pairs,
-        problems,
-        [f"folder {images} lacks the images of {len(orphans)} labels: {name_some(orphans)}"]
-        if orphans
-        else [],
-    )
+    unseen = f"folder {images} lacks the images of {counted(len(orphans), 'label')}: {name_some(orphans)}"
+    return Pairing(pairs, problems, [unseen] if orphans else [])
 
 
 class FileDataset:

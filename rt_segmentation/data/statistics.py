@@ -11,6 +11,7 @@ import numpy as np
 
 from rt_segmentation.data.dataset import DatasetError, SegmentationDataset, name_some
 from rt_segmentation.labels import IGNORE_ID, LabelSet
+from rt_segmentation.text import counted
 
 WEIGHT_C = 1.02
 """c of the ENet paper, Section 5.2."""
@@ -90,7 +91,8 @@ def notes(counts: ClassCounts, labels: LabelSet, ignored: Collection[int] = ()) 
     absent = [labels.names[i] for i in sorted(expected.difference(present))]
     if present and absent:
         found.append(
-            f"no frame has a pixel of {len(absent)} classes of label set {labels.name}: {name_some(absent)}"
+            f"no frame has a pixel of {counted(len(absent), 'class', 'classes')} of label set {labels.name}:"
+            f" {name_some(absent)}"
         )
     return found
 

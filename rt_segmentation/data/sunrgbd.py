@@ -16,6 +16,7 @@ from rt_segmentation.data.dataset import (
 from rt_segmentation.files import FilesByName, files_in
 from rt_segmentation.imaging.levels import AUTO
 from rt_segmentation.labels import load_label_set
+from rt_segmentation.text import counted
 
 TEST_FRAMES = 5050
 """Label files are numbered through: these are test, what follows is train."""
@@ -82,5 +83,5 @@ def _numbered_pairs(root: Path, split: str) -> Pairing:
             missing.append(wanted)
     if not pairs and not missing:
         raise DatasetError(f"folder {images} has no images")
-    sentence = f"folder {labels} lacks {len(missing)} labels: {name_some(missing)}"
+    sentence = f"folder {labels} lacks {counted(len(missing), 'label')}: {name_some(missing)}"
     return Pairing(pairs, [sentence] if missing else [], [])

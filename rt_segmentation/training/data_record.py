@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rt_segmentation.data.selection import frame_names
 from rt_segmentation.labels import LabelSet, load_label_set
+from rt_segmentation.text import counted
 from rt_segmentation.training.data import open_dataset
 from rt_segmentation.training.labelled import names_of
 from rt_segmentation.training.recipe import Recipe
@@ -69,16 +70,15 @@ class DataRecord:
     def change(self, now: DataRecord) -> str:
         """What is other than at the start, as the begin of a sentence; '' if nothing is."""
         if len(self.classes) != len(now.classes):
-            return f"it began with {len(self.classes)} classes, and now there are {len(now.classes)}"
+            began, are = counted(len(self.classes), "class", "classes"), len(now.classes)
+            return f"it had {began} at its start, and now has {are}"
         for index, (was, text) in enumerate(zip(self.classes, now.classes)):
             if was != text:
                 return f"its class {index} was {was} at its start, and now is {text}"
         for before, after in zip((*self.train, self.validation), (*now.train, now.validation)):
             if before.frames != after.frames:
-                return (
-                    f"its data set {before.dataset} had {before.frames} frames at its start, and now has"
-                    f" {after.frames}"
-                )
+                had = counted(before.frames, "frame")
+                return f"its data set {before.dataset} had {had} at its start, and now has {after.frames}"
             if before.names != after.names:
                 return (
                     f"its data set {before.dataset} has as many frames as at its start, {before.frames}, but"

@@ -26,6 +26,7 @@ from rt_segmentation.data.statistics import ClassCounts, notes
 from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.networks import allow_network, is_place
+from rt_segmentation.text import counted
 from rt_segmentation.training.averaging import averaging
 from rt_segmentation.training.checkpoints import Checkpoints
 from rt_segmentation.training.data import (
@@ -143,9 +144,10 @@ class Training:
         memory = MEMORY_BYTES // machine.local_processes
         frames = TrainingSet(parts, recipe.augmentation, recipe.seed, recipe.mixing, memory)
         if len(frames) < recipe.batch_size:
+            are = "is" if len(frames) == 1 else "are"
             raise TrainingError(
-                f"there are {len(frames)} frames to train on, and a batch of recipe '{recipe.name}' has"
-                f" {recipe.batch_size}; give the recipe a smaller batch_size"
+                f"there {are} {counted(len(frames), 'frame')} to train on, and a batch of recipe"
+                f" '{recipe.name}' has {recipe.batch_size}; give the recipe a smaller batch_size"
             )
         of_parts = frames.count_classes(len(label_set.classes), machine.workers)
         counts = ClassCounts(len(label_set.classes))

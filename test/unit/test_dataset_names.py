@@ -108,12 +108,16 @@ def test_ids_as_colours_are_read_where_only_ids_can_be_meant(tmp_path: Path) -> 
 def test_ids_as_colours_are_refused_with_a_hint_where_colours_may_be_meant(
     tmp_path: Path, site: Path
 ) -> None:
+    """A class or what is ignored may have a gray colour; without any, gray can only be ids."""
+    truth = blocks(3, (0, 1))
     write(tmp_path / "images/a.png", image(0))
-    write(tmp_path / "labels/a.png", np.repeat(blocks(3, (0, 1))[..., None], 3, -1))
+    write(tmp_path / "labels/a.png", np.repeat(truth[..., None], 3, -1))
+    np.testing.assert_array_equal(Folder(tmp_path, "", site)[0].labels, truth)
     with pytest.raises(
-        DatasetError, match=r"colours of no class: .*; if R = G = B is the id, save the masks"
+        DatasetError,
+        match=r"colour of no class: .*; if R = G = B is the id, save the masks with one channel$",
     ):
-        Folder(tmp_path, "", site)[0]
+        Folder(tmp_path, "", site, ignore=[[0, 0, 0]])[0]
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])

@@ -116,7 +116,7 @@ def test_missing_labels_of_all_cities_are_named_at_once(tmp_path: Path, labels: 
     (tmp_path / "gtFine/val/ulm/ulm_000000_000019_gtFine_labelIds.png").unlink()
     with pytest.raises(DatasetError) as caught:
         Cityscapes(tmp_path, "val")
-    assert "lacks 1 labels: aachen_000001_000019_gtFine_labelIds.png" in str(caught.value)
+    assert "lacks 1 label: aachen_000001_000019_gtFine_labelIds.png" in str(caught.value)
     assert "ulm_000000_000019_gtFine_labelIds.png" in str(caught.value)
     rest = Cityscapes(tmp_path, "val", complete=False)
     assert [pair.name for pair in rest.pairs] == ["aachen_000000_000019", "bonn_000000_000019"]

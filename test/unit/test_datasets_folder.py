@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from support.dataset_layouts import blocks, image, palette_png, write
 
+from rt_segmentation import cli
 from rt_segmentation.data.dataset import DatasetError
 from rt_segmentation.data.folder import Folder
 from rt_segmentation.data.registry import DATASETS, open_dataset, options_for
@@ -38,7 +40,7 @@ def test_images_of_all_kinds_are_found_and_two_of_one_name_are_told(tmp_path: Pa
     assert Folder(tmp_path, "train", site).names() == ["a", "b", "c", "d"]
     write(tmp_path / "train/images/a.jpg", image(2))
     # Which of the two was labelled is not known.
-    with pytest.raises(DatasetError, match=r"1 images whose labels are another image's .* name: a.tif$"):
+    with pytest.raises(DatasetError, match=r"1 image whose labels are another image's .* name: a.tif$"):
         Folder(tmp_path, "train", site)
     (tmp_path / "val/images").mkdir(parents=True)
     (tmp_path / "val/labels").mkdir()
@@ -60,7 +62,7 @@ def test_sunrgbd_pairs_train_images_with_the_labels_after_tests(tmp_path: Path) 
             stored = labels[i + 1 + offset].astype(int)
             np.testing.assert_array_equal(dataset[i].labels, np.where(stored == 0, 255, stored - 1))
     (tmp_path / "sunrgbd_train_test_labels/img-005052.png").unlink()
-    with pytest.raises(DatasetError, match=r"lacks 1 labels: img-005052.png"):
+    with pytest.raises(DatasetError, match=r"lacks 1 label: img-005052.png"):
         SunRgbd(tmp_path, "train")
 
 
@@ -111,7 +113,7 @@ def test_folder_names_unknown_colours_and_ids(tmp_path: Path, site: Path) -> Non
     write(tmp_path / "labels/c.png", np.zeros((40, 64), np.uint8))
     dataset = Folder(tmp_path, "", site)
     with pytest.raises(
-        DatasetError, match=r"1 colours of no class: \(7, 8, 9\) \(5 pixels\); where .* ignore=\[\[7,8,9\]\]$"
+        DatasetError, match=r"1 colour of no class: \(7, 8, 9\) \(5 pixels\); where .* ignore=\[\[7,8,9\]\]$"
     ):
         dataset[0]
     with pytest.raises(
@@ -150,7 +152,18 @@ def test_folder_refuses_what_cannot_be_told_apart(tmp_path: Path) -> None:
     write(tmp_path / "labels/a.png", np.zeros((48, 64, 3), np.uint8))
     with pytest.raises(DatasetError, match="'unlabeled' and 'ego vehicle' of cityscapes34 have one colour"):
         Folder(tmp_path, "", "cityscapes34")[0]
-    wrongs: list[Any] = [[300], [[1, 2]], ["black"], "black", None, 0.5, True, [[True]], {"a": 1}]
+    wrongs: list[Any] = [
+        [70000],
+        [[300, 0, 0]],
+        [[1, 2]],
+        ["black"],
+        "black",
+        None,
+        0.5,
+        True,
+        [[True]],
+        {"a": 1},
+    ]
     for wrong in wrongs:
         with pytest.raises(DatasetError, match="ignore has"):
             Folder(tmp_path, "", "camvid11", ignore=wrong)
@@ -189,6 +202,98 @@ def test_sixteen_bit_labels_are_ids_if_they_can_be(tmp_path: Path, site: Path) -
         dataset[3]
     with pytest.raises(DatasetError, match=r"b.png .* numbers from 300 to 300; class ids are 0 to 254"):
         dataset[1]
+
+
+def test_gray_labels_of_more_than_one_channel_are_ids(tmp_path: Path, site: Path) -> None:
+    truth = blocks(1, (0, 1, 255))
+    opaque = np.full_like(truth, 255)
+    for name in "abcd":
+        write(tmp_path / "images" / f"{name}.png", image(0))
+    write(tmp_path / "labels" / "a.png", np.dstack([truth] * 3))
+    # With alpha, in OpenCV's order of channels.
+    assert cv2.imwrite(str(tmp_path / "labels" / "b.png"), np.dstack([*[truth] * 3, opaque]))
+    grays = np.repeat(np.arange(256)[:, None], 3, 1)
+    (tmp_path / "labels" / "c.png").write_bytes(palette_png(truth, 8, grays))
+    # Which are the ids, the numbers 0 and 1 or the colours 0 and 255, is not known.
+    numbers = np.minimum(truth, 1).astype(np.uint8)
+    (tmp_path / "labels" / "d.png").write_bytes(palette_png(numbers, 8, grays[[0, 255]]))
+    dataset = Folder(tmp_path, "", site)
+    for index in range(3):
+        np.testing.assert_array_equal(dataset[index].labels, truth)
+    with pytest.raises(DatasetError, match="either could be the ids"):
+        dataset[3]
+    # An id of no class is told as such.
+    write(tmp_path / "labels" / "a.png", np.full((48, 64, 3), 7, np.uint8))
+    with pytest.raises(DatasetError, match=r"a.png has id 7 \(3072 pixels\); its ids are 0 to 1, 255"):
+        dataset[0]
+
+
+def test_labels_of_lossless_webp_are_read(tmp_path: Path, site: Path) -> None:
+    truth = blocks(1, (0, 1, 255))
+    write(tmp_path / "images/a.jpg", image(0))
+    (tmp_path / "labels").mkdir()
+    # Above 100 OpenCV writes without loss.
+    assert cv2.imwrite(
+        str(tmp_path / "labels/a.webp"), np.dstack([truth] * 3), [cv2.IMWRITE_WEBP_QUALITY, 101]
+    )
+    np.testing.assert_array_equal(Folder(tmp_path, "", site)[0].labels, truth)
+    assert cv2.imwrite(
+        str(tmp_path / "labels/a.webp"), np.dstack([truth] * 3), [cv2.IMWRITE_WEBP_QUALITY, 90]
+    )
+    with pytest.raises(DatasetError, match="lossy WebP, which changes ids"):
+        Folder(tmp_path, "", site)[0]
+    # Beside PNGs it is no label, but may be what was meant.
+    write(tmp_path / "images/b.jpg", image(0))
+    write(tmp_path / "labels/b.png", truth)
+    with pytest.raises(DatasetError, match=r"lacks 1 label: a.png; it has a.webp$"):
+        Folder(tmp_path, "", site)
+
+
+def test_labels_of_other_names_are_named(tmp_path: Path, site: Path) -> None:
+    write(tmp_path / "images/a.png", image(0))
+    for name in ("a_mask.png", "a.tif", "b_mask.png", "c_mask.png"):
+        write(tmp_path / "labels" / name, blocks(1, (0, 1)))
+    with pytest.raises(DatasetError, match=r"lacks 1 label: a.png; it has a.tif, a_mask.png, b_mask.png …$"):
+        Folder(tmp_path, "", site)
+
+
+def test_a_palette_of_other_colours_is_told_how_its_numbers_are_read(tmp_path: Path, site: Path) -> None:
+    """As VOC's, whose numbers are the ids."""
+    truth = blocks(1, (0, 1, 255))
+    voc = np.zeros((256, 3), int)
+    voc[1], voc[255] = (128, 0, 0), (224, 224, 192)
+    write(tmp_path / "images/a.png", image(0))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.png").write_bytes(palette_png(truth, 8, voc))
+    with pytest.raises(
+        DatasetError, match=r"numbers of its palette are the ids, 'rt_seg dataset import png'"
+    ):
+        Folder(tmp_path, "", site)[0]
+    out = tmp_path / "ids"
+    command = ["dataset", "import", "png", str(tmp_path / "labels"), "--label-set", str(site)]
+    assert cli.main([*command, "--out", str(out), "--images", str(tmp_path / "images")]) == 0
+    np.testing.assert_array_equal(Folder(out, "", site)[0].labels, truth)
+    # Numbers of no class, and colours without a palette, are none.
+    (tmp_path / "labels/a.png").write_bytes(palette_png(truth + np.uint8(2), 8, voc[::-1]))
+    with pytest.raises(DatasetError) as caught:
+        Folder(tmp_path, "", site)[0]
+    assert "import png" not in str(caught.value)
+
+
+def test_sixteen_bit_labels_may_have_a_number_for_unlabelled(tmp_path: Path, site: Path) -> None:
+    truth = blocks(1, (0, 1, 255))
+    deep = truth.astype(np.uint16)
+    deep[truth == 255] = 65535
+    write(tmp_path / "images/a.png", image(0))
+    write(tmp_path / "labels/a.png", deep)
+    with pytest.raises(DatasetError, match=r"where 65535 is unlabelled, give the option ignore=\[65535\]$"):
+        Folder(tmp_path, "", site)[0]
+    np.testing.assert_array_equal(Folder(tmp_path, "", site, ignore=[65535])[0].labels, truth)
+    deep[truth == 0] = 4711
+    write(tmp_path / "labels/a.png", deep)
+    with pytest.raises(DatasetError) as caught:
+        Folder(tmp_path, "", site)[0]
+    assert "ignore" not in str(caught.value), "several are no ids"
 
 
 def test_opening_by_name(tmp_path: Path, site: Path) -> None:

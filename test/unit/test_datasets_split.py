@@ -182,7 +182,7 @@ def test_what_cannot_be_split_is_said(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="each of 2 frames is a drive of its own, as 'a'"):
         split(tmp_path)
     (tmp_path / "labels" / "b_1.png").unlink()
-    with pytest.raises(DatasetError, match=r"lacks 1 labels: b_1\.png"):
+    with pytest.raises(DatasetError, match=r"lacks 1 label: b_1\.png"):
         split(tmp_path)
     assert not list(tmp_path.glob("*.txt"))
 

@@ -110,7 +110,7 @@ def test_all_problems_are_listed_at_once(tmp_path: Path, labels: LabelSet) -> No
     assert lines[0] == "4 problems:" and len(lines) == 5
     for line, words in zip(
         lines[1:],
-        ("lacks 1 labels: e.png", "lacks the images of 1 labels: orphan.png", "has id 7", "d.png is 60x48"),
+        ("lacks 1 label: e.png", "lacks the images of 1 label: orphan.png", "has id 7", "d.png is 60x48"),
     ):
         assert words in line
     content = json.loads((tmp_path / "s.json").read_text())
@@ -122,7 +122,7 @@ def test_an_absent_class_and_masks_of_black_and_white_are_told(
 ) -> None:
     make_frames(tmp_path)
     run(arguments(tmp_path, json=tmp_path / "s.json"))
-    said = "no frame has a pixel of 1 classes of label set site: never"
+    said = "no frame has a pixel of 1 class of label set site: never"
     assert f"note: {said}" in capsys.readouterr().out
     assert json.loads((tmp_path / "s.json").read_text())["notes"] == [said]
     for file in (tmp_path / "labels").iterdir():

@@ -144,7 +144,7 @@ def test_a_killed_run_does_not_go_on_with_more_frames(
         ),
         (
             [*CLASSES, {**CLASSES[1], "id": 2, "name": "door"}],
-            "it began with 2 classes, and now there are 3",
+            "it had 2 classes at its start, and now has 3",
         ),
     ],
     ids=["swapped", "void", "added"],
