@@ -89,7 +89,10 @@ def train_classifier(
     path = folder.path / f"{recipe.name}.safetensors"
     first = machine.share.rank == 0
     parts = ((recipe.train[0], training), (recipe.validation, validation))
-    train, check = (FramesRecord.of(names_of([part]), images.names()) for part, images in parts)
+    train, check = (
+        FramesRecord.of(names_of([part]), images.names(), [path for path, _ in images.files])
+        for part, images in parts
+    )
     data = DataRecord(tuple(f"'{name}'" for name in training.classes), (train,), check)
     if folder.checkpoint.is_file():
         folder.resumed(recipe, fitted=False)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rt_segmentation.data.dataset import FileDataset, SegmentationDataset
 from rt_segmentation.data.selection import frame_names
 from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.text import counted
@@ -23,18 +24,27 @@ class FramesRecord:
     Attributes:
         dataset: its name and split.
         frames: how many.
-        names: SHA-256 of the frames' names, in their order.
+        sha256: of the frames' names, in their order, and of their image files' sizes: cameras count from 1 at
+            every site.
     """
 
     dataset: str
     frames: int
-    names: str
+    sha256: str
 
     @classmethod
-    def of(cls, dataset: str, names: Iterable[str]) -> FramesRecord:
-        """Of frames by their names."""
+    def of(cls, dataset: str, names: Sequence[str], files: Sequence[Path]) -> FramesRecord:
+        """Of frames by their names.
+
+        Args:
+            dataset: its name and split.
+            names: of the frames.
+            files: their images; none where they are not files.
+        """
         listed = [os.fsencode(name) for name in names]
-        return cls(dataset, len(listed), hashlib.sha256(b"\0".join(listed)).hexdigest())
+        # A file that is gone, or no file, is told when it is read.
+        listed += [b"%d" % (path.stat().st_size if path.is_file() else 0) for path in files]
+        return cls(dataset, len(names), hashlib.sha256(b"\0".join(listed)).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -59,10 +69,7 @@ class DataRecord:
         """
         labels = load_label_set(recipe.label_set)
         train, validation = (
-            [
-                FramesRecord.of(names_of([part]), frame_names(open_dataset(part, data_root, labels)))
-                for part in parts
-            ]
+            [_record(names_of([part]), open_dataset(part, data_root, labels)) for part in parts]
             for parts in (recipe.train, [recipe.validation])
         )
         return cls(_described(labels), tuple(train), validation[0])
@@ -79,12 +86,17 @@ class DataRecord:
             if before.frames != after.frames:
                 had = counted(before.frames, "frame")
                 return f"its data set {before.dataset} had {had} at its start, and now has {after.frames}"
-            if before.names != after.names:
+            if before.sha256 != after.sha256:
                 return (
                     f"its data set {before.dataset} has as many frames as at its start, {before.frames}, but"
-                    " some of other names"
+                    " not the same"
                 )
         return ""
+
+
+def _record(name: str, dataset: SegmentationDataset) -> FramesRecord:
+    files = [pair.image for pair in dataset.pairs] if isinstance(dataset, FileDataset) else []
+    return FramesRecord.of(name, frame_names(dataset), files)
 
 
 def _described(labels: LabelSet) -> tuple[str, ...]:

@@ -99,7 +99,22 @@ def test_a_run_that_has_ended_says_so(
     )
     assert train(recipe, root="moved") == 2
     said = capsys.readouterr().err
-    assert "its data set folder val has as many frames as at its start, 2, but some of other names" in said
+    assert "its data set folder val has as many frames as at its start, 2, but not the same" in said
+
+
+def test_frames_of_another_site_with_the_same_names_are_others(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cameras count from 1 wherever they are."""
+    assert train(recipe) == 0
+    other = recipe.parent / "other"
+    shutil.copytree(recipe.parent / "site", other)
+    # A mask that was corrected is no other frame.
+    write(other / "train" / "labels" / "train0.png", blocks(2, [1]))
+    assert train(recipe, root="other") == 0
+    write(other / "train" / "images" / "train0.png", np.zeros((48, 64, 3), np.uint8))
+    assert train(recipe, root="other") == 2
+    assert "folder train has as many frames as at its start, 4, but not the same" in capsys.readouterr().err
 
 
 @pytest.fixture
