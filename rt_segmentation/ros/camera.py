@@ -19,12 +19,15 @@ from rt_segmentation.ros.diagnostics import Limits, problems
 from rt_segmentation.ros.image_input import ImageInput, ImageMessage, InfoInput
 from rt_segmentation.ros.messages import stamp_ns, to_frame
 from rt_segmentation.ros.outputs import Outputs
-from rt_segmentation.ros.trouble_log import TroubleLog
+from rt_segmentation.ros.trouble_log import TroubleLog, kind_of
 from rt_segmentation.runtime.statistics import Snapshot, StreamStatistics
 from rt_segmentation.runtime.throttle import Throttle
 
 EARLY_S = 2.0
 """For so long an image that came while the node was configured waits for somebody who listens to masks."""
+
+MAX_FAILURES = 8
+"""So many kinds of failures are in one report: a damaged camera may have any number."""
 
 
 class Report(NamedTuple):
@@ -50,7 +53,6 @@ class Camera:
         hand_over: what gets its images, with the camera; None while nothing does.
         levels: of the images with 16 bits.
         size: (width, height) of the last image whose masks were published [px]; None before the first.
-        failures: by the reason for which frames are dropped, of those that cannot be segmented, a sentence.
         troubles: of its status.
     """
 
@@ -61,12 +63,14 @@ class Camera:
         self.hand_over: Callable[[Camera, ImageMessage], None] | None = None
         self.levels = Levels()
         self.size: Size | None = None
-        self.failures: dict[str, str] = {}
         self.troubles = TroubleLog(node.get_logger(), whose=f"camera {name}" if name else "")
         self._node = node
         self._throttle = Throttle()
         self._reported = self.statistics.snapshot()
         self._is_wanted = False
+        # Why frames could not be segmented since the last report, by the kind of trouble.
+        self._failures: dict[str, str] = {}
+        self._failing = threading.Lock()
         self._told_size: Size | None = None
         # One image at a time goes to the worker: those of the thread that reads them, and the early one.
         self._receiving = threading.Lock()
@@ -154,6 +158,8 @@ class Camera:
         """
         now, before = self.statistics.snapshot(), self._reported
         self._reported = now
+        with self._failing:
+            failures, self._failures = self._failures, {}
         facts: dict[str, str] = {}
         trouble: list[str] = []
         if self.size is not None and self._remembered is not None:
@@ -170,9 +176,14 @@ class Camera:
                 facts["latency"] = stamp_problem
                 if limits.max_latency_ms > 0 and now.published > before.published:
                     trouble.append(stamp_problem)
-            failures = self.failures.copy()
-            trouble += [failures[why] for why in failures if now.newly_dropped(why, before)]
+            trouble += failures.values()
         return Report(now, facts, trouble)
+
+    def fails(self, why: str) -> None:
+        """A frame could not be segmented, as a sentence says: the next report tells it; for any thread."""
+        with self._failing:
+            if len(self._failures) < MAX_FAILURES:
+                self._failures.setdefault(kind_of(why), why)
 
     def stop(self) -> None:
         """Receive no more images."""

@@ -13,6 +13,11 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 OVER_AFTER_S = 3.0
 
 
+def kind_of(sentence: str) -> str:
+    """What is the same in sentences in which numbers alone differ: they are of one trouble."""
+    return re.sub(r"\d+(\.\d+)?", "#", sentence)
+
+
 class _Trouble(NamedTuple):
     sentence: str
     began: float
@@ -44,7 +49,7 @@ class TroubleLog:
         """
         now = self._clock()
         for sentence in sentences:
-            kind = re.sub(r"\d+(\.\d+)?", "#", sentence)
+            kind = kind_of(sentence)
             before = self._open.get(kind)
             self._open[kind] = _Trouble(sentence, before.began if before else now, now)
             if before is None:

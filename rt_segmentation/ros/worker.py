@@ -238,7 +238,7 @@ class Worker:
                 camera.statistics.frame_dropped("deactivated")
         except ImageError as error:
             if counts(arrived):
-                camera.failures[error.reason] = str(error)
+                camera.fails(str(error))
                 camera.statistics.frame_dropped(error.reason)
         except EngineError as error:
             if counts(arrived):
@@ -253,7 +253,7 @@ class Worker:
 
     def _failed(self, camera: Camera, why: str) -> None:
         if not self._abandoned.is_set():
-            camera.failures["failed"] = f"a frame could not be segmented: {why}"
+            camera.fails(f"a frame could not be segmented: {why}")
         camera.statistics.frame_dropped("failed")
 
     def _decode(self, arrived: _Arrived) -> _Decoded:

@@ -16,7 +16,8 @@ from rclpy.context import Context
 from rclpy.node import Node
 from std_msgs.msg import Header
 
-from rt_segmentation.ros.camera import Camera
+from rt_segmentation.labels import load_label_set
+from rt_segmentation.ros.camera import MAX_FAILURES, Camera
 from rt_segmentation.ros.diagnostics import (
     Limits,
     array_message,
@@ -138,6 +139,22 @@ def test_a_cameras_rates_begin_anew_when_its_masks_are_wanted_again(camera: Came
             camera.watch(True)
         assert not camera.statistics.snapshot().is_young
         end()
+
+
+def test_each_kind_of_failure_since_the_last_report_is_in_it_once(camera: Camera) -> None:
+    camera.configure(load_label_set("camvid11"))
+    assert camera.report(LIMITS, wanted=True).trouble == []
+    for why in ("no luck at 3", "no luck at 4", "no memory"):
+        camera.fails(why)
+    assert camera.report(LIMITS, wanted=True).trouble == ["no luck at 3", "no memory"]
+    assert camera.report(LIMITS, wanted=True).trouble == []
+    # Nobody is told where nobody listens, nor later.
+    camera.fails("no luck")
+    assert camera.report(LIMITS, wanted=False).trouble == camera.report(LIMITS, wanted=True).trouble == []
+    for letter in "abcdefghijkl":
+        camera.fails(letter)
+    assert len(camera.report(LIMITS, wanted=True).trouble) == MAX_FAILURES
+    camera.release()
 
 
 def test_limits_of_zero_never_warn() -> None:

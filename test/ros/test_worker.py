@@ -53,13 +53,15 @@ class Pipeline:
         segmenter = SimpleNamespace(infer=infer_frames, batch=1, config=self.config)
         outputs = SimpleNamespace(listened=lambda _: False, resize=lambda r: r, publish=publish_frame)
         parameters = {"overlay_opacity": 0.5, "jpeg_quality": 90}
-        self._camera = cast("Camera", PartOfCamera(outputs, self.statistics))
+        self.camera = PartOfCamera(outputs, self.statistics)
         self.worker = Worker([cast("Segmenter", segmenter)] * parallel, parameters.__getitem__)
 
     def hand_over(self, number: int) -> None:
         header = Header(stamp=Time(sec=number))
         self.statistics.frame_received()
-        self.worker.hand_over(self._camera, cast("Image", image_message(header, LABELS, "mono8")))
+        self.worker.hand_over(
+            cast("Camera", self.camera), cast("Image", image_message(header, LABELS, "mono8"))
+        )
 
 
 def test_a_frame_is_published_while_the_next_one_is_inferred() -> None:
@@ -121,6 +123,7 @@ def test_a_frame_that_fails_is_counted_and_the_next_has_its_turn(stage: str) -> 
     assert pipeline.published == [2]
     now = pipeline.statistics.snapshot()
     assert (now.received, now.published, now.dropped) == (2, 1, {"failed": 1})
+    assert pipeline.camera.failures == ["a frame could not be segmented: RuntimeError: out of luck"]
 
 
 def test_stopping_finishes_what_is_begun_unless_that_takes_too_long() -> None:

@@ -26,8 +26,12 @@ class PartOfCamera:
     outputs: Any
     statistics: StreamStatistics
     name: str = ""
-    failures: dict[str, str] = field(default_factory=dict)
     size: tuple[int, int] | None = None
+    failures: list[str] = field(default_factory=list)
+
+    def fails(self, why: str) -> None:
+        """Keep it."""
+        self.failures.append(why)
 
 
 def answer(frame: Frame) -> Segmentation:
