@@ -48,6 +48,12 @@ class Loads:
             time.sleep(0.001)
         return outcome
 
+    def wait_begun(self) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.begun:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
     def wait_idle(self) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while self.loader.is_busy:
@@ -70,6 +76,7 @@ def test_what_is_loaded_is_taken_once() -> None:
 def test_what_needs_no_load_waits_for_none() -> None:
     loads = Loads()
     loads.loader.ask(FIRST)
+    loads.wait_begun()
     loads.loader.forget()
     assert not loads.loader.is_asked
     ready = Loaded(SECOND, cast("SegmenterConfig", "ready"), "")
