@@ -13,6 +13,7 @@ from rt_segmentation.commands.options import add_data, parse_options, to_json
 from rt_segmentation.commands.outputs import Outputs, check_output, check_outputs
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.files import user_path, write_atomically
+from rt_segmentation.text import counted
 
 if TYPE_CHECKING:
     from rt_segmentation.data.dataset import SegmentationDataset
@@ -115,7 +116,7 @@ def _stats(arguments: argparse.Namespace) -> None:
     outputs.check()
     if statistics.problems:
         raise DatasetError(
-            f"{len(statistics.problems)} problem{'' if len(statistics.problems) == 1 else 's'}:\n"
+            f"{counted(len(statistics.problems), 'problem')}:\n"
             + name_some(statistics.problems, separator="\n")
         )
 

@@ -16,7 +16,7 @@ from rt_segmentation.commands.options import (
 )
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.files import user_path
-from rt_segmentation.text import printable
+from rt_segmentation.text import counted, printable
 
 if TYPE_CHECKING:
     from rt_segmentation.api import Segmenter
@@ -111,7 +111,7 @@ def export(arguments: argparse.Namespace) -> None:
     )
     frames = progress(labels_of(dataset), len(dataset))
     export_labels(arguments.format, arguments.out, frames, dataset.label_set, options)
-    print(f"{printable(arguments.out)}: labels of {_images(len(dataset))}, {dataset.label_set.name}")
+    print(f"{printable(arguments.out)}: labels of {counted(len(dataset), 'image')}, {dataset.label_set.name}")
 
 
 def prelabel(arguments: argparse.Namespace) -> None:
@@ -147,7 +147,7 @@ def prelabel(arguments: argparse.Namespace) -> None:
         if arguments.min_confidence
         else ""
     )
-    print(f"{printable(arguments.out)}: masks of {_images(len(share))} by {manifest.name}{left}")
+    print(f"{printable(arguments.out)}: masks of {counted(len(share), 'image')} by {manifest.name}{left}")
     source.check_all_read()
 
 
@@ -196,14 +196,10 @@ def import_file(arguments: argparse.Namespace) -> None:
     for label in names.unused:
         print(f"note: --map '{printable(label)}={printable(renamed[label])}' changed nothing: no such label")
     print(
-        f"{printable(arguments.out)}: labels of {_images(imported.frames)}"
+        f"{printable(arguments.out)}: labels of {counted(imported.frames, 'image')}"
         + (f", {imported.empty} of them without any label" if imported.empty else "")
         + ("" if arguments.images else "; put the images into its folder images, or give --images")
     )
-
-
-def _images(count: int) -> str:
-    return f"{count} image{'' if count == 1 else 's'}"
 
 
 def _options(arguments: argparse.Namespace, source: str) -> ExportOptions:

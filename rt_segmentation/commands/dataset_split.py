@@ -10,7 +10,7 @@ from typing import Any
 
 from rt_segmentation.commands.options import OptionError
 from rt_segmentation.files import user_path, write_atomically
-from rt_segmentation.text import printable
+from rt_segmentation.text import counted, printable
 
 BY = ("drive", "folder", "stamp", "name")
 MANIFEST = "splits.yaml"
@@ -109,8 +109,7 @@ def split(arguments: argparse.Namespace) -> None:
         got = 100 * frames[name] / len(pairs)
         print(
             f"{name}: {frames[name]} frames, {got:.1f} % ({100 * share:g} % wanted)"
-            f", of {len(of)} drive{'' if len(of) == 1 else 's'}: {', '.join(of[:10])}"
-            + (", …" if len(of) > 10 else "")
+            f", of {counted(len(of), 'drive')}: {', '.join(of[:10])}" + (", …" if len(of) > 10 else "")
         )
 
 

@@ -140,7 +140,13 @@ def main(arguments: argparse.Namespace) -> None:
             where a signal ended it early.
     """
     from rt_segmentation.evaluation.bag.report import write_report
-    from rt_segmentation.evaluation.bag.report.junit import Thresholds, check, missed, passed, write_suites
+    from rt_segmentation.evaluation.bag.report.junit import (
+        Thresholds,
+        check,
+        is_refused,
+        missed,
+        write_suites,
+    )
     from rt_segmentation.evaluation.bag.run import RESULT, evaluate_bags
     from rt_segmentation.evaluation.dataset import EvaluationError
 
@@ -201,8 +207,7 @@ def main(arguments: argparse.Namespace) -> None:
     if result.unwritten:
         raise EvaluationError(f"{result.unwritten} of the videos could not be written, see the problems")
     outputs.check()
-    is_judged = arguments.junit is not None or thresholds != Thresholds()
-    if (is_judged and not passed(suites)) or result.lacks_truth:
+    if is_refused(suites, thresholds, arguments.junit) or result.lacks_truth:
         raise SystemExit(FAILED)
 
 

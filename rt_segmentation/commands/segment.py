@@ -15,7 +15,7 @@ from rt_segmentation.commands.outputs import check_output
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.files import check_folder, user_path
-from rt_segmentation.text import printable
+from rt_segmentation.text import counted, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,14 +114,10 @@ def main(arguments: argparse.Namespace) -> None:
         files.close()
     engine = segmenter.config.engine
     print(
-        f"{count} image{'' if count == 1 else 's'} segmented by {segmenter.config.manifest.name}"
+        f"{counted(count, 'image')} segmented by {segmenter.config.manifest.name}"
         f" on {engine.name} {engine.precision}"
         + (f", {sum(taken_s) / len(taken_s) * 1e3:.1f} ms per image" if taken_s else "")
-        + (
-            f"; {files.written} file{'' if files.written == 1 else 's'} in {printable(arguments.out)}"
-            if files.written
-            else ""
-        )
+        + (f"; {counted(files.written, 'file')} in {printable(arguments.out)}" if files.written else "")
     )
     if interrupted:
         raise KeyboardInterrupt

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 
 from rt_segmentation.data.dataset import DatasetError
+from rt_segmentation.text import counted
 
 GAP_S = 10.0
 """Two frames further apart than this are of two drives."""
@@ -118,7 +119,7 @@ def assign(sizes: Mapping[str, int], shares: Mapping[str, float], seed: int) -> 
     """
     if len(sizes) < len(shares):
         raise DatasetError(
-            f"there {'is' if len(sizes) == 1 else 'are'} {len(sizes)} drive{'' if len(sizes) == 1 else 's'}"
+            f"there {'is' if len(sizes) == 1 else 'are'} {counted(len(sizes), 'drive')}"
             f" ({', '.join(sorted(sizes)[:5]) or 'none'}) for {len(shares)} splits"
             f" ({', '.join(shares)}), and a drive cannot be in two; record another drive, or tell drives"
             " apart otherwise"

@@ -67,7 +67,6 @@ class Camera:
         self._node = node
         self._throttle = Throttle()
         self._reported = self.statistics.snapshot()
-        self._is_wanted = False
         # Why frames could not be segmented since the last report, by the kind of trouble.
         self._failures: dict[str, str] = {}
         self._failing = threading.Lock()
@@ -112,9 +111,7 @@ class Camera:
 
     def watch(self, wanted: bool) -> None:
         """Follow the graph: subscribe while its masks are wanted."""
-        if wanted and not self._is_wanted:
-            self.statistics.resume()
-        self._is_wanted = wanted
+        self.statistics.follow(wanted)
         self._input.update(wanted, self.parameter("image_transport"))
         self._info_input.update(wanted and self.outputs is not None and self.outputs.listened("camera_info"))
         with self._receiving:
@@ -189,7 +186,7 @@ class Camera:
         """Receive no more images."""
         self._input.close()
         self.hand_over = None
-        self._is_wanted = False
+        self.statistics.follow(False)
 
     def release(self) -> None:
         """Take its topics away."""

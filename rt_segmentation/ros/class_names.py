@@ -15,8 +15,8 @@ from rt_segmentation.ros.cloud_parameters import named_classes
 from rt_segmentation.ros.ground_messages import package_missing
 from rt_segmentation.ros.topic_input import TopicInput
 
-# A latched message is here sooner; one that is not latched may have come before.
 AWAITED_S = 2.0
+"""A latched message is here sooner; one that is not latched may have come before."""
 
 
 class ClassNames:
@@ -102,13 +102,17 @@ class ClassNames:
         if self.contradiction:
             raise ImageError("other_classes", self.contradiction)
         if self._known is None:
-            topic = self._input.topic if self._input is not None else "label_info"
             why = self.missing or (self._input.why_silent() if self._input is not None else "")
             raise ImageError(
                 "no_label_info",
-                f"{self._what} is not known, as no LabelInfo has come on {topic}: {why}, or set label_set",
+                f"{self._what} is not known, as no LabelInfo has come on {self._topic}: {why}, or set"
+                " label_set",
             )
         return self._known
+
+    @property
+    def _topic(self) -> str:
+        return self._input.topic if self._input is not None else "label_info"
 
     def _contradicted(self, told: Mapping[int, str]) -> str:
         """Where label_info is not what label_set says, in a sentence; empty where they agree."""
@@ -119,10 +123,9 @@ class ClassNames:
             if own.casefold() == name.casefold():
                 continue
             if number in given or name.casefold() in place:
-                topic = self._input.topic if self._input is not None else "label_info"
                 return (
                     f"label_set is '{self._label_set}', in which {number} is {own}, and in the masks it is "
-                    f"{name}, as {topic} says: set label_set to what the masks have, as camvid11/driving for "
-                    "these groups, or leave it empty"
+                    f"{name}, as {self._topic} says: set label_set to what the masks have, as "
+                    "camvid11/driving for these groups, or leave it empty"
                 )
         return ""

@@ -53,7 +53,7 @@ def class_ids(
     ids: set[int] = set()
     for entry in entries:
         if is_id(entry):
-            found = {int(entry)} & {*range(IGNORE_ID + 1)}
+            found = {int(entry)} if int(entry) <= IGNORE_ID else set()
         elif classes is None:
             continue
         else:

@@ -10,6 +10,7 @@ from std_msgs.msg import Header
 
 from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.runtime.statistics import Snapshot
+from rt_segmentation.text import counted
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def problems(now: Snapshot, before: Snapshot, images: Subscribed, limits: Limits
     for reason in now.dropped:
         new = now.newly_dropped(reason, before)
         if new and reason not in EXPECTED_DROPS:
-            found.append(f"{new} image{'' if new == 1 else 's'} dropped: {reason}")
+            found.append(f"{counted(new, 'image')} dropped: {reason}")
     return found
 
 

@@ -75,7 +75,6 @@ class MaskNode(GuardedNode, ABC, Generic[Input, Result]):
         self._settings = values(self, table)
         self._calibrations = Calibrations(self._settings["rectified"])
         self._statistics = StreamStatistics()
-        self._was_listened = False
         self._log = TroubleLog(self.get_logger())
         self._unusable: dict[str, str] = {}
         self._lacking: list[str] = []
@@ -146,9 +145,7 @@ class MaskNode(GuardedNode, ABC, Generic[Input, Result]):
     def _tick(self) -> None:
         self._update()
         listened = self._listened
-        if listened and not self._was_listened:
-            self._statistics.resume()
-        self._was_listened = listened
+        self._statistics.follow(listened)
         self._names.update(listened)
         if self._ready is not None:
             self._make_soon.trigger()

@@ -24,6 +24,7 @@ from rt_segmentation.ros.camera import Camera
 from rt_segmentation.ros.process import Process
 from rt_segmentation.ros.segmentation_parameters import geometry
 from rt_segmentation.ros.switching import Choice, Leaving, Loaded, Loader
+from rt_segmentation.text import counted
 
 SIZE_WAIT_S = 1.0
 """For so long a start waits for an image of cameras that publish and whose images have no known size."""
@@ -211,8 +212,7 @@ class RunningModel:
             had_masks: whether it gave any since it was built.
         """
         hung = (
-            f"gave no answer for {after_s:g} s (parameter `engine_timeout_s`),"
-            f" {lost} frame{'' if lost == 1 else 's'} lost"
+            f"gave no answer for {after_s:g} s (parameter `engine_timeout_s`), {counted(lost, 'frame')} lost"
         )
         if engine is not None and self._current is not None and engine is not self._current.config.engine:
             # What was loaded beside it waits for frames.

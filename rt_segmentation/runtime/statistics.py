@@ -87,13 +87,15 @@ class StreamStatistics:
         self._departures: deque[tuple[float, dict[str, float]]] = deque()
         self._last_input: float | None = None
         self._started = clock()
-        self._awaits_first = False
+        self._is_wanted = self._awaits_first = False
 
-    def resume(self) -> None:
-        """Frames are wanted from now on; what was before the next one that comes is no part of a rate."""
+    def follow(self, wanted: bool) -> None:
+        """Whether frames are wanted; since they are, rates begin with the first one that comes."""
         with self._lock:
-            self._started, self._awaits_first = self._clock(), True
-            self._forget()
+            if wanted and not self._is_wanted:
+                self._started, self._awaits_first = self._clock(), True
+                self._forget()
+            self._is_wanted = wanted
 
     def frame_received(self, came_at: float | None = None) -> None:
         """A frame came in.

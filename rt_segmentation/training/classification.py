@@ -17,9 +17,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from rt_segmentation.data.augment import Augmentation
 from rt_segmentation.data.class_folders import ClassFolders
-from rt_segmentation.data.dataset import DatasetError, Sample, name_some
+from rt_segmentation.data.dataset import DatasetError, Sample
 from rt_segmentation.networks import build_network
-from rt_segmentation.training.data import EpochSampler, ResumableLoader, ShareSampler, start_method
+from rt_segmentation.training.data import (
+    EpochSampler,
+    ResumableLoader,
+    ShareSampler,
+    each_once,
+    raise_if_any,
+    start_method,
+)
 from rt_segmentation.training.data_record import DataRecord, FramesRecord
 from rt_segmentation.training.encoders import ENCODERS, encoder_of, write_encoder
 from rt_segmentation.training.errors import TrainingError
@@ -124,19 +131,8 @@ def refuse_unreadable(parts: Sequence[ClassFolders], workers: int) -> None:
     Raises:
         DatasetError: some cannot be read; they are named.
     """
-    problems = [
-        problem
-        for part in parts
-        for problem in DataLoader(
-            _Problems(part),
-            batch_size=None,
-            num_workers=workers,
-            multiprocessing_context=start_method(workers),
-        )
-        if problem
-    ]
-    if problems:
-        raise DatasetError(name_some(problems, "; "))
+    problems = [problem for part in parts for problem in each_once(_Problems(part), workers) if problem]
+    raise_if_any(problems)
 
 
 class _Problems(Dataset[str]):

@@ -158,18 +158,22 @@ def count_classes(dataset: SegmentationDataset, workers: int) -> ClassCounts:
     return counts
 
 
+def each_once(frames: Dataset[Any], workers: int) -> DataLoader[Any]:
+    """What a data set gives for each of its frames, in their order, read by `workers` processes."""
+    return DataLoader(
+        frames, batch_size=None, num_workers=workers, multiprocessing_context=start_method(workers)
+    )
+
+
 def _count(frames: _Labels, ends: np.ndarray, num_classes: int, workers: int) -> list[ClassCounts]:
     """Counts of each part of the frames; `ends` are the indices behind the parts."""
     counts, problems = [ClassCounts(num_classes) for _ in ends], list[str]()
-    loader = DataLoader(
-        frames, batch_size=None, num_workers=workers, multiprocessing_context=start_method(workers)
-    )
-    for index, labels in enumerate(loader):
+    for index, labels in enumerate(each_once(frames, workers)):
         if isinstance(labels, str):
             problems.append(labels)
         else:
             counts[int(np.searchsorted(ends, index, side="right"))].add_labels(labels.numpy())
-    _raise_if_any(problems)
+    raise_if_any(problems)
     return counts
 
 
@@ -188,11 +192,16 @@ def _read_all(dataset: SegmentationDataset, memory_bytes: int) -> list[Sample] |
         memory_bytes -= _bytes_of(samples[-1])
         if memory_bytes < 0:
             return None
-    _raise_if_any(problems)
+    raise_if_any(problems)
     return samples
 
 
-def _raise_if_any(problems: list[str]) -> None:
+def raise_if_any(problems: Sequence[str]) -> None:
+    """Say what is wrong with all frames at once.
+
+    Raises:
+        DatasetError: there are problems.
+    """
     if problems:
         raise DatasetError(name_some(problems, "; "))
 

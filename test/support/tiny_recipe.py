@@ -20,3 +20,14 @@ RECIPE: dict[str, Any] = {
     "schedule": {"name": "poly", "power": 0.9},
     "data_license": "none",
 }
+
+SITE_RECIPE: dict[str, Any] = {
+    **RECIPE,
+    "train": [{"dataset": "folder", "split": "train"}],
+    "validation": {"dataset": "folder", "split": "val"},
+    "width": 64,
+    "height": 48,
+    "augmentation": {"width": 64, "height": 48},
+    "batch_size": 2,
+}
+"""Of folders of images; `label_set` and `epochs` are the test's."""

@@ -81,7 +81,7 @@ def test_rates_are_over_the_time_in_which_frames_have_come_since_they_are_wanted
     assert not statistics.snapshot().is_young
     # Nobody wants any for a while, and the first one takes its time.
     clock.now_s += 60.0
-    statistics.resume()
+    statistics.follow(True)
     clock.now_s += 0.7
     snapshot = statistics.snapshot()
     assert (snapshot.input_hz, snapshot.output_hz, snapshot.is_young) == (0.0, 0.0, True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from support.dataset_layouts import blocks, image, write
-from support.tiny_recipe import RECIPE
+from support.tiny_recipe import RECIPE, SITE_RECIPE
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install lightning")
@@ -45,16 +45,10 @@ def recipe(tmp_path: Path) -> Path:
             write_frame(tmp_path / "site", split, f"{split}{number}")
     write_classes(tmp_path, CLASSES)
     content = {
-        **RECIPE,
+        **SITE_RECIPE,
         "network": SMALL,
         "label_set": str(tmp_path / "labels.yaml"),
-        "train": [{"dataset": "folder", "split": "train"}],
-        "validation": {"dataset": "folder", "split": "val"},
-        "width": 64,
-        "height": 48,
-        "augmentation": {"width": 64, "height": 48},
         "epochs": 2,
-        "batch_size": 2,
         "folds": {"by": "^(train[01]|val)"},
     }
     path = tmp_path / "recipe.yaml"

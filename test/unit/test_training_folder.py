@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from support.dataset_layouts import blocks, image, write
-from support.tiny_recipe import RECIPE
+from support.tiny_recipe import SITE_RECIPE
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install lightning")
@@ -40,15 +40,9 @@ def recipe(tmp_path: Path) -> Path:
     labels = tmp_path / "labels.yaml"
     labels.write_text(yaml.safe_dump(LABEL_SET))
     content = {
-        **RECIPE,
+        **SITE_RECIPE,
         "label_set": str(labels),
-        "train": [{"dataset": "folder", "split": "train"}],
-        "validation": {"dataset": "folder", "split": "val"},
-        "width": 64,
-        "height": 48,
-        "augmentation": {"width": 64, "height": 48},
         "epochs": 1,
-        "batch_size": 2,
         "schedule": {"name": "one_cycle", "warmup": 0.2},
     }
     path = tmp_path / "recipe.yaml"

@@ -96,6 +96,11 @@ def passed(suites: Mapping[str, list[Case]]) -> bool:
     return all(case.failure is None for cases in suites.values() for case in cases)
 
 
+def is_refused(suites: Mapping[str, list[Case]], thresholds: Thresholds, junit: Path | None) -> bool:
+    """Whether a case failed where a verdict was asked for: by a threshold, or as a JUnit file."""
+    return (junit is not None or thresholds != Thresholds()) and not passed(suites)
+
+
 def _model_cases(model: ModelResult, thresholds: Thresholds) -> Iterator[Case]:
     accuracy, latency = model.accuracy, model.latency_ms
     if thresholds.min_miou is not None:
