@@ -61,7 +61,7 @@ def test_masks_go_on_while_an_engine_is_built_for_another_size(
         assert feeder.segment(image(SQUARE), labels).shape == SQUARE
     feeder.publish(image(STRIP))
     node.spin_until(lambda: node.count("frames dropped: no_engine_yet") == 1)
-    assert "no engine is ready for that shape" in node.process.output
+    node.process.wait_for("no engine is ready for that shape")
     assert feeder.segment(image(WIDE), labels).shape == WIDE[::-1]
     assert node.process.output.count("building 160x120") == 1
     assert "building 120x120" not in node.process.output
