@@ -13,6 +13,7 @@ from rt_segmentation.data.selection import frame_names
 from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.text import counted
 from rt_segmentation.training.data import open_dataset
+from rt_segmentation.training.distillation import find_teachers
 from rt_segmentation.training.labelled import names_of
 from rt_segmentation.training.recipe import Recipe
 
@@ -49,30 +50,39 @@ class FramesRecord:
 
 @dataclass(frozen=True)
 class DataRecord:
-    """Classes and frames of a training, as `RunFolder.data` keeps them.
+    """Classes, frames and teachers of a training, as `RunFolder.data` keeps them.
 
     Attributes:
         classes: a text for each, in the order of the ids.
         train, validation: the data sets.
+        teachers: the sha256 of each one's weights.
     """
 
     classes: tuple[str, ...]
     train: tuple[FramesRecord, ...]
     validation: FramesRecord
+    teachers: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, recipe: Recipe, data_root: Path | None) -> DataRecord:
+    def of(cls, recipe: Recipe, data_root: Path | None, runs: Path) -> DataRecord:
         """Of a recipe's data as they are now; no frame of a folder is read for it.
+
+        Args:
+            recipe: names them.
+            data_root: folder of its data sets.
+            runs: folder of the trainings' run folders, where teachers are looked for first.
 
         Raises:
             DatasetError, LabelSetError: the data or the label set are wrong.
+            ModelError, TrainingError: a teacher is, see `find_teachers`.
         """
         labels = load_label_set(recipe.label_set)
         train, validation = (
             [_record(names_of([part]), open_dataset(part, data_root, labels)) for part in parts]
             for parts in (recipe.train, [recipe.validation])
         )
-        return cls(_described(labels), tuple(train), validation[0])
+        teachers = tuple(teacher.sha256 for teacher in find_teachers(recipe, labels.names, runs))
+        return cls(_described(labels), tuple(train), validation[0], teachers)
 
     def change(self, now: DataRecord) -> str:
         """What is other than at the start, as the begin of a sentence; '' if nothing is."""
@@ -91,6 +101,9 @@ class DataRecord:
                     f"its data set {before.dataset} has as many frames as at its start, {before.frames}, but"
                     " not the same"
                 )
+        for index, (teacher, is_now) in enumerate(zip(self.teachers, now.teachers), 1):
+            if teacher != is_now:
+                return f"its teacher {index} of {len(self.teachers)} has other weights than at its start"
         return ""
 
 

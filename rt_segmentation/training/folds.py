@@ -129,7 +129,7 @@ def cross_validate(
         raise TrainingError(f"recipe '{recipe.name}' has no fold '{only}'; it has {', '.join(sizes)}")
     chosen = {name: fold_recipe(recipe, name, out) for name in ([only] if only else sizes)}
     folder = out / recipe.name / FOLDER
-    data = DataRecord.of(recipe, data_root)
+    data = DataRecord.of(recipe, data_root, out)
 
     def ended() -> list[Fold | None]:
         runs = [fold_recipe(recipe, name, out) for name in sizes]

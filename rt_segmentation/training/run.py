@@ -240,19 +240,20 @@ def train(
 
     Raises:
         RecipeError, DatasetError, ModelError: the recipe, the data or the start are wrong.
-        TrainingError: the folder has another run, one of other data, or one that is at work; the time is too
-            short, or the loss became NaN.
+        TrainingError: the folder has another run, one of other data or teachers, or one that is at work; the
+            time is too short, or the loss became NaN.
     """
     started = time.monotonic()
     quieten_lightning()
     first = machine.share.rank == 0
+    runs = starts or out
     folder = RunFolder(out / recipe.name)
     resumes = folder.checkpoint.is_file()
     if resumes:
         recipe = folder.resumed(recipe, fitted=max_hours is not None)
     else:
         folder.refuse_model(recipe, fitted=max_hours is not None)
-    data = DataRecord.of(recipe, data_root)
+    data = DataRecord.of(recipe, data_root, runs)
     if resumes:
         folder.check_data(data)
         ended = folder.ended(recipe.name)
@@ -262,7 +263,6 @@ def train(
             return ended[0] if first else None
     training = Training.prepare(recipe, data_root, machine)
     module = training.module
-    runs = starts or out
     teachers = training.find_teachers(runs)
     if recipe.init_from and not resumes:
         start = find_start(recipe.init_from, runs / Path(recipe.init_from).name)

@@ -15,9 +15,12 @@ from support.tiny_recipe import RECIPE
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")
 
+from support.models import save_untrained  # noqa: E402
+
 from rt_segmentation.data.synthetic import StreetScene  # noqa: E402
 from rt_segmentation.inference.network import load_network  # noqa: E402
 from rt_segmentation.models import ModelError, ModelManifest, read_manifest  # noqa: E402
+from rt_segmentation.networks import build_network  # noqa: E402
 from rt_segmentation.training.distillation import Teachers, soft_loss  # noqa: E402
 from rt_segmentation.training.errors import TrainingError  # noqa: E402
 from rt_segmentation.training.machine import Machine  # noqa: E402
@@ -144,3 +147,23 @@ def test_a_teacher_that_cannot_teach_is_named(tmp_path: Path, small_model: Model
         assert cv2.imwrite(str(path), np.ones((64, 96), np.uint8))
         start(str(small_model.path), label_set=str(labels), validation=folder)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_does_not_go_on_with_a_teacher_that_was_trained_anew(
+    tmp_path: Path, small_model: ModelManifest
+) -> None:
+    unlabelled_frames(tmp_path)
+    teacher = save_untrained(tmp_path / "teacher.yaml", build_network("enet", 11), "enet", (96, 64))
+    recipe = load_recipe(write_recipe(tmp_path, [str(small_model.path), str(teacher.path)], epochs=1))
+
+    def start() -> None:
+        assert train(recipe, tmp_path, tmp_path / "out", Machine.here("fp32", workers=0)) is not None
+
+    start()
+    # Ended: nothing is trained.
+    start()
+    save_untrained(tmp_path / "teacher.yaml", build_network("enet", 11), "enet", (96, 64))
+    with pytest.raises(
+        TrainingError, match="other data: its teacher 2 of 2 has other weights than at its st"
+    ):
+        start()
