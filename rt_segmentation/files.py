@@ -121,10 +121,15 @@ def check_file(path: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
-def check_folder(path: Path, *names: str) -> None:
+def check_folder(path: Path, *names: str, room: int = 0) -> None:
     """Say before the work that nothing of these names can be written into a folder, which may be made.
 
     Nothing is made.
+
+    Args:
+        path: of the folder.
+        names: that are to be written there.
+        room: bytes that must find room.
 
     Raises:
         OSError: it names what stands in the way.
@@ -140,8 +145,8 @@ def check_folder(path: Path, *names: str) -> None:
         with suppress(FileNotFoundError):
             os.lstat(folder / name)
     # Trying is surer than asking for rights; this file has no name, or loses it at once.
-    with _naming(folder), tempfile.TemporaryFile(dir=folder):
-        pass
+    with _naming(folder), tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(room))
 
 
 @contextmanager

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rt_segmentation.bags.errors import BagError
-from rt_segmentation.commands.options import add_engine, add_image_bits, at_least, require_kept
+from rt_segmentation.commands.options import (
+    add_engine,
+    add_image_bits,
+    at_least,
+    check_cache,
+    require_kept,
+)
 from rt_segmentation.commands.outputs import check_outputs
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.files import replacing_together, spread, user_path
@@ -82,6 +88,9 @@ def main(arguments: argparse.Namespace) -> None:
     width, height = arguments.width or manifest.width, arguments.height or manifest.height
     if arguments.batch < 1:
         raise EngineError(f"--batch is {arguments.batch}; it must be 1 or more")
+    # What is asked for beside the cache is written in any case.
+    if arguments.out is None and not _is_built(manifest, arguments, width, height):
+        check_cache("what is built")
     engine = _build(manifest, arguments, width, height)
     engine.prepare(arguments.batch, height, width)
     print(
@@ -99,6 +108,22 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"{arguments.out / WITH_CONFIDENCE}: uint8 images (N, H, W, 3) RGB to {gives}")
         print(f"{arguments.out / LABELS_ONLY}: the same to labels alone; both need {WEIGHTS}")
     require_kept("what was built")
+
+
+def _is_built(manifest: ModelManifest, arguments: argparse.Namespace, width: int, height: int) -> bool:
+    """Whether a cache that is only read may have it already: a verdict of this size, of whatever versions."""
+    from rt_segmentation.inference import cache
+    from rt_segmentation.inference.engines.choosing import ENGINES
+    from rt_segmentation.inference.network import model_identity
+
+    if arguments.engine == "torch":
+        # On a CPU it keeps nothing.
+        return True
+    asked = {**model_identity(manifest), "batch": arguments.batch, "height": height, "width": width}
+    if arguments.precision != "auto":
+        asked["precision"] = arguments.precision
+    names = ENGINES if arguments.engine == "auto" else (arguments.engine,)
+    return any(cache.holds(name, asked, {}) for name in names)
 
 
 def _build(manifest: ModelManifest, arguments: argparse.Namespace, width: int, height: int) -> Engine:

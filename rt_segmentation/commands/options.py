@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rt_segmentation.errors import RtSegmentationError
-from rt_segmentation.files import user_path
+from rt_segmentation.files import check_folder, user_path
 
 MODELS = ("enet", "linknet", "lednet")
 """What benchmarks time by default."""
@@ -19,6 +19,10 @@ MODELS = ("enet", "linknet", "lednet")
 
 DATASET, SPLIT = "camvid", "val"
 """What data are by default."""
+
+
+LEAST_ROOM = 2**20
+"""What is built takes more [bytes]."""
 
 
 class OptionError(RtSegmentationError, ValueError):
@@ -256,6 +260,21 @@ minutes = at_least(0, unit="minutes")
 """A time for argparse [min]; one that is endless would never be over."""
 
 
+def check_cache(what: str) -> None:
+    """Say before the work, which takes minutes, that nothing can be kept in the cache. Nothing is made.
+
+    Raises:
+        EngineError: it is on a disk that is full or read-only, or in a folder of somebody else's.
+    """
+    from rt_segmentation.inference import cache
+    from rt_segmentation.inference.engines import EngineError
+
+    try:
+        check_folder(cache.cache_root(), cache.DESCRIPTION, room=LEAST_ROOM)
+    except OSError as error:
+        raise EngineError(f"{what} cannot be kept: {error}; {_another_cache()}") from error
+
+
 def require_kept(what: str) -> None:
     """Check that all that was made could be kept in the cache.
 
@@ -266,10 +285,11 @@ def require_kept(what: str) -> None:
     from rt_segmentation.inference.engines import EngineError
 
     if not cache.kept():
-        raise EngineError(
-            f"{what} could not be kept in {cache.cache_root()}; make room there, or name another folder in"
-            " XDG_CACHE_HOME"
-        )
+        raise EngineError(f"{what} could not be kept in {cache.cache_root()}; {_another_cache()}")
+
+
+def _another_cache() -> str:
+    return "make room there, or name another folder in XDG_CACHE_HOME"
 
 
 def say(text: str) -> None:

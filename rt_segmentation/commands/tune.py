@@ -11,7 +11,14 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from rt_segmentation import cpu
-from rt_segmentation.commands.options import OptionError, check_number, parse_size, require_kept, say
+from rt_segmentation.commands.options import (
+    OptionError,
+    check_cache,
+    check_number,
+    parse_size,
+    require_kept,
+    say,
+)
 from rt_segmentation.provenance import cores, machine
 
 if TYPE_CHECKING:
@@ -71,7 +78,7 @@ def main(arguments: argparse.Namespace) -> None:
     several frames: concurrently and as batches.
 
     Raises:
-        EngineError: none works here, or what was measured could not be kept.
+        EngineError: none works here, or what is measured cannot be kept.
         ModelError: there is no such model.
         OptionError: a time or a size is none.
     """
@@ -88,6 +95,7 @@ def main(arguments: argparse.Namespace) -> None:
     offered = _offered(arguments.engine)
     manifest = find_model(arguments.model)
     sizes = [parse_size(text) for text in arguments.size] or [(manifest.width, manifest.height)]
+    check_cache("what is measured")
     found = []
     whole_s = BUILDING_S + 1.5 * arguments.seconds + seconds
     say(f"at most {whole_s:.0f} s for each size: {BUILDING_S:.0f} of it for building engines, once")

@@ -15,9 +15,10 @@ pytest.importorskip("torch", reason="torch is not installed: nothing to export")
 pytest.importorskip("onnx", reason="onnx is not installed: nothing to export")
 
 from rt_segmentation.cli import main
+from rt_segmentation.commands.options import check_cache
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache_contents import clear
-from rt_segmentation.inference.engines import build_engine
+from rt_segmentation.inference.engines import EngineError, build_engine
 from rt_segmentation.models import ModelManifest
 
 HEIGHT, WIDTH = 64, 64
@@ -78,6 +79,8 @@ def test_a_full_disk_does_not_take_the_engine_away(
     # What was asked for beside the cache is there.
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert written == ["labels.onnx", "network.onnx", "weights.bin"]
+    with pytest.raises(EngineError, match=r"what is built cannot be kept: .*No space left on device"):
+        check_cache("what is built")
 
 
 def test_a_warm_cache_that_is_read_only_is_read(
@@ -92,6 +95,8 @@ def test_a_warm_cache_that_is_read_only_is_read(
         labels, _ = build_engine(small_model, "onnxruntime", "fp32").infer(FRAMES, False)
         np.testing.assert_array_equal(labels, expected)
         assert not caplog.records
+    size = ["--width", str(WIDTH), "--height", str(HEIGHT)]
+    assert main(["export", "--model", str(small_model.path), "--engine", "onnxruntime", *size]) == 0
     key = cache.CacheKey("graph", {"model": "another"}, {})
     with cache.locked(key):
         assert cache.keep(key, {"a.bin": b"abc"}, {}).read("a.bin") == b"abc"

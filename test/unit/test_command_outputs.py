@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from support.models import shuffled
 from rt_segmentation.cli import main
 from rt_segmentation.commands.options import OptionError
 from rt_segmentation.commands.outputs import check_outputs
+from rt_segmentation.inference.engines.openvino_int8.calibration import ranges_from
 from rt_segmentation.models import ModelManifest
 
 FULL = Path("/dev/full")
@@ -125,6 +127,34 @@ def test_commands_say_before_the_work_what_cannot_be_written(
     assert main([*command.split(), f"--{option}", str(path)]) == 2
     assert f"--{option} is {path}, which cannot be written: " in capsys.readouterr().err
     assert everything(tmp_path) == {str(tmp_path / "file"): b"before"}
+
+
+@pytest.mark.parametrize("command", ["export --engine openvino --model", "tune"])
+def test_a_cache_that_cannot_be_written_is_said_before_the_work(
+    command: str,
+    small_model: ModelManifest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "file").write_bytes(b"before")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "below"))
+    for work in ("inference.engines.build_engine", "benchmark.engines.time_group"):
+        monkeypatch.setattr(f"rt_segmentation.{work}", lambda *_, **__: pytest.fail("work has begun"))
+    assert main([*command.split(), str(small_model.path)]) == 2
+    sentence = capsys.readouterr().err
+    assert "cannot be kept: " in sentence and f"'{tmp_path / 'file'}'; make room there" in sentence
+    assert everything(tmp_path) == {str(tmp_path / "file"): b"before"}
+
+
+def test_ranges_that_cannot_be_written_are_said_before_frames_are_read(
+    small_model: ModelManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "weights.int8.json").mkdir()
+    model = replace(small_model, path=tmp_path / "model.yaml", weights="weights.safetensors")
+    with pytest.raises(IsADirectoryError, match=r"weights\.int8\.json"):
+        ranges_from(model, lambda height, width: pytest.fail("frames are read"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rt_segmentation.files import write_atomically
+from rt_segmentation.files import check_file, write_atomically
 from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_entry, onnx_model
 from rt_segmentation.inference.engines.interface import CalibrationFrames, EngineError, EngineUnavailable
 from rt_segmentation.inference.engines.openvino_int8.ranges import (
@@ -30,6 +30,8 @@ _KEPT_NAMES = [".*/unpool/.*", r".*/encoder\.[0-9]+/Add.*"]
 
 def ranges_from(manifest: ModelManifest, frames: CalibrationFrames) -> str:
     """Find a model's ranges on frames of its size, and say where they are; see `find_ranges`."""
+    # Before minutes of work.
+    check_file(ranges_path(manifest))
     chosen, source = frames(manifest.height, manifest.width)
     path = find_ranges(manifest, chosen, source)
     return f"{path}: int8 ranges of {manifest.name}, found on {len(chosen)} frames of {source}"
