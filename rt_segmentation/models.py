@@ -19,7 +19,7 @@ from rt_segmentation.networks import is_network, network_names
 from rt_segmentation.profiles import Profile
 from rt_segmentation.resources import installed_models_dir, share_dir
 from rt_segmentation.settings import SettingsError, load_yaml, read_mapping, read_settings, to_plain
-from rt_segmentation.text import one_line
+from rt_segmentation.text import is_name, one_line, printable
 
 _log = logging.getLogger(__name__)
 
@@ -238,6 +238,15 @@ def check_manifest(manifest: ModelManifest) -> None:
     problem = _problem(manifest)
     if problem:
         raise ModelError(f"model manifest {manifest.path}: {problem}")
+
+
+def name_problem(name: str) -> str | None:
+    """What is wrong with the name of a model that is to be made, in words."""
+    if Path(name).name != name or name in ("", ".", ".."):
+        return f"model name '{printable(name)}' must be a plain file name without folders or ending"
+    if not is_name(name):
+        return f"model name '{one_line(printable(name))}' must be a text of one line, in UTF-8"
+    return None
 
 
 def size_problem(width: int, height: int) -> str | None:

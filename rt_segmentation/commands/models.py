@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.commands import models_install, models_profile, onnx_models
-from rt_segmentation.commands.outputs import check_outputs
-from rt_segmentation.files import user_path
+from rt_segmentation.commands.outputs import check_output, check_outputs
+from rt_segmentation.files import check_file, user_path
 from rt_segmentation.networks import network_names
 from rt_segmentation.networks.published import CONVENTION, published
 from rt_segmentation.text import one_line, printable
@@ -179,7 +179,13 @@ def _is_model(name: str) -> bool:
 
 
 def _import(arguments: argparse.Namespace) -> ModelManifest:
+    from rt_segmentation.models import ModelError, name_problem
+
     check_outputs(arguments, folders=("out",))
+    if problem := name_problem(arguments.name):
+        raise ModelError(problem)
+    # The longest of the names that are made of it.
+    check_output("out", arguments.out / f"{arguments.name}.safetensors", check_file)
     if arguments.checkpoint.suffix.lower() == ".onnx":
         return onnx_models.import_model(arguments)
     onnx_models.refuse_options(arguments)

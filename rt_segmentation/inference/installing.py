@@ -16,7 +16,7 @@ from rt_segmentation.files import write_atomically
 from rt_segmentation.labels import store_label_set
 from rt_segmentation.models import ModelError, ModelManifest, list_models, read_manifest, write_manifest
 from rt_segmentation.resources import MODELS_VARIABLE, installed_models_dir
-from rt_segmentation.text import printable
+from rt_segmentation.text import is_name, one_line, printable
 from rt_segmentation.weights import check_weights, read_golden, read_weights
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ def check_name(what: str, name: str) -> None:
     """
     if not name or Path(name).name != name or name.startswith((".", "_")) or "/" in name or "\\" in name:
         raise InstallError(f"{what} '{name}' cannot be a file's name; give one of letters, digits and '_'")
+    if not is_name(name):
+        raise InstallError(f"{what} '{one_line(printable(name))}' must be a text of one line, in UTF-8")
     if name.endswith((".yaml", ".yml")):
         raise InstallError(f"{what} '{name}' ends as a path of a manifest does; leave the ending out")
 

@@ -95,6 +95,7 @@ def test_nothing_is_replaced_without_being_told(own: ModelManifest, folder: Path
         ({"name": "new", "aliases": ("shipped",), "overwrite": True}, "alias 'shipped' is taken"),
         ({"name": "../x"}, "cannot be a file's name"),
         ({"name": "x.yaml"}, "leave the ending out"),
+        ({"name": "new", "aliases": ("\udcff",)}, r"alias '\\xff' must be a text of one line, in UTF-8"),
         ({"name": "new", "aliases": ("a/b",)}, "alias 'a/b' cannot be a file's name"),
     ):
         with pytest.raises(InstallError, match=sentence):

@@ -68,6 +68,23 @@ def _external(model: Any) -> None:
         tensor.ClearField("raw_data")
 
 
+def _argmax(model: Any, kind: str = "ArgMax", more: int = 0) -> None:
+    """Ids in the place of logits, from `more` on; of TopK the largest logits in the place of their ids."""
+    from onnx import TensorProto, helper
+
+    graph, whole = model.graph, TensorProto.INT64
+    for name, value in (("one", 1), ("more", more)):
+        graph.initializer.append(helper.make_tensor(name, whole, [1], [value]))
+    inputs = {"ArgMax": ["out"], "TopK": ["out", "one"]}[kind]
+    best = ["best", "ids"] if kind == "TopK" else ["ids"]
+    graph.node.append(helper.make_node(kind, inputs, best, axis=1))
+    graph.node.append(helper.make_node("Add", ["ids", "more"], ["shifted"]))
+    name = {"TopK": "best"}.get(kind, "shifted" if more else "ids")
+    kept = helper.make_tensor_value_info(name, TensorProto.FLOAT if kind == "TopK" else whole, [None] * 4)
+    del graph.output[:]
+    graph.output.append(kept)
+
+
 @pytest.mark.parametrize(
     ("edit", "options", "words"),
     [
@@ -84,6 +101,16 @@ def _external(model: Any) -> None:
         (None, ("--label-set", "cityscapes19"), "none has the 19 classes of label set cityscapes19"),
         (None, ("--layout", "nhwc"), "--layout is nhwc, but input 'images' is (?, 3, ?, ?)"),
         (None, ("--output", "labels"), "none has labels of the 11 classes"),
+        (
+            _argmax,
+            ("--label-set", "cityscapes19"),
+            "has ids of 11 classes, and label set cityscapes19 has 19",
+        ),
+        (lambda m: _argmax(m, more=1), (), "has id 11, and the 11 classes of label set camvid11 go from 0"),
+        (lambda m: _argmax(m, "TopK"), (), "none has the 11 classes of label set camvid11"),
+        (lambda m: _argmax(m, "TopK"), ("--output", "labels"), "has numbers that are not whole"),
+        (None, ("--name", "\udcff"), r"model name '\xff' must be a text of one line, in UTF-8"),
+        (None, ("--name", "n" * 250), "File name too long"),
         (None, ("--label-set", "gone"), "unknown label set 'gone'"),
         (None, ("--width", "96"), "--width and --height belong together"),
         (None, ("--scale", "1", "--mean", "0", "0", "0", "--std", "1", "1", "0"), "must be above 0"),

@@ -16,8 +16,8 @@ from rt_segmentation.inference.foreign.original import Original, Run, load
 from rt_segmentation.inference.foreign.plausible import Preprocessing, plausible
 from rt_segmentation.inference.foreign.probing import Prober, shape_text
 from rt_segmentation.inference.parity import Gate
-from rt_segmentation.labels import LabelSet, load_label_set, store_label_set
-from rt_segmentation.models import ModelError, ModelManifest, ONNXInterface
+from rt_segmentation.labels import IGNORE_ID, LabelSet, load_label_set, store_label_set
+from rt_segmentation.models import ModelError, ModelManifest, ONNXInterface, name_problem
 from rt_segmentation.text import printable
 from rt_segmentation.weights import save_onnx_model
 
@@ -81,8 +81,8 @@ def import_onnx(
         ModelError: something cannot be told, does not fit, or the labels are others; nothing is written.
         LabelSetError: there is no such label set.
     """
-    if Path(name).name != name or name in ("", ".", ".."):
-        raise ModelError(f"model name '{name}' must be a plain file name without folders or ending")
+    if problem := name_problem(name):
+        raise ModelError(problem)
     labels = load_label_set(wishes.label_set)
     layout = _layout(foreign, wishes.layout)
     run, dtype, library = load(foreign.data, foreign.input)
@@ -227,12 +227,34 @@ def _output(
         # After operations that a softmax's numbers pass unchanged, as a Clip.
         gives = "probabilities"
     if gives == "labels":
-        array = outputs[name]
-        if array.size and not 0 <= array.min() <= array.max() <= 255:
-            raise ModelError(
-                f"output '{name}' has numbers from {array.min()} to {array.max()}, which are no ids"
-            )
+        _check_ids(outputs[name], name, foreign.classes.get(name, classes), labels)
     return name, gives, place
+
+
+def _check_ids(array: np.ndarray, name: str, chosen: int, labels: LabelSet) -> None:
+    """Refuse ids that the label set has no classes for: masks would show nothing there, or something else.
+
+    Args:
+        array: what the output has for noise.
+        name: of the output.
+        chosen: between so many classes the graph chooses.
+        labels: the label set.
+    """
+    if array.size and not 0 <= array.min() <= array.max() <= IGNORE_ID:
+        raise ModelError(f"output '{name}' has numbers from {array.min()} to {array.max()}, which are no ids")
+    if (array != np.round(array)).any():
+        raise ModelError(f"output '{name}' has numbers that are not whole, which are no ids")
+    classes = len(labels.classes)
+    if chosen != classes:
+        raise ModelError(
+            f"output '{name}' has ids of {chosen} classes, and label set {labels.name} has {classes}"
+        )
+    others = array[(array >= classes) & (array != IGNORE_ID)]
+    if others.size:
+        raise ModelError(
+            f"output '{name}' has id {others.max():g}, and the {classes} classes of label set {labels.name}"
+            f" go from 0 to {classes - 1}; {IGNORE_ID} is unlabelled"
+        )
 
 
 def _sums_to_one(array: np.ndarray, place: str) -> bool:

@@ -45,6 +45,7 @@ class Foreign:
         input: name of the only input that is no weight.
         dims: of that input; None for each that is not fixed.
         meanings: what the graph's last operations say of each output, by its name.
+        classes: between how many an output of labels chose, by its name; without those that do not say it.
         parameters: how many numbers its weights are.
     """
 
@@ -54,6 +55,7 @@ class Foreign:
     input: str
     dims: tuple[int | None, ...]
     meanings: dict[str, Meaning]
+    classes: dict[str, int]
     parameters: int
 
 
@@ -93,7 +95,7 @@ def read_onnx(path: Path) -> Foreign:
         raise ModelError(f"ONNX file {path} is damaged: {reason(error)}") from error
     name, dims = _image_input(path, model)
     meanings = {output.name: _meaning(model.graph, output) for output in model.graph.output}
-    return Foreign(path, data, opset_of(model), name, dims, meanings, _parameters(model))
+    return Foreign(path, data, opset_of(model), name, dims, meanings, _classes(model), _parameters(model))
 
 
 def _check_versions(path: Path, model: Any) -> None:
@@ -214,11 +216,43 @@ def _meaning(graph: Any, output: Any) -> Meaning:
         TensorProto.INT64, TensorProto.INT32, TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT16,
     ):  # fmt: skip
         return "labels"
-    makers = {name: node for node in graph.node for name in node.output}
-    node = makers.get(output.name)
-    while node is not None and node.op_type in _PASSING:
-        node = makers.get(node.input[0])
-    return "logits" if node is None else _MEANINGS.get(node.op_type, "logits")
+    node, result = _maker(graph, output.name)
+    # Of the two that it gives, the largest number itself is no label.
+    if node is None or (node.op_type == "TopK" and result == node.output[0]):
+        return "logits"
+    return _MEANINGS.get(node.op_type, "logits")
+
+
+def _maker(graph: Any, name: str) -> tuple[Any, str]:
+    """The last operation that means something before an output, and its result; None for the input."""
+    makers = {result: node for node in graph.node for result in node.output}
+    while (node := makers.get(name)) is not None and node.op_type in _PASSING:
+        name = node.input[0]
+    return node, name
+
+
+def _classes(model: Any) -> dict[str, int]:
+    """Sizes of the axes whose largest number each output of labels names, as far as the file tells them."""
+    from onnx import shape_inference
+
+    choosing = {output.name: _maker(model.graph, output.name)[0] for output in model.graph.output}
+    choosing = {n: node for n, node in choosing.items() if node and node.op_type in ("ArgMax", "TopK")}
+    if not choosing:
+        return {}
+    try:
+        graph = shape_inference.infer_shapes(model, data_prop=True).graph
+    except Exception:
+        # What the library's native code raises is of many types.
+        return {}
+    shapes = {v.name: v.type.tensor_type.shape.dim for v in (*graph.input, *graph.value_info, *graph.output)}
+    found = {}
+    for name, node in choosing.items():
+        usual = 0 if node.op_type == "ArgMax" else -1
+        axis = next((a.i for a in node.attribute if a.name == "axis"), usual)
+        dims = shapes.get(node.input[0], ())
+        if -len(dims) <= axis < len(dims) and dims[axis].dim_value > 0:
+            found[name] = int(dims[axis].dim_value)
+    return found
 
 
 def _parameters(model: Any) -> int:

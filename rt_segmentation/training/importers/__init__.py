@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rt_segmentation.labels import load_label_set, store_label_set
-from rt_segmentation.models import ModelManifest
+from rt_segmentation.models import ModelManifest, name_problem
 from rt_segmentation.networks import build_network
 from rt_segmentation.text import printable
 from rt_segmentation.training.importers.enet import ENET_AUTHORS
@@ -144,8 +144,8 @@ def write_model(
             f"checkpoint {model.path} ({model.source.name}) holds {model.network}'s encoder alone:"
             " it initialises a training and is no model that could run"
         )
-    if Path(name).name != name or name in ("", ".", ".."):
-        raise CheckpointError(f"model name '{name}' must be a plain file name without folders or ending")
+    if problem := name_problem(name):
+        raise CheckpointError(problem)
     wanted = label_set if label_set is not None else model.label_set
     if wanted is None:
         raise CheckpointError(
