@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from rt_segmentation.commands.options import (
 )
 from rt_segmentation.commands.outputs import check_outputs
 from rt_segmentation.commands.progress import progress
-from rt_segmentation.files import replacing_together, spread, user_path
+from rt_segmentation.files import replacing_together, spread, user_path, write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,8 +93,9 @@ def main(arguments: argparse.Namespace) -> None:
     # What is asked for beside the cache is written in any case.
     if arguments.out is None and not _is_built(manifest, arguments, width, height):
         check_cache("what is built")
-    engine = _build(manifest, arguments, width, height)
-    engine.prepare(arguments.batch, height, width)
+    with _keeping_good_ranges(manifest):
+        engine = _build(manifest, arguments, width, height)
+        engine.prepare(arguments.batch, height, width)
     print(
         f"{manifest.name} {width}x{height}, batch {arguments.batch}:"
         f" engine {engine.name} in {engine.precision} on {engine.device}"
@@ -139,6 +142,29 @@ def _build(manifest: ModelManifest, arguments: argparse.Namespace, width: int, h
         )
     write_ranges(manifest, arguments, width, height)
     return build_engine(manifest, arguments.engine, "int8")
+
+
+@contextmanager
+def _keeping_good_ranges(manifest: ModelManifest) -> Iterator[None]:
+    """Ranges with which an engine is refused in this block do not take the place of earlier ones.
+
+    As of black frames: every node that runs the model in int8 would be without it.
+    """
+    from rt_segmentation.inference.engines import EngineError
+    from rt_segmentation.inference.engines.openvino_int8.ranges import load_ranges, ranges_path
+
+    path, before = ranges_path(manifest), None
+    # Those that are missing, damaged or of other weights are no loss.
+    with suppress(EngineError):
+        load_ranges(manifest)
+        before = path.read_bytes()
+    try:
+        yield
+    except EngineError as error:
+        if before is None or path.read_bytes() == before:
+            raise
+        write_atomically(path, before)
+        raise EngineError(f"{error}; the ranges in {path} are the earlier ones again") from error
 
 
 def write_ranges(manifest: ModelManifest, arguments: argparse.Namespace, width: int, height: int) -> None:

@@ -14,7 +14,9 @@ from rt_segmentation.cli import main
 from rt_segmentation.commands.options import OptionError
 from rt_segmentation.commands.outputs import check_outputs
 from rt_segmentation.inference.engines.openvino_int8.calibration import ranges_from
+from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges, ranges_path
 from rt_segmentation.models import ModelManifest
+from rt_segmentation.weights import load_weights, save_model
 
 FULL = Path("/dev/full")
 OPTIONS = ("scenes=3", "frames_per_scene=1", "first_seed=100", "width=96", "height=64")
@@ -155,6 +157,33 @@ def test_ranges_that_cannot_be_written_are_said_before_frames_are_read(
     model = replace(small_model, path=tmp_path / "model.yaml", weights="weights.safetensors")
     with pytest.raises(IsADirectoryError, match=r"weights\.int8\.json"):
         ranges_from(model, lambda height, width: pytest.fail("frames are read"))
+
+
+def test_ranges_that_are_refused_do_not_take_the_place_of_good_ones(
+    small_model: ModelManifest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = save_model(replace(small_model, path=tmp_path / "small.yaml"), load_weights(small_model))
+    path = ranges_path(model)
+    good = QuantizationRanges({}, {}, (), model.sha256)
+    bad = replace(good, tensors={"gone": (0.0, 1.0)})
+
+    def calibrate(*_: object) -> str:
+        path.write_bytes(bad.to_json())
+        return "found"
+
+    monkeypatch.setattr("rt_segmentation.inference.engines.calibrate", calibrate)
+    command = ["export", "--model", str(model.path), "--engine", "openvino", "--calibrate-images", "images"]
+    for before, after in ((good, good), (replace(good, weights_sha256="0"), bad)):
+        path.write_bytes(before.to_json())
+        assert main(command) == 2
+        sentence = capsys.readouterr().err
+        assert "do not fit the graph" in sentence and ("earlier ones again" in sentence) is (after is good)
+        assert path.read_bytes() == after.to_json()
 
 
 @pytest.mark.parametrize(
