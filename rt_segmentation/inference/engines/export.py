@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import io
+import json
 import logging
 import warnings
 from collections.abc import Callable
@@ -283,6 +284,13 @@ def _share_weights(content: bytes) -> dict[str, bytes]:
         LABELS_ONLY: labels_only.SerializeToString(),
         WEIGHTS: bytes(weights),
     }
+
+
+def graph_identity(graph: Path) -> dict[str, Any]:
+    """What tells a graph of the cache from others, for keys of what is made of it; a path of `onnx_model`."""
+    described = json.loads((graph.parent / cache.DESCRIPTION).read_text(encoding="utf-8"))
+    digests = described["files"]
+    return {**described["identity"], "graph": digests[graph.name], "graph_weights": digests[WEIGHTS]}
 
 
 def onnx_model(entry: CacheEntry, name: str) -> Path | bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -16,8 +15,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from rt_segmentation.inference.cache import DESCRIPTION, CacheKey, find_or_make, locked
-from rt_segmentation.inference.engines.export import INPUT_NAME
+from rt_segmentation.inference.cache import CacheKey, find_or_make, locked
+from rt_segmentation.inference.engines.export import INPUT_NAME, graph_identity
 from rt_segmentation.inference.engines.failures import reason
 from rt_segmentation.inference.engines.interface import CalibrationFrames, Runner
 from rt_segmentation.inference.engines.onnx_engine import ONNXFileEngine
@@ -164,8 +163,7 @@ class ONNXRuntimeEngine(ONNXFileEngine):
 
         if isinstance(graph, bytes):
             return make()
-        described = json.loads((graph.parent / DESCRIPTION).read_text(encoding="utf-8"))
-        identity = {**described["identity"], "graph": described["files"][graph.name], **self._hardware()}
+        identity = {**graph_identity(graph), **self._hardware()}
         key = CacheKey("onnxruntime-int8", identity, {"version": self.version, "ranges": ranges.digest})
         return find_or_make(key, lambda: ({_QUANTISED: make()}, {})).read(_QUANTISED)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -16,8 +15,8 @@ import numpy as np
 import openvino
 
 from rt_segmentation import cpu
-from rt_segmentation.inference.cache import DESCRIPTION, CacheKey, find, locked, store
-from rt_segmentation.inference.engines.export import LABELS_ONLY, onnx_model
+from rt_segmentation.inference.cache import CacheKey, find, locked, store
+from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_identity, onnx_model
 from rt_segmentation.inference.engines.interface import CalibrationFrames, Runner, Shape
 from rt_segmentation.inference.engines.onnx_engine import ONNXFileEngine
 from rt_segmentation.inference.engines.openvino_argmax import compare_planes, compares_pixels
@@ -216,10 +215,8 @@ class OpenVINOEngine(ONNXFileEngine):
         asked = self._manifest, self.precision, self._ranges, self._parallel, None, options
         if isinstance(graph, bytes):
             return compile_graph(graph, *asked)
-        described = json.loads((graph.parent / DESCRIPTION).read_text(encoding="utf-8"))
         identity = {
-            **described["identity"],
-            "graph": described["files"][graph.name],
+            **graph_identity(graph),
             "version": self.version,
             "precision": self.precision,
             "device": self.device,
