@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from rt_segmentation.settings import read_settings
+
 INSTRUCTIONS = "ONEDNN_MAX_CPU_ISA"
 """The environment's limit of oneDNN's instruction sets; a library reads it once, at its first compilation or
 the first question after precisions."""
@@ -76,10 +78,9 @@ class Options:
         """The reverse of `to_json`.
 
         Raises:
-            TypeError, ValueError: the content is something else.
+            SettingsError: the content is something else.
         """
-        pairs = ((str(group), str(family)) for group, family in content.get("kernels", ()))
-        return cls(**{**content, "kernels": tuple(pairs)})
+        return read_settings(cls, content)
 
     def describe(self) -> str:
         """In words, for messages."""

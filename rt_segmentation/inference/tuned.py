@@ -20,7 +20,7 @@ from rt_segmentation.inference.versions import graph_version
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
 from rt_segmentation.resources import share_dir
-from rt_segmentation.settings import SettingsError, read_file
+from rt_segmentation.settings import SettingsError, read_file, read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -156,16 +156,9 @@ def recall(manifest: ModelManifest, batch: int, height: int, width: int, tell: b
 
 
 def _read(data: Mapping[str, Any]) -> Tuned:
-    latency, throughput = (tuple(map(_read_setting, data[name])) for name in ("latency", "throughput"))
-    tried = tuple(Trial(**one) for one in data["tried"])
-    # Earlier versions did not say what was finished.
-    finished = tuple(str(name) for name in data.get("finished", ()))
-    return Tuned(latency, throughput, tried, str(data["date"]), float(data["seconds"]), finished)
-
-
-def _read_setting(data: Mapping[str, Any]) -> Setting:
-    times = {name: float(data[name]) for name in ("ms", "plain_ms", "confidence")}
-    return Setting(**{**data, **times, "options": Options.from_json(data["options"])})
+    if missing := {"latency", "throughput", "tried", "date", "seconds"} - set(data):
+        raise KeyError(min(missing))
+    return read_settings(Tuned, dict(data))
 
 
 def options_for(

@@ -14,6 +14,7 @@ from rt_segmentation.inference.records import find_record
 from rt_segmentation.inference.versions import graph_version
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
+from rt_segmentation.settings import read_settings
 
 KIND = "tuned"
 AT_START = "measured"
@@ -107,10 +108,10 @@ def _keep(key: CacheKey, record: Record) -> None:
 
 
 def _read(data: Mapping[str, Any]) -> Record:
-    timings = (Timing(str(t["engine"]), str(t["precision"]), float(t["median_ms"])) for t in data["timings"])
-    # Earlier versions measured none.
-    throughputs = tuple(Throughput(**throughput) for throughput in data.get("throughputs", ()))
-    return Record(tuple(timings), str(data["date"]), throughputs)
+    # Earlier versions measured no throughputs.
+    if missing := {"timings", "date"} - set(data):
+        raise KeyError(min(missing))
+    return read_settings(Record, dict(data))
 
 
 def _key(manifest: ModelManifest, height: int, width: int, kind: str = KIND, **more: str) -> CacheKey:

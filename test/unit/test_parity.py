@@ -139,6 +139,17 @@ def test_another_threshold_is_judged_without_measuring_again(empty_cache: None) 
     assert entry.data == {"agreement": 0.96, "threshold": 0.95, "passed": True}
 
 
+@pytest.mark.parametrize("changes", [{"threshold": None}, {"agreement": "much"}, {"agreement": 99.8}])
+def test_a_damaged_verdict_is_measured_again(empty_cache: None, changes: dict[str, object]) -> None:
+    engine = Measured(0.98)
+    pass_gate(KEY, "int8", Gate(), engine)
+    (entry,) = cache.entries()
+    cache.store(cache.CacheKey(**entry.key), {}, {**entry.data, **changes})
+    for _ in range(2):
+        pass_gate(KEY, "int8", Gate(), engine)
+    assert engine.times == 2 and cache.entries()[0].data == entry.data
+
+
 def test_other_frames_are_measured(empty_cache: None, images: Path) -> None:
     engine = Measured(0.98)
     pass_gate(KEY, "int8", Gate(), engine)

@@ -113,6 +113,8 @@ def test_a_record_of_something_else_is_not_used(
     "damage",
     [
         lambda data: data["latency"][0].update(options={"speed": 3}),
+        lambda data: data["latency"][0].update(options={"isa": 5}),
+        lambda data: data["latency"][0].update(options={"threads": "2"}),
         lambda data: data["latency"][0].update(ms="fast"),
         lambda data: data.update(latency=7),
         lambda data: data.pop("tried"),
@@ -124,7 +126,7 @@ def test_a_record_that_cannot_be_read_is_not_used(
     data = FOUND.to_json()
     damage(data)
     cache.store(tuned._key(small_model, *SIZE), {}, data)
-    assert options(small_model) == PLAIN
+    assert options(small_model) == PLAIN and isa_for(small_model) == ""
     assert "is damaged" in caplog.text and "is not used" in caplog.text
 
 

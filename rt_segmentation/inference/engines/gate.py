@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheEntry, CacheKey
@@ -29,17 +30,34 @@ def pass_gate(
         EngineError: the agreement is too low, or what `measure` raises.
     """
     key = CacheKey(key.kind, {**key.identity, "frames": gate.frames_digest()}, key.made_with)
-    verdict = cache.find(key)
-    if verdict is None or verdict.data["threshold"] != gate.threshold(precision):
+    verdict = _verdict(cache.find(key))
+    if verdict is None or verdict.threshold != gate.threshold(precision):
         with cache.locked(key):
-            verdict = cache.find_quietly(key)
-            agreement = measure() if verdict is None else float(verdict.data["agreement"])
+            verdict = _verdict(cache.find_quietly(key))
+            agreement = measure() if verdict is None else verdict.agreement
             verdict = _store(key, agreement, gate.threshold(precision))
-    refusal = gate.refusal(key.kind, precision, float(verdict.data["agreement"]), reference)
+    refusal = gate.refusal(key.kind, precision, verdict.agreement, reference)
     if refusal:
         raise EngineError(refusal)
 
 
-def _store(key: CacheKey, agreement: float, threshold: float) -> CacheEntry:
+class _Verdict(NamedTuple):
+    agreement: float
+    threshold: float
+
+
+def _verdict(entry: CacheEntry | None) -> _Verdict | None:
+    """What was kept; None where there is nothing, or it is damaged: then the engine is measured again."""
+    if entry is None:
+        return None
+    try:
+        verdict = _Verdict(float(entry.data["agreement"]), float(entry.data["threshold"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return verdict if 0 <= verdict.agreement <= 1 else None
+
+
+def _store(key: CacheKey, agreement: float, threshold: float) -> _Verdict:
     data = {"agreement": agreement, "threshold": threshold, "passed": agreement >= threshold}
-    return cache.keep(key, {}, data)
+    cache.keep(key, {}, data)
+    return _Verdict(agreement, threshold)
