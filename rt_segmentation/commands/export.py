@@ -83,11 +83,14 @@ def main(arguments: argparse.Namespace) -> None:
     """
     from rt_segmentation.inference.engines import EngineError
     from rt_segmentation.inference.engines.export import LABELS_ONLY, WEIGHTS, WITH_CONFIDENCE, graph_entry
-    from rt_segmentation.models import find_model
+    from rt_segmentation.models import find_model, size_problem
 
     check_outputs(arguments, folders=("out",))
     manifest = find_model(arguments.model)
-    width, height = arguments.width or manifest.width, arguments.height or manifest.height
+    width = manifest.width if arguments.width is None else arguments.width
+    height = manifest.height if arguments.height is None else arguments.height
+    if problem := size_problem(width, height):
+        raise EngineError(problem)
     if arguments.batch < 1:
         raise EngineError(f"--batch is {arguments.batch}; it must be 1 or more")
     # What is asked for beside the cache is written in any case.

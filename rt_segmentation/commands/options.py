@@ -213,11 +213,17 @@ def parse_size(text: str) -> tuple[int, int]:
     """(width, height) [px] of 'WIDTHxHEIGHT'.
 
     Raises:
-        OptionError: it is not of that form, or below 32.
+        OptionError: it is not of that form, or no size of a network's input.
     """
+    from rt_segmentation.models import MAX_SIDE, MIN_SIDE, size_problem
+
     width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= 32):
-        raise OptionError(f"size '{text}' is not WIDTHxHEIGHT in px, as 640x360, both 32 or more")
+    # Python refuses to read numbers of thousands of digits.
+    short = len(text) <= 2 * len(str(MAX_SIDE)) + 1
+    if not (short and width.isdecimal() and height.isdecimal()) or size_problem(int(width), int(height)):
+        raise OptionError(
+            f"size '{text}' is not WIDTHxHEIGHT in px, as 640x360, both from {MIN_SIDE} to {MAX_SIDE}"
+        )
     return int(width), int(height)
 
 

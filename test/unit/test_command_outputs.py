@@ -149,6 +149,14 @@ def test_a_cache_that_cannot_be_written_is_said_before_the_work(
     assert everything(tmp_path) == {str(tmp_path / "file"): b"before"}
 
 
+@pytest.mark.parametrize("size", [["--width", "0"], ["--height", "-5"], ["--width", "99999"]])
+def test_an_export_of_no_size_is_refused(
+    size: list[str], small_model: ModelManifest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "--model", str(small_model.path), "--engine", "none", *size]) == 2
+    assert f"{size[1]}" in (sentence := capsys.readouterr().err) and ", both must be " in sentence
+
+
 def test_ranges_that_cannot_be_written_are_said_before_frames_are_read(
     small_model: ModelManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,7 +76,13 @@ def test_they_are_of_one_set_of_libraries(
 
 
 @pytest.mark.parametrize(
-    "times", [7, [{"engine": "torch"}], [{"engine": "a", "precision": "b", "median_ms": "c"}]]
+    "times",
+    [
+        7,
+        [{"engine": "torch"}],
+        [{"engine": "a", "precision": "b", "median_ms": "c"}],
+        [{"engine": ["torch"], "precision": "fp32", "median_ms": 1.0}],
+    ],
 )
 def test_damaged_ones_are_told_and_the_order_is_the_default(
     times: object, small_model: ModelManifest, caplog: pytest.LogCaptureFixture
@@ -313,7 +319,9 @@ def test_a_second_run_measures_what_may_be_the_fastest(
     assert "--engine tensorflow is none; there are openvino, onnx" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["640", "640x", "x360", "640x36o", "-1x5", "16x360"])
+@pytest.mark.parametrize(
+    "text", ["640", "640x", "x360", "640x36o", "-1x5", "16x360", "99999x360", "9" * 5000 + "x360"]
+)
 def test_a_bad_size_is_one_sentence(text: str) -> None:
     with pytest.raises(OptionError, match=f"size '{text}' is not WIDTHxHEIGHT in px, as 640x360"):
         parse_size(text)
