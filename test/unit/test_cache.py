@@ -145,6 +145,16 @@ def test_what_was_not_used_for_long_makes_room(root: Path, monkeypatch: pytest.M
     assert [entry.key["identity"] for entry in cache.entries()] == [KEY.identity]
 
 
+def test_what_makes_no_room_is_not_deleted_for_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = replace(KEY, identity={"record": True})
+    os.utime(cache.store(record, {}, {"timings": []}).folder, (1000.0, 1000.0))
+    monkeypatch.setattr(cache, "DISK_BYTES", 15_000)
+    for number in range(3):
+        cache.store(replace(KEY, identity={"number": number}), {"a.bin": bytes(10_000)}, {})
+    assert [entry.key["identity"] for entry in cache.entries() if entry.data] == [record.identity]
+    assert len(cache.entries()) == 2
+
+
 def test_what_a_crash_left_is_deleted_later(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root.mkdir()
     left = {name: root / name for name in (".new-old", ".old-old", ".new-now")}
