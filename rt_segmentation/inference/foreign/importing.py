@@ -226,6 +226,11 @@ def _output(
     if gives == "logits" and wishes.gives is None and _sums_to_one(outputs[name], place):
         # After operations that a softmax's numbers pass unchanged, as a Clip.
         gives = "probabilities"
+    if outputs[name].dtype.kind == "f" and np.isnan(outputs[name]).any():
+        raise ModelError(
+            f"output '{name}' has values that are no numbers (NaN) for an image of noise: its weights are"
+            " damaged, or its layers divide 0 by 0"
+        )
     if gives == "labels":
         _check_ids(outputs[name], name, foreign.classes.get(name, classes), labels)
     return name, gives, place

@@ -159,11 +159,18 @@ def _merge_external(path: Path, model: Any) -> None:
         raise ModelError(
             f"weights of ONNX file {path} that lie in other files cannot be read: {reason(error)}"
         ) from error
-    for tensor in model.graph.initializer:
-        if tensor.HasField("raw_data") and len(tensor.raw_data) != _bytes_of(tensor):
+    for tensor in (one for one in model.graph.initializer if one.HasField("raw_data")):
+        try:
+            wanted = _bytes_of(tensor)
+        except KeyError as error:
+            raise ModelError(
+                f"ONNX file {path} is damaged, or newer than the library onnx: weights '{tensor.name}' are of"
+                f" type {tensor.data_type}, which is none"
+            ) from error
+        if len(tensor.raw_data) != wanted:
             raise ModelError(
                 f"ONNX file {path} is damaged, or the file of its weights truncated: '{tensor.name}' has"
-                f" {len(tensor.raw_data)} bytes of {_bytes_of(tensor)}"
+                f" {len(tensor.raw_data)} bytes of {wanted}"
             )
     if model.ByteSize() > LARGEST_BYTES:
         raise ModelError(
