@@ -38,8 +38,10 @@ from rt_segmentation.inference.engines.interface import Shape
 from rt_segmentation.inference.engines.openvino_engine import OpenVINOEngine, compile_graph
 from rt_segmentation.inference.engines.openvino_int8.places import with_bytes_between, without_convolutions
 from rt_segmentation.inference.engines.openvino_int8.ranges import (
+    QuantizationRanges,
     compared_logits,
     load_ranges,
+    normalisation,
     quantize,
     ranges_path,
 )
@@ -129,6 +131,7 @@ def test_ranges_are_found_on_a_bag(
 def test_the_file_is_small_and_says_where_it_comes_from(calibrated: ModelManifest) -> None:
     ranges = load_ranges(calibrated)
     assert ranges.weights_sha256 == calibrated.sha256 and ranges.found["frames"] == 3
+    assert normalisation(calibrated).items() <= ranges.found.items()
     assert len(ranges.convolutions) > 50
     assert all(name.endswith(".weight") for name in ranges.convolutions)
     assert ranges_path(calibrated).stat().st_size < 40_000
@@ -293,6 +296,17 @@ def test_ranges_that_change_are_judged_again(copied: ModelManifest) -> None:
 def test_a_model_without_ranges_says_how_to_find_them(engine: str, small_model: ModelManifest) -> None:
     with pytest.raises(EngineUnavailable, match=r"no int8 ranges .*small\.int8\.json; `rt_seg export"):
         build_engine(small_model, engine, "int8")
+
+
+def test_ranges_of_another_normalisation_are_refused(small_model: ModelManifest, tmp_path: Path) -> None:
+    model = replace(small_model, path=tmp_path / "small.yaml")
+    ranges = QuantizationRanges({}, {}, (), model.sha256, normalisation(model))
+    ranges_path(model).write_bytes(ranges.to_json())
+    assert load_ranges(model) == ranges
+    with pytest.raises(EngineError, match=r"were found with mean \[0.0, .*, and model 'small' has \[0.5"):
+        load_ranges(replace(model, mean=(0.5, 0.5, 0.5)))
+    ranges_path(model).write_bytes(replace(ranges, found={}).to_json())
+    assert load_ranges(replace(model, mean=(0.5, 0.5, 0.5))).found == {}
 
 
 def test_ranges_of_other_weights_are_refused(copied: ModelManifest) -> None:

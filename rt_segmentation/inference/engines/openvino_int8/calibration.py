@@ -17,6 +17,7 @@ from rt_segmentation.inference.engines.openvino_int8.ranges import (
     QuantizationRanges,
     Range,
     compared_logits,
+    normalisation,
     ranges_path,
 )
 from rt_segmentation.models import ModelManifest
@@ -79,7 +80,7 @@ def find_ranges(manifest: ModelManifest, frames: Sequence[np.ndarray], source: s
         )
     except Exception as error:
         raise EngineError(f"NNCF cannot quantise model '{manifest.name}': {error}") from error
-    found = {"frames": len(frames), "of": source, "nncf": nncf.__version__}
+    found = {"frames": len(frames), "of": source, "nncf": nncf.__version__, **normalisation(manifest)}
     try:
         ranges = _read_ranges(model, quantized, manifest.sha256, found)
     except (KeyError, ValueError) as error:

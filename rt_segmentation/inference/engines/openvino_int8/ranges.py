@@ -40,7 +40,7 @@ class QuantizationRanges:
             weights, or of another operation's result.
         convolutions: names of the weights that are quantised, by output channel.
         weights_sha256: of the model's weights with which the ranges were found.
-        found: on which frames, with which library.
+        found: on which frames, with which library and normalisation.
         top_logit: range of a pixel's top logit, for `compared_logits`; None where the graph has none.
     """
 
@@ -75,12 +75,18 @@ def ranges_path(manifest: ModelManifest) -> Path:
     return manifest.weights_path.with_suffix(".int8.json")
 
 
+def normalisation(manifest: ModelManifest) -> dict[str, Any]:
+    """What beside the weights decides the ranges, as JSON's types."""
+    order = "rgb" if manifest.onnx is None else manifest.onnx.order
+    return {"mean": list(manifest.mean), "std": list(manifest.std), "order": order}
+
+
 def load_ranges(manifest: ModelManifest) -> QuantizationRanges:
     """Read a model's ranges.
 
     Raises:
         EngineUnavailable: it has none.
-        EngineError: the file is damaged, or belongs to other weights.
+        EngineError: the file is damaged, or belongs to other weights or another normalisation.
     """
     path = ranges_path(manifest)
     try:
@@ -90,7 +96,7 @@ def load_ranges(manifest: ModelManifest) -> QuantizationRanges:
             {name: _range(limits) for name, limits in content["inputs"].items()},
             tuple(content["convolutions"]),
             content["weights_sha256"],
-            content["found"],
+            dict(content["found"]),
             None if content["top_logit"] is None else _range(content["top_logit"]),
         )
     except FileNotFoundError:
@@ -101,6 +107,13 @@ def load_ranges(manifest: ModelManifest) -> QuantizationRanges:
         raise EngineError(
             f"int8 ranges {path} cannot be read ({error}); {_how(manifest)} makes them again"
         ) from error
+    for name, wanted in normalisation(manifest).items():
+        # Files of before it was noted have none.
+        if ranges.found.get(name, wanted) != wanted:
+            raise EngineError(
+                f"int8 ranges {path} were found with {name} {ranges.found[name]}, and model '{manifest.name}'"
+                f" has {wanted}; {_how(manifest)} finds those of its own"
+            )
     if ranges.weights_sha256 != manifest.sha256:
         raise EngineError(
             f"int8 ranges {path} were found with other weights than model '{manifest.name}' has;"
