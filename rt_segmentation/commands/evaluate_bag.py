@@ -22,6 +22,7 @@ from rt_segmentation.commands.options import (
 )
 from rt_segmentation.commands.outputs import Outputs, check_outputs
 from rt_segmentation.files import user_path, write_atomically
+from rt_segmentation.text import counted
 
 if TYPE_CHECKING:
     from rt_segmentation.evaluation.bag.job import Settings
@@ -133,8 +134,8 @@ def main(arguments: argparse.Namespace) -> None:
         EvaluationError, BagError, ModelError, EngineError: see `evaluate_bags`.
         ReportError: a threshold is out of range.
         OptionError: a file or folder cannot be written.
-        EvaluationError: some of the bags could not be read, after the others were evaluated, or a video could
-            not be written.
+        EvaluationError: some of the bags could not be read, after the others were evaluated; or a video,
+            pictures or a state could not be written.
         OutputError: a file could not be written, when all else was done.
         SystemExit: 1 where a threshold is missed, or ground truth was asked for and none used; 130 or 143
             where a signal ended it early.
@@ -205,7 +206,7 @@ def main(arguments: argparse.Namespace) -> None:
     if not any(model.segmented for model in result.models):
         raise EvaluationError("none of the images could be segmented, see the problems")
     if result.unwritten:
-        raise EvaluationError(f"{result.unwritten} of the videos could not be written, see the problems")
+        raise EvaluationError(f"{counted(result.unwritten, 'output')} could not be written, see the problems")
     outputs.check()
     if is_refused(suites, thresholds, arguments.junit) or result.lacks_truth:
         raise SystemExit(FAILED)

@@ -221,7 +221,7 @@ def test_a_video_that_cannot_be_written_is_told_at_the_end(
     (out / "videos").symlink_to(tmp_path / "gone" / "videos")
     assert main(command(bag, small_model, out, "--video", "--overwrite", "--jobs", jobs)) == 2
     said = capsys.readouterr()
-    assert said.err.endswith("rt_seg evaluate-bag: 1 of the videos could not be written, see the problems\n")
+    assert said.err.endswith("rt_seg evaluate-bag: 1 output could not be written, see the problems\n")
     assert f"problem: {bag}: " in said.out and "videos" in said.out and "small " in said.out
     assert read_result(out / RESULT).models[0].segmented == 6 and (out / "report" / "index.html").is_file()
 

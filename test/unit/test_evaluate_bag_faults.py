@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -16,6 +17,7 @@ pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
 from rosbags.rosbag2 import StoragePlugin, Writer
+from support.models import shuffled
 from support.street_bags import (
     BEGIN_NS,
     IMAGE,
@@ -34,6 +36,7 @@ from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.writing import BagWriter
 from rt_segmentation.evaluation.bag.job import Settings
 from rt_segmentation.evaluation.bag.recorder import Recorder
+from rt_segmentation.evaluation.bag.report import write_report
 from rt_segmentation.evaluation.bag.report.junit import Thresholds, check, passed
 from rt_segmentation.evaluation.bag.report.wording import recorded_fps, verdict
 from rt_segmentation.evaluation.bag.result import from_plain
@@ -152,6 +155,44 @@ def test_a_video_that_cannot_be_written_costs_nothing_else(
     assert found["unwritten"] == 1
     assert without_timings({**found, "problems": [], "unwritten": 0}) == without_timings(whole)
     assert not list((tmp_path / "out" / "videos").glob("0*.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "sentence"),
+    [
+        ("frames", "not all pictures of the worst frames could be written: "),
+        ("state", "the state could not be written, --resume does not know all that was done: "),
+    ],
+)
+def test_a_disk_that_takes_no_more_costs_no_number(
+    folder: str, sentence: str, small_model: ModelManifest, tmp_path: Path
+) -> None:
+    # Of 24 s, so that the state is saved twice on the way.
+    path = street_bag(tmp_path / "bag", 12, period_ns=20 * PERIOD_NS)
+    other = shuffled(small_model, tmp_path / "other.yaml")
+    chosen = settings(small_model, tmp_path / "out", models=(str(small_model.path), str(other.path)))
+    whole = evaluate(path, replace(chosen, out=tmp_path / "whole"))
+
+    def spoil(_: int, frames: int, __: bool) -> None:
+        if frames == 1 and (chosen.out / folder).is_dir():
+            shutil.rmtree(chosen.out / folder)
+            (chosen.out / folder).write_bytes(b"")
+
+    found = evaluate(path, chosen, progress=spoil)
+    (problem,) = found["problems"]
+    assert problem.startswith(f"{path}: {sentence}")
+    assert found["unwritten"] == 1
+    assert without_timings({**found, "problems": [], "unwritten": 0}) == without_timings(whole)
+
+
+def test_a_page_that_cannot_be_written_does_not_take_the_text_with_it(
+    small_model: ModelManifest, tmp_path: Path
+) -> None:
+    result = evaluate(street_bag(tmp_path / "bag", 2), settings(small_model, tmp_path / "out"))
+    (tmp_path / "report" / "index.html").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"index\.html"):
+        write_report(from_plain(result), tmp_path / "report", tmp_path / "out")
+    assert "small" in (tmp_path / "report" / "report.md").read_text()
 
 
 def test_a_model_that_is_held_up_by_counting_is_told_in_real_time(

@@ -96,9 +96,13 @@ class Job:
         """Where the bag's state is kept."""
         return self.settings.out / "state" / f"{self.index:04}.json"
 
-    def save(self, state: BagState) -> None:
-        """Keep the bag's state."""
-        state.save(self.state_path, self.asked())
+    def save(self, state: BagState) -> str:
+        """Keep the bag's state; returns why it could not be written, in a sentence, or ''."""
+        try:
+            state.save(self.state_path, self.asked())
+        except OSError as error:
+            return f"the state could not be written, --resume does not know all that was done: {error}"
+        return ""
 
     def asked(self) -> dict[str, Any]:
         """Settings that a state must have to be continued, as JSON's types."""

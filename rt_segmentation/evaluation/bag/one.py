@@ -85,8 +85,8 @@ def evaluate_bag(job: Job, models: Models, stop: threading.Event, progress: Prog
             state.bag.problem = reader.damage
         except BagError as error:
             state.bag.problem = str(error)
-        if state.next_index:
-            job.save(state)
+        if state.next_index and (problem := job.save(state)):
+            state.unwritten.append(problem)
     return state
 
 
@@ -376,6 +376,7 @@ class _Keeper:
         if is_next and is_due and self._job.settings.mode == THROUGHPUT:
             self._interval[1] = time.time()
             self.note_masks()
+            # Where it cannot be written the last one stays; the one at the end tells.
             self._job.save(self._state)
             self._saved_ns = recorded_ns
         if is_next:

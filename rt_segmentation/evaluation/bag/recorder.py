@@ -56,6 +56,7 @@ class Recorder:
             Gallery(out, f"frames/{name}", labels.palette(), model.shown)
             for name, model in zip(names, state.models)
         ]
+        self._lacks_pictures = False
 
     def add(self, outcome: Outcome) -> None:
         """Count an outcome; outcomes of a frame come in the order of the models."""
@@ -106,13 +107,18 @@ class Recorder:
                 reliability = Reliability()
                 reliability.update(result.confidence[seen], labels, truth[seen])
                 counts.calibration = reliability.sums()
-        self._galleries[outcome.model].offer(
+        gallery = self._galleries[outcome.model]
+        gallery.offer(
             (self._number, outcome.source.index, time_ns / 1e9),
             (counts.mean_iou(), counts.confidence(), counts.consistency()),
             outcome.frame,
             result.labels,
             truth,
         )
+        # Told once, whatever the number of pictures and models.
+        if gallery.problem and not self._lacks_pictures:
+            self._lacks_pictures = True
+            self._state.unwritten.append(gallery.problem)
 
     def _truth(self, outcome: Segmented) -> np.ndarray | None:
         source, shape = outcome.source, outcome.result.labels.shape

@@ -205,7 +205,7 @@ class Evaluation:
         bags, classes, models, comparisons: see there.
         lacks_truth: ground truth was asked for, and none could be used.
         parallel_frames: frames segmented concurrently in mode 'realtime'; None in the other.
-        unwritten: how many videos could not be written; the problems say why.
+        unwritten: how many videos, galleries and states could not be written; the problems say why.
     """
 
     partial: bool

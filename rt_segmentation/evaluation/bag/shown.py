@@ -63,12 +63,16 @@ class Gallery:
         folder: of this model's pictures, relative to it.
         palette: of the label set.
         shown: what is there already.
+
+    Attributes:
+        problem: why the first picture that could not be written was not, in a sentence, or ''; its frame is
+            among the worst all the same.
     """
 
     def __init__(self, out: Path, folder: str, palette: np.ndarray, shown: list[Shown]) -> None:
         self._out, self._folder, self._palette = out, folder, palette
         self.shown = shown
-        (out / folder).mkdir(parents=True, exist_ok=True)
+        self.problem = ""
 
     def offer(
         self,
@@ -106,7 +110,10 @@ class Gallery:
             self._write(candidate.truth, colorize(resize_labels(truth, size), self._palette))
 
     def _write(self, name: str, rgb: np.ndarray) -> None:
-        write_atomically(self._out / name, encode_jpeg(rgb))
+        try:
+            write_atomically(self._out / name, encode_jpeg(rgb))
+        except OSError as error:
+            self.problem = self.problem or f"not all pictures of the worst frames could be written: {error}"
 
 
 def remove_pictures(out: Path, shown: Shown) -> None:

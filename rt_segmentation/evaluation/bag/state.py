@@ -108,7 +108,7 @@ class BagState:
         problems: sentences about the bag.
         frame_problems: what was wrong with frames, by kind: their number, the index of the first and of the
             last one, and a sentence with `FRAME` in it.
-        unwritten: sentences about videos that could not be written.
+        unwritten: sentences about videos, pictures and states that could not be written.
         notes: sentences about what was chosen.
         masks: as `MaskBag.closed`.
         paired: how many images have labels, sound or not.

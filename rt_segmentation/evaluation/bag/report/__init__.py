@@ -24,10 +24,16 @@ def write_report(result: Evaluation, folder: Path, pictures: Path | None = None)
 
     Raises:
         ReportError: Jinja2 is not installed.
-        OSError: a file cannot be written.
+        OSError: a file cannot be written, when the other was.
     """
     folder.mkdir(parents=True, exist_ok=True)
     contents = {"index.html": to_page(result, pictures or folder), "report.md": to_markdown(result)}
+    problem: OSError | None = None
     for name, text in contents.items():
-        write_atomically(folder / name, printable(text).encode())
+        try:
+            write_atomically(folder / name, printable(text).encode())
+        except OSError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
     return [folder / name for name in contents]
