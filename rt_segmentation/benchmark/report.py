@@ -109,6 +109,45 @@ def write_result(folder: Path, name: str, rows: Sequence[T], page: Callable[[Res
         write_page(folder, name, page(result))
 
 
+class SoFar:
+    """A result that is written again after each row, as ``FOLDER/NAME.json`` and ``FOLDER/NAME.md``.
+
+    What cannot be written, as on a full disk, ends no measurement.
+
+    Args:
+        folder: of the files; it is made if it is not there.
+        name: of the files.
+        say: told why a file cannot be written, once for each reason.
+    """
+
+    def __init__(self, folder: Path, name: str, say: Callable[[str], None]) -> None:
+        self._folder, self._name, self._say = folder, name, say
+        self._said = set[str]()
+        self._error: OSError | None = None
+
+    def write(self, content: dict[str, Any], page: str) -> None:
+        """Write what is known by now."""
+        self._error = None
+        json_text = json.dumps(content, indent=2) + "\n"
+        for kind, text in (("json", json_text), ("md", page)):
+            try:
+                write_atomically(self._folder / f"{self._name}.{kind}", text.encode())
+            except OSError as error:
+                self._error = self._error or error
+                if str(error) not in self._said:
+                    self._said.add(str(error))
+                    self._say(str(error))
+
+    def check(self) -> None:
+        """Let the exit status tell.
+
+        Raises:
+            OSError: the last ones could not be written.
+        """
+        if self._error is not None:
+            raise self._error
+
+
 def page_head(title: str, result: Result[Any]) -> list[str]:
     """A page's first lines: what it is about, where it was measured, and how."""
     machine = result.environment.machine

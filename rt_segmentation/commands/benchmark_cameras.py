@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.commands.options import parse_size, say
-from rt_segmentation.files import write_atomically
 
 if TYPE_CHECKING:
     from rt_segmentation.benchmark.cameras import CamerasRun, Layout
@@ -107,11 +106,12 @@ def main(
     Raises:
         BenchmarkError: a node ended or gave no masks, or the engine cannot be timed.
         ModelError, OptionError: the model or the size is wrong.
+        OSError: a file could not be written, when the table was printed.
     """
     from rt_segmentation.benchmark import cameras
     from rt_segmentation.benchmark.engines import Row as EngineRow
     from rt_segmentation.benchmark.node import QUIET_S, Bench
-    from rt_segmentation.benchmark.report import Result, write_json
+    from rt_segmentation.benchmark.report import Result, SoFar
     from rt_segmentation.benchmark.share import TOO_MUCH, best_rate, by_itself
     from rt_segmentation.imaging.placement import width_for
     from rt_segmentation.models import find_model
@@ -140,7 +140,7 @@ def main(
     # Its best counts where the node decides how many frames it has concurrently.
     counts = [setting.parallel_frames] if setting.parallel_frames else [1, 2]
     rows: list[Row] = []
-    result = Result(rows)
+    result, so_far = Result(rows), SoFar(arguments.out, "cameras", say)
     with Bench(arguments.out / "logs", say) as bench:
         for number in arguments.cameras:
             with ExitStack() as stack:
@@ -169,9 +169,9 @@ def main(
             say(
                 f"the engine by itself: {engine_hz:.1f} frames per second, beside the cameras {beside_hz:.1f}"
             )
-            write_json(arguments.out, "cameras", result.to_plain(**asdict(setting)))
-            write_atomically(arguments.out / "cameras.md", to_markdown(result, setting).encode())
+            so_far.write(result.to_plain(**asdict(setting)), to_markdown(result, setting))
     print(to_markdown(result, setting))
+    so_far.check()
 
 
 def as_row(rounds: Sequence[Round]) -> Row:

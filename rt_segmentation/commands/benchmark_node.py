@@ -21,7 +21,6 @@ from rt_segmentation.commands.options import (
     say,
 )
 from rt_segmentation.commands.outputs import check_outputs
-from rt_segmentation.files import write_atomically
 
 if TYPE_CHECKING:
     from rt_segmentation.benchmark.node import Bench, Run
@@ -139,8 +138,9 @@ def main(arguments: argparse.Namespace) -> None:
         BenchmarkError: there is no ROS 2 here, or no setting could be measured.
         ModelError: there is no such model.
         OptionError: a size is not WIDTHxHEIGHT, or the folder cannot be written.
+        OSError: node.json or node.md could not be written, when the table was printed.
     """
-    from rt_segmentation.benchmark.report import Result, write_json
+    from rt_segmentation.benchmark.report import Result, SoFar
     from rt_segmentation.models import find_model
 
     check_outputs(arguments, folders=("out",))
@@ -159,7 +159,7 @@ def main(arguments: argparse.Namespace) -> None:
     engine = {"engine": arguments.engine, "precision": arguments.precision}
     manifests = {model: find_model(model) for model in arguments.models}
     rows: list[Row] = []
-    result = Result(rows)
+    result, so_far = Result(rows), SoFar(arguments.out, "node", say)
     with Bench(arguments.out / "logs", say) as bench:
         for model, manifest in manifests.items():
             for parallel in arguments.parallel:
@@ -167,11 +167,11 @@ def main(arguments: argparse.Namespace) -> None:
                     setting = _setting(manifest, model, parallel, size)
                     for row in with_failure(setting, _alone(bench, manifest, setting, engine, seconds)):
                         rows.append(row)
-                        write_json(arguments.out, "node", result.to_plain())
-                        write_atomically(arguments.out / "node.md", to_markdown(result).encode())
+                        so_far.write(result.to_plain(), to_markdown(result))
     print(to_markdown(result))
     if all(row.problem for row in rows):
         raise BenchmarkError(f"no setting could be measured; {rows[0].problem}")
+    so_far.check()
 
 
 def with_failure(setting: Setting, rows: Iterator[Row]) -> Iterator[Row]:

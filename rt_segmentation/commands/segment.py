@@ -65,9 +65,9 @@ def main(arguments: argparse.Namespace) -> None:
 
     Raises:
         SourceError: there are no images; or some cannot be read, when all others are done.
-        SegmentError: unknown kinds of files, or files that are there and may not be replaced.
+        SegmentError: unknown kinds of files, or files that are there and may not be replaced; or a file
+            cannot be written, after those before it; or a video, after all else.
         ModelError, EngineError, GroupsError: the model cannot be run, or not with these groups.
-        OSError: a file cannot be written.
         KeyboardInterrupt: Ctrl-C, when what there is has been finished.
     """
     from rt_segmentation.api import Segmenter
@@ -92,7 +92,7 @@ def main(arguments: argparse.Namespace) -> None:
         )
     frames = None if arguments.frames is None else min(arguments.frames, sys.maxsize)
     images = itertools.islice(source, frames)
-    count, interrupted = 0, False
+    count, interrupted, problem = 0, False, ""
     sizes: set[tuple[int, ...]] = set()
     taken_s: list[float] = []
     try:
@@ -103,7 +103,11 @@ def main(arguments: argparse.Namespace) -> None:
                 taken_s.append(time.perf_counter() - started)
             sizes.add(image.rgb.shape)  # the first image of a size waits for its engine
             count += 1
-            files.write(image.name, result)
+            try:
+                files.write(image.name, result)
+            except OSError as error:
+                problem = f"{error}; stopped at image {printable(image.name)}"
+                break
             if arguments.show and not _show(result):
                 break
     except KeyboardInterrupt:
@@ -119,6 +123,10 @@ def main(arguments: argparse.Namespace) -> None:
         + (f", {sum(taken_s) / len(taken_s) * 1e3:.1f} ms per image" if taken_s else "")
         + (f"; {counted(files.written, 'file')} in {printable(arguments.out)}" if files.written else "")
     )
+    if problem := problem or files.problem:
+        # What was printed comes first.
+        sys.stdout.flush()
+        raise SegmentError(problem)
     if interrupted:
         raise KeyboardInterrupt
     if isinstance(source, FolderSource):
@@ -156,7 +164,12 @@ def _kinds(text: str) -> tuple[str, ...]:
 
 
 class _Files:
-    """Writes what was asked for of each result, and replaces nothing unless told to."""
+    """Writes what was asked for of each result, and replaces nothing unless told to.
+
+    Attributes:
+        written: number of files.
+        problem: why there is no video, in a sentence, or ''.
+    """
 
     def __init__(
         self, folder: Path, kinds: tuple[str, ...], overwrite: bool, rate_hz: float, names: list[str]
@@ -166,6 +179,7 @@ class _Files:
         self._rate_hz = rate_hz or DEFAULT_RATE_HZ
         self._video: VideoWriter | None = None
         self.written = 0
+        self.problem = ""
 
     def check(self, names: list[str]) -> None:
         """Say before the work, and not after half of it, what stands in its way."""
@@ -192,15 +206,23 @@ class _Files:
             self._refuse(path)
             write_picture(path, _picture(kind, result))
             self.written += 1
-        if "video" in self._kinds:
-            if self._video is None:
-                self._video = VideoWriter(self._folder / VIDEO_NAME, self._rate_hz)
-                self.written += 1
-            self._video.write(result.overlay())
+        if "video" in self._kinds and not self.problem:
+            self._video = self._video or VideoWriter(self._folder / VIDEO_NAME, self._rate_hz)
+            try:
+                self._video.write(result.overlay())
+            except OSError as error:
+                # It costs no other files; without any there is nothing left to do.
+                if self._kinds == ("video",):
+                    raise
+                self.problem = str(error)
 
     def close(self) -> None:
-        if self._video is not None:
-            self._video.close()
+        if self._video is None or self.problem:
+            return
+        try:
+            self.written += self._video.close()
+        except OSError as error:
+            self.problem = str(error)
 
     def _paths(self, name: str) -> dict[str, Path]:
         # A frame of a video or of a camera is no file and has no suffix.

@@ -60,14 +60,17 @@ class VideoWriter:
         self._writer.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
         self._count += 1
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Finish the file.
+
+        Returns:
+            Whether there is one now; there is none without pictures, or after an error.
 
         Raises:
             OSError: not all of it could be written; then there is no file, and one that was there stays.
         """
         if self._writer is None:
-            return
+            return False
         self._writer.release()
         self._writer = None
         # OpenCV does not say when the disk is full. What was not finished has no index and no pictures.
@@ -79,6 +82,7 @@ class VideoWriter:
             self._partial.unlink(missing_ok=True)
             raise OSError(f"video {printable(self._path)} cannot be written whole; the disk may be full")
         os.replace(self._partial, self._path)
+        return True
 
     def _discard(self) -> None:
         if self._writer is not None:

@@ -267,6 +267,21 @@ def test_each_row_is_written_and_a_setting_that_fails_is_a_row(
         benchmark(tmp_path / "again", "lednet")
 
 
+def test_a_row_that_cannot_be_written_is_measured_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rt_segmentation.benchmark.node.Bench", Played)
+    share = Share(Run(60.0, 100, 80, 0.2, 45.0, 1, 2, 3, 4, 5, 6), 50.0, 0.9, None, None, 47.0, 0.957)
+    monkeypatch.setattr("rt_segmentation.commands.benchmark_node.share_of_engine", lambda *_: share)
+    (tmp_path / "node.json").mkdir()
+    with pytest.raises(OSError, match=r"Is a directory: '.*node\.json'"):
+        benchmark(tmp_path, "linknet")
+    said = capsys.readouterr()
+    assert said.err.count("Is a directory") == 1
+    page = (tmp_path / "node.md").read_text()
+    assert page in said.out and "| 60 Hz |" in page
+
+
 def no_masks() -> float:
     raise RuntimeError("segmentation_node gave no masks")
 

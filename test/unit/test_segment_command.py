@@ -291,6 +291,40 @@ def test_what_a_full_disk_cannot_hold_has_no_name_and_is_said(tmp_path: Path) ->
     assert {(tmp_path / name).read_bytes() for name in names(tmp_path)} == {b"from before"}
 
 
+def test_a_mask_that_cannot_be_written_ends_it_with_what_there_is(
+    images: Path, segment: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out" / "1_labels.png").mkdir(parents=True)
+    assert main(["segment", str(images), *segment, "--save", "labels,video", "--overwrite"]) == 2
+    said = capsys.readouterr()
+    assert "2 images segmented" in said.out and f"; 2 files in {tmp_path / 'out'}" in said.out
+    assert "1_labels.png cannot be written: Is a directory; stopped at image 1.png" in said.err
+    assert names(tmp_path / "out") == ["0_labels.png", "1_labels.png", "overlay.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("save", "images_done", "files"), [("labels,video", 3, "; 3 files in"), ("video", 1, "")]
+)
+def test_a_video_that_cannot_be_written_costs_no_mask(
+    save: str,
+    images_done: int,
+    files: str,
+    images: Path,
+    segment: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rt_segmentation.imaging.video.SPARE_BYTES", 2**62)
+    assert main(["segment", str(images), *segment, "--save", save]) == 2
+    said = capsys.readouterr()
+    assert f"{images_done} image" in said.out and ("files in" in said.out) == bool(files)
+    assert files in said.out
+    assert said.err.startswith(f"rt_seg segment: video {tmp_path / 'out' / 'overlay.mp4'} cannot be written:")
+    assert ("stopped at image 0.png" in said.err) == (save == "video")
+    assert names(tmp_path / "out") == [f"{i}_labels.png" for i in range(3)][: 3 if files else 0]
+
+
 def test_ctrl_c_leaves_whole_files_and_says_so(
     images: Path,
     segment: list[str],

@@ -14,7 +14,7 @@ from typing import Any
 from rt_segmentation.benchmark.cameras import Layout, Part, one_node, separate_nodes
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.node import SEGMENTATION, Bench, Run, Subject
-from rt_segmentation.benchmark.report import Result, write_json, write_page
+from rt_segmentation.benchmark.report import Result, SoFar
 from rt_segmentation.commands import benchmark_cameras
 from rt_segmentation.commands.benchmark_node import Row, Setting, to_markdown, with_failure
 from rt_segmentation.commands.options import add_engine, add_models, add_out, say
@@ -66,16 +66,18 @@ def main(arguments: argparse.Namespace) -> None:
         _measure_cameras(arguments)
         return
     rows: list[Row] = []
-    result = Result(rows)
+    result, so_far = Result(rows), SoFar(arguments.out, "plain", say)
     with Bench(arguments.out / "logs", say) as bench:
         for model in arguments.models:
             setting = Setting("rt_segmentation", model, arguments.parallel, CAMERA, NETWORK)
             engine = {"engine": arguments.engine, "precision": arguments.precision}
             rows += with_failure(setting, _measure(bench, setting, engine, arguments.seconds))
-            write_json(arguments.out, "plain", result.to_plain())
-    write_page(arguments.out, "plain", to_markdown(result) + "\n".join(["", *_sentences(rows)]) + "\n")
+            page = to_markdown(result) + "\n".join(["", *_sentences(rows)]) + "\n"
+            so_far.write(result.to_plain(), page)
+    print(page)
     if all(row.problem for row in rows):
         raise BenchmarkError(f"no model could be measured; {rows[0].problem}")
+    so_far.check()
 
 
 def _measure_cameras(arguments: argparse.Namespace) -> None:
