@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,24 @@ import pytest
 pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read")
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
-from support.street_bags import BEGIN_NS, PERIOD_NS, image, settings, street, write_splits
+from support.models import shuffled
+from support.street_bags import (
+    BEGIN_NS,
+    PERIOD_NS,
+    image,
+    settings,
+    street,
+    street_bag,
+    without_timings,
+    write_splits,
+)
 
 from rt_segmentation.bags.reading import BagReader
 from rt_segmentation.evaluation.bag.job import Settings
 from rt_segmentation.evaluation.bag.run import evaluate_bags
+from rt_segmentation.evaluation.dataset import EvaluationError
 from rt_segmentation.models import ModelManifest
+from rt_segmentation.weights import load_weights, save_model
 
 FRAMES, DAMAGED = 13, 1
 HOUR_NS = 3_600_000_000_000
@@ -106,3 +120,66 @@ def test_masks_that_a_killed_evaluation_did_not_close_are_written_again(
     os.rename(tmp_path / "left", chosen.out)
 
     check(evaluate(bag, chosen, resume=True), chosen.out)
+
+
+def changed_model(model: ModelManifest, bag: Path) -> None:
+    weights = load_weights(model)
+    weights["classifier.bias"] = weights["classifier.bias"][::-1].copy()
+    save_model(model, weights)
+
+
+def changed_bag(_: ModelManifest, bag: Path) -> None:
+    shutil.rmtree(bag)
+    write_splits(bag, [("camera", BEGIN_NS, image(street(0)[0], BEGIN_NS))])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [(changed_model, "with models' contents "), (changed_bag, "with bag's bytes ")],
+)
+@pytest.mark.parametrize("after", [5, FRAMES + 1])
+def test_what_has_only_the_name_of_what_was_evaluated_is_refused(
+    change: Callable[[ModelManifest, Path], None],
+    sentence: str,
+    after: int,
+    small_model: ModelManifest,
+    tmp_path: Path,
+) -> None:
+    bag = bag_of(tmp_path / "bag", "in pairs")
+    model = shuffled(small_model, tmp_path / "model.yaml")
+    chosen = settings(model, tmp_path / "out")
+    evaluate(bag, chosen, after)
+    change(model, bag)
+    with pytest.raises(EvaluationError, match=f"0000.json is of an evaluation {sentence}.*--overwrite"):
+        evaluate(bag, chosen, resume=True)
+
+
+def test_a_bag_that_was_evaluated_need_not_be_kept(small_model: ModelManifest, tmp_path: Path) -> None:
+    bag, chosen = bag_of(tmp_path / "bag", "in pairs"), settings(small_model, tmp_path / "out")
+    before = evaluate(bag, chosen)
+    shutil.rmtree(bag)
+    assert without_timings(evaluate(bag, chosen, resume=True)) == without_timings(before)
+
+
+@pytest.mark.parametrize("mode", ["throughput", "realtime"])
+def test_what_a_video_lacks_is_told_by_who_goes_on_without_it(
+    mode: str, small_model: ModelManifest, tmp_path: Path
+) -> None:
+    bag = street_bag(tmp_path / "bag", 8)
+    chosen = settings(small_model, tmp_path / "out", mode=mode, video=True)
+    seen = evaluate(bag, chosen, after=5)["bags"][0]["frames"]
+    (video,) = (chosen.out / "videos").iterdir()
+    content = video.read_bytes()
+    for _ in range(2):
+        result = evaluate(bag, replace(chosen, video=False), resume=True)
+        assert result["bags"][0]["frames"] == 8 and not result["partial"]
+        told = [problem for problem in result["problems"] if "a video cannot" in problem]
+        wanted = f"a video cannot be continued: there is none of what comes after frame {seen - 1}"
+        assert told == [f"{bag}: {wanted}"]
+    assert video.read_bytes() == content
+
+    whole = replace(chosen, out=tmp_path / "whole")
+    evaluate(bag, whole)
+    assert not any(
+        "video" in text for text in evaluate(bag, replace(whole, video=False), resume=True)["problems"]
+    )

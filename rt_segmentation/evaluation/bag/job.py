@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rt_segmentation.bags.errors import BagError
+from rt_segmentation.bags.splits import find_splits
 from rt_segmentation.evaluation.bag.clouds import TOLERANCE_S
 from rt_segmentation.evaluation.bag.ids import IdTable, TruthClasses, truth_by_name
 from rt_segmentation.evaluation.bag.state import BagState, Ran
@@ -105,12 +109,41 @@ class Job:
         return ""
 
     def asked(self) -> dict[str, Any]:
-        """Settings that a state must have to be continued, as JSON's types."""
+        """What a state must have been asked for to be continued, as JSON's types."""
         asked = {key: value for key, value in vars(self.settings).items() if key != "out"}
         asked.update(models=list(self.settings.models), void_ids=list(self.settings.void_ids))
         asked.update(roi=None if self.settings.roi is None else list(self.settings.roi))
         asked.update(labels=None if self.settings.labels is None else str(self.settings.labels))
-        return {"path": str(self.path), **asked}
+        return {"path": str(self.path), **asked, **self._contents}
+
+    @cached_property
+    def _contents(self) -> dict[str, Any]:
+        """What names do not tell: models that were trained on and bags that were recorded anew keep theirs.
+
+        As of when this is first asked for.
+        """
+        settings = self.settings
+        manifests = [find_model(name) for name in settings.models]
+        truth = truth_labels(manifests[0], settings.groups, settings.truth_classes)
+        meant = [output_labels(manifest, settings.groups) for manifest in manifests]
+        becomes = None if truth.becomes is None else truth.becomes.lookup.tolist()
+        classes = repr((meant, truth.label_set, becomes)).encode()
+        # A bag that was evaluated need not be kept.
+        size = _bytes(self.path)
+        return {
+            "models' contents": [hashlib.sha256(m.path.read_bytes()).hexdigest()[:16] for m in manifests],
+            "classes' contents": hashlib.sha256(classes).hexdigest()[:16],
+            **({} if size is None else {"bag's bytes": size}),
+        }
+
+
+def _bytes(bag: Path) -> int | None:
+    """The size of a bag's files; None of one that cannot be read, or is there no more."""
+    try:
+        files = find_splits(bag).files
+        return sum(file.stat().st_size for file in files if file.is_file())
+    except (BagError, OSError):
+        return None
 
 
 def find_models(names: Sequence[str], groups: str = "") -> list[ModelManifest]:

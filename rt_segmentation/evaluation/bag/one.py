@@ -33,7 +33,7 @@ from rt_segmentation.evaluation.bag.outcome import Outcome, Segmented
 from rt_segmentation.evaluation.bag.output import MaskBag, OverlayVideo
 from rt_segmentation.evaluation.bag.realtime import PAUSE_S, Replay
 from rt_segmentation.evaluation.bag.recorder import Recorder
-from rt_segmentation.evaluation.bag.state import BagFacts, BagState, ModelState
+from rt_segmentation.evaluation.bag.state import NO_VIDEO, BagFacts, BagState, ModelState
 from rt_segmentation.evaluation.bag.tally import Timeline
 from rt_segmentation.evaluation.bag.throughput import run_all
 from rt_segmentation.evaluation.bag.truth import FolderTruth, NoTruth, TopicTruth, Truth
@@ -71,12 +71,16 @@ def evaluate_bag(job: Job, models: Models, stop: threading.Event, progress: Prog
         EvaluationError: the folder of labels, or the state to resume from, is not as it should be, or masks
             cannot be written.
     """
-    known = BagState.load(job.state_path, job.asked()) if job.resume else None
+    asked = job.asked()
+    known = BagState.load(job.state_path, asked) if job.resume else None
     if known is not None and (known.complete or job.settings.mode == THROUGHPUT):
         state = known
     else:
         # What came in real time before an interruption and after it is not one run.
         state = empty_state(job, len(models.labels.classes))
+        if known is not None:
+            # Of these the masks are begun anew, and no videos.
+            state.problems += [text for text in known.problems if text.startswith(NO_VIDEO)]
     if not state.complete:
         try:
             with BagReader(job.path) as reader:

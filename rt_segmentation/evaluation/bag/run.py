@@ -24,7 +24,7 @@ from rt_segmentation.evaluation.bag.job import (
 from rt_segmentation.evaluation.bag.one import empty_state
 from rt_segmentation.evaluation.bag.result import Evaluation
 from rt_segmentation.evaluation.bag.shown import remove_pictures
-from rt_segmentation.evaluation.bag.state import BagState
+from rt_segmentation.evaluation.bag.state import NO_VIDEO, BagState
 from rt_segmentation.evaluation.bag.summary import all_shown, make_result
 from rt_segmentation.evaluation.bag.truth import label_files
 from rt_segmentation.evaluation.dataset import EvaluationError
@@ -178,9 +178,7 @@ def _check(settings: Settings, jobs: int | None, ray: str | None, resume: bool) 
             "real time wants the machine for one bag at a time; leave --jobs and --ray away"
         )
     if settings.video and resume:
-        raise EvaluationError(
-            "a video cannot be continued; leave --video away, or start anew with --overwrite"
-        )
+        raise EvaluationError(f"{NO_VIDEO}; leave --video away, or start anew with --overwrite")
     if settings.label_topic is not None and settings.labels is not None:
         raise EvaluationError("ground truth comes from --label-topic or from --labels, not from both")
     if settings.labels is not None:

@@ -21,6 +21,7 @@ from rt_segmentation.imaging.codec import encode_png
 
 FRAME = "{frame}"
 """Stands in a sentence for the frames that it is about."""
+NO_VIDEO = "a video cannot be continued"
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,12 @@ class BagState:
             raise EvaluationError(
                 f"state {path} is damaged ({error!r}); start anew with --overwrite"
             ) from error
+        if before.get("video") and not asked["video"]:
+            before["video"] = False
+            if not state.complete:
+                state.problems.append(
+                    f"{NO_VIDEO}: there is none of what comes after frame {state.next_index - 1}"
+                )
         for key, value in asked.items():
             if before.get(key) != value:
                 raise EvaluationError(
