@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -94,6 +94,22 @@ def _found(path: Path) -> Splits:
             raise BagError(f"nothing can be read of bag {path}: {problem}, and it has no {endings} files")
         raise BagError(f"folder {path} is no bag: it has neither {METADATA} nor {endings} files")
     return Splits(tuple(files), problem=problem)
+
+
+def check_apart(paths: Sequence[Path]) -> None:
+    """Refuse bags of which a message would count twice: one that is given again, or beside a file of it.
+
+    Raises:
+        BagError: there is one; it names both.
+    """
+    known: dict[Path, Path] = {}
+    for path in paths:
+        other = known.setdefault(path.resolve(), path)
+        if other is not path:
+            raise BagError(f"bag {path} is given twice; give each once")
+    for place, path in known.items():
+        if place.parent in known:
+            raise BagError(f"bag {path} is a part of {known[place.parent]}; give one of both")
 
 
 @contextmanager
@@ -252,5 +268,6 @@ def _head(path: Path) -> bytes:
 
 def _number(path: Path) -> tuple[int, str]:
     """rosbag2 counts its splits: name_0, name_1, … name_10."""
-    found = re.search(r"_(\d+)\.", path.name)
+    # The last number: names of bags may have dots as well, as site_2.1_0.mcap.
+    found = re.search(r"_(\d+)\.[^_]*$", path.name)
     return (int(found[1]) if found else -1, path.name)

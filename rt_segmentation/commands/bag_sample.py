@@ -140,10 +140,13 @@ def _check(arguments: argparse.Namespace) -> None:
 def _open(arguments: argparse.Namespace) -> tuple[list[Source], list[str]]:
     """The bags that can be read, and sentences about the others, which are an error where none is left."""
     from rt_segmentation.bags.errors import BagError
+    from rt_segmentation.bags.splits import check_apart
     from rt_segmentation.sampling.looking import open_source
 
     sources, failures = [], []
-    for path in dict.fromkeys(arguments.bags):
+    bags = list(dict.fromkeys(arguments.bags))
+    check_apart(bags)
+    for path in bags:
         try:
             sources.append(open_source(path, arguments.image_topic))
         except BagError as error:

@@ -134,6 +134,7 @@ def main(arguments: argparse.Namespace) -> None:
         OutputError: one could not be written, when all else was done.
         SystemExit: 1 where a class is worse than it may be.
     """
+    from rt_segmentation.bags.splits import check_apart
     from rt_segmentation.evaluation.bag.report.junit import passed, write_suites
     from rt_segmentation.evaluation.comparison.pictures import MostChanged, comparison_picture
     from rt_segmentation.evaluation.comparison.running import Pair
@@ -143,6 +144,7 @@ def main(arguments: argparse.Namespace) -> None:
     from rt_segmentation.models import find_model
 
     _check(arguments)
+    check_apart(arguments.bag)
     check_outputs(arguments, files=("junit", "json"), folders=("pictures",))
     manifests = [find_model(name) for name in (arguments.old, arguments.new)]
     old, new = (Segmenter.build(m, arguments.engine, arguments.precision) for m in manifests)

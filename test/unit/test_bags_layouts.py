@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -24,6 +25,7 @@ from rt_segmentation.bags.choosing import choose_images
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.bags.frames import IMAGE, to_frame
 from rt_segmentation.bags.reading import BagReader
+from rt_segmentation.bags.splits import find_splits
 from rt_segmentation.bags.topics import Topic
 from rt_segmentation.cli import main
 
@@ -200,3 +202,39 @@ def test_messages_of_one_moment_are_read_once_each_on_both_sides_of_damage(tmp_p
         found = [to_frame(message).stamp_ns for message in reader.messages([TOPIC])]
 
     assert sorted(found) == [stamp(number) for number in ALL]
+
+
+def test_splits_without_metadata_are_read_by_their_number(tmp_path: Path) -> None:
+    """Whatever dots and numbers the bag's own name has."""
+    names = [f"site_2.1_{number}.mcap" for number in range(12)]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [file.name for file in find_splits(tmp_path).files] == names
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        ("again/../bag", "bag .*/again/../bag is given twice; give each once"),
+        ("bag/bag.mcap", "bag .*/bag/bag.mcap is a part of .*/bag; give one of both"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate-bag", "--model", "enet", "--out", "OUT"],
+        ["compare", "enet", "lednet"],
+        ["bag", "sample", "--strategy", "uniform", "--out", "OUT"],
+    ],
+)
+def test_no_message_counts_twice(
+    command: list[str], other: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rosbag2(tmp_path / "bag")
+    (tmp_path / "again").mkdir()
+    bags = [str(tmp_path / "bag"), f"{tmp_path}/{other}"]
+    option = ["--bag"] if command[0] == "compare" else []
+    given = [word.replace("OUT", str(tmp_path / "out")) for word in command]
+    assert main([*given, *(word for bag in bags for word in (*option, bag))]) == 2
+    assert re.search(sentence, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()

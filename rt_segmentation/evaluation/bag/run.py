@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from rt_segmentation.bags.errors import BagError
-from rt_segmentation.bags.splits import find_splits
+from rt_segmentation.bags.splits import check_apart, find_splits
 from rt_segmentation.evaluation.bag.fleet import Crew, FleetProgress, Worker, evaluate_fleet
 from rt_segmentation.evaluation.bag.job import (
     REALTIME,
@@ -138,8 +138,10 @@ def evaluate_bags(
         EvaluationError: the settings do not go together, the output folder holds something, or no bag could
             be read.
         ModelError, EngineError: a model cannot be run.
+        BagError: a bag is given twice.
     """
     labels = _check(settings, jobs, ray, resume)
+    check_apart(paths)
     if ray is None and not resume:
         _check_bags(paths)
     work = [Job(settings, index, path.resolve(), resume) for index, path in enumerate(paths)]
