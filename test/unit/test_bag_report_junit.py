@@ -60,6 +60,16 @@ def test_junit_fails_for_bag_problems_and_writes_xml_of_any_text(
     assert "message 3 is broken: ?<" in cases(tmp_path / "junit.xml").values()
 
 
+def test_junit_fails_for_a_bag_without_images(result: dict[str, Any], tmp_path: Path) -> None:
+    result["bags"][0]["frames"] = 0
+    assert not write_junit(result, Thresholds(), tmp_path / "junit.xml")
+    assert list(cases(tmp_path / "junit.xml").values()).count("the bag has no images") == 2
+    # One that was not begun is no empty one.
+    result["partial"] = True
+    assert not write_junit(result, Thresholds(), tmp_path / "junit.xml")
+    assert "the bag has no images" not in cases(tmp_path / "junit.xml").values()
+
+
 def test_a_threshold_on_what_was_not_measured_fails(result: dict[str, Any], tmp_path: Path) -> None:
     result["models"][0]["accuracy"] = None
     result["models"][1]["accuracy"]["mean_iou"] = float("nan")

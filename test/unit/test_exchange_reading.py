@@ -228,6 +228,13 @@ def test_names_outside_the_folder_are_refused(name: str | None, tmp_path: Path) 
             '{"images": [], "categories": [], "annotations": [{"id": 5, "image_id": 3}]}',
             "annotation 5 is of the image 3, which is missing",
         ),
+        (
+            "coco",
+            "a.json",
+            '{"images": [], "annotations": [],'
+            ' "categories": [{"id": 1, "name": "sky"}, {"id": 1, "name": "road"}]}',
+            "two categories of the id 1, 'sky' and 'road'",
+        ),
         ("label-studio", "a.json", "{}", "not a list of tasks"),
         ("label-studio", "a.json", '[{"data": {}}]', "has no image in its data"),
         ("label-studio", "a.json", '[{"data": {"image": "a.png"}}]', "has no labelled images"),
@@ -349,3 +356,11 @@ def test_images_of_another_size_are_named_and_empty_ones_are_counted(
         cv2.imwrite(str(images / name), np.zeros((40, 40, 3), np.uint8))
     assert main(command) == 0
     assert "labels of 2 images, 1 of them without any label" in capsys.readouterr().out
+
+
+def test_two_classes_of_one_id_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "png" / "a.png", np.zeros((40, 40), np.uint8))
+    listed = "classes: [{id: 0, name: sky}, {id: 0, name: road}]"
+    (tmp_path / "png" / "classes.yaml").write_text(listed)
+    with pytest.raises(ExchangeError, match="two classes of the id 0, 'sky' and 'road'"):
+        back("png", tmp_path / "png")

@@ -109,7 +109,13 @@ def read(path: Path, names: ClassNames) -> Iterator[LabelledFrame]:
         for key in ("id", "image_id", "category_id"):
             if not isinstance(entry.get(key), (int, str, type(None))):
                 raise ExchangeError(f"{text} has the {key} {entry[key]!r}; it must be a number")
-    categories = {entry.get("id"): str(entry.get("name")) for entry in lists["categories"]}
+    categories: dict[Any, str] = {}
+    for entry in lists["categories"]:
+        name = str(entry.get("name"))
+        if (other := categories.setdefault(entry.get("id"), name)) != name:
+            raise ExchangeError(
+                f"{text} has two categories of the id {entry.get('id')!r}, {other!r} and {name!r}"
+            )
     by_image: dict[Any, list[dict[str, Any]]] = {entry.get("id"): [] for entry in lists["images"]}
     if len(by_image) < len(lists["images"]):
         raise ExchangeError(f"{text} has images without an id, or two of one id")

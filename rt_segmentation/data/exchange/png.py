@@ -94,7 +94,14 @@ def _classes(container: Container, file: str) -> dict[int, str]:
         if file.endswith(".txt"):
             classes = {i: line.strip() for i, line in enumerate(text.splitlines()) if line.strip()}
         else:
-            classes = {c["id"]: c["name"] for c in load_yaml(text)["classes"]}
+            listed = [(c["id"], c["name"]) for c in load_yaml(text)["classes"]]
+            classes = dict(reversed(listed))
+            for number, name in listed:
+                if classes[number] != name:
+                    both = f"{classes[number]!r} and {name!r}"
+                    raise ExchangeError(
+                        f"{container.text(file)} has two classes of the id {number!r}, {both}"
+                    )
     except (UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError) as error:
         raise ExchangeError(
             f"{container.text(file)} is no list of classes: a label set (.yaml), or a name a line (.txt)"

@@ -126,7 +126,9 @@ def _bag_cases(result: Evaluation) -> Iterator[Case]:
     if result.lacks_truth:
         yield Case("ground truth used", "ground truth was asked for, and no frame could be compared with it")
     for bag in result.bags:
-        yield Case(f"bag {bag.path} whole", bag.problem)
+        # After an interruption there are bags that were not begun.
+        empty = "the bag has no images" if not (bag.frames or result.partial) else None
+        yield Case(f"bag {bag.path} whole", bag.problem or empty)
 
 
 def _text(text: str) -> str:
