@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -132,7 +132,7 @@ def main(arguments: argparse.Namespace) -> None:
         OptionError, DatasetError, BagError, EvaluationError: the data are not as they should be, or a file
             or folder cannot be written.
         OutputError: one could not be written, when all else was done.
-        SystemExit: 1 where a class is worse than it may be.
+        SystemExit: 1 where a class is worse than it may be, or a bag is damaged that was to tell.
     """
     from rt_segmentation.bags.splits import check_apart
     from rt_segmentation.evaluation.bag.report.junit import passed, write_suites
@@ -151,8 +151,11 @@ def main(arguments: argparse.Namespace) -> None:
     pair = Pair(old, new)
     notes = list(pair.notes)
     most = MostChanged()
-    begin = _of_bags if arguments.bag else _of_data
-    tally, source = begin(arguments, pair, notes)
+    damages = dict[str, str | None]()
+    if arguments.bag:
+        tally, source = _of_bags(arguments, pair, notes, damages)
+    else:
+        tally, source = _of_data(arguments, pair)
     for compared in source:
         tally.add(compared)
         most.add(compared)
@@ -172,7 +175,7 @@ def main(arguments: argparse.Namespace) -> None:
         [Changed(frame.name, frame.changed) for frame in most.frames],
         notes,
     )
-    suites = _judged(arguments, classes, tally.labelled)
+    suites = _judged(arguments, classes, tally.labelled, damages)
     outputs = Outputs()
     # Files come first: whoever reads what is printed may go away, as `| head` does.
     try:
@@ -248,7 +251,7 @@ def _check(arguments: argparse.Namespace) -> None:
                 raise EvaluationError(f"--{name.replace('_', '-')} is of a bag; give --bag as well")
 
 
-def _of_data(arguments: argparse.Namespace, pair: Pair, _: list[str]) -> tuple[Tally, Iterator[Compared]]:
+def _of_data(arguments: argparse.Namespace, pair: Pair) -> tuple[Tally, Iterator[Compared]]:
     """The tally of a data set, and its frames."""
     from rt_segmentation.data.registry import open_dataset, options_for
     from rt_segmentation.evaluation.comparison.tally import Tally
@@ -272,8 +275,10 @@ def _of_data(arguments: argparse.Namespace, pair: Pair, _: list[str]) -> tuple[T
     return tally, compared()
 
 
-def _of_bags(arguments: argparse.Namespace, pair: Pair, notes: list[str]) -> tuple[Tally, Iterator[Compared]]:
-    """The tally of bags, and their frames; `notes` get what is odd."""
+def _of_bags(
+    arguments: argparse.Namespace, pair: Pair, notes: list[str], damages: dict[str, str | None]
+) -> tuple[Tally, Iterator[Compared]]:
+    """The tally of bags, and their frames; `notes` get what is odd, and `damages` what is of each bag."""
     from rt_segmentation.evaluation.bag.ids import truth_by_name
     from rt_segmentation.evaluation.comparison.bags import BagData, frames_of_bag
     from rt_segmentation.evaluation.comparison.tally import Tally
@@ -298,7 +303,7 @@ def _of_bags(arguments: argparse.Namespace, pair: Pair, notes: list[str]) -> tup
                 arguments.truth_classes,
             )
             said: list[str] = []
-            yield from frames_of_bag(data, ids, said.append)
+            damages[str(path)] = yield from frames_of_bag(data, ids, said.append)
             notes.extend(f"{path.name}: {sentence}" for sentence in said)
 
     def compared() -> Iterator[Compared]:
@@ -329,12 +334,20 @@ def _side(segmenter: Segmenter, times_ms: list[float]) -> Side:
     )
 
 
-def _judged(arguments: argparse.Namespace, classes: Sequence[Change], labelled: int) -> dict[str, list[Case]]:
-    """The verdict's cases, none where no limit was given."""
+def _judged(
+    arguments: argparse.Namespace,
+    classes: Sequence[Change],
+    labelled: int,
+    damages: Mapping[str, str | None],
+) -> dict[str, list[Case]]:
+    """The verdict's cases, none where no limit was given; what is judged is all that was to be judged."""
+    from rt_segmentation.evaluation.bag.report.junit import Case
+
     points = arguments.no_class_worse_than
     if points is None:
         return {}
-    return {f"{arguments.old} -> {arguments.new}": list(_cases(classes, labelled, points))}
+    whole = [Case(f"bag {path} whole", damage) for path, damage in damages.items()]
+    return {f"{arguments.old} -> {arguments.new}": [*_cases(classes, labelled, points), *whole]}
 
 
 def _cases(classes: Sequence[Change], labelled: int, points: float) -> Iterator[Case]:

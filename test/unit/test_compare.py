@@ -270,6 +270,26 @@ def test_compare_on_bags(
     assert json.loads(out.read_text())["classes"] == []
 
 
+def test_a_damaged_bag_gives_no_verdict_of_whole_ones(
+    small_model: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag, junit = street_bag(tmp_path / "bag", 4), tmp_path / "junit.xml"
+    model = str(small_model.path)
+    command = ["compare", model, model, "--bag", str(bag), "--label-topic", "truth", "--engine", "torch"]
+    command += ["--no-class-worse-than", "5", "--junit", str(junit)]
+    assert not main(command)
+    (file,) = bag.glob("*.mcap")
+    # Without its end the file has no index, and is read from front to back.
+    file.write_bytes(file.read_bytes()[:-9])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 1
+    said = capsys.readouterr().out
+    assert "4 frames, 4 with labels" in said and f"failed: bag {bag}: bag.mcap " in said
+    assert f"bag {bag} whole" in junit.read_text()
+
+
 def test_what_is_wrong_with_many_frames_of_a_bag_is_one_note(tmp_path: Path) -> None:
     messages = []
     for number in range(7):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ class BagData:
 
 def frames_of_bag(
     data: BagData, ids: IdTable, note: Callable[[str], None]
-) -> Iterator[tuple[str, Frame, np.ndarray | None]]:
+) -> Generator[tuple[str, Frame, np.ndarray | None], None, str | None]:
     """Read a bag's frames.
 
     Args:
@@ -59,6 +59,9 @@ def frames_of_bag(
 
     Yields:
         Name, image with samples of 8 bits, and class ids, uint8 (H, W), or None.
+
+    Returns:
+        What is damaged of the bag, in a sentence that `note` was told as well; None of a whole one.
 
     Raises:
         BagError: the bag cannot be read, or a topic is not clear.
@@ -106,6 +109,7 @@ def frames_of_bag(
                 note(sentence)
         if reader.damage:
             note(reader.damage)
+        return reader.damage
 
 
 class _Problems:
