@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from rt_segmentation.networks.padding import crop_like, pad_to_multiple
+from rt_segmentation.networks.unpooling import max_unpool
 
 BATCH_NORM_EPS = 1e-3
 
@@ -101,7 +102,6 @@ class UpsamplingBottleneck(nn.Module):
             nn.Conv2d(channels_in, channels_out, 1, bias=False),
             nn.BatchNorm2d(channels_out, eps=BATCH_NORM_EPS),
         )
-        self.unpool = nn.MaxUnpool2d(2)
         self.project = normalised(nn.Conv2d(channels_in, inner, 1, bias=False), channels=inner)
         self.main = normalised(nn.ConvTranspose2d(inner, inner, 3, 2, 1, 1), channels=inner)
         self.expand = nn.Sequential(
@@ -111,7 +111,7 @@ class UpsamplingBottleneck(nn.Module):
 
     def forward(self, x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
         """(N, channels_in, H, W) and the indices of a pooling to H x W, to (N, channels_out, 2H, 2W)."""
-        unpooled = self.unpool(self.shortcut(x), indices)
+        unpooled = max_unpool(self.shortcut(x), indices)
         out: torch.Tensor = self.activation(unpooled + self.expand(self.main(self.project(x))))
         return out
 

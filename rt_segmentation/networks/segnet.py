@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from rt_segmentation.networks.padding import crop_like, pad_to_multiple
+from rt_segmentation.networks.unpooling import max_unpool
 
 # VGG-16's convolutions, stage by stage, as output channels; each stage ends in a pooling.
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -35,7 +36,6 @@ class SegNet(nn.Module):
         inputs = (3, *(stage[-1] for stage in STAGES[:-1]))
         self.encoder = nn.ModuleList(conv_stage((first, *stage)) for first, stage in zip(inputs, STAGES))
         self.pool = nn.MaxPool2d(2, return_indices=True)
-        self.unpool = nn.MaxUnpool2d(2)
         self.decoder = nn.ModuleList(
             conv_stage((*stage[::-1], first)) for first, stage in zip(inputs[:0:-1], STAGES[:0:-1])
         )
@@ -50,5 +50,5 @@ class SegNet(nn.Module):
             x, indices = self.pool(stage(x))
             all_indices.append(indices)
         for stage, indices in zip((*self.decoder, self.last), reversed(all_indices)):
-            x = stage(self.unpool(x, indices))
+            x = stage(max_unpool(x, indices))
         return crop_like(self.classifier(x), images)
