@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
 
 from rt_segmentation.benchmark import cores
 from rt_segmentation.benchmark import engines as engines_module
@@ -25,7 +27,7 @@ from rt_segmentation.benchmark.worker import time_frames
 from rt_segmentation.cli import build_parser
 from rt_segmentation.commands import benchmark as command
 from rt_segmentation.commands.options import OptionError
-from rt_segmentation.inference.engines import EngineError
+from rt_segmentation.inference.engines import EngineError, build_engine
 from rt_segmentation.models import ModelManifest, ONNXInterface, find_model
 from tools.benchmarks import engines as tool
 from tools.benchmarks.chart import draw_chart
@@ -38,17 +40,28 @@ from tools.benchmarks.networks import (
 )
 from tools.benchmarks.peak import measure_peaks, put_beside_peaks
 
+# Whose process does not import PyTorch, which takes seconds.
+QUICK = ("onnxruntime", "fp32")
+
 COST = NetworkCost("enet", "enet", 640, 360, 2.0, 360_000, 0.7, 3.8, 0.55)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def few_frames() -> Iterator[None]:
+    """A few frames each are enough to see what is made of them."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        # A few frames each are enough to see what is made of them.
         patched.setattr("rt_segmentation.benchmark.engines.ROUND_S", 0.05)
         patched.setattr("tools.benchmarks.engines.PEAK_S", 0.0)
         yield
+
+
+@pytest.fixture(scope="module")
+def small_model(small_model: ModelManifest) -> ModelManifest:
+    """Its engine is in the cache, so that no candidate needs PyTorch."""
+    engine = build_engine(small_model, *QUICK)
+    for batch in (1, 2, 3):
+        engine.prepare(batch, 48, 64)
+    return small_model
 
 
 def row(engine: str, precision: str, median_ms: float, loss: float | None = 0.0) -> Row:
@@ -71,7 +84,7 @@ def test_a_candidate_that_dies_leaves_the_others_their_numbers(small_model: Mode
         if message.endswith("round 1"):
             os.kill(int(children.read_text().split()[-1]), signal.SIGKILL)
 
-    candidates = (("torch", "fp32"), ("eager", "fp32"))
+    candidates = (QUICK, ("openvino", "fp32"))
     group = Group("enet", str(small_model.path), 64, 48, candidates)
     kept, killed = time_group(group, 0.1, kill)
     assert kept.median_ms is not None and kept.peak_memory_mb is not None and not kept.problem
@@ -81,7 +94,7 @@ def test_a_candidate_that_dies_leaves_the_others_their_numbers(small_model: Mode
 def test_a_candidate_that_is_not_ready_in_time_is_left_out(
     small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    group = Group("enet", str(small_model.path), 64, 48, (("torch", "fp32"),))
+    group = Group("enet", str(small_model.path), 64, 48, (QUICK,))
     (late,) = time_group(group, 0.1, limit_s=0.05)
     assert late.median_ms is None and late.problem == "it was not ready when the time was over"
     # Rounds end before the limit does.
@@ -91,7 +104,7 @@ def test_a_candidate_that_is_not_ready_in_time_is_left_out(
 
 
 def test_frames_side_by_side_are_timed_by_their_rate(small_model: ModelManifest) -> None:
-    group = Group("enet", str(small_model.path), 64, 48, (("torch", "fp32"),), parallel=2)
+    group = Group("enet", str(small_model.path), 64, 48, (QUICK,), parallel=2)
     (timed,) = time_group(group, 0.1)
     assert timed.fps is not None and timed.frames > 2 and not timed.problem
 
@@ -110,7 +123,7 @@ def test_lanes_that_do_not_disturb_each_other_give_so_many_times_the_rate(parall
 
 
 def test_a_batch_is_timed_as_one(small_model: ModelManifest) -> None:
-    candidates = (("eager", "fp32"), ("torch", "fp32"))
+    candidates = (("eager", "fp32"), QUICK)
     for timed in time_group(Group("enet", str(small_model.path), 64, 48, candidates, batch=3), 0.1):
         assert timed.batch == 3 and timed.median_ms is not None and timed.eager_ratio is not None
         assert timed.fps == pytest.approx(3e3 / timed.median_ms, rel=0.01)
@@ -122,7 +135,7 @@ def test_frames_at_once_are_timed_in_turns(
     small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rt_segmentation.benchmark.engines.ROUND_S", 0.02)
-    row = Row("enet", str(small_model.path), 64, 48, "torch", "fp32")
+    row = Row("enet", str(small_model.path), 64, 48, *QUICK)
     said: list[str] = []
     alone, batch = time_throughputs(row, [(1, 1), (1, 2)], 0.1, said.append)
     assert (alone.batch, batch.batch) == (1, 2) and alone.fps is not None and batch.fps is not None
@@ -132,7 +145,7 @@ def test_frames_at_once_are_timed_in_turns(
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has no other")
 def test_the_way_from_core_to_core_is_measured_beside_each_row(small_model: ModelManifest) -> None:
-    group = Group("enet", str(small_model.path), 64, 48, (("torch", "fp32"),))
+    group = Group("enet", str(small_model.path), 64, 48, (QUICK,))
     (timed,) = time_group(group, 0.1)
     assert timed.core_round_trip_ns is not None and timed.core_round_trip_ns > 0
     assert f"| {timed.core_round_trip_ns:.0f} |" in to_markdown(Result([timed]))
@@ -249,7 +262,7 @@ def test_candidates_take_turns_beside_eager(
         subject="engines",
         models=[str(small_model.path)],
         sizes=["64x48"],
-        engines=["torch"],
+        engines=[QUICK[0]],
         precisions=["fp32"],
         batches=batches,
         compare="eager",
@@ -261,7 +274,7 @@ def test_candidates_take_turns_beside_eager(
     main(arguments)
     content = json.loads((tmp_path / "out" / "engines.json").read_text())
     taken = [(timed["engine"], timed["batch"]) for timed in content["rows"]]
-    assert taken == [(engine, batch) for batch in batches for engine in ("eager", "torch")]
+    assert taken == [(engine, batch) for batch in batches for engine in ("eager", QUICK[0])]
     eager, ours = content["rows"][-2:]
     assert eager["eager_ratio"] == 1.0
     assert ours["eager_ratio"] == pytest.approx(eager["median_ms"] / ours["median_ms"], rel=0.01)
@@ -274,7 +287,7 @@ def test_candidates_take_turns_beside_eager(
         assert (timed["peak_share"] is not None) == (main is tool.main)
         assert timed["miou_loss"] is None
     assert {"commit", "machine", "versions"} <= set(content)
-    assert "| torch | fp32 |" in (tmp_path / "out" / "engines.md").read_text()
+    assert "| onnxruntime | fp32 |" in (tmp_path / "out" / "engines.md").read_text()
     arguments.engines = ["abacus"]
     with pytest.raises(EngineError, match="unknown engine 'abacus'; there are"):
         main(arguments)
