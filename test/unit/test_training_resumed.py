@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -129,6 +130,12 @@ def test_a_network_that_is_resumed_is_validated_only_if_it_is_its_turn(
     assert [row["epoch"] for row in rows(tmp_path / "tiny") if row["mean_iou"]] == ["1", "3", "5"]
 
 
+def in_a_group(command: list[str]) -> None:
+    """Train in a group of processes, to be killed with all of its workers."""
+    os.setsid()
+    cli.main(command)
+
+
 def test_killed_in_mid_epoch_it_comes_to_the_same_weights(tmp_path: Path) -> None:
     """Dropout, augmentation, mixing, averaging, two workers; the kill leaves a process no chance to save."""
     epoch = 8
@@ -141,22 +148,21 @@ def test_killed_in_mid_epoch_it_comes_to_the_same_weights(tmp_path: Path) -> Non
     )
     command = ["train", str(path), "--workers", "2", "--precision", "fp32", "--checkpoint-s", "0", "--out"]
     whole, broken = tmp_path / "whole" / "tiny", tmp_path / "broken" / "tiny"
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "rt_segmentation.cli", *command, str(broken.parent)],
-        env=with_support(),
-        start_new_session=True,
-    )
+    # As a copy of this process where that can be: a new one imports PyTorch and Lightning, for seconds.
+    context: Any = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
+    killed = context.Process(target=in_a_group, args=([*command, str(broken.parent)],))
+    killed.start()
     deadline = time.monotonic() + 600
     seen_ns = step = 0
     while step <= epoch:
-        assert killed.poll() is None, "it ended before it could be killed"
+        assert killed.is_alive(), "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
         checkpoint = broken / "last.ckpt"
         if checkpoint.is_file() and (written_ns := checkpoint.stat().st_mtime_ns) != seen_ns:
             seen_ns, step = written_ns, load_checkpoint(broken)["global_step"]
     os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
+    killed.join()
     step = load_checkpoint(broken)["global_step"]
     assert epoch < step < 2 * epoch, "it was past the second epoch before it could be killed"
     # What there is of a model is whole.
