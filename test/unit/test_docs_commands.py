@@ -232,12 +232,19 @@ def check_program(words: list[str]) -> None:
         assert (REPOSITORY / words[2]).exists()
         return
     start = words[:2] if words[0] == "-m" else words[:1]
+    told = help_of(*start)
+    unknown = [word for word in words if word.startswith("--") and word not in told]
+    assert not unknown, f"{' '.join(start)} has no {unknown}"
+
+
+@cache
+def help_of(*start: str) -> str:
+    """What a program of this repository says of itself."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, *start, "--help"]
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    unknown = [word for word in words if word.startswith("--") and word not in done.stdout]
-    assert not unknown, f"{' '.join(start)} has no {unknown}"
+    return done.stdout
 
 
 def test_label_sets_and_recipes_of_the_pages_are_taken(tmp_path: Path) -> None:
