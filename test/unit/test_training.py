@@ -33,7 +33,7 @@ from rt_segmentation.training.store import BestModel, ModelStore  # noqa: E402
 from rt_segmentation.weights import load_weights  # noqa: E402
 
 
-def test_a_run_leaves_a_model_and_all_that_tells_of_it(tmp_path: Path) -> None:
+def test_a_run_leaves_a_model_and_all_that_tells_of_it(with_curves: None, tmp_path: Path) -> None:
     recipe = load_recipe(write_recipe(tmp_path, network="enet", ema=0.9))
     manifest = train(recipe, None, tmp_path / "out", here())
     run = tmp_path / "out" / "tiny"

@@ -1,0 +1,20 @@
+"""Fixtures of the tests without ROS."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+
+@pytest.fixture()
+def with_curves() -> None:
+    """For a test that looks at the picture of a training's curves."""
+
+
+@pytest.fixture(autouse=True)
+def without_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That picture takes longer than the trainings here, and is drawn where a test looks at it."""
+    history = sys.modules.get("rt_segmentation.training.history")
+    if history is not None and "with_curves" not in request.fixturenames:
+        monkeypatch.setattr(history, "draw_curves", lambda *_: None)
