@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rclpy.context import Context
     from rclpy.node import Node
 
+    from rt_segmentation.models import ModelManifest
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Of this process's children: the package, and the nodes in test/support.
 PATHS = (str(REPOSITORY), str(REPOSITORY / "test"))
@@ -39,6 +41,15 @@ def own_logging() -> Iterator[None]:
     before = package.handlers, package.level, package.propagate
     yield
     package.handlers, package.level, package.propagate = before
+
+
+@pytest.fixture(scope="session")
+def small_model(small_model: ModelManifest) -> ModelManifest:
+    """Its engines are in the cache."""
+    from support.node_under_test import fill_cache
+
+    fill_cache(small_model, (160, 120), (96, 64))
+    return small_model
 
 
 @contextlib.contextmanager

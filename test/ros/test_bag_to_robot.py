@@ -21,7 +21,7 @@ pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read
 
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-from support.node_under_test import RELIABLE, Feeder, NodeUnderTest, offline
+from support.node_under_test import RELIABLE, TORCH, Feeder, NodeUnderTest, offline
 from support.street_bags import street
 
 from rt_segmentation.cli import main
@@ -144,7 +144,7 @@ def test_from_a_bag_to_a_mask_of_the_robot(
     assert not main(["models", "install", str(new.path), *ENGINE])
     # The robot's node finds it by its name, and nothing else.
     named = replace(new, path=Path("site"))
-    node = NodeUnderTest(spawn, observer, "/robot", named)
+    node = NodeUnderTest(spawn, observer, "/robot", named, **TORCH)
     masks = observer.subscribe(Image, node.topic("label"), RELIABLE)
     camera = Feeder(node)
     image = image_message(Header(), read_rgb(next((tmp_path / "site/val/images").iterdir())), "rgb8")

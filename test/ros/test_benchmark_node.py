@@ -18,6 +18,8 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 
+from support.node_under_test import ENGINE
+
 from rt_segmentation.benchmark.engines import Row as EngineRow
 from rt_segmentation.benchmark.errors import BenchmarkError
 from rt_segmentation.benchmark.node import SEGMENTATION, Bench, Run, highest_rate
@@ -53,11 +55,7 @@ def test_a_rate_over_dds(
     # The test's own domain and environment in place of the benchmark's.
     monkeypatch.setattr("rt_segmentation.benchmark.node.ros_environment", lambda: dict(os.environ))
     said: list[str] = []
-    parameters: dict[str, Value] = {
-        "model": str(small_model.path),
-        "engine": "torch",
-        "precision": "fp32",
-    }
+    parameters: dict[str, Value] = {"model": str(small_model.path), **ENGINE}
     with Bench(tmp_path, said.append) as bench, bench.start(SEGMENTATION, parameters) as node:
         assert bench.warm_up(SEGMENTATION, node, (160, 120)) > 0
         run = bench.play(SEGMENTATION, node, (160, 120), 5.0, 2.0)

@@ -23,17 +23,17 @@ def test_starts_are_timed_from_the_process_to_the_mask(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pytest.importorskip("torch", reason="torch is not installed: no network to run")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: no quick engine")
     # The test's own domain and environment in place of the benchmark's, and one start from a warm cache.
     monkeypatch.setattr("rt_segmentation.benchmark.startup.ros_environment", lambda: dict(os.environ))
     monkeypatch.setattr("rt_segmentation.commands.benchmark_startup.ROUNDS", 1)
     command = ["benchmark", "startup", "--out", str(tmp_path), "--models", str(small_model.path)]
-    assert main([*command, "--engines", "torch", "--sizes", "160x120"]) == 0
+    assert main([*command, "--engines", "onnxruntime", "--sizes", "160x120"]) == 0
     content = json.loads((tmp_path / "startup.json").read_text())
     (row,) = content["rows"]
-    assert (row["network"], row["engine"], row["precision"]) == (small_model.network, "torch", "fp32")
+    assert (row["network"], row["engine"], row["precision"]) == (small_model.network, "onnxruntime", "fp32")
     assert (row["width"], row["height"], row["problem"]) == (160, 120, "")
-    # A Python process with PyTorch and ROS 2 is not there in an instant, nor for nothing.
+    # A Python process with ROS 2 is not there in an instant, nor for nothing.
     assert row["first_mask_s"] > 0.3
     assert row["memory_mb"] > 50
     assert row["slowest_s"] == row["first_mask_s"]

@@ -15,7 +15,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 from support.models import shuffled
-from support.node_under_test import CAMERA, Feeder, NodeUnderTest, ros_args
+from support.node_under_test import CAMERA, TORCH, Feeder, NodeUnderTest, ros_args
 from support.streets import street_scene
 
 from rt_segmentation.models import ModelManifest
@@ -75,7 +75,7 @@ def test_weights_on_disk_are_taken_up_when_it_is_told_to(
     stage: Any, listen: Any, small_model: ModelManifest, tmp_path: Path
 ) -> None:
     path = tmp_path / "live.yaml"
-    node = NodeUnderTest(stage.spawn, stage.observer, "/reload", shuffled(small_model, path, 0))
+    node = NodeUnderTest(stage.spawn, stage.observer, "/reload", shuffled(small_model, path, 0), **TORCH)
     labels = listen(Image, node.topic("label"))
     feeder = Feeder(node)
     before = feeder.segment(street(), labels)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from support.footprint import Footprint
 from support.models import shuffled
-from support.node_under_test import ENGINE, RELIABLE, Feeder, NodeUnderTest, stamp
+from support.node_under_test import ENGINE, RELIABLE, TORCH, Feeder, NodeUnderTest, stamp
 
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.models import ModelManifest, find_model
@@ -104,10 +103,6 @@ def no_more(after: Footprint, before: Footprint, share: float, slack_mb: float =
     assert after.shared <= before.shared + 2, (str(before), str(after))
 
 
-# A quick one where it is installed.
-FAST = {"engine": "onnxruntime", "precision": "fp32"} if find_spec("onnxruntime") else ENGINE
-
-
 @pytest.mark.parametrize("count", [200, pytest.param(20_000, marks=pytest.mark.long)])
 def test_frames_at_full_rate(spawn: Any, observer: Any, small_model: ModelManifest, count: int) -> None:
     model, engine = small_model, ENGINE
@@ -132,7 +127,7 @@ def test_through_all_states_again_and_again(
     spawn: Any, observer: Any, small_model: ModelManifest, count: int
 ) -> None:
     size: dict[str, Any] = {"input_width": 96, "input_height": 64}
-    node = NodeUnderTest(spawn, observer, "/cycles", small_model, **size)
+    node = NodeUnderTest(spawn, observer, "/cycles", small_model, **TORCH, **size)
     labels = observer.subscribe(Image, node.topic("label"), RELIABLE)
     feeder, image = (
         Feeder(node),
@@ -179,7 +174,7 @@ def test_switches_of_the_model_at_full_rate(
         if names is not None
         else [small_model, shuffled(small_model, tmp_path / "other.yaml")]
     )
-    node = NodeUnderTest(spawn, observer, "/switches", models[0], **FAST, input_width=96, input_height=64)
+    node = NodeUnderTest(spawn, observer, "/switches", models[0], **ENGINE, input_width=96, input_height=64)
     camera = Camera(node)
     camera.run(lambda: camera.masks >= 20)
     footprints = []

@@ -19,11 +19,27 @@ from sensor_msgs.msg import Image
 from support.node_under_test import Feeder, NodeUnderTest
 
 from rt_segmentation.data.synthetic import StreetScene
+from rt_segmentation.inference.engines import build_engine
 from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationRanges, ranges_path
 from rt_segmentation.inference.tuning import Timing, remember
 from rt_segmentation.models import ModelManifest, read_manifest
 
 WIDTH, HEIGHT = 160, 120
+
+
+@pytest.fixture(scope="module")
+def filled(small_model: ModelManifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with what a node needs PyTorch for: the graph, and what labels are compared with."""
+    folder = tmp_path_factory.mktemp("filled")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(folder))
+        build_engine(small_model, "openvino", "fp32").prepare(1, HEIGHT, WIDTH)
+    return folder
+
+
+@pytest.fixture()
+def cache_home(filled: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(filled, tmp_path / "cache")
 
 
 @pytest.fixture()
@@ -52,10 +68,10 @@ def given_a_frame(
 
 
 def test_what_is_named_and_refused_is_not_replaced_and_says_so(
-    stage: Any, listen: Any, badly_quantised: ModelManifest, tmp_path: Path
+    stage: Any, listen: Any, badly_quantised: ModelManifest, cache_home: Path
 ) -> None:
     node, labels, feeder = given_a_frame(
-        stage, listen, "/named", badly_quantised, tmp_path, engine="openvino", precision="int8"
+        stage, listen, "/named", badly_quantised, cache_home, engine="openvino", precision="int8"
     )
     node.spin_until(lambda: node.count("frames dropped: failed") == 1)
     (told,) = (status for status in node.statuses if "failed" in status.message)
@@ -72,12 +88,12 @@ def test_what_is_named_and_refused_is_not_replaced_and_says_so(
 
 
 def test_diagnostics_warn_while_the_stand_in_runs(
-    stage: Any, listen: Any, badly_quantised: ModelManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: Any, listen: Any, badly_quantised: ModelManifest, cache_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
     remember(badly_quantised, HEIGHT, WIDTH, [Timing("openvino", "int8", 1.0), Timing("torch", "fp32", 2.0)])
     node, labels, feeder = given_a_frame(
-        stage, listen, "/fallback", badly_quantised, tmp_path, engine="auto", precision="auto"
+        stage, listen, "/fallback", badly_quantised, cache_home, engine="auto", precision="auto"
     )
     node.spin_until(lambda: bool(labels))
     sentence = "engine 'openvino' in int8 gives"

@@ -15,7 +15,7 @@ pytest.importorskip("torch", reason="torch is not installed: no network to run")
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64, Header
-from support.node_under_test import ENGINE, RELIABLE, Feeder, NodeUnderTest, offline, pixels
+from support.node_under_test import ENGINE, RELIABLE, TORCH, Feeder, NodeUnderTest, offline, pixels
 from support.streets import street_scene
 
 from rt_segmentation.evaluation.profiling import profile_of, read_answers
@@ -39,7 +39,7 @@ def street(time_s: float = 0.0) -> np.ndarray:
 @pytest.fixture(scope="module")
 def profiled(small_model: ModelManifest, tmp_path_factory: pytest.TempPathFactory) -> ModelManifest:
     """A model whose usual answers are those to the street, and that has no other class than them."""
-    segmenter = Segmenter.build(small_model, **ENGINE)
+    segmenter = Segmenter.build(small_model, **TORCH)
     answers = list(read_answers(segmenter, [street(t / 10) for t in range(6)]))
     profile = profile_of(answers, "the street")
     # The deviations of an untrained network's answers are near zero: so are the differences that count.
@@ -58,7 +58,7 @@ def statuses(node: NodeUnderTest, reports: list[DiagnosticArray], part: str) -> 
 
 def test_a_black_camera_is_a_status_of_its_own_and_said_once(stage: Any, profiled: ModelManifest) -> None:
     still: dict[str, Any] = {"input.frozen_s": 0.0}
-    node = NodeUnderTest(stage.spawn, stage.observer, "/healthy", profiled, **still)
+    node = NodeUnderTest(stage.spawn, stage.observer, "/healthy", profiled, **TORCH, **still)
     reports: list[DiagnosticArray] = stage.observer.subscribe(DiagnosticArray, "/diagnostics", RELIABLE)
     drifts = stage.observer.subscribe(Float64, node.topic("drift"), RELIABLE)
     feeder = Feeder(node)

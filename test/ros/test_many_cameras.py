@@ -139,7 +139,7 @@ def test_each_camera_has_its_masks_calibration_and_numbers(
     overall = cameras.status("segmentation")
     assert overall is not None
     assert (overall.level, overall.message) == (DiagnosticStatus.OK, "active")
-    assert {pair.key: pair.value for pair in overall.values}["engine"] == "torch"
+    assert {pair.key: pair.value for pair in overall.values}["engine"] == ENGINE["engine"]
 
 
 def test_a_fast_camera_starves_none_that_is_slow_or_stops(

@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="torch is not installed: no network to run")
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from support.models import save_untrained
-from support.node_under_test import Feeder, NodeUnderTest
+from support.node_under_test import TORCH, Feeder, NodeUnderTest
 
 import rt_segmentation as rt
 from rt_segmentation.data.synthetic import StreetScene
@@ -33,9 +33,9 @@ def test_its_masks_are_those_made_offline(
 
     torch.manual_seed(1)
     manifest = save_untrained(tmp_path / "own.yaml", build_network(PLACE, 11), PLACE, (160, 120))
-    node = NodeUnderTest(stage.spawn, stage.observer, "/own", manifest)
+    node = NodeUnderTest(stage.spawn, stage.observer, "/own", manifest, **TORCH)
     labels = listen(Image, node.topic("label"))
     image = StreetScene(0, 160, 120).render(0.0)[0]
     mask = Feeder(node, Image).segment(image_message(Header(), image, "rgb8"), labels)
     assert len(np.unique(mask)) > 1
-    assert (mask == rt.Segmenter(manifest, "torch", "fp32")(image).labels).all()
+    assert (mask == rt.Segmenter(manifest, **TORCH)(image).labels).all()

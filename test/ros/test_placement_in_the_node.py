@@ -18,8 +18,8 @@ from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from support.node_under_test import (
-    ENGINE,
     NODE,
+    TORCH,
     Feeder,
     NodeUnderTest,
     offline,
@@ -46,12 +46,12 @@ def street(time_s: float = 0.0) -> Image:
 
 @pytest.fixture(scope="module")
 def segmenter(small_model: ModelManifest) -> Segmenter:
-    return Segmenter.build(small_model, **ENGINE)
+    return Segmenter.build(small_model, **TORCH)
 
 
 @pytest.fixture(scope="module")
 def placed(stage: Any, small_model: ModelManifest) -> NodeUnderTest:
-    return NodeUnderTest(stage.spawn, stage.observer, SPACE, small_model)
+    return NodeUnderTest(stage.spawn, stage.observer, SPACE, small_model, **TORCH)
 
 
 @pytest.fixture()
@@ -178,7 +178,7 @@ def test_a_letterbox_keeps_the_images_shape(
 ) -> None:
     # A list without an element has no type in ROS: here it is the whole image.
     size: dict[str, Any] = {"input_width": 160, "input_height": 160, "letterbox": True, "roi": "[]"}
-    node = NodeUnderTest(stage.spawn, stage.observer, "/boxed", small_model, **size)
+    node = NodeUnderTest(stage.spawn, stage.observer, "/boxed", small_model, **TORCH, **size)
     camera = Camera(stage, listen, node)
     image = street(4.0)
     squeezed = Segmenter(replace(segmenter.config, input_size=(160, 160)))
@@ -236,7 +236,7 @@ def test_a_bad_value_is_refused_in_a_sentence(
 
 
 def test_a_bad_value_stops_the_start(stage: Any, small_model: ModelManifest) -> None:
-    arguments = ros_args("/refused", model=small_model.path, **ENGINE, rotation=91)
+    arguments = ros_args("/refused", model=small_model.path, **TORCH, rotation=91)
     process = stage.spawn(NODE, *arguments)
     assert process.finish() == 2
     assert "parameter 'rotation' is 91: it must be 0, 90, 180 or 270" in process.output

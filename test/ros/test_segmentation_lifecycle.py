@@ -19,7 +19,7 @@ pytest.importorskip("torch", reason="torch is not installed: no network to run")
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from sensor_msgs.msg import Image
-from support.node_under_test import ENGINE, NODE, Feeder, NodeUnderTest, ros_args
+from support.node_under_test import ENGINE, NODE, TORCH, Feeder, NodeUnderTest, ros_args
 
 from rt_segmentation.models import ModelManifest
 
@@ -52,7 +52,7 @@ def with_folder(folder: Path) -> str:
         ),
         ({"model": "unet"}, "unknown model 'unet'; there are"),
         ({"model": "/no/such.yaml"}, "model manifest /no/such.yaml does not exist"),
-        ({"precision": "fp16"}, "engine 'torch' has no precision 'fp16' on "),
+        ({"precision": "fp16"}, f"engine '{ENGINE['engine']}' has no precision 'fp16' on "),
     ],
 )
 def test_bad_start_is_one_sentence_and_exit_code_2(
@@ -212,7 +212,7 @@ def test_lifecycle_manager_takes_the_node_through_all_states(
     assert node.change_state(Transition.TRANSITION_CONFIGURE)
     assert node.state() == "inactive"
     node.fresh_status()
-    assert node.values()["engine"] == "torch"
+    assert node.values()["engine"] == ENGINE["engine"]
     assert not node.listens()
 
     for _ in range(2):
@@ -287,7 +287,7 @@ def test_signal_during_the_start_ends_it_cleanly(
     watch += "    print('main begins', flush=True)\n"
     watch += "threading.Thread(target=look, daemon=True).start()\n"
     (tmp_path / "sitecustomize.py").write_text(watch)
-    arguments = ros_args("/early", model=small_model.path, **ENGINE)
+    arguments = ros_args("/early", model=small_model.path, **TORCH)
     process = spawn(NODE, *arguments, PYTHONPATH=with_folder(tmp_path))
     process.wait_for("main begins" if moment == "participant" else "torch begins")
     process.send(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from rt_segmentation.inference.engines import build_engine
 from rt_segmentation.inference.segmenter import Segmentation, Segmenter
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.ros.messages import to_frame
@@ -25,11 +27,23 @@ from support.footprint import Footprint
 
 NODE = "rt_segmentation.ros.segmentation_node"
 CAMERA = "rt_segmentation.ros.camera_node"
-# What is tested is the node: on the engine that is there everywhere, and exact.
-ENGINE: dict[str, Any] = {"engine": "torch", "precision": "fp32"}
+# On the engine that is there everywhere, and exact.
+TORCH: dict[str, Any] = {"engine": "torch", "precision": "fp32"}
+# What is tested is the node: on one that its process does not need PyTorch for, whose import takes seconds.
+ENGINE = {"engine": "onnxruntime", "precision": "fp32"} if find_spec("onnxruntime") else TORCH
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 # As in conftest.py.
 PATIENCE_S = 90.0
+
+
+def fill_cache(model: ModelManifest, *sizes: tuple[int, int]) -> None:
+    """Build a model's engine for sizes (width, height) [px] in this process, which has imported PyTorch.
+
+    For want of it in the cache a node starts another process, which imports PyTorch as well.
+    """
+    engine = build_engine(model, **ENGINE)
+    for width, height in sizes:
+        engine.prepare(1, height, width)
 
 
 def ros_args(namespace: str, **parameters: Any) -> list[str]:
