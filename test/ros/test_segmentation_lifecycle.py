@@ -143,8 +143,10 @@ def test_node_answers_and_reports_while_it_infers_and_finishes_before_it_is_deac
     feeder.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("transition", ["DEACTIVATE", "ACTIVE_SHUTDOWN"])
+# Both signals have one handler: they take turns.
+@pytest.mark.parametrize(
+    ("transition", "number"), [("DEACTIVATE", signal.SIGINT), ("ACTIVE_SHUTDOWN", signal.SIGTERM)]
+)
 def test_a_signal_ends_it_while_a_transition_waits_for_an_engine_that_hangs(
     spawn: Any,
     observer: Any,
@@ -177,8 +179,11 @@ def test_a_signal_ends_it_while_a_transition_waits_for_an_engine_that_hangs(
     assert "Traceback" not in node.process.output
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("autostart", [True, False], ids=["autostart", "managed"])
+@pytest.mark.parametrize(
+    ("autostart", "number"),
+    [(True, signal.SIGTERM), (False, signal.SIGINT)],
+    ids=["autostart-SIGTERM", "managed-SIGINT"],
+)
 def test_a_signal_ends_it_while_an_engine_is_being_built(
     spawn: Any, observer: Any, small_model: ModelManifest, number: signal.Signals, autostart: bool
 ) -> None:

@@ -98,20 +98,21 @@ def test_a_library_of_another_numpy_is_one_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+# Both signals have one handler: they take turns.
 @pytest.mark.parametrize(
-    ("module", "parameters", "sign"),
+    ("module", "parameters", "sign", "number"),
     [
         # In a build that never ends, in native code.
         (
             "support.building_engine_node",
             {"engine": "building", "precision": "fp32", "input_width": 64, "input_height": 48},
             "the build begins",
+            signal.SIGINT,
         ),
         # While libraries are loaded on the thread that builds.
-        (NODE, {"engine": "torch"}, "the moment has come"),
-        (NODE, {"autostart": False}, "waiting for a lifecycle manager"),
-        (CAMERA, {}, "publishing"),
+        (NODE, {"engine": "torch"}, "the moment has come", signal.SIGTERM),
+        (NODE, {"autostart": False}, "waiting for a lifecycle manager", signal.SIGINT),
+        (CAMERA, {}, "publishing", signal.SIGTERM),
     ],
     ids=["build", "load", "idle", "camera"],
 )
