@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from rt_segmentation.inference.engines import cuda_driver
+from rt_segmentation.inference.engines import build_engine, cuda_driver
+from rt_segmentation.models import ModelManifest
 
 STAND_IN = Path(__file__).resolve().parents[2] / "support" / "fake_tensorrt"
 LIBRARIES = ("fake_cuda", "fake_driver", "tensorrt", "torch2trt")
@@ -41,13 +43,27 @@ def tensorrt(
     return importlib.import_module("tensorrt")
 
 
+@pytest.fixture(scope="module")
+def graphs(small_model: ModelManifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the small model's graph for two frames, and with the labels that an engine must reach."""
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path_factory.mktemp("graphs")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(folder))
+        build_engine(small_model, "onnxruntime", "fp32").prepare(2, 64, 96)
+    return folder
+
+
 @pytest.fixture(params=["10", "11"])
 def onnx_tensorrt(
-    request: pytest.FixtureRequest, no_libraries: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    request: pytest.FixtureRequest,
+    no_libraries: None,
+    graphs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> Iterator[Any]:
-    """The stand-in with its parser of ONNX, on a driver that is one as well, with an empty cache."""
-    pytest.importorskip("torch")
-    pytest.importorskip("onnxruntime")
+    """The stand-in with its parser of ONNX, on a driver that is one as well, with nothing that it built."""
+    shutil.copytree(graphs, tmp_path / "cache")
     monkeypatch.setenv("FAKE_TENSORRT_API", request.param)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(str(STAND_IN))
