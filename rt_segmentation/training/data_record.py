@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rt_segmentation.data.dataset import FileDataset, SegmentationDataset
@@ -64,25 +64,31 @@ class DataRecord:
     teachers: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, recipe: Recipe, data_root: Path | None, runs: Path) -> DataRecord:
-        """Of a recipe's data as they are now; no frame of a folder is read for it.
-
-        Args:
-            recipe: names them.
-            data_root: folder of its data sets.
-            runs: folder of the trainings' run folders, where teachers are looked for first.
+    def of(cls, recipe: Recipe, data_root: Path | None) -> DataRecord:
+        """Of a recipe's data as they are now, without teachers; no frame of a folder is read for it.
 
         Raises:
             DatasetError, LabelSetError: the data or the label set are wrong.
-            ModelError, TrainingError: a teacher is, see `find_teachers`.
         """
         labels = load_label_set(recipe.label_set)
         train, validation = (
             [_record(names_of([part]), open_dataset(part, data_root, labels)) for part in parts]
             for parts in (recipe.train, [recipe.validation])
         )
-        teachers = tuple(teacher.sha256 for teacher in find_teachers(recipe, labels.names, runs))
-        return cls(_described(labels), tuple(train), validation[0], teachers)
+        return cls(_described(labels), tuple(train), validation[0])
+
+    def taught(self, recipe: Recipe, runs: Path) -> DataRecord:
+        """With a recipe's teachers as they are now: each fold of a recipe has its own.
+
+        Args:
+            recipe: names them.
+            runs: folder of the trainings' run folders, where they are looked for first.
+
+        Raises:
+            ModelError, TrainingError: see `find_teachers`.
+        """
+        found = find_teachers(recipe, load_label_set(recipe.label_set).names, runs)
+        return replace(self, teachers=tuple(teacher.sha256 for teacher in found))
 
     def change(self, now: DataRecord) -> str:
         """What is other than at the start, as the begin of a sentence; '' if nothing is."""

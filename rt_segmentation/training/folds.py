@@ -129,11 +129,11 @@ def cross_validate(
         raise TrainingError(f"recipe '{recipe.name}' has no fold '{only}'; it has {', '.join(sizes)}")
     chosen = {name: fold_recipe(recipe, name, out) for name in ([only] if only else sizes)}
     folder = out / recipe.name / FOLDER
-    data = DataRecord.of(recipe, data_root, out)
+    data = DataRecord.of(recipe, data_root)
 
     def ended() -> list[Fold | None]:
         runs = [fold_recipe(recipe, name, out) for name in sizes]
-        return [_ended(folder / of_fold.name, of_fold, data, True) for of_fold in runs]
+        return [_ended(folder / of_fold.name, of_fold, data, out, True) for of_fold in runs]
 
     # A fold of another recipe, or of other data, is in the way of the table: that is said before anything is
     # trained.
@@ -145,7 +145,7 @@ def cross_validate(
     for name, of_fold in chosen.items():
         if machine.share.rank == 0:
             print(f"fold {name}: {sizes[name]} frames left out", flush=True)
-        if _ended(folder / of_fold.name, of_fold, data, max_hours is not None) is None:
+        if _ended(folder / of_fold.name, of_fold, data, out, max_hours is not None) is None:
             train(
                 of_fold,
                 data_root,
@@ -176,11 +176,12 @@ def _pool(recipe: Recipe, data_root: Path | None) -> list[SegmentationDataset]:
     return pooled_datasets(recipe, training, open_dataset(recipe.validation, data_root, labels))
 
 
-def _ended(run: Path, recipe: Recipe, data: DataRecord, fitted: bool) -> Fold | None:
+def _ended(run: Path, recipe: Recipe, data: DataRecord, starts: Path, fitted: bool) -> Fold | None:
     """What a fold's run has come to; None if it has not ended.
 
     Raises:
-        TrainingError: the run is of another recipe, or of other data.
+        ModelError: a teacher of the run is not there any more.
+        TrainingError: the run is of another recipe, or of other data or teachers.
     """
     folder = RunFolder(run)
     if not folder.recipe.is_file():
@@ -189,7 +190,7 @@ def _ended(run: Path, recipe: Recipe, data: DataRecord, fitted: bool) -> Fold | 
     ended = folder.ended(recipe.name)
     # Without model and checkpoint it begins again, with whatever data.
     if ended is not None or folder.checkpoint.is_file():
-        folder.check_data(data)
+        folder.check_data(data.taught(recipe, starts))
     if ended is None:
         return None
     manifest, score = ended

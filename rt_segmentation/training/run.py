@@ -253,7 +253,7 @@ def train(
         recipe = folder.resumed(recipe, fitted=max_hours is not None)
     else:
         folder.refuse_model(recipe, fitted=max_hours is not None)
-    data = DataRecord.of(recipe, data_root, runs)
+    data = DataRecord.of(recipe, data_root).taught(recipe, runs)
     if resumes:
         folder.check_data(data)
         ended = folder.ended(recipe.name)

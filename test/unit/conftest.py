@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,8 +14,11 @@ def with_curves() -> None:
 
 
 @pytest.fixture(autouse=True)
-def without_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def without_curves(request: pytest.FixtureRequest) -> Iterator[None]:
     """That picture takes longer than the trainings here, and is drawn where a test looks at it."""
     history = sys.modules.get("rt_segmentation.training.history")
-    if history is not None and "with_curves" not in request.fixturenames:
-        monkeypatch.setattr(history, "draw_curves", lambda *_: None)
+    # With a patch of its own: the fixture `monkeypatch` would outlive the fixtures of a file's own.
+    with pytest.MonkeyPatch.context() as patch:
+        if history is not None and "with_curves" not in request.fixturenames:
+            patch.setattr(history, "draw_curves", lambda *_: None)
+        yield

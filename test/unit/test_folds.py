@@ -251,6 +251,14 @@ def test_a_start_that_has_seen_the_fold_is_refused(
         said = capsys.readouterr().err
         assert f"'fourth_1001' {verb} from '{fold_model}': that was trained on street" in said
     assert call(stage("fifth", init_from="first"), "--fold", "1001", "--from-scratch") == 0
+    # What a fold has learnt from a teacher that was trained anew since is of neither.
+    capsys.readouterr()
+    content = yaml.safe_load(fold_model.read_text())
+    fold_model.write_text(yaml.safe_dump({**content, "sha256": "0" * 64}))
+    assert call(third, "--fold", "1000") == 2
+    assert (
+        "third_1000 has a run of other data: its teacher 1 of 1 has other weights" in capsys.readouterr().err
+    )
 
 
 def test_a_wrong_pattern_is_named(tmp_path: Path) -> None:

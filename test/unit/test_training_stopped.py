@@ -76,7 +76,7 @@ def test_a_training_without_a_checkpoint_begins_again(
         raise InterruptedError
 
     monkeypatch.setattr(Training, "prepare", begin)
-    with folder.begun(recipe, DataRecord.of(recipe, None, tmp_path), here()):
+    with folder.begun(recipe, DataRecord.of(recipe, None), here()):
         model = save_untrained(folder.path / "tiny.yaml", SmallNetwork(11), SMALL, (96, 64))
     with pytest.raises(InterruptedError):
         train(recipe, None, tmp_path, here())
@@ -89,7 +89,7 @@ def test_a_training_without_a_checkpoint_begins_again(
 
 def test_a_folder_has_one_training_at_a_time(tmp_path: Path) -> None:
     folder, recipe = RunFolder(tmp_path / "tiny"), load_recipe(write_recipe(tmp_path))
-    with folder.begun(recipe, DataRecord.of(recipe, None, tmp_path), here()):
+    with folder.begun(recipe, DataRecord.of(recipe, None), here()):
         pass
     noted = folder.environment.read_bytes()
     # The lock is one between processes.
@@ -101,12 +101,12 @@ def test_a_folder_has_one_training_at_a_time(tmp_path: Path) -> None:
             pytest.raises(
                 TrainingError, match=r"another training is at work in folder .*tiny; let it end, or"
             ),
-            folder.begun(recipe, DataRecord.of(recipe, None, tmp_path), here()),
+            folder.begun(recipe, DataRecord.of(recipe, None), here()),
         ):
             pass
         other.stdin.close()
     assert folder.environment.read_bytes() == noted
-    with folder.begun(recipe, DataRecord.of(recipe, None, tmp_path), here()):
+    with folder.begun(recipe, DataRecord.of(recipe, None), here()):
         pass
 
 
@@ -114,7 +114,7 @@ def test_a_folder_has_one_training_at_a_time(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path, content: bytes | None) -> None:
     folder = RunFolder(tmp_path / "tiny")
     recipe = load_recipe(write_recipe(tmp_path))
-    with folder.begun(recipe, DataRecord.of(recipe, None, tmp_path), here()):
+    with folder.begun(recipe, DataRecord.of(recipe, None), here()):
         torch.save({"weights": torch.arange(1000)}, folder.checkpoint)
     assert folder.resumed(recipe, fitted=False) == recipe
     if content is None:
@@ -130,11 +130,11 @@ def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path, content: bytes | N
 def test_damaged_notes_of_the_starts_are_one_sentence(tmp_path: Path, content: str) -> None:
     folder = RunFolder(tmp_path / "tiny")
     recipe = load_recipe(write_recipe(tmp_path))
-    with folder.begun(recipe, DataRecord.of(recipe, None, tmp_path), here()):
+    with folder.begun(recipe, DataRecord.of(recipe, None), here()):
         folder.checkpoint.touch()
     folder.environment.write_bytes(content.encode("latin-1"))
     with (
         pytest.raises(TrainingError, match=r"environment\.yaml is damaged"),
-        folder.begun(recipe, DataRecord.of(recipe, None, tmp_path), here()),
+        folder.begun(recipe, DataRecord.of(recipe, None), here()),
     ):
         pass
