@@ -85,7 +85,11 @@ def without_nan(plain: dict[str, Any]) -> dict[str, Any]:
 def write_json(folder: Path, name: str, content: dict[str, Any]) -> None:
     """Write ``FOLDER/NAME.json``; the folder is made if it is not there."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / f"{name}.json", (json.dumps(content, indent=2) + "\n").encode())
+    write_atomically(folder / f"{name}.json", _json(content))
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def write_page(folder: Path, name: str, page: str) -> None:
@@ -128,10 +132,9 @@ class SoFar:
     def write(self, content: dict[str, Any], page: str) -> None:
         """Write what is known by now."""
         self._error = None
-        json_text = json.dumps(content, indent=2) + "\n"
-        for kind, text in (("json", json_text), ("md", page)):
+        for kind, data in (("json", _json(content)), ("md", page.encode())):
             try:
-                write_atomically(self._folder / f"{self._name}.{kind}", text.encode())
+                write_atomically(self._folder / f"{self._name}.{kind}", data)
             except OSError as error:
                 self._error = self._error or error
                 if str(error) not in self._said:

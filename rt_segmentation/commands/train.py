@@ -98,6 +98,7 @@ def main(arguments: argparse.Namespace) -> None:
             importlib.import_module(package)
         from rt_segmentation.training import machine
         from rt_segmentation.training.classification import train_classifier
+        from rt_segmentation.training.distillation import find_teachers
         from rt_segmentation.training.folds import cross_validate, fold_sizes
         from rt_segmentation.training.run import Training, train
     except ModuleNotFoundError as error:
@@ -140,7 +141,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         say("reading all frames and counting their classes, as a training does")
         training = Training.prepare(wanted, arguments.data_root, here)
-        training.find_teachers(arguments.out)
+        training.learn_from(find_teachers(wanted, arguments.out))
         show(training, arguments)
         return
     manifest = train(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache as once
 from typing import Any, TypeVar
 
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
+from rt_segmentation.settings import read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,18 @@ def find_record(
     if problem and tell:
         _say_once(str(key.identity["model"]), f"{key.identity['width']}x{key.identity['height']}", problem)
     return None
+
+
+def read_record(kind: type[Content], data: Mapping[str, Any], required: Collection[str]) -> Content:
+    """What was kept as a dataclass, whose defaults are for one that is made, and not for what is missing.
+
+    Raises:
+        KeyError: one of the required keys is missing.
+        SettingsError: a key is unknown, or a value of another type.
+    """
+    if missing := set(required) - set(data):
+        raise KeyError(min(missing))
+    return read_settings(kind, dict(data))
 
 
 def _of_another_machine(key: CacheKey) -> str:

@@ -15,12 +15,12 @@ from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
 from rt_segmentation.inference.network import model_identity
 from rt_segmentation.inference.options import EVERY_LAYER, PLAIN, Options
-from rt_segmentation.inference.records import find_record
+from rt_segmentation.inference.records import find_record, read_record
 from rt_segmentation.inference.versions import graph_version
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
 from rt_segmentation.resources import share_dir
-from rt_segmentation.settings import SettingsError, read_file, read_settings
+from rt_segmentation.settings import SettingsError, read_file
 
 logger = logging.getLogger(__name__)
 
@@ -156,9 +156,8 @@ def recall(manifest: ModelManifest, batch: int, height: int, width: int, tell: b
 
 
 def _read(data: Mapping[str, Any]) -> Tuned:
-    if missing := {"latency", "throughput", "tried", "date", "seconds"} - set(data):
-        raise KeyError(min(missing))
-    return read_settings(Tuned, dict(data))
+    # Earlier versions did not say what was finished.
+    return read_record(Tuned, data, ("latency", "throughput", "tried", "date", "seconds"))
 
 
 def options_for(

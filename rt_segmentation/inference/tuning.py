@@ -10,11 +10,10 @@ from typing import Any
 from rt_segmentation import cpu
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
-from rt_segmentation.inference.records import find_record
+from rt_segmentation.inference.records import find_record, read_record
 from rt_segmentation.inference.versions import graph_version
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
-from rt_segmentation.settings import read_settings
 
 KIND = "tuned"
 AT_START = "measured"
@@ -109,9 +108,7 @@ def _keep(key: CacheKey, record: Record) -> None:
 
 def _read(data: Mapping[str, Any]) -> Record:
     # Earlier versions measured no throughputs.
-    if missing := {"timings", "date"} - set(data):
-        raise KeyError(min(missing))
-    return read_settings(Record, dict(data))
+    return read_record(Record, data, ("timings", "date"))
 
 
 def _key(manifest: ModelManifest, height: int, width: int, kind: str = KIND, **more: str) -> CacheKey:

@@ -11,9 +11,9 @@ from pathlib import Path
 from rt_segmentation.data.dataset import FileDataset, SegmentationDataset
 from rt_segmentation.data.selection import frame_names
 from rt_segmentation.labels import LabelSet, load_label_set
+from rt_segmentation.models import ModelManifest
 from rt_segmentation.text import counted
 from rt_segmentation.training.data import open_dataset
-from rt_segmentation.training.distillation import find_teachers
 from rt_segmentation.training.labelled import names_of
 from rt_segmentation.training.recipe import Recipe
 
@@ -77,18 +77,9 @@ class DataRecord:
         )
         return cls(_described(labels), tuple(train), validation[0])
 
-    def taught(self, recipe: Recipe, runs: Path) -> DataRecord:
-        """With a recipe's teachers as they are now: each fold of a recipe has its own.
-
-        Args:
-            recipe: names them.
-            runs: folder of the trainings' run folders, where they are looked for first.
-
-        Raises:
-            ModelError, TrainingError: see `find_teachers`.
-        """
-        found = find_teachers(recipe, load_label_set(recipe.label_set).names, runs)
-        return replace(self, teachers=tuple(teacher.sha256 for teacher in found))
+    def taught(self, teachers: Sequence[ModelManifest]) -> DataRecord:
+        """With teachers as they are now; each fold of a recipe has its own."""
+        return replace(self, teachers=tuple(teacher.sha256 for teacher in teachers))
 
     def change(self, now: DataRecord) -> str:
         """What is other than at the start, as the begin of a sentence; '' if nothing is."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from rt_segmentation.inference.network import load_network
+from rt_segmentation.labels import load_label_set
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.networks.outputs import logits_for, multiple_of
 from rt_segmentation.training.errors import TrainingError
@@ -21,18 +22,18 @@ SMALLEST_SIDE_PX = 32
 """Of what a network takes."""
 
 
-def find_teachers(recipe: Recipe, class_names: tuple[str, ...], runs: Path) -> list[ModelManifest]:
+def find_teachers(recipe: Recipe, runs: Path) -> list[ModelManifest]:
     """The models that a recipe learns from.
 
     Args:
         recipe: its `distillation` names them, as `init_from` names a start.
-        class_names: of the recipe's labels.
         runs: folder of the trainings' run folders.
 
     Raises:
         ModelError: there is none of a name, or its training has not ended.
         TrainingError: one is an encoder alone, or has other classes.
     """
+    class_names = load_label_set(recipe.label_set).names
     teachers = []
     for name in recipe.distillation.teachers:
         found = find_start(name, runs / Path(name).name)

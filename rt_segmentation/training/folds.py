@@ -17,6 +17,7 @@ from rt_segmentation.labels import load_label_set
 from rt_segmentation.models import ModelError
 from rt_segmentation.training.data import open_dataset
 from rt_segmentation.training.data_record import DataRecord
+from rt_segmentation.training.distillation import find_teachers
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.initialise import find_start
 from rt_segmentation.training.labelled import check_folds
@@ -190,7 +191,7 @@ def _ended(run: Path, recipe: Recipe, data: DataRecord, starts: Path, fitted: bo
     ended = folder.ended(recipe.name)
     # Without model and checkpoint it begins again, with whatever data.
     if ended is not None or folder.checkpoint.is_file():
-        folder.check_data(data.taught(recipe, starts))
+        folder.check_data(data.taught(find_teachers(recipe, starts)))
     if ended is None:
         return None
     manifest, score = ended

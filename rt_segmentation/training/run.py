@@ -175,19 +175,10 @@ class Training:
             module.views = Views(samples, recipe.augmentation, recipe.mixing, recipe.seed)
         return cls(recipe, machine, label_set, frames, validation, counts, module)
 
-    def find_teachers(self, runs: Path) -> list[ModelManifest]:
-        """Let the module learn from the recipe's teachers as well, if it has any.
-
-        Args:
-            runs: folder of the trainings' run folders, where they are looked for first.
-
-        Raises:
-            ModelError, TrainingError: see `distillation.find_teachers`.
-        """
-        teachers = find_teachers(self.recipe, self.label_set.names, runs)
+    def learn_from(self, teachers: Sequence[ModelManifest]) -> None:
+        """Let the module learn from teachers as well, if there are any."""
         if teachers:
             self.module.teachers = Teachers(teachers, self.recipe.distillation)
-        return teachers
 
     def training_loader(self) -> ResumableLoader:
         """A new loader of this process's training batches."""
@@ -253,7 +244,9 @@ def train(
         recipe = folder.resumed(recipe, fitted=max_hours is not None)
     else:
         folder.refuse_model(recipe, fitted=max_hours is not None)
-    data = DataRecord.of(recipe, data_root).taught(recipe, runs)
+    # Once: what is recorded is what the module learns from.
+    teachers = find_teachers(recipe, runs)
+    data = DataRecord.of(recipe, data_root).taught(teachers)
     if resumes:
         folder.check_data(data)
         ended = folder.ended(recipe.name)
@@ -263,7 +256,7 @@ def train(
             return ended[0] if first else None
     training = Training.prepare(recipe, data_root, machine)
     module = training.module
-    teachers = training.find_teachers(runs)
+    training.learn_from(teachers)
     if recipe.init_from and not resumes:
         start = find_start(recipe.init_from, runs / Path(recipe.init_from).name)
         said = initialise(module.network, recipe, start)

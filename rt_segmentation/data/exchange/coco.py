@@ -16,6 +16,7 @@ from rt_segmentation.data.exchange.frames import (
     ExportOptions,
     LabelledFrame,
     blank_labels,
+    names_by_id,
     safe_name,
 )
 from rt_segmentation.data.exchange.shapes import coco_mask, polygon_mask, regions, run_lengths
@@ -109,13 +110,9 @@ def read(path: Path, names: ClassNames) -> Iterator[LabelledFrame]:
         for key in ("id", "image_id", "category_id"):
             if not isinstance(entry.get(key), (int, str, type(None))):
                 raise ExchangeError(f"{text} has the {key} {entry[key]!r}; it must be a number")
-    categories: dict[Any, str] = {}
-    for entry in lists["categories"]:
-        name = str(entry.get("name"))
-        if (other := categories.setdefault(entry.get("id"), name)) != name:
-            raise ExchangeError(
-                f"{text} has two categories of the id {entry.get('id')!r}, {other!r} and {name!r}"
-            )
+    categories = names_by_id(
+        ((entry.get("id"), str(entry.get("name"))) for entry in lists["categories"]), text, "categories"
+    )
     by_image: dict[Any, list[dict[str, Any]]] = {entry.get("id"): [] for entry in lists["images"]}
     if len(by_image) < len(lists["images"]):
         raise ExchangeError(f"{text} has images without an id, or two of one id")

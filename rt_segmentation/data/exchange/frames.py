@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -135,6 +135,24 @@ def unlabelled_name(label_set: LabelSet) -> str:
             f"label set {label_set.name} has classes of all names that mean unlabelled: {UNLABELLED_NAMES}"
         )
     return free[0]
+
+
+def names_by_id(listed: Iterable[tuple[Any, str]], where: str, things: str) -> dict[Any, str]:
+    """Names by their ids, of which each has one.
+
+    Args:
+        listed: each id with its name.
+        where: they stand, for messages.
+        things: that have them, as 'classes'.
+
+    Raises:
+        ExchangeError: two names have one id.
+    """
+    names: dict[Any, str] = {}
+    for number, name in listed:
+        if (other := names.setdefault(number, name)) != name:
+            raise ExchangeError(f"{where} has two {things} of the id {number!r}, {other!r} and {name!r}")
+    return names
 
 
 def safe_name(name: Any, path: object) -> str:

@@ -14,6 +14,7 @@ from rt_segmentation.data.exchange.frames import (
     ExchangeError,
     ExportOptions,
     LabelledFrame,
+    names_by_id,
     read_ids,
     stem_of,
 )
@@ -95,13 +96,7 @@ def _classes(container: Container, file: str) -> dict[int, str]:
             classes = {i: line.strip() for i, line in enumerate(text.splitlines()) if line.strip()}
         else:
             listed = [(c["id"], c["name"]) for c in load_yaml(text)["classes"]]
-            classes = dict(reversed(listed))
-            for number, name in listed:
-                if classes[number] != name:
-                    both = f"{classes[number]!r} and {name!r}"
-                    raise ExchangeError(
-                        f"{container.text(file)} has two classes of the id {number!r}, {both}"
-                    )
+            classes = names_by_id(listed, container.text(file), "classes")
     except (UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError) as error:
         raise ExchangeError(
             f"{container.text(file)} is no list of classes: a label set (.yaml), or a name a line (.txt)"
