@@ -338,7 +338,7 @@ class Search:
 
     def _frames(self, variant: Variant) -> int:
         # The first is warm-up too.
-        (ms,) = self.bench.time(variant, 1)
+        ms = self.bench.time(variant, 1)[0]
         return max(2, variant.parallel, min(50, round(ROUND_MS / max(ms, 0.01))))
 
     def _groups(self, plain: Variant) -> list[Group]:

@@ -89,7 +89,7 @@ class Bench:
         return kernels
 
     def time(self, variant: Variant, frames: int) -> list[float]:
-        """Duration of each of so many batches [ms]; raises as `make`."""
+        """Duration of each of so many batches [ms], with concurrent ones of full waves; raises as `make`."""
         if variant not in self._made:
             # Another variant has ended the process that had both.
             self.make(variant)

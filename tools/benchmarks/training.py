@@ -44,6 +44,7 @@ class Row:
         way: one of `OWN`, `OURS`, `COMPILED`.
         threads: of PyTorch.
         width, height, batch: of what a step trains on [px].
+        precision: of the steps, 'fp32' or 'bf16' (mixed, as PyTorch's autocast does it).
         first_step_s: with what is made at the start [s].
         first_losses: of the steps before the measured ones.
         frames_per_s: in each round, which all ways of a network take by turns.
@@ -55,12 +56,15 @@ class Row:
     width: int
     height: int
     batch: int
+    precision: str
     first_step_s: float
     first_losses: list[float]
     frames_per_s: list[float]
 
 
-def make_step(network_name: str, way: str, images: torch.Tensor, labels: torch.Tensor) -> Step:
+def make_step(
+    network_name: str, way: str, images: torch.Tensor, labels: torch.Tensor, precision: str
+) -> Step:
     """Prepare one of the ways.
 
     Args:
@@ -68,6 +72,7 @@ def make_step(network_name: str, way: str, images: torch.Tensor, labels: torch.T
         way: one of `OWN`, `OURS`, `COMPILED`.
         images: float32 (N, 3, H, W), channels last.
         labels: int64 (N, H, W).
+        precision: 'fp32' or 'bf16'.
     """
     torch.manual_seed(SEED)
     network: nn.Module = build_network(network_name, CLASSES)
@@ -82,7 +87,9 @@ def make_step(network_name: str, way: str, images: torch.Tensor, labels: torch.T
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
 
     def step() -> float:
-        logits = network(images)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            logits = network(images)
+        logits = logits.float()
         # torch's stubs lack the types of `backward`.
         loss: Any
         if way == OWN:
@@ -97,7 +104,9 @@ def make_step(network_name: str, way: str, images: torch.Tensor, labels: torch.T
     return step
 
 
-def measure(network: str, ways: list[str], size: tuple[int, int], batch: int, rounds: int) -> list[Row]:
+def measure(
+    network: str, ways: list[str], size: tuple[int, int], batch: int, rounds: int, precision: str
+) -> list[Row]:
     """Train a network in several ways by turns, on noise: what it costs does not depend on the picture."""
     width, height = size
     drawn = np.random.default_rng(SEED)
@@ -106,7 +115,7 @@ def measure(network: str, ways: list[str], size: tuple[int, int], batch: int, ro
     labels = torch.from_numpy(drawn.integers(0, CLASSES, (batch, height, width)))
     steps, first = {}, {}
     for way in ways:
-        steps[way] = make_step(network, way, images, labels)
+        steps[way] = make_step(network, way, images, labels, precision)
         began = time.monotonic()
         first[way] = [steps[way]()], time.monotonic() - began
         first[way][0].append(steps[way]())
@@ -119,7 +128,7 @@ def measure(network: str, ways: list[str], size: tuple[int, int], batch: int, ro
             rates[way].append(STEPS * batch / (time.monotonic() - began))
     threads = torch.get_num_threads()
     return [
-        Row(network, way, threads, width, height, batch, first[way][1], first[way][0], rates[way])
+        Row(network, way, threads, width, height, batch, precision, first[way][1], first[way][0], rates[way])
         for way in ways
     ]
 
@@ -139,6 +148,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=number, default=8, help="frames a step (default 8)")
     parser.add_argument("--rounds", type=number, default=5, help="in which the ways take turns (default 5)")
     parser.add_argument("--threads", type=number, help="of PyTorch (default: its own choice)")
+    parser.add_argument(
+        "--precision", choices=["fp32", "bf16"], default="fp32", help="of the steps (default fp32)"
+    )
     add_out(parser)
 
 
@@ -149,7 +161,7 @@ def main(arguments: argparse.Namespace) -> None:
     rows, size = [], parse_size(arguments.size)
     for network in arguments.networks:
         ways = [OWN, OURS, *([COMPILED] if network in arguments.compile else [])]
-        for row in measure(network, ways, size, arguments.batch, arguments.rounds):
+        for row in measure(network, ways, size, arguments.batch, arguments.rounds, arguments.precision):
             rows.append(row)
             say(f"{row.network}, {row.way}: {statistics.median(row.frames_per_s):.2f} frames per second")
     write_result(arguments.out, "training", rows, to_markdown)
@@ -159,9 +171,9 @@ def to_markdown(result: Result[Row]) -> str:
     """The rates as a table; times as fast is the median of the rounds' ratios."""
     lines = [
         *page_head("Training on the CPU", result),
-        "Steps of the network alone, without the loader; fp32, weighted cross-entropy and Dice, AdamW.",
+        "Steps of the network alone, without the loader; weighted cross-entropy and Dice, AdamW.",
         "",
-        "| network | crops, batch | threads | way | frames/s | times as fast | rounds | first step [s] |",
+        "| network | crops, batch, precision | threads | way | frames/s | times as fast | rounds | first step [s] |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in result.rows:
@@ -170,7 +182,7 @@ def to_markdown(result: Result[Row]) -> str:
         gained = "" if row is own else f"{statistics.median(gains):.2f}"
         spread = "" if row is own else f"{gains[0]:.2f} to {gains[-1]:.2f}"
         lines.append(
-            f"| {row.network} | {row.width}x{row.height}, {row.batch} | {row.threads} | {row.way}"
+            f"| {row.network} | {row.width}x{row.height}, {row.batch}, {row.precision} | {row.threads} | {row.way}"
             f" | {statistics.median(row.frames_per_s):.2f} | {gained} | {spread} | {row.first_step_s:.1f} |"
         )
     apart = max(
