@@ -16,6 +16,9 @@ from rt_segmentation.inference.tuned import NOT_CONFIRMED, Setting, Trial, Tuned
 
 ROUNDS = 8
 HOPELESS_AFTER = 3
+FAR_TOO_SLOW = 2.0
+"""So many times the time in the first round: no other round is needed."""
+
 ROUND_MS = 150.0
 SURE = 0.95
 """A step is kept from this confidence on."""
@@ -331,7 +334,8 @@ class Search:
             # Whoever comes second finds the machine as the first one left it: they change places.
             for place in (0, 1) if number % 2 == 0 else (1, 0):
                 times[place].append(float(np.median(self.bench.time(pair[place], frames[place]))))
-            if number + 1 == HOPELESS_AFTER and not patient and min(map(_ratio, *times)) > 1:
+            allowed = {0: FAR_TOO_SLOW, HOPELESS_AFTER - 1: 1.0}.get(number)
+            if allowed is not None and not patient and min(map(_ratio, *times)) > allowed:
                 break
         medians = [float(np.median(found)) for found in times]
         return compare(*times), medians[0], medians[1]

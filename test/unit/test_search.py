@@ -133,6 +133,42 @@ def test_kernels_that_the_processor_cannot_run_are_not_tried(
     assert named == set(expected)
 
 
+@pytest.mark.parametrize(
+    ("precision", "arithmetic", "tried"),
+    [
+        ("int8", ("avx512f", "amx_int8"), True),
+        ("bf16", ("avx512f", "amx_int8"), False),
+        ("bf16", ("avx512f",), True),
+        ("fp32", ("avx512f",), False),
+    ],
+)
+def test_kernels_are_tried_where_openvino_heeds_wishes(
+    precision: str, arithmetic: tuple[str, ...], tried: bool
+) -> None:
+    search = Search(FakeBench(lambda variant: 10.0), 2, families=kernel_families(arithmetic))
+    what = [trial.what for trial in search.run([("openvino", precision)]).tried]
+    assert any("convolution" in one and "jit" in one for one in what) == tried
+
+
+@pytest.mark.parametrize(("ratio", "rounds"), [(30.0, 1), (1.5, 3)])
+def test_what_is_far_too_slow_is_let_go_at_once(ratio: float, rounds: int) -> None:
+    def far(variant: Variant) -> float:
+        return 10.0 * (ratio if variant.options.threads else 1.0)
+
+    class Listed(FakeBench):
+        slow = 0
+
+        def time(self, variant: Variant, frames: int) -> list[float]:
+            self.slow += bool(variant.options.threads)
+            return super().time(variant, frames)
+
+    bench = Listed(far)
+    (trial,) = (one for one in Search(bench, 2).run([INT8]).tried if "1 thread" in one.what)
+    assert trial.ratio == pytest.approx(ratio, rel=0.3) and not trial.kept
+    # Once before the rounds, to see how many frames a round takes.
+    assert bench.slow == 1 + rounds
+
+
 def test_where_nothing_helps_all_stays_as_it_is() -> None:
     found = Search(FakeBench(lambda variant: 10.0), 2, ("AVX2",), families=FAMILIES).run(
         [INT8, ("torch", "fp32")]
