@@ -51,6 +51,7 @@ def steps(
     if plain.engine == "openvino":
         if plain.precision == "int8":
             yield _with(bytes_between=True)
+        yield _with(whole=True)
         if _heeds(plain, families):
             yield from (_with_kernel(EVERY_LAYER, family) for family in families)
         yield from (_with(isa=isa) for isa in instruction_sets)

@@ -45,6 +45,8 @@ class Options:
             computes it, as jit_avx512, or `FLOAT`; of two that fit a layer the later one counts (OpenVINO).
         bytes_between: whether maps are bytes as soon as they are made, also where layers cut, join, shuffle
             and add them (OpenVINO in int8).
+        whole: whether maps whose halves are convolved apart stay in one piece, with weights of zero in the
+            place of layers that cut, join and shuffle (OpenVINO).
         execution: 'parallel' for branches of the graph side by side (ONNX Runtime).
         optimisation: 'basic' or 'extended' for less than all rewriting of the graph (ONNX Runtime).
         layout: 'contiguous' for channels first (torch).
@@ -59,6 +61,7 @@ class Options:
     isa: str = ""
     kernels: tuple[tuple[str, str], ...] = ()
     bytes_between: bool = False
+    whole: bool = False
     execution: str = ""
     optimisation: str = ""
     layout: str = ""
@@ -94,6 +97,7 @@ class Options:
             for group, family in self.kernels
         ]
         parts += ["bytes between the convolutions"] if self.bytes_between else []
+        parts += ["maps in one piece"] if self.whole else []
         parts += [f"{self.execution} execution"] if self.execution else []
         parts += [f"{self.optimisation} optimisation"] if self.optimisation else []
         parts += [f"{self.layout} layout"] if self.layout else []

@@ -205,7 +205,7 @@ class Shipped:
         network, engine, precision: what it is for.
         measured: what the choice rests on, in words.
         kernels: family of kernels for every convolution; '' is OpenVINO's own choice.
-        bytes_between: see `Options`.
+        bytes_between, whole: see `Options`.
     """
 
     processor: str
@@ -215,6 +215,7 @@ class Shipped:
     measured: str
     kernels: str = ""
     bytes_between: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -243,7 +244,7 @@ def _shipped_options(network: str, engine: str, precision: str) -> Options:
         asked = network, engine, precision, cpu.kind()
         if (one.network, one.engine, one.precision, one.processor) == asked:
             kernels = ((EVERY_LAYER, one.kernels),) if one.kernels else ()
-            return Options(kernels=kernels, bytes_between=one.bytes_between)
+            return Options(kernels=kernels, bytes_between=one.bytes_between, whole=one.whole)
     return PLAIN
 
 

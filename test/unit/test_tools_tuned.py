@@ -40,15 +40,15 @@ def keep(options: Options) -> None:
 
 def test_what_was_found_is_used_and_what_was_not_is_one_sentence() -> None:
     manifest = find_model("enet")
-    assert found_options(manifest, "openvino", *SIZE) is None
+    assert found_options(manifest, "openvino", "int8", *SIZE) is None
     why = r"not tuned yet: `rt_seg tune enet --engine openvino --size 96x64` comes first"
     with pytest.raises(ValueError, match=why):
         make("enet", "openvino, tuned", "int8", *SIZE, 1, 1)
     keep(FOUND)
-    assert found_options(manifest, "openvino", *SIZE) == FOUND
-    assert found_options(manifest, "torch", *SIZE) is None
+    assert found_options(manifest, "openvino", "int8", *SIZE) == FOUND
+    assert found_options(manifest, "torch", "fp32", *SIZE) is None
     # What ships for this processor, or was found, does not matter to an engine that is set.
-    engine: Any = set_engine(manifest, "openvino", PLAIN)
+    engine: Any = set_engine(manifest, "openvino", "int8", PLAIN)
     assert engine.options(Shape(1, SIZE[1], SIZE[0], False)) == PLAIN
 
 

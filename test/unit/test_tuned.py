@@ -222,14 +222,13 @@ def test_the_instruction_set_is_set_before_the_library_is_at_work(
 
 
 def test_options_say_what_they_are() -> None:
-    every = Options(
-        2, True, "AVX2", (("*", "a"), ("3x3", FLOAT)), True, "parallel", "basic", "contiguous", False, False
-    )
+    kernels = (("*", "a"), ("3x3", FLOAT))
+    every = Options(2, True, "AVX2", kernels, True, True, "parallel", "basic", "contiguous", False, False)
     assert Options.from_json(json.loads(json.dumps(every.to_json()))) == every
     assert every.describe() == (
         "2 threads for each frame, threads pinned to cores, instructions up to AVX2, a for every convolution,"
-        " float for convolutions 3x3, bytes between the convolutions, parallel execution, basic optimisation,"
-        " contiguous layout, threads that sleep while they wait, no denormal numbers"
+        " float for convolutions 3x3, bytes between the convolutions, maps in one piece, parallel execution,"
+        " basic optimisation, contiguous layout, threads that sleep while they wait, no denormal numbers"
     )
     assert PLAIN.describe() == "the engine's own choice" and PLAIN.to_json() == {}
 

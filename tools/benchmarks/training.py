@@ -31,6 +31,11 @@ SEED = 1
 STEPS = 4
 """Of each way in a round."""
 
+HEADS = (
+    *("network", "crops, batch, precision", "threads", "way"),
+    *("frames/s", "times as fast", "rounds", "first step [s]"),
+)
+
 Step = Callable[[], float]
 """A step of a training; gives its loss."""
 
@@ -173,7 +178,7 @@ def to_markdown(result: Result[Row]) -> str:
         *page_head("Training on the CPU", result),
         "Steps of the network alone, without the loader; weighted cross-entropy and Dice, AdamW.",
         "",
-        "| network | crops, batch, precision | threads | way | frames/s | times as fast | rounds | first step [s] |",
+        f"| {' | '.join(HEADS)} |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in result.rows:
@@ -181,8 +186,9 @@ def to_markdown(result: Result[Row]) -> str:
         gains = sorted(mine / theirs for mine, theirs in zip(row.frames_per_s, own.frames_per_s))
         gained = "" if row is own else f"{statistics.median(gains):.2f}"
         spread = "" if row is own else f"{gains[0]:.2f} to {gains[-1]:.2f}"
+        crops = f"{row.width}x{row.height}, {row.batch}, {row.precision}"
         lines.append(
-            f"| {row.network} | {row.width}x{row.height}, {row.batch}, {row.precision} | {row.threads} | {row.way}"
+            f"| {row.network} | {crops} | {row.threads} | {row.way}"
             f" | {statistics.median(row.frames_per_s):.2f} | {gained} | {spread} | {row.first_step_s:.1f} |"
         )
     apart = max(

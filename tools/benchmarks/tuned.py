@@ -20,7 +20,7 @@ from rt_segmentation.inference.options import PLAIN, Options
 from rt_segmentation.models import ModelManifest, find_model
 from tools.benchmarks.networks import network_cost
 from tools.benchmarks.peak import PEAK_S, measure_peaks
-from tools.benchmarks.tuned_worker import PRECISIONS, TUNED, found_options, set_engine
+from tools.benchmarks.tuned_worker import ENGINES, TUNED, found_options, precisions, set_engine
 from tools.running import run_tool
 
 WORKER = "tools.benchmarks.tuned_worker"
@@ -42,8 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engines",
         nargs="+",
         default=["openvino"],
-        choices=sorted(PRECISIONS),
-        help="openvino in int8, onnxruntime, torch in float32 (default openvino)",
+        choices=ENGINES,
+        help="openvino in int8, and in bf16 where the processor has it; onnxruntime, torch in float32"
+        " (default openvino)",
     )
     parser.add_argument("--data-root", type=Path, help="CamVid's folder, to measure the mean IoU lost")
     add_out(parser)
@@ -82,7 +83,7 @@ def main(arguments: argparse.Namespace) -> None:
         OptionError: a size is not WIDTHxHEIGHT.
     """
     sizes = [parse_size(text) for text in arguments.sizes]
-    engines = [(engine, PRECISIONS[engine]) for engine in arguments.engines]
+    engines = [(engine, precision) for engine in arguments.engines for precision in precisions(engine)]
     candidates = [
         (EAGER, "fp32"),
         *((engine + ending, precision) for engine, precision in engines for ending in ("", TUNED)),
@@ -142,7 +143,7 @@ def _options(manifest: ModelManifest, row: Row) -> Options:
     engine = row.engine.removesuffix(TUNED)
     if engine == row.engine:
         return PLAIN
-    return found_options(manifest, engine, row.width, row.height) or PLAIN
+    return found_options(manifest, engine, row.precision, row.width, row.height) or PLAIN
 
 
 def _cell(value: float | None, form: str) -> str:
@@ -175,7 +176,7 @@ def _measure_losses(rows: list[Row], manifest: ModelManifest, data_root: Path) -
     for row in rows:
         if row.problem or row.engine == EAGER:
             continue
-        engine = set_engine(manifest, row.engine.removesuffix(TUNED), _options(manifest, row))
+        engine = set_engine(manifest, row.engine.removesuffix(TUNED), row.precision, _options(manifest, row))
         row.miou_loss = round((reference - score(engine)) * 100, 3)
 
 

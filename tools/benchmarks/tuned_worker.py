@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from rt_segmentation import cpu
 from rt_segmentation.benchmark.worker import EAGER, make_candidate, serve
 from rt_segmentation.inference.engines import Engine, build_engine
 from rt_segmentation.inference.options import INSTRUCTIONS, PLAIN, Options
@@ -15,33 +16,42 @@ from rt_segmentation.inference.parity import parity_frames
 from rt_segmentation.inference.tuned import recall
 from rt_segmentation.models import ModelManifest, find_model
 
-PRECISIONS = {"openvino": "int8", "onnxruntime": "fp32", "torch": "fp32"}
-"""What each engine is compared in: its fastest."""
+ENGINES = ("onnxruntime", "openvino", "torch")
 
 TUNED = ", tuned"
 """End of the name of a candidate that is set as it was tuned; the others choose themselves."""
 
 
-def set_engine(manifest: ModelManifest, engine: str, options: Options) -> Engine:
+def precisions(engine: str) -> tuple[str, ...]:
+    """What an engine is compared in: its fastest on this processor, one or the other."""
+    if engine != "openvino":
+        return ("fp32",)
+    return ("int8", "bf16") if cpu.has_bf16() else ("int8",)
+
+
+def set_engine(manifest: ModelManifest, engine: str, precision: str, options: Options) -> Engine:
     """An engine that is set as it is told, whatever the records say.
 
     Args:
         manifest: the model.
-        engine: one of `PRECISIONS`.
+        engine: one of `ENGINES`.
+        precision: one of its `precisions`.
         options: how it is set.
 
     Raises:
         EngineError: the engine or its precision is not to be had here.
     """
-    built = build_engine(manifest, engine, PRECISIONS[engine])
+    built = build_engine(manifest, engine, precision)
     vars(built)["options"] = lambda shape: options
     return built
 
 
-def found_options(manifest: ModelManifest, engine: str, width: int, height: int) -> Options | None:
+def found_options(
+    manifest: ModelManifest, engine: str, precision: str, width: int, height: int
+) -> Options | None:
     """What was found for one frame at a time of width x height [px]; None where it was not tuned here."""
     for setting in recall(manifest, 1, height, width).latency:
-        if (setting.engine, setting.precision) == (engine, PRECISIONS[engine]):
+        if (setting.engine, setting.precision) == (engine, precision):
             return setting.options
     return None
 
@@ -59,14 +69,14 @@ def make(
         return make_candidate(model, engine, precision, width, height, batch, parallel)
     manifest = find_model(model)
     name = engine.removesuffix(TUNED)
-    options = PLAIN if name == engine else found_options(manifest, name, width, height)
+    options = PLAIN if name == engine else found_options(manifest, name, precision, width, height)
     if options is None:
         raise ValueError(
             f"not tuned yet: `rt_seg tune {model} --engine {name} --size {width}x{height}` comes first"
         )
     # The library reads it at its first compilation, which is yet to come.
     os.environ[INSTRUCTIONS] = options.isa
-    built = set_engine(manifest, name, options)
+    built = set_engine(manifest, name, precision, options)
     streets = parity_frames(height, width)
     frames = np.resize(streets, (batch, *streets.shape[1:]))
 

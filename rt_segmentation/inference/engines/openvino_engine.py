@@ -17,11 +17,15 @@ import openvino
 from rt_segmentation import cpu
 from rt_segmentation.inference.cache import CacheKey, find, locked, store
 from rt_segmentation.inference.engines.export import LABELS_ONLY, graph_identity, onnx_model
-from rt_segmentation.inference.engines.interface import CalibrationFrames, Runner, Shape
+from rt_segmentation.inference.engines.interface import CalibrationFrames, EngineError, Runner, Shape
 from rt_segmentation.inference.engines.onnx_engine import ONNXFileEngine
 from rt_segmentation.inference.engines.openvino_argmax import compare_planes, compares_pixels
 from rt_segmentation.inference.engines.openvino_int8.calibration import ranges_from
-from rt_segmentation.inference.engines.openvino_int8.places import with_bytes_between, without_convolutions
+from rt_segmentation.inference.engines.openvino_int8.places import (
+    with_bytes_between,
+    with_names,
+    without_convolutions,
+)
 from rt_segmentation.inference.engines.openvino_int8.ranges import (
     QuantizationRanges,
     load_ranges,
@@ -35,6 +39,7 @@ from rt_segmentation.inference.engines.openvino_kernels import (
     in_float,
     time_groups,
 )
+from rt_segmentation.inference.engines.openvino_moves import keep_whole
 from rt_segmentation.inference.options import INSTRUCTIONS, PLAIN, Options, instruction_limit
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest
@@ -90,7 +95,13 @@ def _read(
     graph: Path | bytes, ranges: QuantizationRanges | None, manifest: ModelManifest, tuned: Options
 ) -> openvino.Model:
     model = _core().read_model(graph if isinstance(graph, bytes) else str(graph))
+    names = keep_whole(model) if tuned.whole else {}
+    if tuned.whole and not names:
+        raise EngineError(
+            "no layer convolves the halves of a map apart: there is nothing to keep in one piece"
+        )
     if ranges is not None:
+        ranges = with_names(ranges, names)
         floats = in_float(model, tuned.kernels)
         if floats:
             ranges = without_convolutions(model, ranges, floats)

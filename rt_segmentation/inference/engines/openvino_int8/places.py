@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,21 @@ def with_bytes_between(model: openvino.Model, ranges: QuantizationRanges) -> Qua
         tensors={name: limits for maps, limits, _ in joined for name in sorted(maps)},
         inputs={name: limits for name, limits in ranges.inputs.items() if name not in spared},
     )
+
+
+def with_names(ranges: QuantizationRanges, names: Mapping[str, str]) -> QuantizationRanges:
+    """Ranges of a graph in which tensors are one with others: one range for both.
+
+    Args:
+        ranges: of the graph as it was.
+        names: of the tensors, and of what each is one with.
+    """
+    tensors: dict[str, Range] = {}
+    for name, limits in ranges.tensors.items():
+        one = names.get(name, name)
+        other = tensors.get(one, limits)
+        tensors[one] = min(limits[0], other[0]), max(limits[1], other[1])
+    return replace(ranges, tensors=tensors)
 
 
 def without_convolutions(
