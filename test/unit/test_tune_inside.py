@@ -154,17 +154,32 @@ def test_a_search_from_the_beginning_leaves_what_is_known_of_other_engines(
     assert 40.0 < time_limits[0] < 48.1 and 50.0 < time_limits[2] < 60.0
 
 
+def test_concurrent_batches_are_timed_by_full_waves(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As the searches' stand-in for a bench does it."""
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    bench = Bench(str(small_model.path), 1, 64, 64, time.monotonic() + 60)
+    two = Variant("onnxruntime", "fp32", parallel=2)
+    bench.make(two)
+    assert [len(bench.time(two, frames)) for frames in (1, 2, 3)] == [2, 2, 4]
+    bench.close()
+
+
 @pytest.mark.long
 def test_a_real_search_of_a_small_network(
     small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("openvino")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(tune_inside, "cores", lambda: 2)
     started = time.monotonic()
     timings = [Timing("openvino", "fp32", 1.0)]
     found = tune_inside.tune_inside(small_model, (), 64, 64, timings, 60.0)
     assert time.monotonic() - started < 75
     assert found is not None and found.tried and found.latency[0].ms > 0
+    assert any("2 concurrently" in trial.what for trial in found.tried)
     assert recall(small_model, 1, 64, 64) == found
 
 
