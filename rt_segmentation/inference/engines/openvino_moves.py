@@ -30,7 +30,7 @@ def keep_whole(model: openvino.Model) -> dict[str, str]:
 
     Returns:
         Names of the tensors that are one with another now, and that one's name; of a graph without such
-        units, which stays as it is but for constants that are known now, none.
+        units, none.
     """
     from openvino.passes import ConstantFolding, Manager
 
@@ -56,7 +56,7 @@ class _Rewriting:
         while len(sums) > 1:
             left, right, *others = sums
             sums = others if self._join(left, right) else sums[1:]
-        if self._renamed:
+        if self._settled:
             self._settle_all()
             self._model.validate_nodes_and_infer_types()
         return self._renamed
