@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def make(
     options = PLAIN if name == engine else found_options(manifest, name, precision, width, height)
     if options is None:
         raise ValueError(
-            f"not tuned yet: `rt_seg tune {model} --engine {name} --size {width}x{height}` comes first"
+            f"not tuned yet: `rt_seg tune {Path(model).stem} --engine {name} --size {width}x{height}` comes first"
         )
     # The library reads it at its first compilation, which is yet to come.
     os.environ[INSTRUCTIONS] = options.isa
