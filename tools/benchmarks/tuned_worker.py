@@ -72,9 +72,8 @@ def make(
     name = engine.removesuffix(TUNED)
     options = PLAIN if name == engine else found_options(manifest, name, precision, width, height)
     if options is None:
-        raise ValueError(
-            f"not tuned yet: `rt_seg tune {Path(model).stem} --engine {name} --size {width}x{height}` comes first"
-        )
+        command = f"rt_seg tune {Path(model).stem} --engine {name} --size {width}x{height}"
+        raise ValueError(f"not tuned yet: `{command}` comes first")
     # The library reads it at its first compilation, which is yet to come.
     os.environ[INSTRUCTIONS] = options.isa
     built = set_engine(manifest, name, precision, options)
