@@ -199,10 +199,8 @@ def _after_another(views: list[View]) -> list[np.ndarray]:
 
 
 def _only_reader(node: Any) -> Any:
-    """What reads its values; OpenVINO's reader of ONNX also asks for the shape of what gets a bias."""
-    readers = [port.get_node() for port in node.output(0).get_target_inputs()]
-    readers = [reader for reader in readers if reader.get_type_name() != "ShapeOf"]
-    return readers[0] if len(readers) == 1 else None
+    readers = list(node.output(0).get_target_inputs())
+    return readers[0].get_node() if len(readers) == 1 else None
 
 
 def _is_residual_sum(node: Any) -> bool:
@@ -227,8 +225,6 @@ def _is_residual_sum(node: Any) -> bool:
 def _bias(biased: Any) -> np.ndarray | None:
     """(C,) of what a convolution's bias adds."""
     node = biased.input_value(1).get_node()
-    if node.get_type_name() == "Reshape":
-        node = node.input_value(0).get_node()
     fits = node.get_type_name() == "Constant" and node.data.size == biased.output(0).shape[1]
     return node.data.reshape(-1) if fits else None
 
