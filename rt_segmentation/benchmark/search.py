@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -15,9 +16,8 @@ from rt_segmentation.inference.options import PLAIN, Options
 from rt_segmentation.inference.tuned import NOT_CONFIRMED, Setting, Trial, Tuned
 
 ROUNDS = 8
-HOPELESS_AFTER = 3
-FAR_TOO_SLOW = 2.0
-"""So many times the time in the first round: no other round is needed."""
+HOPELESS = {1: 2.0, 3: 1.0}
+"""After so many rounds, what took more than so many times the other's time in each of them is let go."""
 
 ROUND_MS = 150.0
 SURE = 0.95
@@ -334,8 +334,7 @@ class Search:
             # Whoever comes second finds the machine as the first one left it: they change places.
             for place in (0, 1) if number % 2 == 0 else (1, 0):
                 times[place].append(float(np.median(self.bench.time(pair[place], frames[place]))))
-            allowed = {0: FAR_TOO_SLOW, HOPELESS_AFTER - 1: 1.0}.get(number)
-            if allowed is not None and not patient and min(map(_ratio, *times)) > allowed:
+            if not patient and min(map(_ratio, *times)) > HOPELESS.get(number + 1, math.inf):
                 break
         medians = [float(np.median(found)) for found in times]
         return compare(*times), medians[0], medians[1]

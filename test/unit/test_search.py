@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 import time
@@ -12,78 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.fake_bench import FAMILIES, INT8, FakeBench, by_options
 
 from rt_segmentation.benchmark import search as module
 from rt_segmentation.benchmark.comparing import compare
 from rt_segmentation.benchmark.search import Search
-from rt_segmentation.benchmark.steps import kernel_families
-from rt_segmentation.benchmark.variants import Bench, Group, OutOfTime, Variant, VariantError
+from rt_segmentation.benchmark.variants import Bench, OutOfTime, Variant, VariantError
 from rt_segmentation.commands import tune_inside
 from rt_segmentation.inference.options import PLAIN, Options
 from rt_segmentation.inference.tuned import NOT_CONFIRMED, Setting, Tuned
-
-INT8 = ("openvino", "int8")
-FAMILIES = ("jit_avx512", "brgconv_avx512", "jit_avx2")
-
-
-class FakeBench:
-    """Times by a formula, with noise; each call takes 0.1 s of its time."""
-
-    def __init__(
-        self, ms: Callable[[Variant], float], seconds: float = 1e6, noise: float = 0.05, seed: int = 0
-    ) -> None:
-        self._ms, self._left, self._noise = ms, seconds, noise
-        self._random = random.Random(seed)
-        self.refused: Callable[[Variant], bool] = lambda variant: False
-        self.made: list[Variant] = []
-
-    def end(self) -> None:
-        """Nothing is left."""
-        self._left = 0.0
-
-    def _spend(self) -> None:
-        if self._left > 0:
-            self._left -= 0.1
-        if self._left <= 0:
-            raise OutOfTime("the time is over")
-
-    def remaining_s(self) -> float:
-        return self._left
-
-    def make(self, variant: Variant) -> tuple[str, ...]:
-        self._spend()
-        if variant.options.isa == "BROKEN":
-            raise VariantError("no such instructions")
-        self.made.append(variant)
-        every = dict(variant.options.kernels)
-        families = [every.get(name, every.get("*", "brgconv_avx512")) for name in ("big", "small")]
-        return tuple(families)
-
-    def time(self, variant: Variant, frames: int) -> list[float]:
-        self._spend()
-        # As `time_frames`: waves of concurrent ones are full.
-        frames += -frames % variant.parallel
-        return [self._ms(variant) * self._random.lognormvariate(0, self._noise) for _ in range(frames)]
-
-    def groups(self, variant: Variant) -> list[Group]:
-        return [Group("big", 0.7, ("brgconv_avx512",)), Group("small", 0.01, ("brgconv_avx512",))]
-
-    def judge(self, variant: Variant) -> None:
-        if self.refused(variant):
-            raise VariantError("other labels")
-
-    def drop(self, variant: Variant) -> None:
-        """Nothing to let go."""
-
-
-def by_options(variant: Variant) -> float:
-    kernels = dict(variant.options.kernels)
-    ms = 20.0
-    ms *= {"jit_avx512": 0.9, "jit_avx2": 1.6}.get(kernels.get("*", ""), 1.0)
-    ms *= {"jit_avx2": 0.8}.get(kernels.get("big", ""), 1.0)
-    ms *= 1.3 if variant.options.threads == 1 else 1.0
-    ms *= 0.9 if variant.options.bytes_between else 1.0
-    return ms * (0.7 if variant.parallel == 2 else 1.0)
 
 
 def test_what_is_faster_is_kept_and_what_is_not_is_told() -> None:
@@ -112,42 +48,6 @@ def test_what_is_faster_is_kept_and_what_is_not_is_told() -> None:
     assert "already" in tried["openvino int8: jit_avx512 for convolutions big"].note
     assert not any("small" in what for what in tried)
     assert len(said) == len(found.tried)
-
-
-@pytest.mark.parametrize(
-    ("arithmetic", "expected"),
-    [
-        ((), ()),
-        (("avx", "avx2", "fma"), ()),
-        (("avx2", "avx_vnni"), ("brgconv_avx2", "jit_avx2")),
-        (("avx2", "avx512f", "avx512_vnni"), ("jit_avx512", "brgconv_avx512", "jit_avx2")),
-        (("avx512f", "amx_int8"), ("jit_avx512", "brgconv_avx512", "brgconv_avx512_amx", "jit_avx2")),
-    ],
-)
-def test_kernels_that_the_processor_cannot_run_are_not_tried(
-    arithmetic: tuple[str, ...], expected: tuple[str, ...]
-) -> None:
-    assert kernel_families(arithmetic) == expected
-    tried = Search(FakeBench(lambda variant: 10.0), 2, families=kernel_families(arithmetic)).run([INT8]).tried
-    named = {trial.what.split()[2] for trial in tried if "every convolution" in trial.what}
-    assert named == set(expected)
-
-
-@pytest.mark.parametrize(
-    ("precision", "arithmetic", "tried"),
-    [
-        ("int8", ("avx512f", "amx_int8"), True),
-        ("bf16", ("avx512f", "amx_int8"), False),
-        ("bf16", ("avx512f",), True),
-        ("fp32", ("avx512f",), False),
-    ],
-)
-def test_kernels_are_tried_where_openvino_heeds_wishes(
-    precision: str, arithmetic: tuple[str, ...], tried: bool
-) -> None:
-    search = Search(FakeBench(lambda variant: 10.0), 2, families=kernel_families(arithmetic))
-    what = [trial.what for trial in search.run([("openvino", precision)]).tried]
-    assert any("convolution" in one and "jit" in one for one in what) == tried
 
 
 @pytest.mark.parametrize(("ratio", "rounds"), [(30.0, 1), (1.5, 3)])
@@ -331,25 +231,6 @@ def test_what_was_kept_is_not_lost_when_the_time_is_over_before_it_is_measured_a
     (best,) = search.run([INT8]).latency
     assert best.options == Options(bytes_between=True) and best.ms < best.plain_ms
     assert "before it was measured again" in search.tried[-1].note
-
-
-def test_each_engine_is_searched_in_what_it_has() -> None:
-    bench = FakeBench(lambda variant: 10.0, noise=0)
-    found = Search(bench, 2).run([("onnxruntime", "fp32"), ("torch", "fp32")])
-    tried = [trial.what for trial in found.tried]
-    assert [what for what in tried if what.startswith("torch")] == [
-        "torch fp32: 1 thread for each frame",
-        "torch fp32: contiguous layout",
-    ]
-    assert [what for what in tried if what.startswith("onnxruntime fp32: ")] == [
-        "onnxruntime fp32: 1 thread for each frame",
-        "onnxruntime fp32: parallel execution",
-        "onnxruntime fp32: threads that sleep while they wait",
-        "onnxruntime fp32: no denormal numbers",
-        "onnxruntime fp32: extended optimisation",
-        "onnxruntime fp32: basic optimisation",
-    ]
-    assert not any("openvino" in what or "pinned" in what for what in tried)
 
 
 @pytest.mark.parametrize("after", [0, 1, 30])

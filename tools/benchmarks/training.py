@@ -31,7 +31,7 @@ SEED = 1
 STEPS = 4
 """Of each way in a round."""
 
-HEADS = (
+_HEADS = (
     *("network", "crops, batch, precision", "threads", "way"),
     *("frames/s", "times as fast", "rounds", "first step [s]"),
 )
@@ -178,7 +178,7 @@ def to_markdown(result: Result[Row]) -> str:
         *page_head("Training on the CPU", result),
         "Steps of the network alone, without the loader; weighted cross-entropy and Dice, AdamW.",
         "",
-        f"| {' | '.join(HEADS)} |",
+        f"| {' | '.join(_HEADS)} |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in result.rows:
