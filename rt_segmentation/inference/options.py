@@ -45,8 +45,9 @@ class Options:
             computes it, as jit_avx512, or `FLOAT`; of two that fit a layer the later one counts (OpenVINO).
         bytes_between: whether maps are bytes as soon as they are made, also where layers cut, join, shuffle
             and add them (OpenVINO in int8).
-        whole: whether maps whose halves are convolved apart stay in one piece, with weights of zero in the
-            place of layers that cut, join and shuffle (OpenVINO).
+        whole: whether maps stay in one piece whose halves are convolved apart, that are joined with a pooled
+            image or interleaved before they are added: weights of zero in the place of layers that cut, join
+            and shuffle (OpenVINO).
         execution: 'parallel' for branches of the graph side by side (ONNX Runtime).
         optimisation: 'basic' or 'extended' for less than all rewriting of the graph (ONNX Runtime).
         layout: 'contiguous' for channels first (torch).

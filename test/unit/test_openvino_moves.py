@@ -12,7 +12,7 @@ from rt_segmentation.inference.engines.interface import EngineError, Shape
 from rt_segmentation.inference.engines.openvino_engine import OpenVINOEngine, compile_graph
 from rt_segmentation.inference.engines.openvino_int8.places import with_names
 from rt_segmentation.inference.engines.openvino_int8.ranges import load_ranges
-from rt_segmentation.inference.engines.openvino_moves import keep_whole
+from rt_segmentation.inference.engines.openvino_whole import Renamed, keep_whole
 from rt_segmentation.inference.options import Options
 from rt_segmentation.inference.parity import Gate, parity_frames
 from rt_segmentation.models import find_model
@@ -42,7 +42,8 @@ def kinds(model: Any) -> list[str]:
 
 def test_lednet_moves_no_channels_and_its_answers_stay() -> None:
     model, whole = read_graph("lednet"), read_graph("lednet")
-    assert len(keep_whole(whole)) == 13
+    renamed = keep_whole(whole)
+    assert renamed is not None and len(renamed.gone) == 13 and not renamed.alike
     frames = parity_frames(75, 100)[:1]
     (labels, confidence), (labels_whole, confidence_whole) = answers(model, frames), answers(whole, frames)
     assert (labels == labels_whole).mean() > 0.999
@@ -55,14 +56,12 @@ def test_lednet_moves_no_channels_and_its_answers_stay() -> None:
     assert kinds(whole).count("Transpose") == 1 and not cuts
 
 
-@pytest.mark.parametrize("model", ["enet", "linknet"])
-def test_networks_without_such_units_stay_as_they_are(model: str) -> None:
-    graph = read_graph(model, LABELS_ONLY)
-    before = kinds(graph)
-    layers = [kind for kind in before if kind in LAYERS]
-    assert keep_whole(graph) == {} and [kind for kind in kinds(graph) if kind in LAYERS] == layers
+def test_a_network_without_such_layers_stays_as_it_is() -> None:
+    graph = read_graph("linknet", LABELS_ONLY)
+    layers = [kind for kind in kinds(graph) if kind in LAYERS]
+    assert keep_whole(graph) is None and [kind for kind in kinds(graph) if kind in LAYERS] == layers
     why = "no layer convolves the halves of a map apart"
-    manifest = find_model(model)
+    manifest = find_model("linknet")
     entry = onnx_model(graph_entry(manifest, 1, 75, 100), LABELS_ONLY)
     with pytest.raises(EngineError, match=why):
         compile_graph(entry, manifest, "fp32", None, tuned=Options(whole=True))
@@ -152,7 +151,7 @@ def test_channels_are_where_they_were_for_whoever_reads_them(build: Callable[[Gr
     """Answers stay, and but for those that ask for their order, no layer moves channels."""
     graph, again = Graph(), Graph()
     model, whole = graph.model(build(graph)), again.model(build(again))
-    assert keep_whole(whole)
+    assert keep_whole(whole) is not None
     image = graph.random.normal(size=(1, CHANNELS, *SIZE)).astype(np.float32)
     (expected,), (found,) = answers(model, image), answers(whole, image)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * float(abs(expected).max()))
@@ -187,7 +186,7 @@ def of_a_shuffle(graph: Graph) -> Any:
 def test_units_that_are_no_halves_of_a_map_stay_as_they_are(build: Callable[[Graph], Any]) -> None:
     graph, again = Graph(), Graph()
     model, whole = graph.model(build(graph)), again.model(build(again))
-    assert keep_whole(whole) == {}
+    assert keep_whole(whole) is None
     assert [kinds(whole).count(kind) for kind in LAYERS] == [kinds(model).count(kind) for kind in LAYERS]
     image = graph.random.normal(size=(1, CHANNELS, *SIZE)).astype(np.float32)
     (expected,), (found,) = answers(model, image), answers(whole, image)
@@ -198,7 +197,21 @@ def test_tensors_that_are_one_have_one_range() -> None:
     ranges = replace(
         load_ranges(find_model("lednet")), tensors={"a": (0.0, 2.0), "b": (-1.0, 1.0), "c": (0, 9)}
     )
-    assert with_names(ranges, {"b": "a", "d": "c"}).tensors == {"a": (-1.0, 2.0), "c": (0, 9)}
+    named = with_names(ranges, Renamed({"b": "a", "d": "c"}, {}))
+    assert named == replace(ranges, tensors={"a": (-1.0, 2.0), "c": (0, 9)})
+
+
+def test_new_tensors_and_weights_have_the_ranges_of_those_they_are_like() -> None:
+    ranges = replace(
+        load_ranges(find_model("lednet")),
+        tensors={"a": (0.0, 2.0)},
+        inputs={"w:0": (0.0, 1.0)},
+        convolutions=("w", "v"),
+    )
+    named = with_names(ranges, Renamed({}, {"a/2": "a", "w/2": "w", "v/2": "v", "b/2": "b"}))
+    assert named.tensors == {"a": (0.0, 2.0), "a/2": (0.0, 2.0)}
+    assert named.inputs == {"w:0": (0.0, 1.0), "w/2:0": (0.0, 1.0)}
+    assert named.convolutions == ("w", "v", "w/2", "v/2")
 
 
 @pytest.mark.parametrize("between", [False, True])

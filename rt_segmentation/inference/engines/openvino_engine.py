@@ -39,7 +39,7 @@ from rt_segmentation.inference.engines.openvino_kernels import (
     in_float,
     time_groups,
 )
-from rt_segmentation.inference.engines.openvino_moves import keep_whole
+from rt_segmentation.inference.engines.openvino_whole import keep_whole
 from rt_segmentation.inference.options import INSTRUCTIONS, PLAIN, Options, instruction_limit
 from rt_segmentation.inference.parity import Gate
 from rt_segmentation.models import ModelManifest
@@ -95,13 +95,15 @@ def _read(
     graph: Path | bytes, ranges: QuantizationRanges | None, manifest: ModelManifest, tuned: Options
 ) -> openvino.Model:
     model = _core().read_model(graph if isinstance(graph, bytes) else str(graph))
-    names = keep_whole(model) if tuned.whole else {}
-    if tuned.whole and not names:
+    renamed = keep_whole(model) if tuned.whole else None
+    if tuned.whole and renamed is None:
         raise EngineError(
-            "no layer convolves the halves of a map apart: there is nothing to keep in one piece"
+            "no layer convolves the halves of a map apart, joins a map with the pooled image or adds"
+            " interleaved ones: there is nothing to keep in one piece"
         )
     if ranges is not None:
-        ranges = with_names(ranges, names)
+        if renamed is not None:
+            ranges = with_names(ranges, renamed)
         floats = in_float(model, tuned.kernels)
         if floats:
             ranges = without_convolutions(model, ranges, floats)

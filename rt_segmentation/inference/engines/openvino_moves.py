@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rt_segmentation.inference.engines.openvino_graph import only_reader, operations, replace_weights
+
 if TYPE_CHECKING:
     import openvino
 
@@ -22,22 +24,16 @@ View = tuple[Any, np.ndarray]
 """A map's channels as those of another output, or of itself: that one, and their places in it, none twice."""
 
 
-def keep_whole(model: openvino.Model) -> dict[str, str]:
+def join_halves(model: openvino.Model) -> dict[str, str]:
     """Rewrite the units of a graph that convolve the halves of a map, in place.
 
     Args:
-        model: read from an exported graph, not quantised.
+        model: read from an exported graph, not quantised, its constants folded.
 
     Returns:
         Names of the tensors that are one with another now, and that one's name; of a graph without such
         units, none.
     """
-    from openvino.passes import ConstantFolding, Manager
-
-    # Where a map is cut may be written as a part of its shape.
-    folding = Manager()
-    folding.register_pass(ConstantFolding())
-    folding.run_passes(model)
     return _Rewriting(model).run()
 
 
@@ -51,7 +47,7 @@ class _Rewriting:
         self._renamed: dict[str, str] = {}
 
     def run(self) -> dict[str, str]:
-        """See `keep_whole`."""
+        """See `join_halves`."""
         sums = [node for node in self._model.get_ordered_ops() if _is_residual_sum(node)]
         while len(sums) > 1:
             left, right, *others = sums
@@ -88,9 +84,9 @@ class _Rewriting:
         channels = whole.shape[1]
         for sum_, (_, places) in zip(sums, views):
             spread = _spread(sum_.input_value(0), places, channels)
-            whole = self._new(_operations().add(spread, whole))
-        whole = self._new(_operations().relu(whole))
-        relus = [_only_reader(sum_).output(0) for sum_ in sums]
+            whole = self._new(operations().add(spread, whole))
+        whole = self._new(operations().relu(whole))
+        relus = [relu.output(0) for relu in map(only_reader, sums) if relu is not None]
         kept, other = (min(relu.get_names()) for relu in relus)
         for relu, (_, places) in zip(relus, views):
             relu.set_names(set())
@@ -101,7 +97,7 @@ class _Rewriting:
 
     def _side_by_side(self, maps: list[Any], views: list[View]) -> list[View]:
         """Views of maps of their own, in a new one that has one after the other."""
-        joined = self._new(_operations().concat([whole for whole, _ in views], 1))
+        joined = self._new(operations().concat([whole for whole, _ in views], 1))
         moved = [(joined, places) for places in _after_another(views)]
         self._views.update(zip(map(_key, maps), moved))
         return moved
@@ -148,7 +144,7 @@ class _Rewriting:
             numbers = node.input_value(1).get_node().data
             moved = np.empty_like(numbers)
             moved[:, places] = numbers
-            node.input(1).replace_source_output(_operations().constant(moved).output(0))
+            node.input(1).replace_source_output(operations().constant(moved).output(0))
         return node.output(0), places
 
     def _settle(self, node: Any) -> None:
@@ -165,16 +161,10 @@ class _Rewriting:
                 weights = node.input_value(1).get_node().data
                 wide = np.zeros((len(weights), whole.shape[1], *weights.shape[2:]), weights.dtype)
                 wide[:, places] = weights
-                _replace_weights(node, wide)
+                replace_weights(node, wide)
             else:
                 index = np.asarray(places, np.int64)
-                port.replace_source_output(self._new(_operations().gather(whole, index, np.array(1))))
-
-
-def _operations() -> Any:
-    from openvino import opset13
-
-    return opset13
+                port.replace_source_output(self._new(operations().gather(whole, index, np.array(1))))
 
 
 def _key(of: Any) -> tuple[str, int]:
@@ -198,14 +188,9 @@ def _after_another(views: list[View]) -> list[np.ndarray]:
     return [places + first for (_, places), first in zip(views, firsts)]
 
 
-def _only_reader(node: Any) -> Any:
-    readers = list(node.output(0).get_target_inputs())
-    return readers[0].get_node() if len(readers) == 1 else None
-
-
 def _is_residual_sum(node: Any) -> bool:
     """Whether it adds a map to what a convolution with a bias made, and a ReLU alone reads it."""
-    if node.get_type_name() != "Add" or (reader := _only_reader(node)) is None:
+    if node.get_type_name() != "Add" or (reader := only_reader(node)) is None:
         return False
     biased, other = (port.get_source_output().get_node() for port in node.inputs())
     return bool(
@@ -214,9 +199,9 @@ def _is_residual_sum(node: Any) -> bool:
         and node.output(0).get_partial_shape().is_static
         and node.input_value(1).get_partial_shape() == node.output(0).get_partial_shape()
         and biased.get_type_name() == "Add"
-        and _only_reader(biased) is not None
+        and only_reader(biased) is not None
         and biased.input_value(0).get_node().get_type_name() == "Convolution"
-        and _only_reader(biased.input_value(0).get_node()) is not None
+        and only_reader(biased.input_value(0).get_node()) is not None
         and _bias(biased) is not None
         and other.get_type_name() != "Constant"
     )
@@ -249,22 +234,10 @@ def _spread(biased: Any, places: np.ndarray, channels: int) -> Any:
     weights = convolution.input_value(1).get_node().data
     wide = np.zeros((channels, *weights.shape[1:]), weights.dtype)
     wide[places] = weights
-    _replace_weights(convolution, wide)
-    convolution.validate_and_infer_types()
+    replace_weights(convolution, wide)
     bias = np.zeros((1, channels, 1, 1), weights.dtype)
     bias[0, places, 0, 0] = numbers
-    return _operations().add(convolution, bias).output(0)
-
-
-def _replace_weights(convolution: Any, weights: np.ndarray) -> None:
-    """Under the same name, by which ranges know them."""
-    old = convolution.input_value(1)
-    new = _operations().constant(weights)
-    names = old.get_names()
-    old.set_names(set())
-    new.set_friendly_name(old.get_node().get_friendly_name())
-    new.output(0).set_names(names)
-    convolution.input(1).replace_source_output(new.output(0))
+    return operations().add(convolution, bias).output(0)
 
 
 def _cut(node: Any) -> slice | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,8 @@ from rt_segmentation.inference.engines.openvino_int8.ranges import QuantizationR
 
 if TYPE_CHECKING:
     import openvino
+
+    from rt_segmentation.inference.engines.openvino_whole import Renamed
 
 _MOVES = ("Concat", "Reshape", "Slice", "Split", "Transpose", "VariadicSplit")
 
@@ -47,19 +49,27 @@ def with_bytes_between(model: openvino.Model, ranges: QuantizationRanges) -> Qua
     )
 
 
-def with_names(ranges: QuantizationRanges, names: Mapping[str, str]) -> QuantizationRanges:
-    """Ranges of a graph in which tensors are one with others: one range for both.
+def with_names(ranges: QuantizationRanges, renamed: Renamed) -> QuantizationRanges:
+    """Ranges of a graph that was rewritten: one for tensors that have become one, the same for those alike.
 
     Args:
         ranges: of the graph as it was.
-        names: of the tensors, and of what each is one with.
+        renamed: its names.
     """
     tensors: dict[str, Range] = {}
     for name, limits in ranges.tensors.items():
-        one = names.get(name, name)
+        one = renamed.gone.get(name, name)
         other = tensors.get(one, limits)
         tensors[one] = min(limits[0], other[0]), max(limits[1], other[1])
-    return replace(ranges, tensors=tensors)
+    inputs, convolutions = dict(ranges.inputs), list(ranges.convolutions)
+    for new, old in renamed.alike.items():
+        if old in tensors:
+            tensors[new] = tensors[old]
+        if old in convolutions:
+            convolutions.append(new)
+        if f"{old}:0" in inputs:
+            inputs[f"{new}:0"] = inputs[f"{old}:0"]
+    return replace(ranges, tensors=tensors, inputs=inputs, convolutions=tuple(convolutions))
 
 
 def without_convolutions(
