@@ -197,7 +197,7 @@ def test_tensors_that_are_one_have_one_range() -> None:
     ranges = replace(
         load_ranges(find_model("lednet")), tensors={"a": (0.0, 2.0), "b": (-1.0, 1.0), "c": (0, 9)}
     )
-    named = with_names(ranges, Renamed({"b": "a", "d": "c"}, {}))
+    named = with_names(ranges, Renamed({"b": "a", "d": "c"}, {}, {}))
     assert named == replace(ranges, tensors={"a": (-1.0, 2.0), "c": (0, 9)})
 
 
@@ -208,8 +208,10 @@ def test_new_tensors_and_weights_have_the_ranges_of_those_they_are_like() -> Non
         inputs={"w:0": (0.0, 1.0)},
         convolutions=("w", "v"),
     )
-    named = with_names(ranges, Renamed({}, {"a/2": "a", "w/2": "w", "v/2": "v", "b/2": "b"}))
-    assert named.tensors == {"a": (0.0, 2.0), "a/2": (0.0, 2.0)}
+    named = with_names(
+        ranges, Renamed({}, {"a/2": "a", "w/2": "w", "v/2": "v", "b/2": "b"}, {"c": (-1.0, 1.0)})
+    )
+    assert named.tensors == {"a": (0.0, 2.0), "a/2": (0.0, 2.0), "c": (-1.0, 1.0)}
     assert named.inputs == {"w:0": (0.0, 1.0), "w/2:0": (0.0, 1.0)}
     assert named.convolutions == ("w", "v", "w/2", "v/2")
 

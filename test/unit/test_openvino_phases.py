@@ -91,13 +91,13 @@ class Graph:
     def prelu(self, x: Any) -> Any:
         return ops.prelu(x, self.numbers(x.output(0).shape[1], 1, 1))
 
-    def joined(self, x: Any, **how: Any) -> Any:
+    def joined(self, x: Any, maps: int = 5, **how: Any) -> Any:
         size = {"strides": [2, 2], "pads_begin": [0, 0], "pads_end": [0, 0], "kernel": [2, 2]} | how
         begin, end = size["pads_begin"], size["pads_end"]
         pooled = ops.max_pool(x, size["strides"], [1, 1], begin, end, size["kernel"]).output(0)
         scaled = ops.add(ops.multiply(pooled, self.numbers(1, 3, 1, 1)), self.numbers(1, 3, 1, 1))
-        maps = [self.prelu(self.convolution(x, 5, 3, 2)), self.prelu(scaled)]
-        return self.named(ops.concat(maps, 1), "joined")
+        sides = [self.prelu(self.convolution(x, maps, 3, 2)), self.prelu(scaled)]
+        return self.named(ops.concat(sides, 1), "joined")
 
     def interleaved(self, x: Any) -> Any:
         n, channels, height, width = x.output(0).shape
@@ -129,6 +129,7 @@ def same(build: Callable[[Graph], Any]) -> tuple[Any, Any, Renamed | None]:
     return model, whole, renamed
 
 
+@pytest.mark.parametrize("maps", [2, 5])
 @pytest.mark.parametrize(
     "image",
     [
@@ -137,10 +138,26 @@ def same(build: Callable[[Graph], Any]) -> tuple[Any, Any, Renamed | None]:
         lambda graph: graph.image(pad=(2, 4)),
     ],
 )
-def test_an_image_is_pooled_as_bytes_and_added(image: Callable[[Graph], Any]) -> None:
-    _, whole, renamed = same(lambda graph: graph.convolution(graph.joined(image(graph)), 3))
-    assert renamed is not None and renamed.alike["joined/convolved"] == renamed.alike["joined/pooled"]
+def test_an_image_is_pooled_as_bytes_and_added(image: Callable[[Graph], Any], maps: int) -> None:
+    _, whole, renamed = same(lambda graph: graph.convolution(graph.joined(image(graph), maps), 3))
+    assert renamed is not None and renamed.alike["joined/convolved"] == "joined"
     assert kinds(whole)["MaxPool"] == 0 and kinds(whole)["Convolution"] == 3
+
+
+def test_the_range_of_a_pooled_image_is_that_of_any_image() -> None:
+    graph = Graph()
+    joined = graph.joined(graph.image(scale=0.03, shift=-0.7))
+    added = joined.input_value(1).get_node().input_value(0).get_node()
+    sources = (added.input_value(0).get_node(), added)
+    scale, shift = (node.input_value(1).get_node().data.reshape(-1) for node in sources)
+    ends = np.array([[0, -0.7, 0], [2.55, 5.1 - 0.7, 7.65]]) * scale + shift
+    renamed = keep_whole(graph.model(joined))
+    assert renamed is not None
+    low, high = renamed.ranges["joined/pooled"]
+    assert low <= ends.min() + 1e-5 and high >= ends.max() - 1e-5
+    # Not much more than that, and with a zero that stays one.
+    assert high - low < 1.02 * (ends.max() - ends.min())
+    assert low / (high - low) * 255 == pytest.approx(round(low / (high - low) * 255), abs=1e-6)
 
 
 def read_twice(graph: Graph) -> Any:
@@ -182,7 +199,7 @@ def test_a_sum_is_interleaved_once(activation: Callable[[Any], Any]) -> None:
         return graph.convolution(graph.added(graph.image(), activation), 3, 3)
 
     _, whole, renamed = same(build)
-    assert renamed == Renamed({}, {})
+    assert renamed == Renamed({}, {}, {})
     assert kinds(whole)["DepthToSpace"] == 1 and kinds(whole)["Transpose"] == 1
     # Bytes are made before they are interleaved: the name is that of the phases.
     named = next(o for node in whole.get_ops() for o in node.outputs() if "added" in o.get_names())

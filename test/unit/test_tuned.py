@@ -158,7 +158,7 @@ def test_what_ships_is_for_the_processors_that_it_was_measured_on(
 
     words = {"avx512f", "avx512_vnni", "avx512_bf16", "amx_int8"}
     monkeypatch.setattr(cpu, "_words", lambda: words)
-    assert shipped("enet", "int8") == Options(kernels=(("*", "jit_avx512"),))
+    assert shipped("enet", "int8") == Options(kernels=(("*", "jit_avx512"),), whole=True)
     assert shipped("lednet", "int8") == Options(bytes_between=True, whole=True)
     assert shipped("enet", "fp32") == shipped("linknet", "int8") == PLAIN
     words.remove("amx_int8")

@@ -12,6 +12,7 @@ In exact arithmetic nothing changes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,27 +28,31 @@ from rt_segmentation.inference.engines.openvino_graph import (
 if TYPE_CHECKING:
     import openvino
 
+Range = tuple[float, float]
 PHASES = 4
 _INTERLEAVING = [0, 3, 4, 1, 5, 2]
 _CHANNELS_FIRST = [0, 3, 1, 2]
 
 
-def add_pooled_images(model: openvino.Model) -> dict[str, str]:
+def add_pooled_images(model: openvino.Model) -> tuple[dict[str, str], dict[str, Range]]:
     """Let a 1x1 convolution add a pooled image to the map that it was joined with, in place.
 
     Args:
         model: read from an exported graph, not quantised, its constants folded.
 
     Returns:
-        Names of new tensors and weights, and those of the graph whose ranges are theirs.
+        Names of new tensors and weights, and those of the graph whose ranges are theirs; and names of new
+        tensors with a range of their own, which is that of any image.
     """
     alike: dict[str, str] = {}
+    ranges: dict[str, Range] = {}
     for node in model.get_ordered_ops():
         if node.get_type_name() == "Concat" and node.get_attributes()["axis"] == 1:
-            alike |= _add_pooled(node)
+            of_one, range_of_one = _add_pooled(node)
+            alike, ranges = alike | of_one, ranges | range_of_one
     if alike:
         model.validate_nodes_and_infer_types()
-    return alike
+    return alike, ranges
 
 
 def interleave_sums(model: openvino.Model) -> bool:
@@ -78,42 +83,44 @@ def slopes_of_maps(model: openvino.Model) -> None:
     model.validate_nodes_and_infer_types()
 
 
-def _add_pooled(joined: Any) -> dict[str, str]:
-    """See `add_pooled_images`, for one concatenation; {} if it is another one."""
+def _add_pooled(joined: Any) -> tuple[dict[str, str], dict[str, Range]]:
+    """See `add_pooled_images`, for one concatenation; nothing if it is another one."""
     if joined.get_input_size() != 2 or not joined.output(0).get_names():
-        return {}
+        return {}, {}
     convolved, pooled = (port.get_source_output().get_node() for port in joined.inputs())
     if (beside := _convolution_and_slopes(convolved)) is None or (image := _pooled_image(pooled)) is None:
-        return {}
+        return {}, {}
     convolution, bias, slopes = beside
-    largest, scale, shift, image_slopes = image
     ops = operations()
-    maps, images = len(bias), len(shift)
+    maps, images = len(bias), len(image.shift)
 
     weights = convolution.input_value(1).get_node().data
-    replace_weights(convolution, np.concatenate([weights, np.zeros_like(weights[:images])]))
+    none = np.zeros((images, *weights.shape[1:]), weights.dtype)
+    replace_weights(convolution, np.concatenate([weights, none]))
     made = ops.add(convolution, map_bias(np.concatenate([bias, np.zeros(images)])))
     # A slope of 1 changes nothing.
     made = ops.prelu(made, _slopes(np.concatenate([slopes, np.ones(images)])))
 
     # Of each pair of columns the first has the larger one: the other one's weights are zero.
     selecting = np.zeros((maps + images, 2 * images, 1, 1), np.float32)
-    selecting[np.arange(maps, maps + images), np.arange(images), 0, 0] = scale
-    selected = ops.convolution(largest, ops.constant(selecting), [1, 1], [0, 0], [0, 0], [1, 1])
-    added = ops.add(selected, map_bias(np.concatenate([np.zeros(maps), shift])))
-    out = ops.prelu(ops.add(made, added), _slopes(np.concatenate([np.ones(maps), image_slopes])))
+    selecting[np.arange(maps, maps + images), np.arange(images), 0, 0] = image.scale
+    selected = ops.convolution(image.largest, ops.constant(selecting), [1, 1], [0, 0], [0, 0], [1, 1])
+    added = ops.add(selected, map_bias(np.concatenate([np.zeros(maps), image.shift])))
+    out = ops.prelu(ops.add(made, added), _slopes(np.concatenate([np.ones(maps), image.slopes])))
 
     names, result = joined.output(0).get_names(), joined.output(0)
     kept, weights_name = min(names), convolution.input_value(1).get_node().get_friendly_name()
     result.set_names(set())
     out.output(0).set_names(names)
-    alike = {f"{kept}/convolved": kept, f"{kept}/pooled": kept, f"{weights_name}/pooled": weights_name}
-    for node, name in zip((made, added, selected.input_value(1).get_node()), alike):
+    new = f"{kept}/convolved", f"{weights_name}/pooled", f"{kept}/pooled"
+    for node, name in zip((made, selected.input_value(1).get_node(), added), new):
         node.set_friendly_name(name)
         node.output(0).set_names({name})
     for port in list(result.get_target_inputs()):
         port.replace_source_output(out.output(0))
-    return alike
+    # The convolution's maps have been rounded, and are added to zeros: they stay as they are. The image is
+    # rounded before its slopes, where it has a range that no tensor of the graph had.
+    return {new[0]: kept, new[1]: weights_name}, {new[2]: image.range()}
 
 
 def _convolution_and_slopes(prelu: Any) -> tuple[Any, np.ndarray, np.ndarray] | None:
@@ -135,11 +142,36 @@ def _has_own_weights(convolution: Any) -> bool:
     return weights.get_type_name() == "Constant" and only_reader(weights) is not None
 
 
-def _pooled_image(prelu: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray] | None:
-    """An image of bytes, pooled; then the scale, shift and slopes behind it, (C,) each.
+@dataclass(frozen=True)
+class _PooledImage:
+    """An image of bytes, pooled, and what follows.
 
-    The image is of floats, (N, 2 C, H / 2, W / 2): the largest of each window, and something else.
+    Attributes:
+        largest: an output of floats, (N, 2 C, H / 2, W / 2): the largest of each window, and something else.
+        lowest, highest: what bytes of 0 and 255 are in it, (C,).
+        scale, shift, slopes: behind it, (C,).
     """
+
+    largest: Any
+    lowest: np.ndarray
+    highest: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+    slopes: np.ndarray
+
+    def range(self) -> Range:
+        """Of any image after scale and shift; zero is one of its 256 steps."""
+        ends = [end * self.scale + self.shift for end in (self.lowest, self.highest)]
+        low, high = min(0.0, float(np.min(ends))), max(0.0, float(np.max(ends)))
+        below = round(-low / (high - low) * 255) if high > low else 0
+        # Neither end is cut off.
+        below = min(max(below, low < 0), 255 - (high > 0))
+        step = max(-low / below if below else 0.0, high / (255 - below) if below < 255 else 0.0)
+        return -below * step, (255 - below) * step
+
+
+def _pooled_image(prelu: Any) -> _PooledImage | None:
+    """What a PReLU reads, if it is the image of bytes, pooled, scaled and shifted."""
     numbers, node = [], prelu
     for kind in ("PRelu", "Add", "Multiply"):
         found = _by_map(node) if node.get_type_name() == kind else None
@@ -150,8 +182,8 @@ def _pooled_image(prelu: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray] 
     if not _halves(node):
         return None
     slopes, shift, scale = numbers
-    largest = _largest_of_bytes(node.input_value(0))
-    return None if largest is None else (largest, scale, shift, slopes)
+    image = _largest_of_bytes(node.input_value(0))
+    return None if image is None else _PooledImage(*image, scale, shift, slopes)
 
 
 def _halves(pool: Any) -> bool:
@@ -167,8 +199,8 @@ def _halves(pool: Any) -> bool:
     )
 
 
-def _largest_of_bytes(image: Any) -> Any | None:
-    """The windows' largest of an image that was made of bytes: see `_pooled_image`.
+def _largest_of_bytes(image: Any) -> tuple[Any, np.ndarray, np.ndarray] | None:
+    """The windows' largest of an image that was made of bytes, and what 0 and 255 are: see `_PooledImage`.
 
     A larger byte is a larger value, as long as every channel's scale is positive.
     """
@@ -208,10 +240,12 @@ def _largest_of_bytes(image: Any) -> Any | None:
     both = ops.concat([both, _cut(rows, 2, row - channels, row)], 2)
     both = ops.reshape(both, np.array([n, height // 2, width // 2, 2 * channels]), special_zero=False)
     found = ops.convert(ops.transpose(both, np.array(_CHANNELS_FIRST)), "f32")
+    ends = [np.full(channels, end, np.float32) for end in (0, 255)]
     for kind, numbers in reversed(scalings):
         twice = map_bias(np.concatenate([numbers, numbers]))
         found = ops.multiply(found, twice) if kind == "Multiply" else ops.add(found, twice)
-    return found
+        ends = [end * numbers if kind == "Multiply" else end + numbers for end in ends]
+    return found, ends[0], ends[1]
 
 
 def _cut(of: Any, axis: int, begin: int, end: int) -> Any:

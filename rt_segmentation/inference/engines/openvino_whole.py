@@ -24,10 +24,12 @@ class Renamed:
     Attributes:
         gone: names of the tensors that are one with another now, and that one's name.
         alike: names of new tensors and weights, and those of the graph as it was whose ranges are theirs.
+        ranges: names of new tensors that no tensor of the graph was like, and their ranges.
     """
 
     gone: Mapping[str, str]
     alike: Mapping[str, str]
+    ranges: Mapping[str, tuple[float, float]]
 
 
 def keep_whole(model: openvino.Model) -> Renamed | None:
@@ -45,9 +47,10 @@ def keep_whole(model: openvino.Model) -> Renamed | None:
     folding = Manager()
     folding.register_pass(ConstantFolding())
     folding.run_passes(model)
-    gone, alike = join_halves(model), add_pooled_images(model)
+    gone = join_halves(model)
+    alike, ranges = add_pooled_images(model)
     later = interleave_sums(model)
     if not (gone or alike or later):
         return None
     slopes_of_maps(model)
-    return Renamed(gone, alike)
+    return Renamed(gone, alike, ranges)

@@ -69,6 +69,7 @@ def with_names(ranges: QuantizationRanges, renamed: Renamed) -> QuantizationRang
             convolutions.append(new)
         if f"{old}:0" in inputs:
             inputs[f"{new}:0"] = inputs[f"{old}:0"]
+    tensors |= renamed.ranges
     return replace(ranges, tensors=tensors, inputs=inputs, convolutions=tuple(convolutions))
 
 
