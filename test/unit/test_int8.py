@@ -157,7 +157,9 @@ def test_onnx_runtime_computes_in_int8_by_the_same_ranges(copied: ModelManifest)
     kinds = (("onnxruntime", "int8"), ("onnxruntime", "fp32"))
     labels, exact = (build_engine(copied, *kind, gate).infer(frame, False)[0] for kind in kinds)
     # As the graph is, and not as it is set for this processor.
-    plain = OpenVINOEngine(copied, "int8", gate).trial(Shape(1, frame.shape[1], frame.shape[2], False), Options())
+    plain = OpenVINOEngine(copied, "int8", gate).trial(
+        Shape(1, frame.shape[1], frame.shape[2], False), Options()
+    )
     of_openvino = plain(frame)[0]
     # Of random weights: many pixels are close calls.
     assert (labels == of_openvino).mean() > 0.7 and (labels != exact).any()

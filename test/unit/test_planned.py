@@ -132,6 +132,18 @@ def test_a_gain_that_is_not_worth_the_latency_is_left(small_model: ModelManifest
     assert machine.built[1].frames == before + 1
 
 
+def test_several_cameras_need_less_of_a_gain(small_model: ModelManifest) -> None:
+    """Their frames wait for each other, one at a time as well."""
+    for rate, alone, together in ((52.0, 1, 1), (53.0, 1, 2), (59.0, 1, 2), (61.0, 2, 2)):
+        throughputs = [Throughput("fake", "fp32", *how) for how in ((1, 1, 50.0), (2, 1, rate))]
+        tuning.remember(small_model, HEIGHT, WIDTH, [Timing("fake", "fp32", 20.0)], throughputs)
+        for cameras, parallel in ((1, alone), (2, together), (4, together)):
+            machine = Machine(small_model, {1: 0.02, 2: 0.02})
+            assert machine.prepared(cameras).plan.parallel == parallel
+    measured = [Throughput("fake", "fp32", *how) for how in ((1, 1, 50.0), (2, 1, 52.0))]
+    assert str(choose(measured, 2, "x")).endswith("more than one needs 1.05 times the rate")
+
+
 def test_the_next_start_measures_nothing(small_model: ModelManifest) -> None:
     Machine(small_model, {1: 0.02, 2: 0.01}).prepared()
     again = Machine(small_model, {1: 0.02, 2: 0.01})
