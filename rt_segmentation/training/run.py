@@ -57,6 +57,7 @@ from rt_segmentation.training.run_folder import RunFolder
 from rt_segmentation.training.scales import scale_note
 from rt_segmentation.training.single_frames import refuse_single_frames
 from rt_segmentation.training.store import BestModel, ModelStore, Store
+from rt_segmentation.training.threads import ThreadChoice, may_choose
 from rt_segmentation.training.timing import (
     MAX_VALIDATIONS,
     Validations,
@@ -278,7 +279,7 @@ def train(
         origin = _origin(recipe, machine, len(training.frames), teachers)
         store = ModelStore(folder.path, recipe, module.network, origin)
         loaders = training.training_loader(), training.validation_loader()
-        history = fit(module, recipe, machine, folder, loaders, METRIC, store, checkpoint_s)
+        history = fit(module, recipe, machine, folder, loaders, METRIC, store, checkpoint_s, compiled)
         return store.finish(training.validation, history.seconds / 3600) if first else None
 
 
@@ -291,6 +292,7 @@ def fit(
     metric: str,
     store: Store,
     checkpoint_s: float = CHECKPOINT_S,
+    compiled: bool = False,
 ) -> History:
     """Train a module to the last epoch, from the folder's checkpoint if there is one.
 
@@ -303,6 +305,7 @@ def fit(
         metric: of the validation, by which the best epoch is chosen.
         store: takes the best epoch's weights.
         checkpoint_s: time between two checkpoints within an epoch.
+        compiled: whether the module's network is.
 
     Raises:
         KeyboardInterrupt: it was stopped by Ctrl-C.
@@ -323,6 +326,7 @@ def fit(
         # Checkpoints come last: they have what the others know after a step or an epoch.
         callbacks=[
             Validations(validation_interval(recipe.epochs, most_validations(recipe))),
+            ThreadChoice(may_choose(machine, compiled)),
             *averages,
             best,
             history,

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from rt_segmentation.training.data import Batch
 from rt_segmentation.training.errors import TrainingError
 from rt_segmentation.training.machine import Machine
+from rt_segmentation.training.threads import ThreadChoice, may_choose
 
 WARM_UP = 3
 MEASURED = 12
@@ -105,6 +106,8 @@ def measure(
 ) -> Timing:
     """Train a copy of a module for some steps, and validate some frames; all processes take part.
 
+    On a CPU the number of threads is chosen first, and stays for the training that follows.
+
     Args:
         machine: runs it.
         module: stays as it is.
@@ -114,15 +117,16 @@ def measure(
         compiled: whether its network is compiled, which a copy is not by itself. The first step, which waits
             for that, is not timed; the training finds most of it in torch's cache.
     """
-    clock = _Clock(limit_s)
+    threads = ThreadChoice(may_choose(machine, compiled))
+    clock = _Clock(limit_s, threads)
     trainer = machine.trainer(
         max_epochs=-1,
-        max_steps=WARM_UP + MEASURED,
+        max_steps=threads.steps + WARM_UP + MEASURED,
         limit_val_batches=WARM_UP + MEASURED,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
-        callbacks=[clock],
+        callbacks=[threads, clock],
     )
     trial: Any = copy.deepcopy(module)
     if compiled:
@@ -173,8 +177,8 @@ def _forever(loader: DataLoader[Batch]) -> Iterable[Batch]:
 class _Clock(lightning.Callback):
     """Takes the times between the ends of batches."""
 
-    def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
+    def __init__(self, limit_s: float, threads: ThreadChoice) -> None:
+        self._limit_s, self._threads = limit_s, threads
         self._ends: list[float] = []
 
     def mean_s(self) -> float:
@@ -184,6 +188,8 @@ class _Clock(lightning.Callback):
         return (ends[-1] - ends[0]) / max(1, len(ends) - 1) if ends else 0.0
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if self._threads.chosen is None:
+            return
         self._ends.append(time.perf_counter())
         late = len(self._ends) >= LEAST and self._ends[-1] - self._ends[0] > self._limit_s
         trainer.should_stop = trainer.strategy.broadcast(late)

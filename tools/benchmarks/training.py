@@ -1,6 +1,7 @@
 """How many frames per second the networks train on a CPU: by PyTorch alone, by `rt_seg train`, and compiled.
 
-`python -m tools.benchmarks.training` writes training.json and training.md.
+`python -m tools.benchmarks.training` writes training.json and training.md. With several numbers of threads
+`rt_seg train` is measured with each, as it takes the fastest by itself.
 """
 
 from __future__ import annotations
@@ -110,9 +111,23 @@ def make_step(
 
 
 def measure(
-    network: str, ways: list[str], size: tuple[int, int], batch: int, rounds: int, precision: str
+    network: str,
+    ways: list[tuple[str, int]],
+    size: tuple[int, int],
+    batch: int,
+    rounds: int,
+    precision: str,
 ) -> list[Row]:
-    """Train a network in several ways by turns, on noise: what it costs does not depend on the picture."""
+    """Train a network in several ways by turns, on noise: what it costs does not depend on the picture.
+
+    Args:
+        network: its name.
+        ways: each with its number of threads.
+        size: of the crops: width and height [px].
+        batch: frames in a step.
+        rounds: in which each way takes `STEPS` steps.
+        precision: 'fp32' or 'bf16'.
+    """
     width, height = size
     drawn = np.random.default_rng(SEED)
     images = torch.from_numpy(drawn.random((batch, 3, height, width), np.float32))
@@ -120,20 +135,21 @@ def measure(
     labels = torch.from_numpy(drawn.integers(0, CLASSES, (batch, height, width)))
     steps, first = {}, {}
     for way in ways:
-        steps[way] = make_step(network, way, images, labels, precision)
+        torch.set_num_threads(way[1])
+        steps[way] = make_step(network, way[0], images, labels, precision)
         began = time.monotonic()
         first[way] = [steps[way]()], time.monotonic() - began
         first[way][0].append(steps[way]())
-    rates: dict[str, list[float]] = {way: [] for way in ways}
+    rates: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way, step in steps.items():
+            torch.set_num_threads(way[1])
             began = time.monotonic()
             for _ in range(STEPS):
                 step()
             rates[way].append(STEPS * batch / (time.monotonic() - began))
-    threads = torch.get_num_threads()
     return [
-        Row(network, way, threads, width, height, batch, precision, first[way][1], first[way][0], rates[way])
+        Row(network, *way, width, height, batch, precision, first[way][1], first[way][0], rates[way])
         for way in ways
     ]
 
@@ -152,7 +168,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch", type=number, default=8, help="frames a step (default 8)")
     parser.add_argument("--rounds", type=number, default=5, help="in which the ways take turns (default 5)")
-    parser.add_argument("--threads", type=number, help="of PyTorch (default: its own choice)")
+    parser.add_argument(
+        "--threads",
+        type=number,
+        nargs="+",
+        help="of PyTorch; `rt_seg train` is measured with each, the others with the first (default: its own"
+        " choice)",
+    )
     parser.add_argument(
         "--precision", choices=["fp32", "bf16"], default="fp32", help="of the steps (default fp32)"
     )
@@ -161,14 +183,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Measure each network; writes training.json and training.md."""
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
+    threads = arguments.threads or [torch.get_num_threads()]
     rows, size = [], parse_size(arguments.size)
     for network in arguments.networks:
-        ways = [OWN, OURS, *([COMPILED] if network in arguments.compile else [])]
+        ways = [(OWN, threads[0]), *((OURS, number) for number in threads)]
+        if network in arguments.compile:
+            ways.append((COMPILED, threads[0]))
         for row in measure(network, ways, size, arguments.batch, arguments.rounds, arguments.precision):
             rows.append(row)
-            say(f"{row.network}, {row.way}: {statistics.median(row.frames_per_s):.2f} frames per second")
+            rate = statistics.median(row.frames_per_s)
+            say(f"{row.network}, {row.way}, {row.threads} threads: {rate:.2f} frames per second")
     write_result(arguments.out, "training", rows, to_markdown)
 
 
