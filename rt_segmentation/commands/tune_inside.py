@@ -82,7 +82,7 @@ def tune_inside(
     deadline = started + seconds
     bar = TimeBar(seconds)
 
-    earlier = {batch: recall(manifest, batch, height, width) for batch in (1, *batches)}
+    earlier = {batch: recall(manifest, batch, height, width).continued() for batch in (1, *batches)}
     if afresh:
         # What is known of engines that are not measured now stays.
         measured = {f"{t.engine} {t.precision}" for t in timings}

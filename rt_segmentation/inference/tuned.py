@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache as remembered
 from typing import Any
 
-from rt_segmentation import cpu
+from rt_segmentation import __version__, cpu
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
 from rt_segmentation.inference.network import model_identity
@@ -94,6 +94,7 @@ class Tuned:
         date: of the search, with the time, as 2026-01-31T12:00:00.000000+00:00; once it was the day alone.
         seconds: that it took.
         finished: engines with their precisions, as 'openvino int8', of which all was tried.
+        package: version of this package that searched; '' once.
     """
 
     latency: tuple[Setting, ...] = ()
@@ -102,6 +103,7 @@ class Tuned:
     date: str = ""
     seconds: float = 0.0
     finished: tuple[str, ...] = ()
+    package: str = ""
 
     @property
     def names(self) -> set[str]:
@@ -119,6 +121,16 @@ class Tuned:
             finished=tuple(name for name in self.finished if name in names),
         )
 
+    def continued(self) -> Tuned:
+        """What a search of this version of the package goes on from.
+
+        Another version may try more, and may make what could not be made: of what an earlier one found, what
+        was measured stays, but nothing is finished.
+        """
+        if self.package == __version__:
+            return self
+        return replace(self, finished=(), tried=tuple(one for one in self.tried if one.ratio is not None))
+
     def to_json(self) -> dict[str, Any]:
         """As JSON's types."""
         content = asdict(self)
@@ -135,7 +147,7 @@ def remember(manifest: ModelManifest, batch: int, height: int, width: int, tuned
     """
     # All of one length, so that they sort as they follow each other; a day alone goes before its times.
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
-    dated = replace(tuned, date=now)
+    dated = replace(tuned, date=now, package=__version__)
     key = _key(manifest, batch, height, width)
     with cache.locked(key):
         cache.keep(key, {}, dated.to_json())

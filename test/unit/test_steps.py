@@ -45,6 +45,13 @@ def test_kernels_are_tried_where_openvino_heeds_wishes(
     assert any("convolution" in one and "jit" in one for one in what) == tried
 
 
+def test_bf16_is_tried_with_instruction_sets_that_have_it() -> None:
+    sets = ("AVX512_CORE_BF16", "AVX512_CORE_VNNI", "AVX2")
+    found = Search(FakeBench(lambda variant: 10.0), 2, sets).run([("openvino", "bf16"), INT8])
+    tried = {(trial.of, one) for trial in found.tried for one in sets if one in trial.what}
+    assert tried == {("openvino bf16", sets[0]), *(("openvino int8", one) for one in sets)}
+
+
 def test_each_engine_is_searched_in_what_it_has() -> None:
     bench = FakeBench(lambda variant: 10.0, noise=0)
     found = Search(bench, 2).run([("onnxruntime", "fp32"), ("torch", "fp32")])

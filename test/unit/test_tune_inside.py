@@ -141,7 +141,7 @@ def test_a_search_from_the_beginning_leaves_what_is_known_of_other_engines(
     time_limits: list[float] = []
 
     def run(self: Search, searched: object) -> Tuned:
-        began.append(replace(self.earlier, date=""))
+        began.append(replace(self.earlier, date="", package=""))
         time_limits.append(self.bench.remaining_s())
         return self.earlier
 

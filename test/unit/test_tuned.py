@@ -53,7 +53,7 @@ def options(manifest: ModelManifest, parallel: int = 1, engine: str = "openvino"
 def test_a_record_comes_back_whole(small_model: ModelManifest) -> None:
     assert recall(small_model, *SIZE) == Tuned()
     kept = remember(small_model, *SIZE, FOUND)
-    assert kept.date and replace(kept, date="") == FOUND
+    assert kept.date and replace(kept, date="", package="") == FOUND
     assert recall(small_model, *SIZE) == kept
     assert json.loads(json.dumps(kept.to_json()))["latency"][0]["options"] == {
         "threads": 1,
@@ -331,3 +331,20 @@ def test_what_does_not_pass_is_left_out(
     with pytest.raises(EngineError, match="of the pixels") as refused:
         engine.judged(engine_shape(), wrong)
     assert reason(refused.value)
+
+
+def test_another_version_of_the_package_goes_on_with_what_was_measured(
+    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may try more, and may make what could not be made."""
+    measured, refused = (
+        Trial("openvino int8: 1 thread", 0.9, 1.0, True),
+        Trial("openvino int8: AVX2", note="no"),
+    )
+    found = replace(FOUND, tried=(measured, refused), finished=("openvino int8",))
+    remember(small_model, *SIZE, found)
+    kept = recall(small_model, *SIZE)
+    assert kept.continued() == kept
+    monkeypatch.setattr(tuned, "__version__", "99.0.0")
+    assert kept.continued() == replace(kept, tried=(measured,), finished=())
+    assert kept.continued().latency == FOUND.latency
