@@ -46,7 +46,9 @@ def commit() -> str:
         if _git("ls-files", "--error-unmatch", Path(__file__).name).returncode != 0:
             return "unknown"
         described = _git("describe", "--always")
-        unchanged = _git("diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)docs").returncode == 0
+        # Unlike `git diff` it notes which files it has read: in a fresh clone each call would read many again.
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs")
+        unchanged = changed.returncode == 0 and not changed.stdout
     except OSError:
         return "unknown"
     name = described.stdout.strip()
