@@ -46,7 +46,7 @@ def commit() -> str:
         if _git("ls-files", "--error-unmatch", Path(__file__).name).returncode != 0:
             return "unknown"
         described = _git("describe", "--always")
-        # Unlike `git diff` it notes which files it has read: in a fresh clone each call would read many again.
+        # It notes which files it has read. `git diff` does not: in a fresh clone it reads many each time.
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs")
         unchanged = changed.returncode == 0 and not changed.stdout
     except OSError:

@@ -155,6 +155,7 @@ def test_rows_stand_beside_the_engines_peak() -> None:
     assert (rows[1].gops, rows[1].peak_share) == (100.0, None)
 
 
+@pytest.mark.long
 def test_peaks_are_measured_where_they_can_be() -> None:
     peaks = measure_peaks([("torch", "fp32"), ("onnxruntime", "int8")], 0.0)
     assert list(peaks) == [("torch", "fp32")] and peaks["torch", "fp32"] > 0

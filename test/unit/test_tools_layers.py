@@ -21,6 +21,7 @@ def measure(model: ModelManifest, precision: str, out: Path) -> None:
     layers.main(Namespace(models=[str(model.path)], sizes=["96x64"], precisions=[precision], out=out))
 
 
+@pytest.mark.long
 def test_layers_are_told_by_kind(
     small_model: ModelManifest,
     tmp_path: Path,
