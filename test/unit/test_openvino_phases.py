@@ -176,6 +176,17 @@ def of_one_weight(graph: Graph) -> Any:
     return ops.add(ops.reduce_max(joined, np.array([1]), True), other)
 
 
+def of_distant_pixels(graph: Graph) -> Any:
+    """A window's pixels are not side by side."""
+    image = graph.image()
+    pooled = ops.max_pool(image, [2, 2], [2, 2], [0, 0], [0, 0], [2, 2]).output(0)
+    scaled = ops.add(ops.multiply(pooled, graph.numbers(1, 3, 1, 1)), graph.numbers(1, 3, 1, 1))
+    edge, weights = [0, 0], graph.numbers(5, 3, 3, 3)
+    convolved = ops.convolution(image, weights, [2, 2], edge, edge, [1, 1])
+    sides = [graph.prelu(ops.add(convolved, graph.numbers(1, 5, 1, 1))), graph.prelu(scaled)]
+    return graph.named(ops.concat(sides, 1), "joined")
+
+
 @pytest.mark.parametrize(
     "build",
     [
@@ -186,6 +197,7 @@ def of_one_weight(graph: Graph) -> Any:
         lambda graph: graph.joined(graph.image(), kernel=[3, 3], pads_begin=[1, 1], pads_end=[0, 0]),
         read_twice,
         of_one_weight,
+        of_distant_pixels,
     ],
 )
 def test_what_cannot_be_pooled_as_bytes_stays_as_it_is(build: Callable[[Graph], Any]) -> None:

@@ -193,6 +193,7 @@ def _halves(pool: Any) -> bool:
     how, shape = pool.get_attributes(), pool.input_value(0).get_partial_shape()
     return bool(
         list(how["kernel"]) == list(how["strides"]) == [2, 2]
+        and set(how["dilations"]) == {1}
         and not any((*how["pads_begin"], *how["pads_end"]))
         and shape.is_static
         and not any(side % 2 for side in pool.input_value(0).shape[2:])
