@@ -146,7 +146,41 @@ def beside(graph: Graph) -> Any:
     return graph.convolution(ops.concat([right, left], 1), 3)
 
 
-@pytest.mark.parametrize("build", [joined, shuffled, exchanged, pooled, averaged, beside])
+def rounded(graph: Graph, *shape: int) -> Any:
+    """Weights that are computed, as in graphs that their authors quantised."""
+    ends = [np.float32(-1), np.float32(1)]
+    return ops.fake_quantize(graph.numbers(*shape), *map(ops.constant, (*ends, *ends)), 255)
+
+
+def read_by_rounded_weights(graph: Graph) -> Any:
+    weights = rounded(graph, 3, CHANNELS, 3, 3)
+    return ops.convolution(shuffled(graph), weights, [1, 1], [1, 1], [1, 1], [1, 1])
+
+
+def behind_slopes(graph: Graph) -> Any:
+    """A layer between shuffle and convolution that asks for its channels in their order."""
+    x = graph.shuffle(graph.unit(graph.shuffle(graph.unit(graph.image), 4), 1), 4)
+    return graph.convolution(ops.prelu(x, graph.numbers(CHANNELS)), 3)
+
+
+def behind_a_limit(graph: Graph) -> Any:
+    return graph.convolution(ops.clamp(shuffled(graph), 0.0, 6.0), 3)
+
+
+def spread_to_several(graph: Graph) -> Any:
+    """A map that numbers of several maps are added to."""
+    maps = (ops.relu(graph.convolution(graph.image, 1)), ops.relu(graph.convolution(graph.image, 1)))
+    left, right = graph.half(maps[0], "left"), graph.half(maps[1], "right")
+    return ops.multiply(ops.add(left, graph.numbers(1, 3, 1, 1)), right)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        *(joined, shuffled, exchanged, pooled, averaged, beside),
+        *(read_by_rounded_weights, behind_slopes, behind_a_limit, spread_to_several),
+    ],
+)
 def test_channels_are_where_they_were_for_whoever_reads_them(build: Callable[[Graph], Any]) -> None:
     """Answers stay, and but for those that ask for their order, no layer moves channels."""
     graph, again = Graph(), Graph()
@@ -182,7 +216,26 @@ def of_a_shuffle(graph: Graph) -> Any:
     return graph.half(graph.half(x, "first"), "second")
 
 
-@pytest.mark.parametrize("build", [after_another, of_a_part, that_overlap, of_a_shuffle])
+def made_of_the_other(graph: Graph) -> Any:
+    """Maps side by side would be made of themselves."""
+    left = ops.relu(graph.convolution(graph.image, 4))
+    right = ops.relu(graph.convolution(left, 4))
+    return ops.concat([graph.half(left, "left"), graph.half(right, "right")], 1)
+
+
+def of_rounded_weights(graph: Graph) -> Any:
+    halves = []
+    for name, half in zip(("left", "right"), (graph.cut(graph.image, 0, 4), graph.cut(graph.image, 4, 8))):
+        made = ops.convolution(half, rounded(graph, 4, 4, 1, 1), [1, 1], [0, 0], [0, 0], [1, 1])
+        biased = ops.add(made, graph.numbers(1, 4, 1, 1))
+        halves.append(graph.named(ops.relu(ops.add(biased, half)), name))
+    return ops.concat(halves, 1)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [after_another, of_a_part, that_overlap, of_a_shuffle, made_of_the_other, of_rounded_weights],
+)
 def test_units_that_are_no_halves_of_a_map_stay_as_they_are(build: Callable[[Graph], Any]) -> None:
     graph, again = Graph(), Graph()
     model, whole = graph.model(build(graph)), again.model(build(again))

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rt_segmentation.inference.engines.openvino_graph import only_reader, operations, replace_weights
+from rt_segmentation.inference.engines.openvino_graph import (
+    numbers_of,
+    only_reader,
+    operations,
+    replace_weights,
+)
 
 if TYPE_CHECKING:
     import openvino
@@ -75,7 +80,7 @@ class _Rewriting:
         maps = [sum_.input_value(1) for sum_ in sums]
         views = [self._view(one) for one in maps]
         if _key(views[0][0]) != _key(views[1][0]):
-            if not all(map(_is_whole, views)):
+            if not all(map(_is_whole, views)) or self._needs(*maps) or self._needs(*maps[::-1]):
                 return False
             views = self._side_by_side(maps, views)
         whole = views[0][0]
@@ -94,6 +99,19 @@ class _Rewriting:
         whole.set_names({kept})
         self._renamed[other] = kept
         return True
+
+    def _needs(self, of: Any, other: Any) -> bool:
+        """Whether an output is made of another one, now or when layers read whole maps."""
+        seen, asked = set[tuple[str, int]](), [of]
+        while asked:
+            one = asked.pop()
+            if _key(one) == _key(other):
+                return True
+            if _key(one) not in seen:
+                seen.add(_key(one))
+                asked += one.get_node().input_values()
+                asked += [self._views[_key(one)][0]] if _key(one) in self._views else []
+        return False
 
     def _side_by_side(self, maps: list[Any], views: list[View]) -> list[View]:
         """Views of maps of their own, in a new one that has one after the other."""
@@ -156,15 +174,25 @@ class _Rewriting:
             whole, places = self._view(source)
             if _key(whole) == _key(source) and np.array_equal(places, np.arange(len(places))):
                 continue
-            if node.get_type_name() == "Convolution" and port.get_index() == 0:
+            if port.get_index() == 0 and _has_constant_weights(node):
                 port.replace_source_output(whole)
                 weights = node.input_value(1).get_node().data
                 wide = np.zeros((len(weights), whole.shape[1], *weights.shape[2:]), weights.dtype)
                 wide[:, places] = weights
                 replace_weights(node, wide)
             else:
-                index = np.asarray(places, np.int64)
-                port.replace_source_output(self._new(operations().gather(whole, index, np.array(1))))
+                port.replace_source_output(self._in_order(whole, places))
+
+    def _in_order(self, whole: Any, places: np.ndarray) -> Any:
+        """Channels from their places, in two pieces: no piece is a permutation of all channels.
+
+        OpenVINO 2026.4 moves a permutation through what follows, into a convolution's weights, and there it
+        takes the inverse one.
+        """
+        ops, axis = operations(), np.array(1)
+        pieces = [piece for piece in np.array_split(np.asarray(places, np.int64), 2) if len(piece)]
+        found = [self._new(ops.gather(whole, piece, axis)) for piece in pieces]
+        return self._new(ops.concat(found, 1)) if len(found) > 1 else found[0]
 
 
 def _key(of: Any) -> tuple[str, int]:
@@ -200,11 +228,16 @@ def _is_residual_sum(node: Any) -> bool:
         and node.input_value(1).get_partial_shape() == node.output(0).get_partial_shape()
         and biased.get_type_name() == "Add"
         and only_reader(biased) is not None
-        and biased.input_value(0).get_node().get_type_name() == "Convolution"
+        and _has_constant_weights(biased.input_value(0).get_node())
         and only_reader(biased.input_value(0).get_node()) is not None
         and _bias(biased) is not None
         and other.get_type_name() != "Constant"
     )
+
+
+def _has_constant_weights(node: Any) -> bool:
+    """Whether it is a convolution whose weights are numbers: those of a quantised graph are computed."""
+    return bool(node.get_type_name() == "Convolution" and numbers_of(node.input_value(1)) is not None)
 
 
 def _bias(biased: Any) -> np.ndarray | None:
@@ -273,6 +306,8 @@ def _is_by_channel(node: Any) -> bool:
         return bool(
             numbers.get_type_name() == "Constant"
             and shape.is_static
+            # One map that is spread to several is another matter.
+            and node.input_value(0).get_partial_shape() == shape
             and list(numbers.data.shape) == [1, shape[1].get_length(), 1, 1]
         )
     if kind == "ReduceMean":
