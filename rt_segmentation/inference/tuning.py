@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,6 +18,9 @@ from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
 
 KIND = "tuned"
 AT_START = "measured"
+
+MOST_AT_ONCE = 64
+"""As the parameter `parallel_frames` has it: a record with more was not measured, it is damaged."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,13 @@ def _keep(key: CacheKey, record: Record) -> None:
 
 def _read(data: Mapping[str, Any]) -> Record:
     # Earlier versions measured no throughputs.
-    return read_record(Record, data, ("timings", "date"))
+    record = read_record(Record, data, ("timings", "date"))
+    numbers = [t.median_ms for t in record.timings] + [t.frames_hz for t in record.throughputs]
+    if not all(math.isfinite(number) and number >= 0 for number in numbers):
+        raise ValueError("a time or a rate is none")
+    if not all(1 <= t.parallel <= MOST_AT_ONCE and 1 <= t.batch <= MOST_AT_ONCE for t in record.throughputs):
+        raise ValueError(f"frames at once are not from 1 to {MOST_AT_ONCE}")
+    return record
 
 
 def _key(manifest: ModelManifest, height: int, width: int, kind: str = KIND, **more: str) -> CacheKey:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,6 +94,21 @@ def test_damaged_ones_are_told_and_the_order_is_the_default(
     assert "what `rt_seg tune` measured of model 'small' at 160x120 is not used" in said and "damaged" in said
     remember(small_model, HEIGHT, WIDTH, TIMINGS)
     assert len(recall(small_model, HEIGHT, WIDTH).timings) == len(TIMINGS)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"parallel": 0}, {"parallel": 3000}, {"batch": -1}),
+        *({"frames_hz": float("nan")}, {"frames_hz": float("inf")}, {"frames_hz": -3.0}),
+    ],
+)
+def test_numbers_that_nobody_measured_are_damage(wrong: dict[str, Any], small_model: ModelManifest) -> None:
+    rate = {"engine": "torch", "precision": "fp32", "parallel": 2, "batch": 1, "frames_hz": 9.0}
+    for one, kept in ((rate, 1), (rate | wrong, 0)):
+        content = {"timings": [], "date": "2026-01-31", "throughputs": [one]}
+        cache.store(tuning._key(small_model, HEIGHT, WIDTH), {}, content)
+        assert len(recall(small_model, HEIGHT, WIDTH).throughputs) == kept
 
 
 class Fake:
