@@ -39,6 +39,7 @@ from rt_segmentation.inference.engines.openvino_kernels import (
     in_float,
     time_groups,
 )
+from rt_segmentation.inference.engines.openvino_orders import read_graph
 from rt_segmentation.inference.engines.openvino_whole import keep_whole
 from rt_segmentation.inference.options import INSTRUCTIONS, PLAIN, Options, instruction_limit
 from rt_segmentation.inference.parity import Gate
@@ -94,7 +95,7 @@ def compile_graph(
 def _read(
     graph: Path | bytes, ranges: QuantizationRanges | None, manifest: ModelManifest, tuned: Options
 ) -> openvino.Model:
-    model = _core().read_model(graph if isinstance(graph, bytes) else str(graph))
+    model = read_graph(_core(), graph)
     renamed = keep_whole(model) if tuned.whole else None
     if tuned.whole and renamed is None:
         raise EngineError(
@@ -161,7 +162,7 @@ class OpenVINOEngine(ONNXFileEngine):
     """
 
     name = "openvino"
-    version = 1
+    version = 2
 
     def __init__(
         self, manifest: ModelManifest, precision: str, gate: Gate | None = None, parallel: int = 1

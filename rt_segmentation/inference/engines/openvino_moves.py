@@ -19,6 +19,7 @@ from rt_segmentation.inference.engines.openvino_graph import (
     operations,
     replace_weights,
 )
+from rt_segmentation.inference.engines.openvino_orders import in_pieces
 
 if TYPE_CHECKING:
     import openvino
@@ -184,15 +185,17 @@ class _Rewriting:
                 port.replace_source_output(self._in_order(whole, places))
 
     def _in_order(self, whole: Any, places: np.ndarray) -> Any:
-        """Channels from their places, in two pieces: no piece is a permutation of all channels.
+        """Channels from their places."""
+        found = in_pieces(whole, np.asarray(places), 1)
+        self._settled.update(node.get_name() for node in _made_by(found))
+        return found
 
-        OpenVINO 2026.4 moves a permutation through what follows, into a convolution's weights, and there it
-        takes the inverse one.
-        """
-        ops, axis = operations(), np.array(1)
-        pieces = [piece for piece in np.array_split(np.asarray(places, np.int64), 2) if len(piece)]
-        found = [self._new(ops.gather(whole, piece, axis)) for piece in pieces]
-        return self._new(ops.concat(found, 1)) if len(found) > 1 else found[0]
+
+def _made_by(output: Any) -> list[Any]:
+    """What `in_pieces` made."""
+    node = output.get_node()
+    joined = node.get_type_name() == "Concat"
+    return [node, *(source.get_node() for source in node.input_values() if joined)]
 
 
 def _key(of: Any) -> tuple[str, int]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rt_segmentation.inference.engines.failures import reason
+from rt_segmentation.inference.engines.openvino_orders import read_graph
 from rt_segmentation.models import ModelError, ModelManifest, ONNXInterface
 from rt_segmentation.weights import read_weights
 
@@ -81,7 +82,7 @@ def _load_in_openvino(data: bytes, input_name: str) -> tuple[Run, np.dtype[Any],
         ) from error
     logger.warning("ONNX Runtime is not installed: ONNX graphs are compared with what OpenVINO makes of them")
     try:
-        model = openvino.Core().read_model(data)
+        model = read_graph(openvino.Core(), data)
         compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     except Exception as error:
         raise ModelError(f"OpenVINO refuses the graph: {reason(error)}") from error

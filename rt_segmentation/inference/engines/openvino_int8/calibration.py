@@ -20,6 +20,7 @@ from rt_segmentation.inference.engines.openvino_int8.ranges import (
     normalisation,
     ranges_path,
 )
+from rt_segmentation.inference.engines.openvino_orders import read_graph
 from rt_segmentation.models import ModelManifest
 
 # Pooling with indices and its inverse compute nothing that int8 makes faster. And the sums of LEDNet's units:
@@ -66,7 +67,7 @@ def find_ranges(manifest: ModelManifest, frames: Sequence[np.ndarray], source: s
 
     logging.getLogger("nncf").setLevel(logging.WARNING)
     graph = onnx_model(graph_entry(manifest, 1, manifest.height, manifest.width), LABELS_ONLY)
-    model = openvino.Core().read_model(graph if isinstance(graph, bytes) else str(graph))
+    model = read_graph(openvino.Core(), graph)
     try:
         quantized = nncf.quantize(
             model,
