@@ -124,12 +124,12 @@ def test_bad_arguments_replace_nothing(
 def test_a_refusal_leaves_nothing_behind_and_the_status_tells(
     bag: Path, small_model: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken, out = tmp_path / "broken.mcap", tmp_path / "out"
+    broken, out = tmp_path / "broken.mcap", tmp_path / "new" / "out"
     broken.write_bytes(b"no bag at all" * 100)
     arguments = command(broken, small_model, out)
     assert main(arguments) == 2
-    assert "no bag could be read" in capsys.readouterr().err and not out.exists()
-    out.mkdir()
+    assert "no bag could be read" in capsys.readouterr().err and not out.parent.exists()
+    out.mkdir(parents=True)
     assert main(arguments) == 2
     assert list(out.iterdir()) == []
     # Beside one that can be read.

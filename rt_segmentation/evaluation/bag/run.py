@@ -93,7 +93,7 @@ def _is_evaluation(out: Path) -> bool:
 @contextmanager
 def _claimed(out: Path, overwrite: bool, resume: bool) -> Iterator[None]:
     """`claim_folder`; after an error before anything was saved, no empty folders are left behind."""
-    existed = out.exists()
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     claim_folder(out, overwrite, resume)
     try:
         yield
@@ -101,9 +101,10 @@ def _claimed(out: Path, overwrite: bool, resume: bool) -> Iterator[None]:
         if not _holds_files(out):
             for name in WRITTEN:
                 shutil.rmtree(out / name, ignore_errors=True)
-            if not existed:
-                with suppress(OSError):
-                    out.rmdir()
+            # The innermost first; what somebody else has filled meanwhile stays.
+            with suppress(OSError):
+                for folder in made:
+                    folder.rmdir()
         raise
 
 
