@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 NAME_WIDTH = 22
 FAILED = 1
 PICTURE = "most_changed.png"
+UNUSED = "no frame has a labelled pixel: nothing was measured"
 UNLABELLED = "no frame has a labelled pixel: the models are compared with one another alone"
 WORDS = {"better": "better", "worse": "WORSE", "noise": "noise", "unknown": "too few frames to tell"}
 
@@ -132,7 +133,8 @@ def main(arguments: argparse.Namespace) -> None:
         OptionError, DatasetError, BagError, EvaluationError: the data are not as they should be, or a file
             or folder cannot be written.
         OutputError: one could not be written, when all else was done.
-        SystemExit: 1 where a class is worse than it may be, or a bag is damaged that was to tell.
+        SystemExit: 1 where a class is worse than it may be, a bag is damaged that was to tell, or the ground
+            truth that was named has no labelled pixel.
     """
     from rt_segmentation.bags.splits import check_apart
     from rt_segmentation.evaluation.bag.report.junit import passed, write_suites
@@ -340,12 +342,18 @@ def _judged(
     labelled: int,
     damages: Mapping[str, str | None],
 ) -> dict[str, list[Case]]:
-    """The verdict's cases, none where no limit was given; what is judged is all that was to be judged."""
+    """The verdict's cases; what is judged is all that was to be judged.
+
+    There are none where no limit was given, unless ground truth was named and no frame has any.
+    """
     from rt_segmentation.evaluation.bag.report.junit import Case
 
     points = arguments.no_class_worse_than
     if points is None:
-        return {}
+        named = arguments.bag and (arguments.label_topic or arguments.labels)
+        if labelled or not named:
+            return {}
+        return {f"{arguments.old} -> {arguments.new}": [Case("ground truth used", UNUSED)]}
     whole = [Case(f"bag {path} whole", damage) for path, damage in damages.items()]
     return {f"{arguments.old} -> {arguments.new}": [*_cases(classes, labelled, points), *whole]}
 
@@ -354,8 +362,7 @@ def _cases(classes: Sequence[Change], labelled: int, points: float) -> Iterator[
     """A case for each class; one that occurs nowhere cannot be worse."""
     from rt_segmentation.evaluation.bag.report.junit import Case
 
-    missing = None if labelled else "no frame has a labelled pixel: nothing was measured"
-    yield Case("ground truth used", missing)
+    yield Case("ground truth used", None if labelled else UNUSED)
     for change in classes:
         name = f"{change.name} not worse by more than {points:g} points"
         # A class that is neither true nor predicted by the new model cannot be wrong any more.

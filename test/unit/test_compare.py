@@ -268,6 +268,15 @@ def test_compare_on_bags(
     assert "4 frames, 0 with labels" in said and " now" in said
     assert "failed: no frame has a labelled pixel" in said
     assert json.loads(out.read_text())["classes"] == []
+    assert not main(arguments)
+    assert "failed" not in capsys.readouterr().out
+
+    # What is named as ground truth and is none is no success either.
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", *models, "--bag", str(bags[0]), "--label-topic", "camera", "--json", str(out)])
+    said = capsys.readouterr().out
+    assert ended.value.code == 1 and "failed: no frame has a labelled pixel" in said
+    assert "the same label: " in said and json.loads(out.read_text())["classes"] == []
 
 
 def test_a_damaged_bag_gives_no_verdict_of_whole_ones(
