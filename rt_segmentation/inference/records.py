@@ -15,6 +15,9 @@ logger = logging.getLogger(__name__)
 
 Content = TypeVar("Content")
 
+MOST_AT_ONCE = 64
+"""As the parameter `parallel_frames` has it: a record with more was not measured, it is damaged."""
+
 _OF_THE_MACHINE = ("device", "arithmetic")
 """Parts of a record's identity that are another machine's where they differ."""
 

@@ -11,16 +11,13 @@ from typing import Any
 from rt_segmentation import cpu
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
-from rt_segmentation.inference.records import find_record, read_record
+from rt_segmentation.inference.records import MOST_AT_ONCE, find_record, read_record
 from rt_segmentation.inference.versions import graph_version
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
 
 KIND = "tuned"
 AT_START = "measured"
-
-MOST_AT_ONCE = 64
-"""As the parameter `parallel_frames` has it: a record with more was not measured, it is damaged."""
 
 
 @dataclass(frozen=True)
