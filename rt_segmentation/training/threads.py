@@ -93,9 +93,12 @@ class ThreadChoice(lightning.Callback):
             self._choose({number: statistics.median(times) for number, times in self._times_s.items()})
 
     def on_train_end(self, *_: Any) -> None:
-        """Give whoever comes next all threads, where the training ended before the number was known."""
-        if self.chosen is None:
-            torch.set_num_threads(self._numbers[0])
+        """Give whoever comes next all threads, as the next fold's training."""
+        torch.set_num_threads(self._numbers[0])
+
+    def on_exception(self, *_: Any) -> None:
+        """As at its end."""
+        torch.set_num_threads(self._numbers[0])
 
     def _choose(self, step_s: dict[int, float]) -> None:
         most = self._numbers[0]

@@ -106,7 +106,7 @@ def measure(
 ) -> Timing:
     """Train a copy of a module for some steps, and validate some frames; all processes take part.
 
-    On a CPU the number of threads is chosen first, and stays for the training that follows.
+    On a CPU the number of threads is chosen first, as in the training that follows.
 
     Args:
         machine: runs it.
@@ -136,7 +136,11 @@ def measure(
     # A step has a batch's forward pass, and more.
     most = max(LEAST, min(WARM_UP + MEASURED, int(limit_s / max(step_s, 1e-3))))
     trainer.limit_val_batches = trainer.strategy.broadcast(most)
+    # A training's validations have as many as its steps.
+    all_threads = torch.get_num_threads()
+    torch.set_num_threads(threads.chosen or all_threads)
     trainer.validate(trial, validation, verbose=False)
+    torch.set_num_threads(all_threads)
     timing = Timing(len(training) * step_s, len(validation) * clock.mean_s(), step_s)
     # All processes must come to the same schedule.
     slowest: Timing = trainer.strategy.broadcast(timing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -113,11 +113,15 @@ def test_a_checkpoint_from_a_larger_machine_leaves_the_choice_open() -> None:
     assert choice.chosen is None and torch.get_num_threads() == 2
 
 
-def test_a_training_that_ends_early_leaves_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    choice, steps = ThreadChoice(True), Steps(monkeypatch, {4: 1.0, 2: 1.0, 1: 1.0})
-    steps.take(choice, WARM_UP + 2)
+@pytest.mark.parametrize("count", [WARM_UP + 2, 100], ids=["before it is chosen", "afterwards"])
+@pytest.mark.parametrize("end", [ThreadChoice.on_train_end, ThreadChoice.on_exception])
+def test_a_training_leaves_all_threads_to_the_next_one(
+    end: Callable[[ThreadChoice], None], count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice, steps = ThreadChoice(True), Steps(monkeypatch, {4: 1.4, 2: 1.0, 1: 1.1})
+    steps.take(choice, count)
     assert torch.get_num_threads() == 2
-    choice.on_train_end()
+    end(choice)
     assert torch.get_num_threads() == 4
 
 
@@ -164,7 +168,7 @@ def test_lightning_calls_and_stores_it(tmp_path: Path, caplog: pytest.LogCapture
     )
     trainer.fit(module, torch.utils.data.DataLoader(torch.ones(choice.steps + 2, 1)))
     assert module.taken[: choice.steps] == [4] * WARM_UP + [4, 2, 1] * ROUNDS
-    assert module.taken[choice.steps :] == [choice.chosen] * 2
+    assert module.taken[choice.steps :] == [choice.chosen] * 2 and torch.get_num_threads() == 4
     trainer.save_checkpoint(tmp_path / "checkpoint")
     states = torch.load(tmp_path / "checkpoint", weights_only=False)["callbacks"].values()
     assert {"threads": choice.chosen} in states
