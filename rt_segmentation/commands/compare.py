@@ -286,7 +286,7 @@ def _of_bags(
     from rt_segmentation.evaluation.comparison.tally import Tally
     from rt_segmentation.labels import load_label_set
 
-    asked = bool(arguments.label_topic or arguments.labels)
+    asked = _names_truth(arguments)
     classes = load_label_set(arguments.truth_classes) if arguments.truth_classes else pair.label_set
     truth = truth_by_name(classes, pair.label_set)
     ids = truth.id_table(arguments.void_id)
@@ -349,13 +349,19 @@ def _judged(
     from rt_segmentation.evaluation.bag.report.junit import Case
 
     points = arguments.no_class_worse_than
-    if points is None:
-        named = arguments.bag and (arguments.label_topic or arguments.labels)
-        if labelled or not named:
-            return {}
-        return {f"{arguments.old} -> {arguments.new}": [Case("ground truth used", UNUSED)]}
-    whole = [Case(f"bag {path} whole", damage) for path, damage in damages.items()]
-    return {f"{arguments.old} -> {arguments.new}": [*_cases(classes, labelled, points), *whole]}
+    if points is not None:
+        whole = [Case(f"bag {path} whole", damage) for path, damage in damages.items()]
+        cases = [*_cases(classes, labelled, points), *whole]
+    elif _names_truth(arguments) and not labelled:
+        cases = [Case("ground truth used", UNUSED)]
+    else:
+        return {}
+    return {f"{arguments.old} -> {arguments.new}": cases}
+
+
+def _names_truth(arguments: argparse.Namespace) -> bool:
+    """Whether the ground truth of bags is named: a data set's is its own."""
+    return bool(arguments.label_topic or arguments.labels)
 
 
 def _cases(classes: Sequence[Change], labelled: int, points: float) -> Iterator[Case]:

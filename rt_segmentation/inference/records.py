@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache as once
 from typing import Any, TypeVar
 
@@ -60,6 +61,22 @@ def read_record(kind: type[Content], data: Mapping[str, Any], required: Collecti
     if missing := set(required) - set(data):
         raise KeyError(min(missing))
     return read_settings(kind, dict(data))
+
+
+def check_numbers(measured: Iterable[float], at_once: Iterable[int]) -> None:
+    """Make sure that a record's numbers can be those of a measurement: types alone do not tell.
+
+    Args:
+        measured: times and rates.
+        at_once: numbers of concurrent frames, and of frames in a batch.
+
+    Raises:
+        ValueError: one cannot.
+    """
+    if not all(math.isfinite(number) and number >= 0 for number in measured):
+        raise ValueError("a time or a rate is none")
+    if not all(1 <= number <= MOST_AT_ONCE for number in at_once):
+        raise ValueError(f"frames at once are not from 1 to {MOST_AT_ONCE}")
 
 
 def _of_another_machine(key: CacheKey) -> str:

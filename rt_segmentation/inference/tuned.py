@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,7 +15,7 @@ from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
 from rt_segmentation.inference.network import model_identity
 from rt_segmentation.inference.options import EVERY_LAYER, PLAIN, Options
-from rt_segmentation.inference.records import MOST_AT_ONCE, find_record, read_record
+from rt_segmentation.inference.records import check_numbers, find_record, read_record
 from rt_segmentation.inference.versions import graph_version
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
@@ -174,10 +173,9 @@ def _read(data: Mapping[str, Any]) -> Tuned:
     # Earlier versions did not say what was finished.
     tuned = read_record(Tuned, data, ("latency", "throughput", "tried", "date", "seconds"))
     for one in (*tuned.latency, *tuned.throughput):
-        if not all(math.isfinite(ms) and ms >= 0 for ms in (one.ms, one.plain_ms)):
-            raise ValueError("a time is none")
-        if not (1 <= one.parallel <= MOST_AT_ONCE and 0 <= one.options.threads <= MOST_THREADS):
-            raise ValueError("numbers of frames at once or of threads are none")
+        check_numbers((one.ms, one.plain_ms), (one.parallel,))
+        if not 0 <= one.options.threads <= MOST_THREADS:
+            raise ValueError(f"threads are not from 0 to {MOST_THREADS}")
     return tuned
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from rt_segmentation import cpu
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.cache import CacheKey
-from rt_segmentation.inference.records import MOST_AT_ONCE, find_record, read_record
+from rt_segmentation.inference.records import check_numbers, find_record, read_record
 from rt_segmentation.inference.versions import graph_version
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
@@ -110,11 +109,11 @@ def _keep(key: CacheKey, record: Record) -> None:
 def _read(data: Mapping[str, Any]) -> Record:
     # Earlier versions measured no throughputs.
     record = read_record(Record, data, ("timings", "date"))
-    numbers = [t.median_ms for t in record.timings] + [t.frames_hz for t in record.throughputs]
-    if not all(math.isfinite(number) and number >= 0 for number in numbers):
-        raise ValueError("a time or a rate is none")
-    if not all(1 <= t.parallel <= MOST_AT_ONCE and 1 <= t.batch <= MOST_AT_ONCE for t in record.throughputs):
-        raise ValueError(f"frames at once are not from 1 to {MOST_AT_ONCE}")
+    throughputs = record.throughputs
+    check_numbers(
+        (*(t.median_ms for t in record.timings), *(t.frames_hz for t in throughputs)),
+        (*(t.parallel for t in throughputs), *(t.batch for t in throughputs)),
+    )
     return record
 
 

@@ -76,7 +76,7 @@ class _Rewriting:
     def _join(self, left: Any, right: Any) -> bool:
         """Make one sum of two, and whether they are those of a unit."""
         sums = (left, right)
-        if left.output(0).shape != right.output(0).shape or _depends(right, left):
+        if left.output(0).shape != right.output(0).shape or self._needs(right.output(0), left.output(0)):
             return False
         maps = [sum_.input_value(1) for sum_ in sums]
         views = [self._view(one) for one in maps]
@@ -186,16 +186,9 @@ class _Rewriting:
 
     def _in_order(self, whole: Any, places: np.ndarray) -> Any:
         """Channels from their places."""
-        found = in_pieces(whole, np.asarray(places), 1)
-        self._settled.update(node.get_name() for node in _made_by(found))
-        return found
-
-
-def _made_by(output: Any) -> list[Any]:
-    """What `in_pieces` made."""
-    node = output.get_node()
-    joined = node.get_type_name() == "Concat"
-    return [node, *(source.get_node() for source in node.input_values() if joined)]
+        layers = in_pieces(whole, np.asarray(places), 1)
+        self._settled.update(layer.get_name() for layer in layers)
+        return layers[-1].output(0)
 
 
 def _key(of: Any) -> tuple[str, int]:
@@ -248,20 +241,6 @@ def _bias(biased: Any) -> np.ndarray | None:
     node = biased.input_value(1).get_node()
     fits = node.get_type_name() == "Constant" and node.data.size == biased.output(0).shape[1]
     return node.data.reshape(-1) if fits else None
-
-
-def _depends(node: Any, on: Any) -> bool:
-    """Whether a node needs what another one makes."""
-    seen, asked = {node.get_name()}, [node]
-    while asked:
-        for source in asked.pop().input_values():
-            name = source.get_node().get_name()
-            if name == on.get_name():
-                return True
-            if name not in seen:
-                seen.add(name)
-                asked.append(source.get_node())
-    return False
 
 
 def _spread(biased: Any, places: np.ndarray, channels: int) -> Any:

@@ -20,12 +20,12 @@ def read_graph(core: Any, graph: Path | bytes) -> Any:
     model = core.read_model(graph if isinstance(graph, bytes) else str(graph))
     for node in model.get_ordered_ops():
         if node.get_type_name() == "Gather" and (found := _permutation(node)) is not None:
-            _replace(node, in_pieces(node.input_value(0), *found))
+            _replace(node, in_pieces(node.input_value(0), *found)[-1].output(0))
     return model
 
 
-def in_pieces(of: Any, order: np.ndarray, axis: int) -> Any:
-    """An output's channels in an order, by two layers and one that joins them.
+def in_pieces(of: Any, order: np.ndarray, axis: int) -> list[Any]:
+    """Layers that put an output's channels in an order: two of parts, and last the one that joins them.
 
     OpenVINO 2026.4 moves a layer that puts all channels in order through what follows it, into the weights of
     a convolution, and takes the inverse order there. Orders that are their own inverse, as that of BGR and
@@ -38,8 +38,8 @@ def in_pieces(of: Any, order: np.ndarray, axis: int) -> Any:
     """
     ops = operations()
     pieces = [piece for piece in np.array_split(order.astype(np.int64), 2) if len(piece)]
-    found = [ops.gather(of, piece, np.array(axis)).output(0) for piece in pieces]
-    return ops.concat(found, axis).output(0) if len(found) > 1 else found[0]
+    found = [ops.gather(of, piece, np.array(axis)) for piece in pieces]
+    return [*found, ops.concat(found, axis)] if len(found) > 1 else found
 
 
 def _permutation(node: Any) -> tuple[np.ndarray, int] | None:
