@@ -1,4 +1,4 @@
-"""How far a training is: a bar on a terminal, a line after each validation in a log."""
+"""How far a training is: a bar on a terminal; in a log a line a minute, and one after each validation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import TQDMProgressBar
+
+SECONDS_BETWEEN_LINES = 60.0
 
 
 def progress(metric: str) -> lightning.Callback:
@@ -51,13 +53,35 @@ class _Lines(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._clock = _Clock(trainer)
+        self._printed = time.monotonic()
+
+    # Many epochs may lie between two validations: who reads the log sees that the training goes on.
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if trainer.is_global_zero and time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES:
+            self._print(
+                trainer,
+                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs},"
+                f" batch {batch_idx + 1}/{trainer.num_training_batches}",
+                "",
+            )
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if trainer.is_global_zero:
-            figures = trainer.callback_metrics
-            print(
-                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: loss {float(figures['loss']):.4f},"
-                f" {self._metric.replace('_', ' ').replace('iou', 'IoU')} {float(figures[self._metric]):.4f},"
-                f" {self._clock.left(trainer)} left",
-                flush=True,
+            score = float(trainer.callback_metrics[self._metric])
+            self._print(
+                trainer,
+                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
+                f" {self._metric.replace('_', ' ').replace('iou', 'IoU')} {score:.4f},",
             )
+
+    def _print(self, trainer: lightning.Trainer, place: str, score: str) -> None:
+        loss = float(trainer.callback_metrics["loss"])
+        print(f"{place}: loss {loss:.4f},{score} {self._clock.left(trainer)} left", flush=True)
+        self._printed = time.monotonic()
