@@ -283,3 +283,22 @@ def test_topics_of_ids_depth_copies_and_nothing_are_no_images_to_segment(
 
 def bytes_of(ids: np.ndarray) -> np.ndarray:
     return ids.astype("<u2").reshape(-1).view(np.uint8)
+
+
+@pytest.mark.parametrize("at_once", [2, 3, FRAMES])
+def test_labels_that_come_out_of_order_are_those_of_their_images(
+    small_model: ModelManifest, tmp_path: Path, confusion: Any, at_once: int
+) -> None:
+    """As of a labeller with several threads, the last of which is ready first."""
+    messages = []
+    for first in range(0, FRAMES, at_once):
+        numbers = range(first, min(first + at_once, FRAMES))
+        for number in numbers:
+            messages.append(("camera", proper(number), image(street(number)[0], proper(number))))
+        for place, number in enumerate(reversed(numbers), 1):
+            recorded_ns = proper(numbers[-1]) + place * 1_000_000
+            messages.append(("truth", recorded_ns, image(street(number)[1], proper(number))))
+    bag = write_bag(tmp_path / "bag", messages)
+    result = evaluate(bag, small_model, tmp_path / "out")
+    assert result["models"][0]["accuracy"]["frames"] == FRAMES
+    assert result["models"][0]["accuracy"]["confusion"] == confusion

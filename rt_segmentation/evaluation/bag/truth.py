@@ -26,6 +26,8 @@ KEPT_LABELS = 64
 """Number of label messages that wait longer for their image, as those that lie at a bag's begin."""
 MAX_LABELS = 512
 """Largest number of label messages that wait for their image: 240 Hz for 2 s."""
+PASSING_LABELS = 3
+"""So many later labels tell that an image's own will not come: they may come out of order."""
 
 
 class Truth(Protocol):
@@ -89,10 +91,16 @@ class TopicTruth:
     def __init__(self, half_period_ns: int, moment: Moment = stamp_of) -> None:
         self._half_period_ns, self._moment = half_period_ns, moment
         self._labels: deque[tuple[int, Message]] = deque(maxlen=MAX_LABELS)
+        self._last_ns: int | None = None
+        self._in_order = True
 
     def offer(self, message: Message) -> None:
         """See `Truth.offer`."""
-        self._labels.append((self._moment(message), message))
+        moment_ns = self._moment(message)
+        if self._last_ns is not None and moment_ns < self._last_ns:
+            self._in_order = False
+        self._last_ns = moment_ns
+        self._labels.append((moment_ns, message))
         while len(self._labels) > KEPT_LABELS and not _together(
             self._labels[0][1].recorded_ns, message.recorded_ns
         ):
@@ -112,8 +120,12 @@ class TopicTruth:
         moments = [moment for moment, _ in self._labels]
         if moment_ns in moments:
             return True
+        # Where labels have come out of order before, an image's own may be the last that is recorded.
+        if not self._in_order:
+            return False
         # Not by the latest that ever came: one stamp of the future would end all waiting.
-        return _reached(moments, moment_ns + self._half_period_ns) and all(
+        passing = _count_reached(moments, moment_ns + self._half_period_ns)
+        return passing >= PASSING_LABELS and all(
             _is_alone(label_ns, moment_ns, others, self._half_period_ns) for label_ns in moments
         )
 
@@ -199,7 +211,12 @@ def _together(one_ns: int, other_ns: int) -> bool:
 
 def _reached(moments: Iterable[int], until_ns: int) -> bool:
     """Whether there is one of that time or soon after it."""
-    return any(until_ns <= moment <= until_ns + NEAR_NS for moment in moments)
+    return _count_reached(moments, until_ns) > 0
+
+
+def _count_reached(moments: Iterable[int], until_ns: int) -> int:
+    """How many are of that time or soon after it."""
+    return sum(until_ns <= moment <= until_ns + NEAR_NS for moment in moments)
 
 
 def _is_own(label_ns: int, image_ns: int, others: Collection[int], half_period_ns: int) -> bool:
