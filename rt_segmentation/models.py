@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -205,6 +207,14 @@ def find_model(name_or_path: str | Path) -> ModelManifest:
     raise ModelError(
         f"unknown model {str(name_or_path)!r}; there are {listed}, or give the path of a manifest (.yaml)"
     )
+
+
+def model_argument(manifest: ModelManifest) -> str:
+    """What `--model` takes for a model, quoted: its name, or its file where the name is not its alone."""
+    with contextlib.suppress(ModelError):
+        if find_model(manifest.name).path == manifest.path:
+            return shlex.quote(manifest.name)
+    return shlex.quote(str(manifest.path))
 
 
 def read_manifest(path: Path) -> ModelManifest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -317,6 +318,17 @@ def test_ranges_of_another_normalisation_are_refused(small_model: ModelManifest,
 def test_ranges_of_other_weights_are_refused(copied: ModelManifest) -> None:
     with pytest.raises(EngineError, match="found with other weights than model 'small' has"):
         load_ranges(replace(copied, sha256="0" * 64))
+
+
+def test_the_command_that_is_named_finds_the_model_that_has_no_ranges(
+    copied: ModelManifest, shipped: ModelManifest
+) -> None:
+    ranges_path(copied).unlink()
+    with pytest.raises(EngineUnavailable) as refusal:
+        load_ranges(copied)
+    assert f"--model {shlex.quote(str(copied.path))} --precision int8" in str(refusal.value)
+    with pytest.raises(EngineError, match=f"--model {shipped.name} --precision int8"):
+        load_ranges(replace(shipped, sha256="0" * 64))
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"tensors": {}}', '{"tensors": {"a": [1, 1]}}'])

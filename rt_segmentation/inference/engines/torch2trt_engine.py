@@ -40,7 +40,7 @@ from rt_segmentation.inference.engines.torch2trt_conversion import (
 from rt_segmentation.inference.engines.torch_runner import CudaRunner, TorchGraph
 from rt_segmentation.inference.options import Options
 from rt_segmentation.inference.parity import Gate, images_in, read_frame
-from rt_segmentation.models import ModelError, ModelManifest, find_model
+from rt_segmentation.models import ModelManifest, model_argument
 
 logger = logging.getLogger(__name__)
 
@@ -222,7 +222,7 @@ class Torch2TRTEngine(PyTorchEngine):
             raise EngineUnavailable(
                 f"model '{self._manifest.name}' has no TensorRT engine in int8 at {width}x{height} here;"
                 f" building one needs frames of what it will see: `rt_seg export --model"
-                f" {_model_argument(self._manifest)} --engine torch2trt --precision int8 --width {width}"
+                f" {model_argument(self._manifest)} --engine torch2trt --precision int8 --width {width}"
                 f" --height {height} --batch {batch} --calibrate-images FOLDER`"
             )
         graph = TorchGraph(
@@ -250,14 +250,6 @@ def _imported(package: str) -> Any:
             f"engine 'torch2trt': the Python package '{package}' cannot be imported: {reason(error)};"
             " docs/torch2trt.md says which versions go together"
         ) from error
-
-
-def _model_argument(manifest: ModelManifest) -> str:
-    """What `--model` takes for a model: its name, or its file where the name is another one's or nobody's."""
-    with contextlib.suppress(ModelError):
-        if find_model(manifest.name).path == manifest.path:
-            return manifest.name
-    return str(manifest.path)
 
 
 def _digest(frames: Sequence[np.ndarray]) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from rt_segmentation import cpu
 from rt_segmentation.inference.engines.interface import EngineError, EngineUnavailable
-from rt_segmentation.models import ModelManifest
+from rt_segmentation.models import ModelManifest, model_argument
 
 if TYPE_CHECKING:
     import openvino
@@ -232,7 +232,7 @@ def _range(limits: Any) -> Range:
 
 
 def _how(manifest: ModelManifest) -> str:
-    return f"`rt_seg export --model {manifest.name} --precision int8 --calibrate DATASET`"
+    return f"`rt_seg export --model {model_argument(manifest)} --precision int8 --calibrate DATASET`"
 
 
 def _json_lines(value: Any) -> str:
