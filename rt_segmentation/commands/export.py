@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 
 from rt_segmentation.bags.errors import BagError
 from rt_segmentation.commands.options import (
+    OptionError,
+    add_data_options,
     add_engine,
     add_image_bits,
     at_least,
     check_cache,
+    parse_options,
     require_kept,
 )
 from rt_segmentation.commands.outputs import check_outputs
@@ -50,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibrate", metavar="DATASET", help="measure int8 ranges on a data set's train split first"
     )
     parser.add_argument("--data-root", type=user_path, help="folder of the data set")
+    add_data_options(parser)
     calibration.add_argument(
         "--calibrate-images",
         type=user_path,
@@ -79,7 +83,7 @@ def main(arguments: argparse.Namespace) -> None:
     Raises:
         EngineError, ModelError: it cannot be built or kept; the message says why.
         DatasetError, ParityError, BagError: the frames for calibration are not as they should be.
-        OptionError: the folder cannot be written.
+        OptionError: the folder cannot be written, or options are given for no data set.
     """
     from rt_segmentation.inference.engines import EngineError
     from rt_segmentation.inference.engines.export import LABELS_ONLY, WEIGHTS, WITH_CONFIDENCE, graph_entry
@@ -91,6 +95,8 @@ def main(arguments: argparse.Namespace) -> None:
     height = manifest.height if arguments.height is None else arguments.height
     if problem := size_problem(width, height):
         raise EngineError(problem)
+    if arguments.option and not arguments.calibrate:
+        raise OptionError("--option is of the data set of --calibrate, which is not given")
     if arguments.batch < 1:
         raise EngineError(f"--batch is {arguments.batch}; it must be 1 or more")
     # What is asked for beside the cache is written in any case.
@@ -198,7 +204,7 @@ def _calibration_frames(
             arguments.calibrate_bag, arguments.image_topic, count, height, width, arguments.image_bits
         )
         return found, "a bag"
-    images = _dataset_images(manifest, arguments.calibrate, arguments.data_root, count)
+    images = _dataset_images(manifest, arguments)
     return [resize_frame(image, height, width) for image in images], f"{arguments.calibrate} train"
 
 
@@ -252,9 +258,14 @@ def bag_frames(
     return frames
 
 
-def _dataset_images(manifest: ModelManifest, name: str, root: Path | None, count: int) -> list[np.ndarray]:
+def _dataset_images(manifest: ModelManifest, arguments: argparse.Namespace) -> list[np.ndarray]:
     from rt_segmentation.data.registry import open_dataset, options_for
+    from rt_segmentation.imaging.levels import AUTO
 
-    dataset = open_dataset(name, root, "train", options_for(name, manifest.labels()), complete=False)
-    indices = spread(range(len(dataset)), count)
+    name = arguments.calibrate
+    options = {**options_for(name, manifest.labels()), **parse_options(arguments.option)}
+    if arguments.image_bits != AUTO:
+        options["image_bits"] = arguments.image_bits
+    dataset = open_dataset(name, arguments.data_root, "train", options, complete=False)
+    indices = spread(range(len(dataset)), arguments.calibrate_frames)
     return [dataset[index].image for index in progress(indices, len(indices))]

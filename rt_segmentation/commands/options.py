@@ -107,6 +107,11 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data-root", type=user_path, help="folder of the data set; street needs none")
     parser.add_argument("--split", default=SPLIT, help="split of the data set (default val)")
+    add_data_options(parser)
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a data set, for `parse_options`."""
     parser.add_argument(
         "--option",
         action="append",
