@@ -247,11 +247,13 @@ def _choose(
 
 
 def _described(segmenter: Segmenter) -> dict[str, str]:
+    from rt_segmentation.inference.engines import in_words, what_ran
+
     config = segmenter.config
     return {
         "name": config.manifest.name,
         "sha256": config.manifest.sha256,
-        "engine": f"{config.engine.name} {config.engine.precision}",
+        "engine": in_words(*what_ran(config.engine)),
     }
 
 

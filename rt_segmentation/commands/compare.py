@@ -40,7 +40,7 @@ WORDS = {"better": "better", "worse": "WORSE", "noise": "noise", "unknown": "too
 
 @dataclass(frozen=True)
 class Side:
-    """One of the models, and its times of a frame [ms]."""
+    """One of the models, and its times of a frame [ms]; engine and precision as `what_ran` gives them."""
 
     model: str
     sha256: str
@@ -206,9 +206,12 @@ def main(arguments: argparse.Namespace) -> None:
 
 def print_comparison(result: ComparisonResult) -> None:
     """The classes, the mean, the agreement and the speed."""
+    from rt_segmentation.inference.engines import in_words
+
     old, new = result.old, result.new
+    before, after = (in_words(side.engine, side.precision) for side in (old, new))
     print(
-        f"{old.model} ({old.engine} {old.precision}) -> {new.model} ({new.engine} {new.precision})"
+        f"{old.model} ({before}) -> {new.model} ({after})"
         f" on {result.data}, {result.frames} frames, {result.labelled_frames} with labels"
     )
     if result.mean_iou is not None:
@@ -324,13 +327,14 @@ def _data(arguments: argparse.Namespace) -> str:
 
 
 def _side(segmenter: Segmenter, times_ms: list[float]) -> Side:
+    from rt_segmentation.inference.engines import what_ran
+
     config = segmenter.config
     ordered = sorted(times_ms)
     return Side(
         config.manifest.name,
         config.manifest.sha256,
-        config.engine.name,
-        config.engine.precision,
+        *what_ran(config.engine),
         statistics.median(ordered),
         ordered[math.ceil(0.95 * len(ordered)) - 1],
     )

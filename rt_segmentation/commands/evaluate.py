@@ -65,6 +65,7 @@ def main(arguments: argparse.Namespace) -> None:
     from rt_segmentation.evaluation.dataset import EvaluationError, segment_all
     from rt_segmentation.evaluation.report import Report
     from rt_segmentation.groups import grouping
+    from rt_segmentation.inference.engines import what_ran
     from rt_segmentation.inference.segmenter import Segmenter
     from rt_segmentation.models import find_model
 
@@ -92,11 +93,9 @@ def main(arguments: argparse.Namespace) -> None:
             f"no frame of split '{arguments.split}' of {arguments.dataset} has a labelled pixel of a class"
             " that is evaluated: there is nothing to compare with"
         )
-    engine = segmenter.config.engine
     evaluated = Evaluated(
         manifest.name,
-        engine.name,
-        engine.precision,
+        *what_ran(segmenter.config.engine),
         arguments.dataset,
         arguments.split,
         arguments.groups or None,
@@ -118,10 +117,12 @@ def main(arguments: argparse.Namespace) -> None:
 
 def print_table(evaluated: Evaluated, scores: Scores) -> None:
     """The classes with bars, then the categories, then the means."""
+    from rt_segmentation.inference.engines import in_words
+
     groups = f" in groups {evaluated.groups}" if evaluated.groups else ""
     print(
         f"{evaluated.model} on {evaluated.dataset} {evaluated.split}{groups}, {scores.frames} frames,"
-        f" engine {evaluated.engine} {evaluated.precision}"
+        f" engine {in_words(evaluated.engine, evaluated.precision)}"
     )
     kinds = (
         ("class", scores.class_iou, scores.class_iiou),

@@ -48,6 +48,7 @@ def main(arguments: argparse.Namespace) -> None:
     """
     from rt_segmentation.data.sources import FolderSource
     from rt_segmentation.evaluation.profiling import profile_of, read_answers
+    from rt_segmentation.inference.engines import in_words, what_ran
     from rt_segmentation.inference.segmenter import Segmenter
     from rt_segmentation.models import ModelError, find_model, write_manifest
 
@@ -74,8 +75,8 @@ def main(arguments: argparse.Namespace) -> None:
         data = " ".join(filter(None, (arguments.dataset, arguments.split)))
     segmenter = Segmenter.build(manifest, arguments.engine, arguments.precision)
     profile = profile_of(list(progress(read_answers(segmenter, images), count)), data)
-    engine = segmenter.config.engine
-    print(f"{manifest.name} on {data}, {profile.frames} frames, engine {engine.name} {engine.precision}")
+    engine = in_words(*what_ran(segmenter.config.engine))
+    print(f"{manifest.name} on {data}, {profile.frames} frames, engine {engine}")
     for name, share, deviation in zip(manifest.labels().names, profile.shares, profile.shares_std):
         print(f"  {name:20} {share:7.2%} of the pixels, standard deviation {deviation:.2%}")
     print(f"  {'confidence':20} {profile.confidence:7.2%} in the mean, standard deviation", end=" ")

@@ -73,6 +73,7 @@ def main(arguments: argparse.Namespace) -> None:
     from rt_segmentation.api import Segmenter
     from rt_segmentation.data.capture import CaptureSource
     from rt_segmentation.data.sources import FolderSource
+    from rt_segmentation.inference.engines import in_words, what_ran
 
     source = _open(arguments.source, arguments.image_bits)
     is_stream = not isinstance(source, FolderSource)
@@ -116,10 +117,9 @@ def main(arguments: argparse.Namespace) -> None:
         print(file=sys.stderr)
     finally:
         files.close()
-    engine = segmenter.config.engine
     print(
         f"{counted(count, 'image')} segmented by {segmenter.config.manifest.name}"
-        f" on {engine.name} {engine.precision}"
+        f" on {in_words(*what_ran(segmenter.config.engine))}"
         + (f", {sum(taken_s) / len(taken_s) * 1e3:.1f} ms per image" if taken_s else "")
         + (f"; {counted(files.written, 'file')} in {printable(arguments.out)}" if files.written else "")
     )

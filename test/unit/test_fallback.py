@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from rt_segmentation.inference.engines import Description, EngineError, fallback
+from rt_segmentation.inference.engines import Description, EngineError, fallback, in_words, what_ran
 from rt_segmentation.inference.engines.fallback import Candidate, FallbackEngine
 
 PATIENCE_S = 60.0
@@ -82,6 +82,20 @@ def test_a_failure_at_one_size_is_of_that_size(pair: Pair, caplog: pytest.LogCap
     pair.engine.prepare(1, 16, 32)
     assert pair.engine.name == "first"
     assert pair.first.compiled == [64, 128, 32] and pair.second.compiled == [128]
+
+
+def test_a_report_names_all_that_answered(pair: Pair) -> None:
+    """Not the one in use alone: frames of each shape have the engine that is good for it."""
+    assert what_ran(pair.engine) == ("first", "fp32")
+    pair.first.failing = {128}
+    pair.engine.prepare(1, 32, 128)
+    pair.engine.infer(SMALL, False)
+    assert what_ran(pair.engine) == ("first", "fp32")
+    pair.engine.infer(LARGE, False)
+    pair.engine.infer(SMALL, False)
+    assert what_ran(pair.engine) == ("first, second", "fp32, fp32")
+    assert in_words(*what_ran(pair.engine)) == "first fp32 and second fp32"
+    assert what_ran(pair.second) == ("second", "fp32")
 
 
 def test_a_failure_is_of_the_whole_shape(pair: Pair) -> None:

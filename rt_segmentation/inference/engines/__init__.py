@@ -13,6 +13,8 @@ from rt_segmentation.inference.engines.interface import (
     EngineError,
     EngineUnavailable,
     describe,
+    in_words,
+    what_ran,
 )
 
 __all__ = [
@@ -25,5 +27,7 @@ __all__ = [
     "build_engine",
     "calibrate",
     "describe",
+    "in_words",
     "installed",
+    "what_ran",
 ]

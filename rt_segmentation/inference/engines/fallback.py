@@ -126,6 +126,7 @@ class FallbackEngine(StandsForEngine):
         self._unbuilt: dict[_Key, _Refusal] = {}
         self._choices: dict[Shape, _Choice] = {}
         self._recent: deque[Shape] = deque(maxlen=IN_USE)
+        self._ran: tuple[_Key, ...] = ()
         # The first is held for as long as an engine takes to be built, the second for moments.
         self._choosing, self._noting = threading.RLock(), threading.Lock()
         running, why = self._first((), {})
@@ -143,6 +144,11 @@ class FallbackEngine(StandsForEngine):
         refused = dict.fromkeys(refusal.sentence for refusal in noted if refusal.warn)
         return Description(engine.name, engine.precision, engine.device, (*refused, *engine.warnings))
 
+    @property
+    def ran(self) -> tuple[tuple[str, str], ...]:
+        """See `StandsForEngine`."""
+        return self._ran
+
     def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
         """See `Engine.prepare`."""
         shape = Shape(batch, height, width, confidence)
@@ -152,7 +158,13 @@ class FallbackEngine(StandsForEngine):
         """See `Engine.infer`."""
         batch, height, width = images.shape[:3]
         shape = Shape(batch, height, width, confidence)
-        return self._attempt(shape, lambda engine: engine.infer(images, confidence))
+
+        def run(engine: Engine) -> tuple[np.ndarray, np.ndarray | None]:
+            answers = engine.infer(images, confidence)
+            self._note_run((engine.name, engine.precision))
+            return answers
+
+        return self._attempt(shape, run)
 
     def release(self, height: int, width: int) -> None:
         """See `Engine.release`."""
@@ -162,6 +174,11 @@ class FallbackEngine(StandsForEngine):
                     del self._choices[shape]
             for engine in self._engines.values():
                 engine.release(height, width)
+
+    def _note_run(self, key: _Key) -> None:
+        if key not in self._ran:
+            with self._noting:
+                self._ran = tuple(dict.fromkeys((*self._ran, key)))
 
     def _attempt(self, shape: Shape, call: Callable[[Engine], _T]) -> _T:
         with self._noting:

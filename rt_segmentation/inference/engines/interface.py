@@ -114,6 +114,11 @@ class StandsForEngine(ABC):
         """The engine in use."""
 
     @property
+    @abstractmethod
+    def ran(self) -> tuple[tuple[str, str], ...]:
+        """Names and precisions of all engines that frames were run on, the first first."""
+
+    @property
     def name(self) -> str:
         """See `Engine`."""
         return self.current.name
@@ -170,6 +175,22 @@ class EngineClass(Protocol):
             OSError: they cannot be written.
         """
         ...
+
+
+def what_ran(engine: Engine) -> tuple[str, str]:
+    """The engine and the precision that gave the answers so far, for a report.
+
+    Frames of another shape may have needed another engine: then all are there, as 'openvino, torch' and
+    'int8, fp32'.
+    """
+    ran = engine.ran if isinstance(engine, StandsForEngine) else ()
+    names, precisions = zip(*(ran or ((engine.name, engine.precision),)))
+    return ", ".join(names), ", ".join(precisions)
+
+
+def in_words(names: str, precisions: str) -> str:
+    """What `what_ran` gives, for people: 'openvino int8 and torch fp32'."""
+    return " and ".join(map(" ".join, zip(names.split(", "), precisions.split(", "))))
 
 
 def describe(engine: Engine) -> Description:

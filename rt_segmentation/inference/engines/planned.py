@@ -138,6 +138,11 @@ class PlannedEngine(StandsForEngine):
         """The engine in use."""
         return describe(self._engine)
 
+    @property
+    def ran(self) -> tuple[tuple[str, str], ...]:
+        """See `StandsForEngine`."""
+        return self._engine.ran if isinstance(self._engine, StandsForEngine) else ()
+
     def prepare(self, batch: int, height: int, width: int, confidence: bool = False) -> None:
         """See `Engine.prepare`; the first call decides the plan."""
         with self._preparing:
