@@ -258,7 +258,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 def print_table(result: Evaluation) -> None:
     """A line for each model and each comparison, and all problems."""
-    heads = ("model", "engine", "frames", "dropped", "fps", "p50 ms", "p95 ms", "mean IoU", "95 %")
+    heads = ("model", "engine", "frames", "dropped", "fps", "p50 ms", "p95 ms", "labelled", "mean IoU", "95 %")
     rows = [heads, *(_row(model) for model in result.models)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
     for row in rows:
@@ -297,6 +297,7 @@ def _row(model: ModelResult) -> tuple[str, ...]:
         show(model.fps),
         show(latency and latency.p50),
         show(latency and latency.p95),
+        str(accuracy.frames) if accuracy else "-",
         show(accuracy and accuracy.mean_iou, ".4f"),
         " to ".join(show(bound, ".4f") for bound in accuracy.interval)
         if accuracy and accuracy.interval
