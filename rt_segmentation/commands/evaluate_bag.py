@@ -258,7 +258,10 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 def print_table(result: Evaluation) -> None:
     """A line for each model and each comparison, and all problems."""
-    heads = ("model", "engine", "frames", "dropped", "fps", "p50 ms", "p95 ms", "labelled", "mean IoU", "95 %")
+    heads = (
+        *("model", "engine", "frames", "dropped", "fps", "p50 ms", "p95 ms"),
+        *("labelled", "mean IoU", "95 %"),
+    )
     rows = [heads, *(_row(model) for model in result.models)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
     for row in rows:
