@@ -209,11 +209,6 @@ def _together(one_ns: int, other_ns: int) -> bool:
     return abs(one_ns - other_ns) <= NEAR_NS
 
 
-def _reached(moments: Iterable[int], until_ns: int) -> bool:
-    """Whether there is one of that time or soon after it."""
-    return _count_reached(moments, until_ns) > 0
-
-
 def _count_reached(moments: Iterable[int], until_ns: int) -> int:
     """How many are of that time or soon after it."""
     return sum(until_ns <= moment <= until_ns + NEAR_NS for moment in moments)
@@ -228,7 +223,7 @@ def _is_own(label_ns: int, image_ns: int, others: Collection[int], half_period_n
 def _is_alone(label_ns: int, image_ns: int, others: Collection[int], half_period_ns: int) -> bool:
     """Whether no image that is still to come could be nearer to labels than this one, if they are near."""
     late_ns = label_ns - image_ns
-    return not 0 < late_ns <= half_period_ns or _reached(others, label_ns + late_ns)
+    return not 0 < late_ns <= half_period_ns or _count_reached(others, label_ns + late_ns) > 0
 
 
 def label_files(folder: Path) -> list[tuple[int, Path]]:
