@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FEW_FRAMES = 30
 """Below so many, standard deviations of shares are no measure of what is usual."""
+NO_SEQUENCE = 0.3
+"""Where more pixels than this change from frame to frame, the frames do not follow one another."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,6 +89,12 @@ def main(arguments: argparse.Namespace) -> None:
         say(
             f"{profile.frames} frames are few: what is usual varies more than they show; take {FEW_FRAMES} or"
             " more, of different places and light"
+        )
+    if profile.changed > NO_SEQUENCE:
+        say(
+            f"from one frame to the next {profile.changed:.0%} of the pixels change, as where the frames are"
+            " no sequence: with this profile a node does not notice masks that flicker; take every frame of"
+            " a recording, in its order"
         )
     if arguments.write:
         write_manifest(replace(manifest, profile=profile))

@@ -50,12 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time for timing each size [s]; half of it again for concurrent frames (default 30);"
         f" to build the engines may take {BUILDING_S:.0f} s more",
     )
-    parser.add_argument(
+    inside = parser.add_mutually_exclusive_group()
+    inside.add_argument(
         "--budget",
         type=float,
         help="time for each size to try kernels and threads inside the engines [s]; 0: none (default 120)",
     )
-    parser.add_argument("--thorough", action="store_true", help="a budget of 600 s")
+    inside.add_argument("--thorough", action="store_true", help="a budget of 600 s")
     parser.add_argument(
         "--engine",
         nargs="+",

@@ -171,3 +171,17 @@ def test_a_folder_of_images_has_a_profile_and_leaves_the_temperature(
     (tmp_path / "frames" / "1.png").unlink()
     assert main([*command, "--engine", "torch", "--precision", "fp32"]) == 2
     assert "needs two frames or more, frames has 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shift_px", [0, 48])
+def test_frames_that_are_no_sequence_are_said(
+    own: ModelManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str], shift_px: int
+) -> None:
+    image = Street(1, 1, 100, 96, 64)[0].image
+    (tmp_path / "frames").mkdir()
+    for i in range(2):
+        write_picture(tmp_path / "frames" / f"{i}.png", np.roll(image, i * shift_px, axis=1))
+    command = ["models", "profile", str(own.path), "--images", str(tmp_path / "frames")]
+    main([*command, "--engine", "torch", "--precision", "fp32"])
+    said = capsys.readouterr().err
+    assert ("of the pixels change, as where the frames are no sequence" in said) == (shift_px > 0)
