@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rt_segmentation.groups import grouping
-from rt_segmentation.imaging.codec import MAX_SIDE_PX, MIN_SIDE_PX
+from rt_segmentation.imaging.codec import MAX_SIDE_PX, MIN_SIDE_PX, check_size
 from rt_segmentation.imaging.errors import PlacementError
 from rt_segmentation.imaging.frame import Frame, Region
 from rt_segmentation.imaging.placement import check_roi, check_rotation
@@ -118,7 +118,8 @@ class Segmenter(FrameSegmenter):
             One result, a list, or an iterator that works as it is read. Labels have the image's size.
 
         Raises:
-            ImageError: a ValueError; an image has another shape or type, or `roi` is not within it.
+            ImageError: a ValueError; an image has another shape or type, a side of less than 32 or more
+                than 7680 px, or `roi` is not within it.
             EngineError: the engine failed.
         """
         if isinstance(images, Iterator):
@@ -130,6 +131,8 @@ class Segmenter(FrameSegmenter):
 
     def _segment(self, image: Image, confidence: bool) -> Segmentation:
         frame = image if isinstance(image, Frame) else Frame.from_rgb(image)
+        # As in the node: of fewer pixels a network gives labels that mean nothing.
+        check_size("The image", frame.width, frame.height)
         (result,) = self.segment([frame], confidence, kept=True)
         return result
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rt_segmentation.commands.options import add_benchmark, minutes, parse_size, say
+from rt_segmentation.commands.options import add_benchmark, engines_here, minutes, parse_size, say
 from rt_segmentation.commands.outputs import check_outputs
 
 if TYPE_CHECKING:
@@ -126,22 +126,11 @@ def has_cuda() -> bool:
 def _candidates(
     manifest: ModelManifest, engines: Sequence[str], precisions: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """What is installed here and asked for; pairs that are named both are tried in any case."""
-    from rt_segmentation.inference.engines import ENGINES, EngineError, build_engine, installed
+    """Those of `engines_here` that can be built for a model."""
+    from rt_segmentation.inference.engines import EngineError, build_engine
 
-    unknown = sorted(set(engines) - set(ENGINES))
-    if unknown:
-        raise EngineError(f"unknown engine {unknown[0]!r}; there are {', '.join(ENGINES)}")
-    if engines and precisions:
-        pairs = [(engine, precision) for engine in engines for precision in precisions]
-    else:
-        pairs = [
-            (engine, precision)
-            for engine, precision in installed()
-            if engine in (engines or ENGINES) and precision in (precisions or (precision,))
-        ]
     found = []
-    for engine, precision in pairs:
+    for engine, precision in engines_here(engines, precisions):
         try:
             build_engine(manifest, engine, precision)
         except EngineError as error:

@@ -7,7 +7,7 @@ import importlib.util
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rt_segmentation.commands.options import add_benchmark, parse_size, say
+from rt_segmentation.commands.options import add_benchmark, engines_here, parse_size, say
 from rt_segmentation.commands.outputs import check_outputs
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def main(arguments: argparse.Namespace) -> None:
     import statistics
 
     from rt_segmentation.benchmark.report import write_result
-    from rt_segmentation.inference.engines import EngineUnavailable, installed
+    from rt_segmentation.inference.engines import EngineUnavailable
     from rt_segmentation.models import find_model
 
     check_outputs(arguments, folders=("out",))
@@ -74,13 +74,7 @@ def main(arguments: argparse.Namespace) -> None:
         )
     from rt_segmentation.benchmark.startup import start_node
 
-    pairs = [
-        (engine, precision)
-        for engine, precision in installed()
-        if engine in (arguments.engines or (engine,)) and precision in (arguments.precisions or (precision,))
-    ]
-    if not pairs:
-        raise EngineUnavailable(f"no engine of {', '.join(arguments.engines) or 'all'} works here")
+    pairs = engines_here(arguments.engines, arguments.precisions)
     rows: list[Row] = []
     for model in arguments.models:
         network = find_model(model).network

@@ -118,7 +118,7 @@ def prelabel(arguments: argparse.Namespace) -> None:
     """Write a model's masks of images.
 
     Raises:
-        SourceError: there are no images; or some cannot be read, when all others are done.
+        SourceError: there are no images; or some cannot be read or segmented, when all others are done.
         ModelError, EngineError, GroupsError: the model cannot be run.
         ExchangeError, OSError: the file cannot be written.
     """
@@ -158,16 +158,24 @@ def _masks(
     import numpy as np
 
     from rt_segmentation.data.exchange.frames import LabelledFrame
+    from rt_segmentation.imaging.errors import ImageError
+    from rt_segmentation.inference.engines import EngineError
     from rt_segmentation.labels import IGNORE_ID
 
     for image in source:
-        result = segmenter(image.rgb, min_confidence > 0)
+        try:
+            result = segmenter(image.rgb, min_confidence > 0)
+        except (EngineError, ImageError) as error:
+            source.skip(image, str(error))
+            continue
         labels = result.labels
         if min_confidence:
             assert result.confidence is not None
             labels = np.where(result.confidence < min_confidence * 255, IGNORE_ID, labels).astype(np.uint8)
         share.append(float((labels == IGNORE_ID).mean()))
         yield LabelledFrame(image.name, labels)
+    if not share:
+        source.check_all_read()
 
 
 def import_file(arguments: argparse.Namespace) -> None:

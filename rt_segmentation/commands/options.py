@@ -190,6 +190,42 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
     add_out(parser)
 
 
+def engines_here(engines: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
+    """Engines with precisions to time: what is installed here, or the part of it that was asked for.
+
+    Why an engine that was named is left out is said.
+
+    Args:
+        engines: by name; none: all.
+        precisions: none: all that an engine may be given by itself here.
+
+    Raises:
+        EngineError: a name is none, or nothing is left; the message says why.
+    """
+    from rt_segmentation.inference.engines import ENGINES, EngineError, EngineUnavailable, installed
+    from rt_segmentation.inference.engines.choosing import offered
+
+    unknown = sorted(set(engines) - set(ENGINES))
+    if unknown:
+        raise EngineError(f"unknown engine {unknown[0]!r}; there are {', '.join(ENGINES)}")
+    by_themselves = installed()
+    left, reasons = list[tuple[str, str]](), list[str]()
+    for name in dict.fromkeys(engines or (engine for engine, _ in by_themselves)):
+        try:
+            has = offered(name)
+        except EngineUnavailable as error:
+            reasons.append(str(error))
+            continue
+        wanted = precisions if engines and precisions else [p for e, p in by_themselves if e == name]
+        left += [(name, p) for p in has if p in wanted and p in (precisions or wanted)]
+        reasons += [f"engine '{name}' has {', '.join(has)} here, not {p}" for p in precisions if p not in has]
+    if not left:
+        raise EngineError("; ".join(reasons))
+    for reason in reasons if engines else ():
+        say(f"left out: {reason}")
+    return left
+
+
 def add_models(parser: argparse.ArgumentParser) -> None:
     """Add the models of a benchmark."""
     parser.add_argument(

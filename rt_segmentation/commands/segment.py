@@ -64,16 +64,18 @@ def main(arguments: argparse.Namespace) -> None:
     """Segment every image, write what was asked for, and print how fast it went.
 
     Raises:
-        SourceError: there are no images; or some cannot be read, when all others are done.
+        SourceError: there are no images; or some cannot be read or segmented, when all others are done.
         SegmentError: unknown kinds of files, or files that are there and may not be replaced; or a file
             cannot be written, after those before it; or a video, after all else.
         ModelError, EngineError, GroupsError: the model cannot be run, or not with these groups.
+        ImageError: a stream's frames are too small or too large.
         KeyboardInterrupt: Ctrl-C, when what there is has been finished.
     """
     from rt_segmentation.api import Segmenter
     from rt_segmentation.data.capture import CaptureSource
     from rt_segmentation.data.sources import FolderSource
-    from rt_segmentation.inference.engines import in_words, what_ran
+    from rt_segmentation.imaging.errors import ImageError
+    from rt_segmentation.inference.engines import EngineError, in_words, what_ran
 
     source = _open(arguments.source, arguments.image_bits)
     is_stream = not isinstance(source, FolderSource)
@@ -82,6 +84,12 @@ def main(arguments: argparse.Namespace) -> None:
         _check_window()
     if arguments.frames is not None and arguments.frames < 1:
         raise SegmentError(f"--frames is {arguments.frames}; it must be 1 or more")
+    folder = user_path(arguments.source)
+    if folder.is_dir() and arguments.out.is_dir() and arguments.out.samefile(folder):
+        raise SegmentError(
+            "--out is the folder of the images, where the next run would take the masks for images; it must"
+            " be another one"
+        )
     names = source.names if isinstance(source, FolderSource) else []
     files = _Files(arguments.out, kinds, arguments.overwrite, getattr(source, "rate_hz", 0.0), names)
     files.check(names[: arguments.frames])
@@ -99,7 +107,14 @@ def main(arguments: argparse.Namespace) -> None:
     try:
         for image in progress(images, len(names[: arguments.frames]) or arguments.frames or 0):
             started = time.perf_counter()
-            result = segmenter(image.rgb, "confidence" in kinds)
+            try:
+                result = segmenter(image.rgb, "confidence" in kinds)
+            except (EngineError, ImageError) as error:
+                # Another image may have another size; all frames of a stream have the same.
+                if not isinstance(source, FolderSource):
+                    raise
+                source.skip(image, str(error))
+                continue
             if image.rgb.shape in sizes:
                 taken_s.append(time.perf_counter() - started)
             sizes.add(image.rgb.shape)  # the first image of a size waits for its engine

@@ -122,6 +122,7 @@ class FolderSource:
         self._size = (width, height)
         self._on_warning = on_warning
         self.skipped = 0
+        self._first_problem = ""
         self.has_labels = labels is not None
         self.camera_height_m: float | None = None
         self.text = f"{len(self._files)} images of {printable(folder)}"
@@ -135,10 +136,10 @@ class FolderSource:
         return len(self._files)
 
     def check_all_read(self) -> None:
-        """Say at the end which files were passed over for their names, and fail where one was skipped.
+        """Say at the end which files were passed over for their names, and fail where an image was skipped.
 
         Raises:
-            SourceError: files were skipped.
+            SourceError: images were skipped.
         """
         if self.passed_over:
             count = len(self.passed_over)
@@ -150,14 +151,30 @@ class FolderSource:
                     f" names of images end with {', '.join(IMAGE_SUFFIXES)}"
                 )
             )
+        if self.skipped == len(self._files):
+            raise SourceError(f"none of the {self.text} could be used; {self._first_problem}")
         if self.skipped:
             raise SourceError(
-                f"{self.skipped} of the {self.text} could not be read, as said above; all others are done"
+                f"{self.skipped} of the {self.text} could not be used, as said above; all others are done"
             )
+
+    def skip(self, image: SourceImage, why: str) -> None:
+        """Count and name an image that was read and cannot be used.
+
+        Args:
+            image: one of the source's.
+            why: in a sentence.
+        """
+        height, width = image.rgb.shape[:2]
+        self._skip(f"'{image.name}' of {width}x{height}: {why}")
+
+    def _skip(self, problem: str) -> None:
+        self.skipped += 1
+        self._first_problem = self._first_problem or printable(problem)
+        self._on_warning(printable(f"skipped {problem}"))
 
     def __iter__(self) -> Iterator[SourceImage]:
         unreadable = 0
-        first = ""
         for file in self._files:
             try:
                 with native_messages.logged():
@@ -165,11 +182,9 @@ class FolderSource:
                 yield image
             except (DatasetError, cv2.error) as error:
                 unreadable += 1
-                self.skipped += 1
-                first = first or printable(f"'{file.name}': {error}")
-                self._on_warning(printable(f"skipped '{file.name}': {error}"))
+                self._skip(f"'{file.name}': {error}")
         if unreadable == len(self._files):
-            raise SourceError(f"none of the {self.text} could be read; {first}")
+            raise SourceError(f"none of the {self.text} could be read; {self._first_problem}")
 
     def _read(self, file: Path) -> SourceImage:
         rgb = read_rgb(file, self._levels)

@@ -53,14 +53,14 @@ EXPECTED_DROPS = ("replaced", "throttled")
 
 
 def drop_ratio(now: Snapshot, before: Snapshot) -> float:
-    """Share of the frames since `before` that were dropped or lost; 0 without frames.
+    """Share of the frames that met their end since `before` that were dropped or lost; 0 without frames.
 
-    Those that `max_rate_hz` leaves out are none.
+    A frame may have come before it. Those that `max_rate_hz` leaves out are none.
     """
     throttled = now.newly_dropped("throttled", before)
-    sent = now.received + now.lost - before.received - before.lost - throttled
     dropped = sum(now.dropped.values()) + now.lost - sum(before.dropped.values()) - before.lost - throttled
-    return dropped / sent if sent > 0 else 0.0
+    ended = dropped + now.published - before.published
+    return dropped / ended if ended > 0 else 0.0
 
 
 class Subscribed(Protocol):

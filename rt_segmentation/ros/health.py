@@ -13,6 +13,8 @@ from rt_segmentation.ros.health_parameters import DRIFT_LIMIT, input_limits
 from rt_segmentation.runtime.drift import Drift
 from rt_segmentation.runtime.input_health import InputHealth
 
+NOTHING_SEEN = "no image has been looked at lately"
+NOTHING_COMPARED = "no masks have been compared lately"
 NO_PROFILE = "the model has no profile to compare with; `rt_seg models profile` measures one"
 
 
@@ -62,17 +64,23 @@ class Health:
         images, masks = self._images.problems(), list[str]()
         model, limit = self._model, parameter(DRIFT_LIMIT)
         values = {"limit [standard deviations]": f"{limit:g}"}
-        usual = NO_PROFILE
-        if model is not None and model.drift is not None:
+        usual = NOTHING_COMPARED
+        if model is not None and model.drift is None:
+            usual = NO_PROFILE
+        elif model is not None and model.drift is not None:
             masks = model.drift.problems(limit)
-            usual = "no masks have been compared lately"
             drift = model.drift.value
             if drift is not None:
                 values["drift [standard deviations]"] = f"{drift:.2f}"
                 usual = f"the answers are like those on {model.data}"
             values["profile"] = model.data
         return [
-            _status(f"{name}: camera", images, "the images are as usual", {}),
+            _status(
+                f"{name}: camera",
+                images,
+                "the images are as usual" if self._images.has_looked else NOTHING_SEEN,
+                {},
+            ),
             _status(f"{name}: model", masks, usual, values),
         ], [*images, *masks]
 

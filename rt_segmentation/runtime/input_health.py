@@ -123,12 +123,18 @@ class InputHealth:
             while self._looks[0].at < now - WINDOW_S:
                 self._looks.popleft()
 
+    @property
+    def has_looked(self) -> bool:
+        """Whether images of the last seconds were looked at: of others `problems` says nothing."""
+        with self._lock:
+            return bool(self._recent_looks())
+
     def problems(self) -> list[str]:
         """What is wrong with the images of the last seconds, a sentence each; empty if nothing is."""
         limits = self.limits
         with self._lock:
             now = self._clock()
-            looks = [look for look in self._looks if look.at >= now - WINDOW_S]
+            looks = self._recent_looks()
             found = []
             interval_s, usual_s = self._recent_interval_s(), self._interval_s.value
             is_silent = not self._arrivals or now - self._arrivals[-1] > WINDOW_S
@@ -149,6 +155,10 @@ class InputHealth:
             if best is not None and usual is not None and self._is_blurred(best):
                 found.append(f"the images are blurred: they have {best / usual:.0%} of their usual sharpness")
             return found
+
+    def _recent_looks(self) -> list[_Look]:
+        since = self._clock() - WINDOW_S
+        return [look for look in self._looks if look.at >= since]
 
     def _recent_interval_s(self) -> float | None:
         if len(self._arrivals) < 2:

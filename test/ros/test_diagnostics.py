@@ -64,8 +64,8 @@ def test_a_healthy_stream_has_no_problems() -> None:
         ({"since_input_s": 2.5}, "no image on /image for 2.5 s: nobody publishes it"),
         ({"stages": {"latency": Percentiles(150.0, 201.0, 900.0)}}, "latency p95 is 201 ms, above 200"),
         ({"output_hz": 4.0}, "output is 4.0 Hz, below 5"),
-        ({"dropped": {"replaced": 16}}, "60% of the images were dropped, above 50%"),
-        # Of 10 that came and 30 that were lost on their way, 31 are not segmented.
+        ({"dropped": {"replaced": 24}, "published": 96}, "70% of the images were dropped, above 50%"),
+        # Of 10 that met their end and 30 that were lost on their way, 31 are not segmented.
         ({"lost": 30}, "78% of the images were dropped, above 50%"),
         ({"dropped": {"replaced": 10, "truncated": 1}}, "1 image dropped: truncated"),
         ({"dropped": {"truncated": 2}}, "2 images dropped: truncated"),
@@ -161,6 +161,8 @@ def test_limits_of_zero_never_warn() -> None:
     limits = Limits(max_latency_ms=0.0, min_output_hz=0.0, max_drop_ratio=1.0, stale_after_s=2.0)
     slow = replace(NOW, output_hz=0.1, stages={"latency": Percentiles(1e6, 1e6, 1e6)}, lost=1000)
     assert problems(slow, BEFORE, Images(), limits) == []
+    # Frames that came before and are dropped now.
+    assert problems(replace(slow, dropped={"replaced": 99}), BEFORE, Images(), limits) == []
 
 
 def test_old_problems_are_not_told_again() -> None:

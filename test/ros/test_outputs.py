@@ -25,7 +25,7 @@ from rt_segmentation.inference.segmenter import ModelAnswer, Segmentation
 from rt_segmentation.labels import LabelSet, load_label_set
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.profiles import Profile
-from rt_segmentation.ros.health import NO_PROFILE, Health
+from rt_segmentation.ros.health import NO_PROFILE, NOTHING_COMPARED, NOTHING_SEEN, Health
 from rt_segmentation.ros.health_parameters import HEALTH
 from rt_segmentation.ros.outputs import Outputs
 from rt_segmentation.ros.topics import LABEL_INFO, LATCHED
@@ -124,7 +124,7 @@ def test_drift_and_health_are_of_the_model_that_answered(context: Context, obser
             answered = replace(result, answer=ModelAnswer(model, CAMVID, labels))
             outputs.publish(Header(), result.frame, outputs.resize(answered), 0.5, 90)
 
-    assert messages() == ["the images are as usual", NO_PROFILE]
+    assert messages() == [NOTHING_SEEN, NOTHING_COMPARED]
     shares = tuple(np.bincount(LABELS.ravel(), minlength=11) / LABELS.size)
     usual = manifest(Profile("the street", 100, shares, (0.0,) * 11, 0.9, 0.1, 0.2))
     show(usual, LABELS, 7)

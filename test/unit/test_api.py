@@ -16,6 +16,7 @@ pytest.importorskip("torch", reason="torch is not installed: no network to run")
 import rt_segmentation as rt
 from rt_segmentation.data.synthetic import StreetScene
 from rt_segmentation.errors import RtSegmentationError
+from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.render import overlay
 from rt_segmentation.models import ModelManifest
 
@@ -120,6 +121,13 @@ def test_what_is_no_image_is_refused(segmenter: rt.Segmenter, wrong: object, wor
     with pytest.raises(ValueError, match="uint8") as caught:
         segmenter(wrong)  # type: ignore[call-overload]
     assert words in str(caught.value) and isinstance(caught.value, RtSegmentationError)
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (31, 80), (80, 31)])
+def test_an_image_of_too_few_pixels_is_refused(segmenter: rt.Segmenter, sides: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match="each side must be 32 to 7680 px"):
+        segmenter(np.zeros((*sides, 3), np.uint8))
+    assert segmenter(np.zeros((32, 32, 3), np.uint8)).labels.shape == (32, 32)
 
 
 def test_unknown_model_names_those_that_there_are() -> None:

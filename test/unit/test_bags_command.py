@@ -87,7 +87,7 @@ def test_a_bag_of_a_folder_skips_what_has_no_labels_and_says_so(
     said = capsys.readouterr()
     assert "2 images at 10 Hz, 1 skipped" in said.out
     assert "1.png" in said.err and "1 other file is passed over (.txt)" in said.err
-    assert f"1 of the 3 images of {tmp_path}/images could not be read, as said above" in said.err
+    assert f"1 of the 3 images of {tmp_path}/images could not be used, as said above" in said.err
     with BagReader(tmp_path / "bag") as reader:
         assert reader.topics == (Topic("/front/compressed", COMPRESSED_IMAGE, 2), Topic("/truth", IMAGE, 2))
         frames = [to_frame(message) for message in reader.messages(["/front/compressed"])]

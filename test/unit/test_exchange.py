@@ -195,3 +195,33 @@ def test_prelabels_leave_out_what_the_model_is_not_sure_of(
     assert "below 0.2" in capsys.readouterr().out
     assert main([*words, "--out", str(tmp_path / "b"), "--min-confidence", "2"]) == 2
     assert "--min-confidence is 2; it must be from 0 to 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("sides", "status"), [((64, 8), 2), ((8,), 2), ((64, 64), 0)])
+def test_prelabels_pass_over_what_cannot_be_segmented(
+    small_model: ModelManifest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    sides: tuple[int, ...],
+    status: int,
+) -> None:
+    for index, side in enumerate(sides):
+        picture = cv2.resize(noise(8), (side, side))[..., None].repeat(3, 2)
+        write(tmp_path / "frames" / f"{index}.png", picture)
+    words = ["dataset", "prelabel", str(tmp_path / "frames"), "--model", str(small_model.path)]
+    words += [
+        "--engine",
+        "torch",
+        "--format",
+        "png",
+        "--out",
+        str(tmp_path / "out"),
+        "--min-confidence",
+        "0.1",
+    ]
+    assert main(words) == status
+    said = capsys.readouterr().err
+    assert ("could not be used" in said) == (len(sides) > 1 and 8 in sides)
+    assert ("none of the 1 images" in said and "8x8" in said) == (sides == (8,))
+    masks = sorted(path.name for path in (tmp_path / "out").rglob("[0-9].png"))
+    assert masks == [f"{index}.png" for index, side in enumerate(sides) if side >= 32]

@@ -52,7 +52,15 @@ def test_a_camera_that_works_is_quiet(camera: Camera) -> None:
 
 
 def test_nothing_is_said_before_anything_came() -> None:
-    assert InputHealth().problems() == []
+    assert InputHealth().problems() == [] and not InputHealth().has_looked
+
+
+def test_it_is_known_whether_pictures_were_looked_at(camera: Camera) -> None:
+    camera.run(1.0)
+    assert camera.health.has_looked
+    camera.now[0] += 2.5
+    camera.health.arrived()
+    assert camera.health.problems() == [] and not camera.health.has_looked
 
 
 def test_the_same_picture_under_new_stamps_is_frozen(camera: Camera) -> None:
