@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.ros.spelling import did_you_mean, shortened
+from rt_segmentation.text import one_line
 
 Value: TypeAlias = "bool | int | float | str | list[bool] | list[int] | list[float] | list[str]"
 
@@ -23,7 +24,13 @@ MAX_CHARACTERS = 4096
 
 
 class ParameterError(RtSegmentationError, ValueError):
-    """A parameter that cannot be used; the message is one sentence that names it and says what is right."""
+    """A parameter that cannot be used; the message is one sentence that names it and says what is right.
+
+    It is on one line, whatever values and files it quotes: a service's answer and a log have it as it is.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from rt_segmentation.inference.engines import ENGINES
 from rt_segmentation.inference.parity import MAX_FRAMES, Gate
 from rt_segmentation.ros.health_parameters import HEALTH
 from rt_segmentation.ros.parameters import Parameter
-from rt_segmentation.ros.spelling import is_name_slip
+from rt_segmentation.ros.spelling import is_name_slip, shortened
 
 WHOLE = [0, 0, 0, 0]
 """The region of interest that is all of an image, as in sensor_msgs/RegionOfInterest."""
@@ -79,7 +79,10 @@ def check_cameras(names: Sequence[str]) -> str | None:
     """Say what is wrong with the cameras' names; None if nothing is."""
     for name in names:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-            return f"'{name}' is no name: it must begin with a letter, and have letters, digits and _ alone"
+            return (
+                f"'{shortened(name)}' is no name: it must begin with a letter, and have letters, digits and _"
+                " alone"
+            )
     return None if len(set(names)) == len(names) else "each camera must have a name of its own"
 
 

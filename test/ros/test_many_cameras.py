@@ -257,10 +257,14 @@ def test_a_cameras_settings_begin_as_the_general_ones() -> None:
         (["front", "front"], "each camera must have a name of its own"),
         (["front", "1st"], "'1st' is no name: it must begin with a letter"),
         (["front/left"], "'front/left' is no name"),
+        (["ß\n", "8"], "'ß ' is no name"),
+        (["front\u2028"], "is no name"),
+        (["-" * 4000], r"\.\.\. \(4000 characters\)' is no name"),
     ],
 )
 def test_bad_names_are_refused(names: list[str], sentence: str) -> None:
     (cameras,) = (parameter for parameter in PARAMETERS if parameter.name == "cameras")
     assert accept(cameras, ["front", "rear_left"]) == ["front", "rear_left"]
-    with pytest.raises(ParameterError, match=sentence):
+    with pytest.raises(ParameterError, match=sentence) as refused:
         accept(cameras, names)
+    assert len(str(refused.value).splitlines()) == 1 and len(str(refused.value)) < 1000
