@@ -62,12 +62,11 @@ class Health:
         """
         self._images.limits = input_limits(parameter)
         images, masks = self._images.problems(), list[str]()
+        as_usual = "the images are as usual" if self._images.has_looked else NOTHING_SEEN
         model, limit = self._model, parameter(DRIFT_LIMIT)
         values = {"limit [standard deviations]": f"{limit:g}"}
-        usual = NOTHING_COMPARED
-        if model is not None and model.drift is None:
-            usual = NO_PROFILE
-        elif model is not None and model.drift is not None:
+        usual = NO_PROFILE if model is not None and model.drift is None else NOTHING_COMPARED
+        if model is not None and model.drift is not None:
             masks = model.drift.problems(limit)
             drift = model.drift.value
             if drift is not None:
@@ -75,12 +74,7 @@ class Health:
                 usual = f"the answers are like those on {model.data}"
             values["profile"] = model.data
         return [
-            _status(
-                f"{name}: camera",
-                images,
-                "the images are as usual" if self._images.has_looked else NOTHING_SEEN,
-                {},
-            ),
+            _status(f"{name}: camera", images, as_usual, {}),
             _status(f"{name}: model", masks, usual, values),
         ], [*images, *masks]
 
