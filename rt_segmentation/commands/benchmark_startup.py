@@ -56,7 +56,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Start the node with each model and engine; writes startup.json and startup.md.
 
     Raises:
-        EngineUnavailable: there is no ROS 2 here, or none of the engines asked for.
+        EngineError: there is no ROS 2 here, or none of the engines asked for.
         ModelError: there is no such model.
         OptionError: a size is not WIDTHxHEIGHT, or the folder cannot be written.
     """
