@@ -191,13 +191,13 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
 
 
 def engines_here(engines: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
-    """Engines with precisions to time: what is installed here, or the part of it that was asked for.
+    """Engines with precisions to time: those chosen by themselves here, or those that were asked for.
 
     Why an engine that was named is left out is said.
 
     Args:
-        engines: by name; none: all.
-        precisions: none: all that an engine may be given by itself here.
+        engines: by name; none: all that are chosen by themselves here.
+        precisions: none: all that a named engine has here, or those that the others choose by themselves.
 
     Raises:
         EngineError: a name is none, or nothing is left; the message says why.
@@ -216,8 +216,8 @@ def engines_here(engines: Sequence[str], precisions: Sequence[str]) -> list[tupl
         except EngineUnavailable as error:
             reasons.append(str(error))
             continue
-        wanted = precisions if engines and precisions else [p for e, p in by_themselves if e == name]
-        left += [(name, p) for p in has if p in wanted and p in (precisions or wanted)]
+        wanted = has if engines else [p for e, p in by_themselves if e == name]
+        left += [(name, p) for p in wanted if p in (precisions or has)]
         reasons += [f"engine '{name}' has {', '.join(has)} here, not {p}" for p in precisions if p not in has]
     if not left:
         raise EngineError("; ".join(reasons))

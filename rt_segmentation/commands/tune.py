@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from rt_segmentation import cpu
 from rt_segmentation.commands.options import (
-    OptionError,
     check_cache,
     check_number,
+    engines_here,
     parse_size,
     require_kept,
     say,
@@ -79,7 +79,7 @@ def main(arguments: argparse.Namespace) -> None:
     several frames: concurrently and as batches.
 
     Raises:
-        EngineError: none works here, or what is measured cannot be kept.
+        EngineError: an engine is none, none works here, or what is measured cannot be kept.
         ModelError: there is no such model.
         OptionError: a time or a size is none.
     """
@@ -93,7 +93,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     seconds = budget_s(arguments)
     check_number("seconds", arguments.seconds, "seconds", 30, above_0=True)
-    offered = _offered(arguments.engine)
+    offered = engines_here(arguments.engine, [])
     manifest = find_model(arguments.model)
     sizes = [parse_size(text) for text in arguments.size] or [(manifest.width, manifest.height)]
     check_cache("what is measured")
@@ -158,26 +158,6 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(found, indent=2))
     require_kept("what was measured")
-
-
-def _offered(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Engines with precisions to time: all that are chosen by themselves here, or all of those named.
-
-    Raises:
-        OptionError: a name is none, or of an engine that cannot be used here.
-    """
-    from rt_segmentation.inference.engines import EngineUnavailable, installed
-    from rt_segmentation.inference.engines.choosing import ENGINES, offered
-
-    found = []
-    for name in dict.fromkeys(names):
-        if name not in ENGINES:
-            raise OptionError(f"--engine {name} is none; there are {', '.join(ENGINES)}")
-        try:
-            found += [(name, precision) for precision in offered(name)]
-        except EngineUnavailable as error:
-            raise OptionError(f"--engine {name}: {error}") from error
-    return found if names else installed()
 
 
 def _promising(offered: Sequence[tuple[str, str]], known: Record) -> list[tuple[str, str]]:
