@@ -208,17 +208,19 @@ def engines_here(engines: Sequence[str], precisions: Sequence[str]) -> list[tupl
     unknown = sorted(set(engines) - set(ENGINES))
     if unknown:
         raise EngineError(f"unknown engine {unknown[0]!r}; there are {', '.join(ENGINES)}")
-    by_themselves = installed()
-    left, reasons = list[tuple[str, str]](), list[str]()
-    for name in dict.fromkeys(engines or (engine for engine, _ in by_themselves)):
+    has, reasons = dict[str, tuple[str, ...]](), list[str]()
+    for name, precision in installed() if not engines else ():
+        has[name] = (*has.get(name, ()), precision)
+    for name in dict.fromkeys(engines):
         try:
-            has = offered(name)
+            has[name] = offered(name)
         except EngineUnavailable as error:
             reasons.append(str(error))
-            continue
-        wanted = has if engines else [p for e, p in by_themselves if e == name]
-        left += [(name, p) for p in wanted if p in (precisions or has)]
-        reasons += [f"engine '{name}' has {', '.join(has)} here, not {p}" for p in precisions if p not in has]
+    for name, there in has.items():
+        reasons += [
+            f"engine '{name}' has {', '.join(there)} here, not {p}" for p in precisions if p not in there
+        ]
+    left = [(name, p) for name, there in has.items() for p in there if p in (precisions or there)]
     if not left:
         raise EngineError("; ".join(reasons))
     for reason in reasons if engines else ():

@@ -338,7 +338,7 @@ def test_a_second_run_measures_what_may_be_the_fastest(
     assert found_inside[:3] == [replace(t, median_ms=2 * t.median_ms) for t in found[:3]]
     assert found_inside[3] == Timing("torch", "fp32", 60.0)
     assert main(["tune", str(small_model.path), "--engine", "tensorflow"]) == 2
-    assert "--engine tensorflow is none; there are openvino, onnx" in capsys.readouterr().err
+    assert "unknown engine 'tensorflow'; there are openvino, onnx" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
