@@ -120,7 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         if isinstance(error, BrokenPipeError) and nobody_reads_stdout():
             return UNREAD
-        print(f"rt_seg {arguments.command}: {error}", file=sys.stderr)
+        # Its number says nothing to people, and the words after it say the same.
+        number = f"[Errno {error.errno}] " if isinstance(error, OSError) else ""
+        print(f"rt_seg {arguments.command}: {str(error).removeprefix(number)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"rt_seg {arguments.command}: interrupted", file=sys.stderr)

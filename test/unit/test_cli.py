@@ -24,6 +24,24 @@ def test_bad_input_is_a_sentence_and_its_traceback_can_be_had(
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(28, "No space left on device", "/data/run"), "No space left on device: '/data/run'"),
+        (OSError("video a.mp4 cannot be written whole"), "video a.mp4 cannot be written whole"),
+    ],
+)
+def test_what_the_system_refuses_is_said_in_words(
+    error: OSError, sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(parameters, "main", fail)
+    assert main(["parameters", "yaml"]) == 2
+    assert capsys.readouterr().err == f"rt_seg parameters: {sentence}\n"
+
+
 @pytest.mark.parametrize("error", [ValueError("shapes (3,) (4,)"), RuntimeError("sizes"), KeyError("x")])
 def test_a_fault_of_the_package_is_not_taken_for_bad_input(
     error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

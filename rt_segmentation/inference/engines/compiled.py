@@ -221,7 +221,7 @@ class CompiledEngine(ABC, Generic[Source]):
             key = self._verdict_key(source, shape)
             if options != PLAIN:
                 key = replace(key, identity={**key.identity, "options": options.to_json()})
-            of = reference_name(self._manifest)
+            of = f"{reference_name(self._manifest)} at {shape.width}x{shape.height}"
             pass_gate(key, self.precision, self._gate, lambda: self._agreement(tried, shape), of)
         return tried(shape.confidence)
 
