@@ -46,7 +46,10 @@ class ModelError(RtSegmentationError, ValueError):
 
 @dataclass(frozen=True)
 class Score:
-    """What the stored weights scored: `value` as a fraction, on frames of width x height [px]."""
+    """What the stored weights scored: `value` as a fraction, on frames of width x height [px].
+
+    `precision` is the engine's that gave the labels.
+    """
 
     metric: str
     dataset: str
@@ -54,6 +57,7 @@ class Score:
     value: float
     width: int
     height: int
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)

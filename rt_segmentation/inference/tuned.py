@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import datetime
-import logging
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache as remembered
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rt_segmentation import __version__, cpu
-from rt_segmentation.inference import cache
+from rt_segmentation.inference import cache, shipped
 from rt_segmentation.inference.cache import CacheKey
 from rt_segmentation.inference.network import model_identity
-from rt_segmentation.inference.options import EVERY_LAYER, PLAIN, Options
+from rt_segmentation.inference.options import Options
 from rt_segmentation.inference.records import check_numbers, find_record, read_record
 from rt_segmentation.inference.versions import graph_version
 from rt_segmentation.models import ModelManifest
 from rt_segmentation.provenance import ENGINE_LIBRARIES, machine, versions
-from rt_segmentation.resources import share_dir
-from rt_segmentation.settings import SettingsError, read_file
-
-logger = logging.getLogger(__name__)
 
 KIND = "settings"
 MOST_THREADS = 4096
 """More than any processor has."""
-SHIPPED = "kernels.yaml"
 
 NOT_CONFIRMED = "faster as a step, but all steps together did not pass when they were measured once more"
 """The note of a step that is not part of what was found."""
@@ -199,7 +192,7 @@ def options_for(
             # Threads are of the number of concurrent batches that was measured.
             same = setting.parallel == parallel
             return setting.options if same else replace(setting.options, threads=0, pinned=None)
-    return _shipped_options(manifest.network, engine, precision)
+    return shipped.options_for(manifest.network, engine, precision)
 
 
 def isa_for(manifest: ModelManifest) -> str:
@@ -213,58 +206,6 @@ def isa_for(manifest: ModelManifest) -> str:
             continue
         found += [(tuned.date, one.options.isa) for one in tuned.latency[:1]]
     return max(found, key=lambda one: one[0])[1] if found else ""
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """A choice for a kind of processor, in `config/kernels.yaml`.
-
-    Attributes:
-        processor: what `cpu.kind` calls it.
-        network, engine, precision: what it is for.
-        measured: what the choice rests on, in words.
-        kernels: family of kernels for every convolution; '' is OpenVINO's own choice.
-        bytes_between, whole: see `Options`.
-    """
-
-    processor: str
-    network: str
-    engine: str
-    precision: str
-    measured: str
-    kernels: str = ""
-    bytes_between: bool = False
-    whole: bool = False
-
-
-@dataclass(frozen=True)
-class ShippedChoices:
-    """All of `config/kernels.yaml`."""
-
-    choices: tuple[Shipped, ...] = field(default_factory=tuple)
-
-
-@remembered
-def shipped() -> tuple[Shipped, ...]:
-    """What ships; empty, with a warning, where the file is damaged.
-
-    Raises:
-        ResourceError: the package's data files are not there.
-    """
-    try:
-        return read_file(ShippedChoices, share_dir() / "config" / SHIPPED, "kernels", SettingsError).choices
-    except SettingsError as error:
-        logger.warning("%s; engines choose kernels themselves", error)
-        return ()
-
-
-def _shipped_options(network: str, engine: str, precision: str) -> Options:
-    for one in shipped():
-        asked = network, engine, precision, cpu.kind()
-        if (one.network, one.engine, one.precision, one.processor) == asked:
-            kernels = ((EVERY_LAYER, one.kernels),) if one.kernels else ()
-            return Options(kernels=kernels, bytes_between=one.bytes_between, whole=one.whole)
-    return PLAIN
 
 
 def _key(manifest: ModelManifest, batch: int, height: int, width: int) -> CacheKey:

@@ -28,7 +28,6 @@ from rt_segmentation.cli import build_parser
 from rt_segmentation.commands import export as command
 from rt_segmentation.inference import cache
 from rt_segmentation.inference.engines import EngineError, EngineUnavailable, build_engine, calibrate
-from rt_segmentation.inference.engines.choosing import _defaults
 from rt_segmentation.inference.engines.export import (
     LABELS_ONLY,
     WITH_CONFIDENCE,
@@ -352,11 +351,6 @@ def test_an_engine_without_int8_cannot_be_calibrated(name: str, small_model: Mod
         match=f"engine '{name}' has no int8 .*; onnxruntime, openvino, tensorrt and torch2trt",
     ):
         calibrate(small_model, name, lambda height, width: ([], "nothing"), 1, HEIGHT, WIDTH)
-
-
-def test_auto_never_means_int8_without_measurements() -> None:
-    assert "int8" in OpenVINOEngine.precisions()
-    assert ("openvino", "int8") not in list(_defaults(("openvino",), "auto"))
 
 
 @pytest.mark.parametrize("manifest", list_models(), ids=lambda manifest: manifest.name)

@@ -153,34 +153,6 @@ def test_what_was_found_of_some_engines_is_told_apart() -> None:
     assert both.of(both.names) == both
 
 
-def test_what_ships_is_for_the_processors_that_it_was_measured_on(
-    small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def shipped(network: str, precision: str) -> Options:
-        return options_for(replace(small_model, network=network), "openvino", precision, *SIZE, 1)
-
-    words = {"avx512f", "avx512_vnni", "avx512_bf16", "amx_int8"}
-    monkeypatch.setattr(cpu, "_words", lambda: words)
-    assert shipped("enet", "int8") == Options(kernels=(("*", "jit_avx512"),), whole=True)
-    assert shipped("lednet", "int8") == Options(bytes_between=True, whole=True)
-    assert shipped("enet", "fp32") == shipped("linknet", "int8") == PLAIN
-    words.remove("amx_int8")
-    assert cpu.kind() == "" and shipped("enet", "int8") == shipped("lednet", "int8") == PLAIN
-    words.remove("avx512_bf16")
-    assert cpu.kind() == "avx512_vnni"
-    assert shipped("enet", "int8") == Options(kernels=(("*", "jit_avx512"),))
-    assert shipped("lednet", "int8") == Options(kernels=(("*", "jit_avx512"),), bytes_between=True)
-    assert shipped("lednet", "fp32") == PLAIN
-    words.remove("avx512_vnni")
-    assert cpu.kind() == "" and shipped("lednet", "int8") == PLAIN
-    words.remove("avx512f")
-    words.add("avx2")
-    assert cpu.kind() == "avx2"
-    assert shipped("lednet", "int8") == Options(bytes_between=True) and shipped("enet", "int8") == PLAIN
-    words.add("avx_vnni")
-    assert cpu.kind() == ""
-
-
 def test_of_two_searches_of_a_day_the_later_one_counts(
     small_model: ModelManifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

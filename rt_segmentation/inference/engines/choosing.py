@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from rt_segmentation.inference import tuned, tuning
+from rt_segmentation.inference import shipped, tuned, tuning
 from rt_segmentation.inference.engines.fallback import Candidate, FallbackEngine
 from rt_segmentation.inference.engines.interface import (
     CalibrationFrames,
@@ -67,7 +67,8 @@ def build_engine(
     Args:
         manifest: the model; its weights are checked.
         engine: a name of `ENGINES`, or 'auto'.
-        precision: 'auto', or one that the engine offers. Without measurements 'auto' never means int8.
+        precision: 'auto', or one that the engine offers. Without measurements 'auto' means int8
+            only where it is the fastest and costs the model next to nothing (`shipped.fastest`).
         gate: what its labels must reach; the default is `Gate()`.
         parallel: batches that threads will have it work on concurrently. With 1 a CPU's cores share each of
             them, for the lowest latency; with more each has fewer cores and none waits for another, for the
@@ -105,7 +106,7 @@ def build_engine(
             if t.engine in names and precision in ("auto", t.precision)
         ]
 
-    return FallbackEngine(lambda: (Candidate(*pair) for pair in _defaults(names, precision)), build, measured)
+    return FallbackEngine(lambda: _defaults(manifest, names, precision), build, measured)
 
 
 def calibrate(
@@ -204,8 +205,12 @@ def _tensorrt_has_gpu() -> bool:
         return False
 
 
-def _defaults(names: tuple[str, ...], precision: str) -> Iterator[tuple[str, str]]:
+def _defaults(manifest: ModelManifest, names: tuple[str, ...], precision: str) -> Iterator[Candidate]:
+    fastest = shipped.fastest(manifest)
     for name in names:
+        for engine, chosen, why in fastest:
+            if engine == name and precision in ("auto", chosen):
+                yield Candidate(name, chosen, why)
         choices: tuple[str, ...] = (precision,)
         if precision == "auto":
             try:
@@ -214,7 +219,7 @@ def _defaults(names: tuple[str, ...], precision: str) -> Iterator[tuple[str, str
                 # To build it says what is missing.
                 choices = ("fp32",)
         for choice in choices:
-            yield name, choice
+            yield Candidate(name, choice)
 
 
 def _engine_class(name: str) -> EngineClass:
