@@ -261,10 +261,8 @@ def _lines(content: dict[str, Any]) -> list[str]:
         if not content["weights_ok"]:
             entries.append(("problem", content["weights_problem"]))
         entries += [("training", f"{key}: {value}") for key, value in content["training"].items()]
-        entries += [
-            ("score", "{metric} {value:.4f} on {dataset} {split}, {width}x{height}".format(**score))
-            for score in content["scores"]
-        ]
+        score = "{metric} {value:.4f} on {dataset} {split}, {width}x{height}, {precision}"
+        entries += [("score", score.format(**one)) for one in content["scores"]]
         if content["temperature"] != 1:
             entries.append(("temperature", f"{content['temperature']} for the confidence"))
         if content["profile"] is not None:
