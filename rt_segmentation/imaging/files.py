@@ -84,6 +84,33 @@ def read_rgb(path: Path, levels: Levels | None = None) -> np.ndarray:
     return cv2.cvtColor((levels or Levels())(read_frame(path)).planes[0], cv2.COLOR_BGR2RGB)
 
 
+def shown_size(data: bytes) -> tuple[int, int]:
+    """(width, height) [px] of an image file's content as people see it, with its EXIF orientation.
+
+    Raises:
+        ImageError: ``undecodable``: it is no image, or is truncated or broken.
+    """
+    header = read_header(data)
+    if header is not None:
+        # A JPEG is decoded at an eighth of its size in a fraction of the time.
+        height, width = _gray(data, cv2.IMREAD_REDUCED_GRAYSCALE_8).shape
+        if height != width or header.height == header.width:
+            turned = (height > width) != (header.height > header.width)
+            return (header.height, header.width) if turned else (header.width, header.height)
+    height, width = _gray(data, cv2.IMREAD_GRAYSCALE).shape
+    return width, height
+
+
+def _gray(data: bytes, mode: int) -> npt.NDArray[Any]:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise ImageError("undecodable", "The file is not an image that OpenCV can read.")
+    return pixels
+
+
 def unusable(path: Path, error: ImageError) -> str:
     """The sentence for an image file that cannot be used."""
     sentence = str(error).rstrip(".")

@@ -254,7 +254,7 @@ def test_images_come_along(tmp_path: Path) -> None:
     folder = city(tmp_path, {"label": "sky", "polygon": SQUARE})
     images = tmp_path / "images"
     (images / "x").mkdir(parents=True)
-    with pytest.raises(ExchangeError, match=r"lacks 1 images that .* labels: a"):
+    with pytest.raises(ExchangeError, match=r"lacks 1 image that .* labels: a"):
         back("cityscapes", folder, images=images)
     (images / "x" / "a_leftImg8bit.png").write_bytes(b"image")
     back("cityscapes", folder, images=images)

@@ -21,7 +21,7 @@ from rt_segmentation.data.exchange.frames import (
     stem_of,
     unlabelled_name,
 )
-from rt_segmentation.data.exchange.shapes import regions
+from rt_segmentation.data.exchange.shapes import clip_polygon, regions
 from rt_segmentation.files import new_folder, write_atomically
 from rt_segmentation.labels import IGNORE_ID, LabelSet
 
@@ -89,9 +89,9 @@ def read(path: Path, names: ClassNames) -> Iterator[LabelledFrame]:
                 continue
             if not names.knows(label) and label.endswith("group"):
                 label = label.removesuffix("group")
-            cv2.fillPoly(
-                labels, [_points(entry.get("polygon"), f"{text}: object {number}")], names.find(label)
-            )
+            points, value = _points(entry.get("polygon"), f"{text}: object {number}"), names.find(label)
+            if len(points):
+                cv2.fillPoly(labels, [points], value)
         yield LabelledFrame(name, labels)
 
 
@@ -102,4 +102,4 @@ def _points(polygon: Any, where: str) -> np.ndarray:
         points = np.empty(0)
     if points.ndim != 2 or points.shape[0] < 1 or points.shape[1] != 2 or not np.isfinite(points).all():
         raise ExchangeError(f"{where} has no polygon of points [x, y]")
-    return np.asarray(np.clip(np.round(points), -FAR_PX, FAR_PX), np.int32)[:, None]
+    return np.asarray(np.round(clip_polygon(points, FAR_PX)), np.int32)[:, None]

@@ -20,10 +20,9 @@ from rt_segmentation.data.exchange.frames import (
 )
 from rt_segmentation.files import IMAGE_SUFFIXES, alike, check_file, check_new_folder, new_folder
 from rt_segmentation.imaging.errors import ImageError
-from rt_segmentation.imaging.files import read_bytes, write_image
-from rt_segmentation.imaging.headers import read_header
+from rt_segmentation.imaging.files import read_bytes, shown_size, write_image
 from rt_segmentation.labels import IGNORE_ID, LabelSet
-from rt_segmentation.text import printable
+from rt_segmentation.text import counted, printable
 
 
 def check_target(kind: str, path: Path, overwrite: bool = False) -> None:
@@ -125,34 +124,32 @@ def import_labels(
                 shutil.copyfile(image, folder / "images" / f"{stem}{image.suffix}")
                 wrong += _other_size(image, frame.labels)
             elif finder is not None:
-                missing.append(printable(frame.name))
+                missing.append(finder.missing(frame.name))
         names.check(path)
         if wrong:
+            number = counted(len(wrong), "image")
             raise ExchangeError(
-                f"{printable(path)} labels {len(wrong)} images of another size: {name_some(wrong, '; ')}"
+                f"{printable(path)} labels {number} of another size: {name_some(wrong, '; ')}"
             )
         if missing:
+            number = counted(len(missing), "image")
             raise ExchangeError(
-                f"folder {printable(images)} lacks {len(missing)} images that {printable(path)} labels:"
+                f"folder {printable(images)} lacks {number} that {printable(path)} labels:"
                 f" {name_some(missing)}"
             )
     return Imported(count, empty)
 
 
 def _other_size(image: Path, labels: np.ndarray) -> list[str]:
-    """A sentence where an image's header tells another size than its labels have."""
+    """A sentence where an image, as people see it who label it, has another size than its labels."""
     try:
-        header = read_header(read_bytes(image))
+        width, height = shown_size(read_bytes(image))
     except ImageError:
         # Whoever reads the data set hears of it.
         return []
-    height, width = labels.shape
-    if header is None or (header.width, header.height) == (width, height):
+    if labels.shape == (height, width):
         return []
-    # Cameras write a turned picture as it is, and that it is turned beside it (EXIF).
-    if header.kind == "JPEG" and (header.width, header.height) == (height, width):
-        return []
-    return [f"{printable(image.name)} is {header.width}x{header.height}, its labels {width}x{height}"]
+    return [f"{printable(image.name)} is {width}x{height}, its labels {labels.shape[1]}x{labels.shape[0]}"]
 
 
 class _Images:
@@ -175,19 +172,37 @@ class _Images:
     def find(self, name: str) -> Path | None:
         """The image, or None where there is none.
 
+        Cameras number their images from 0 each, so the folders must be the same too, as far as both have
+        some: the last ones of the annotation's name and of the image's path below the folder.
+
         Raises:
             ExchangeError: several could be it.
         """
         exact = self._folder / name
         if exact.suffix.lower() in IMAGE_SUFFIXES and exact.is_file():
             return exact
-        last = PurePosixPath(name).name
-        found = self._by_name.get(alike(last)) or self._by_name.get(alike(stem_of(last))) or []
+        wanted = [alike(part) for part in PurePosixPath(name).parent.parts][::-1]
+        fitting = []
+        for file in self._of_last_name(name):
+            has = [alike(part) for part in file.relative_to(self._folder).parent.parts][::-1]
+            if all(one == other for one, other in zip(wanted, has)):
+                fitting.append((min(len(wanted), len(has)), bool(wanted) and has == wanted, file))
+        best = max((rank for *rank, _ in fitting), default=None)
+        found = [file for *rank, file in fitting if rank == best]
         if len(found) > 1:
             raise ExchangeError(
                 f"the image '{printable(name)}' may be any of {name_some([printable(f) for f in found])}"
             )
         return found[0] if found else None
+
+    def missing(self, name: str) -> str:
+        """The name of an image that was not found, and those of its name that lie in other folders."""
+        others = [printable(file.relative_to(self._folder)) for file in self._of_last_name(name)]
+        return printable(name) + (f" ({name_some(others)} is of another folder)" if others else "")
+
+    def _of_last_name(self, name: str) -> list[Path]:
+        last = PurePosixPath(name).name
+        return self._by_name.get(alike(last)) or self._by_name.get(alike(stem_of(last))) or []
 
 
 def export_labels(

@@ -176,10 +176,42 @@ def polygon_mask(polygons: Sequence[Any], width: int, height: int) -> np.ndarray
         if numbers.ndim != 1 or len(numbers) < 6 or len(numbers) % 2 or not np.isfinite(numbers).all():
             raise ValueError("its polygon is not a list of 3 points (x, y) or more")
         # Far outside there is nothing to draw, and pycocotools walks along every pixel of an edge.
-        limit = 4 * max(width, height)
-        checked.append(np.clip(numbers, -limit, limit).tolist())
+        near = clip_polygon(numbers.reshape(-1, 2), 4 * max(width, height))
+        if len(near) >= 3:
+            checked.append(near.ravel().tolist())
+    if not checked:
+        return np.zeros((height, width), bool)
     mask = coco_mask()
     return np.asarray(mask.decode(mask.merge(mask.frPyObjects(checked, height, width)))).astype(bool)
+
+
+def clip_polygon(points: np.ndarray, limit: float) -> np.ndarray:
+    """What of a polygon lies in the square from -`limit` to `limit`, float64 (n, 2).
+
+    Its edges keep their slopes; what lies outside becomes edges along the square's, and n may be 0. After
+    Sutherland and Hodgman, "Reentrant Polygon Clipping", 1974.
+
+    Args:
+        points: (n, 2), x before y.
+        limit: of both coordinates.
+    """
+    points = np.asarray(points, np.float64)
+    for axis, sign in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        depth = limit - sign * points[:, axis]
+        if (depth >= 0).all():
+            continue
+        kept = []
+        for point, inside, before, inside_before in zip(
+            points, depth, np.roll(points, 1, axis=0), np.roll(depth, 1)
+        ):
+            if (inside >= 0) != (inside_before >= 0):
+                crossing = before + (point - before) * (inside_before / (inside_before - inside))
+                crossing[axis] = sign * limit
+                kept.append(crossing)
+            if inside >= 0:
+                kept.append(point)
+        points = np.array(kept).reshape(-1, 2)
+    return points
 
 
 def coco_mask() -> Any:
