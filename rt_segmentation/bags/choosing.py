@@ -34,7 +34,8 @@ def choose_images(
     """The topic of the images to segment.
 
     Of several, those are left aside that have no messages, that are named as labels or depth are, that carry
-    nothing but small ids, or that are another one's '/compressed'; but not the only one with messages.
+    nothing but small ids, or that are another one's '/compressed'; but not the only one with messages, unless
+    it carries ids.
 
     Args:
         reader: of the bag.
@@ -60,6 +61,9 @@ def choose_images(
     names = {topic.name for topic in held}
     aside = {topic.name: why for topic in possible if (why := _no_camera(reader, topic, names))}
     left = [topic for topic in possible if topic.name not in aside]
+    if not left and len(held) == 1 and _begins_with_ids(reader, held[0]):
+        listed = ", ".join(f"{name} ({why})" for name, why in aside.items())
+        raise BagError(f"none of its topics has a camera's images: {listed}; --image-topic takes any")
     chosen = choose_topic(left or held or possible, None, IMAGE_TYPES, "image")
     aside.pop(chosen.name, None)
     reasons = ", ".join(f"{name} ({why})" for name, why in aside.items())
@@ -79,9 +83,13 @@ def _no_camera(reader: BagReader, topic: Topic, names: Collection[str]) -> str:
         return DEPTH
     if topic.name.removesuffix("/compressed") in set(names) - {topic.name}:
         return "the same images compressed"
+    return IDS if _begins_with_ids(reader, topic) else ""
+
+
+def _begins_with_ids(reader: BagReader, topic: Topic) -> bool:
     with closing(reader.messages([topic.name])) as messages:
         first = next(messages, None)
-    return IDS if first is not None and _holds_ids(first) else ""
+    return first is not None and _holds_ids(first)
 
 
 def _holds_ids(message: Message) -> bool:

@@ -63,6 +63,22 @@ def drop_ratio(now: Snapshot, before: Snapshot) -> float:
     return dropped / ended if ended > 0 else 0.0
 
 
+MAX_LOST_SHARE = 0.1
+"""So many of the images that were sent may be lost on their way, as where a process starts or is stopped."""
+
+
+def lost_problem(now: Snapshot, before: Snapshot, topic: str) -> str:
+    """Why many images never came, in a sentence; empty where they did. One alone may always be lost."""
+    lost = now.lost - before.lost
+    sent = lost + now.received - before.received
+    if lost < 2 or lost <= MAX_LOST_SHARE * sent:
+        return ""
+    return (
+        f"{lost} of {sent} images on {topic} were lost on their way: with Fast DDS the camera's process needs"
+        " config/fastdds.xml"
+    )
+
+
 class Subscribed(Protocol):
     """What `problems` asks of the subscription to the camera."""
 
@@ -101,6 +117,8 @@ def problems(now: Snapshot, before: Snapshot, images: Subscribed, limits: Limits
         found.append(f"latency p95 is {latency.p95_ms:.0f} ms, above {limits.max_latency_ms:g}")
     if now.received > before.received and not now.is_young and now.output_hz < limits.min_output_hz:
         found.append(f"output is {now.output_hz:.1f} Hz, below {limits.min_output_hz:g}")
+    if lost := lost_problem(now, before, images.topic):
+        found.append(lost)
     ratio = drop_ratio(now, before)
     if ratio > limits.max_drop_ratio:
         found.append(f"{ratio:.0%} of the images were dropped, above {limits.max_drop_ratio:.0%}")

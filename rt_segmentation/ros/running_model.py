@@ -187,7 +187,11 @@ class RunningModel:
                 self._refused = f"{outcome.choice} cannot be built: {outcome.why}"
                 self._logger.error(self._refused)
             else:
-                self._refused = f"{outcome.choice} is refused, and {running} runs on: {outcome.why}"
+                # After a reload both have one name.
+                same = outcome.choice == running
+                what = "what is on the disk now" if same else str(outcome.choice)
+                runs = f"{running}, as it was loaded before," if same else str(running)
+                self._refused = f"{what} is refused, and {runs} runs on: {outcome.why}"
             return False
         if self._hung:
             self._hung, self._refused = "", ""

@@ -140,6 +140,7 @@ class SegmentationNode(GuardedNode, LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, make the topics, and have the engine ready for the camera's images."""
+        self._failure = ""
         try:
             manifest, labels, groups = self._process.run_interruptibly(
                 partial(_find_model, self._value("model"), self._value("groups"))
@@ -308,6 +309,7 @@ class SegmentationNode(GuardedNode, LifecycleNode):
         """Publish the diagnostics: one status, or with several cameras another one for each."""
         self._reported_at = time.monotonic()
         facts, trouble, hardware_id = self._model.state("active" if self._working else "inactive")
+        trouble += [self._failure] if self._failure else []
         limits = Limits(
             *(
                 self._value(f"diagnostics.{name}")

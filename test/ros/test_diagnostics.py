@@ -65,14 +65,29 @@ def test_a_healthy_stream_has_no_problems() -> None:
         ({"stages": {"latency": Percentiles(150.0, 201.0, 900.0)}}, "latency p95 is 201 ms, above 200"),
         ({"output_hz": 4.0}, "output is 4.0 Hz, below 5"),
         ({"dropped": {"replaced": 24}, "published": 96}, "70% of the images were dropped, above 50%"),
-        # Of 10 that met their end and 30 that were lost on their way, 31 are not segmented.
-        ({"lost": 30}, "78% of the images were dropped, above 50%"),
+        (
+            {"lost": 2},
+            "2 of 12 images on /image were lost on their way: with Fast DDS the camera's process needs"
+            " config/fastdds.xml",
+        ),
         ({"dropped": {"replaced": 10, "truncated": 1}}, "1 image dropped: truncated"),
         ({"dropped": {"truncated": 2}}, "2 images dropped: truncated"),
     ],
 )
 def test_each_problem_is_one_sentence(change: dict[str, object], sentence: str) -> None:
     assert problems(replace(NOW, **change), BEFORE, Images(), LIMITS) == [sentence]  # type: ignore[arg-type]
+
+
+def test_what_is_lost_counts_among_what_was_dropped() -> None:
+    # Of 10 that met their end and 30 that were lost on their way, 31 are not segmented.
+    found = problems(replace(NOW, lost=30), BEFORE, Images(), LIMITS)
+    assert len(found) == 2 and found[1] == "78% of the images were dropped, above 50%"
+
+
+@pytest.mark.parametrize(("received", "lost"), [(110, 1), (101, 1), (130, 3), (100, 0)])
+def test_few_lost_images_are_no_problem(received: int, lost: int) -> None:
+    now = replace(NOW, received=received, lost=lost)
+    assert problems(now, BEFORE, Images(), LIMITS) == []
 
 
 DAY_NS = 24 * 3600 * 10**9
@@ -159,7 +174,7 @@ def test_each_kind_of_failure_since_the_last_report_is_in_it_once(camera: Camera
 
 def test_limits_of_zero_never_warn() -> None:
     limits = Limits(max_latency_ms=0.0, min_output_hz=0.0, max_drop_ratio=1.0, stale_after_s=2.0)
-    slow = replace(NOW, output_hz=0.1, stages={"latency": Percentiles(1e6, 1e6, 1e6)}, lost=1000)
+    slow = replace(NOW, output_hz=0.1, stages={"latency": Percentiles(1e6, 1e6, 1e6)})
     assert problems(slow, BEFORE, Images(), limits) == []
     # Frames that came before and are dropped now.
     assert problems(replace(slow, dropped={"replaced": 99}), BEFORE, Images(), limits) == []

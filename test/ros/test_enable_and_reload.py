@@ -98,6 +98,7 @@ def test_weights_on_disk_are_taken_up_when_it_is_told_to(
     changed.weights_path.write_bytes(weights[:-1000])
     assert reload().success
     node.spin_until(lambda: "the file is damaged or another one" in node.statuses[-1].message)
+    assert node.statuses[-1].message.startswith(f"what is on the disk now is refused, and model {path}")
     manifest = path.read_bytes()
     path.write_text("network: enet\n")
     answer = reload()

@@ -16,6 +16,7 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: no ROS 2 here")
 pytest.importorskip("torch", reason="torch is not installed: no network to run")
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from sensor_msgs.msg import Image
@@ -251,8 +252,11 @@ def test_configuring_again_after_the_model_is_repaired(
     assert not node.change_state(Transition.TRANSITION_CONFIGURE)
     node.process.wait_for("small.safetensors of model 'small' cannot be read: No such file or directory")
     assert node.state() == "unconfigured"
+    status = node.fresh_status()
+    assert status.level == DiagnosticStatus.WARN and "small.safetensors of model 'small'" in status.message
     manifest.weights_path.write_bytes(small_model.weights_path.read_bytes())
     assert node.change_state(Transition.TRANSITION_CONFIGURE)
+    assert "small.safetensors" not in node.fresh_status().message
     assert node.change_state(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN) is False
     assert node.change_state(Transition.TRANSITION_INACTIVE_SHUTDOWN)
     assert node.process.finish() == 0

@@ -7,11 +7,13 @@ import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rosbags", reason="rosbags is not installed: no bags to read")
@@ -95,6 +97,21 @@ def test_a_topic_that_was_only_announced_takes_no_part_in_the_choice(tmp_path: P
     assert note == (
         f"the images are those of {used}; left aside: /image (no messages); --image-topic takes any"
     )
+
+
+def test_labels_do_not_take_the_place_of_images_that_were_only_announced(tmp_path: Path) -> None:
+    with Writer(tmp_path / "bag", version=8, storage_plugin=StoragePlugin.MCAP) as bag:
+        bag.add_connection("/image", IMAGE, typestore=ROS2)
+        labels = bag.add_connection("/label", IMAGE, typestore=ROS2)
+        of_color = image(ROS2, 1)
+        pixels = np.ones(of_color.height * of_color.width, np.uint8)
+        ids = replace(of_color, encoding="mono8", step=of_color.width, data=pixels)
+        bag.write(labels, stamp(1), ROS2.serialize_cdr(ids, IMAGE))
+    refusal = r"camera's images: /image \(no messages\), /label \(named as labels\); --image-topic takes any"
+    with BagReader(tmp_path / "bag") as reader:
+        with pytest.raises(BagError, match=refusal):
+            choose_images(reader, None)
+        assert choose_images(reader, "/label")[0].name == "/label"
 
 
 def test_images_cannot_be_the_labels_as_well(tmp_path: Path) -> None:
