@@ -43,7 +43,8 @@ def replacing(path: Path) -> Iterator[Path]:
     folder = Path(tempfile.gettempdir()) if stream else path.parent
     unfinished = folder / f".{os.urandom(8).hex()}.partial"
     try:
-        yield unfinished
+        with _naming(path, full=True):
+            yield unfinished
         with _naming(path):
             if stream:
                 with unfinished.open("rb") as written, path.open("wb") as out:
@@ -85,13 +86,21 @@ def replacing_together(contents: Mapping[Path, bytes]) -> Iterator[None]:
         yield
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Errors name this file: a full disk does not say which one it was, others name the unfinished one."""
+def _naming(path: Path, full: bool = False) -> Iterator[None]:
+    """Errors name this file: a full disk does not say which one it was, others name the unfinished one.
+
+    Args:
+        path: of the file.
+        full: only those of a full disk, where others may be of other files.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno is None:
+        if error.errno is None or (full and error.errno not in _FULL):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
 

@@ -303,6 +303,13 @@ def _problem(manifest: ModelManifest) -> str | None:
         return problem
     if problem := normalisation_problem(manifest.mean, manifest.std):
         return problem
+    if manifest.parameters < 0 or not 0 <= manifest.gmacs < math.inf:
+        return f"parameters {manifest.parameters} and gmacs {manifest.gmacs} must be numbers from 0 on"
+    for score in manifest.scores:
+        if not 0 <= score.value <= 1:
+            return f"a score's value is {score.value}, it must be a fraction from 0 to 1"
+        if problem := size_problem(score.width, score.height):
+            return f"a score's {problem}"
     if Path(manifest.weights).name != manifest.weights or not manifest.weights.endswith(suffix):
         return f"weights is '{manifest.weights}', it must name a {suffix} file beside the manifest"
     if manifest.onnx is not None:

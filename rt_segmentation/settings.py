@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, ClassVar, Literal, TypeVar, Union
 
 import yaml
 
@@ -25,8 +25,24 @@ _NAMES = {
 }
 
 
+_PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
+"""YAML's types that JSON has too: a date stays the text that it is, and nothing else is made."""
+
+
 # A node reads a dozen files before its first mask: libyaml takes a sixth of the time.
-_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+class _Safe(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # known when it runs
+    """PyYAML's loader for strangers' files, of plain types alone."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    yaml_constructors: ClassVar = {
+        tag: constructor
+        for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.rpartition(":")[2] in _PLAIN
+    }
+
 
 # No file of this package, of ROS or of a data set comes near. PyYAML recurses once a level, in C too,
 # where thousands of levels end the process.
@@ -39,7 +55,7 @@ class SettingsError(RtSegmentationError, ValueError):
     """A key that is missing, unknown or of the wrong type; the message names it with the keys above it."""
 
 
-class _Loader(_Safe):  # type: ignore[misc] # which of the two is known when it runs
+class _Loader(_Safe):
     """Refuses a key that stands twice, of which YAML's libraries take the last one in silence."""
 
     def __init__(self, stream: Any) -> None:

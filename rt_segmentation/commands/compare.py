@@ -15,7 +15,7 @@ from rt_segmentation.commands.options import (
     add_engine,
     add_image_bits,
     add_truth_ids,
-    parse_options,
+    data_options,
     refuse_data,
     say,
     to_json,
@@ -258,12 +258,12 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _of_data(arguments: argparse.Namespace, pair: Pair) -> tuple[Tally, Iterator[Compared]]:
     """The tally of a data set, and its frames."""
-    from rt_segmentation.data.registry import open_dataset, options_for
+    from rt_segmentation.data.registry import open_dataset
     from rt_segmentation.evaluation.comparison.tally import Tally
     from rt_segmentation.evaluation.dataset import check_labels
     from rt_segmentation.imaging.frame import Frame
 
-    options = {**options_for(arguments.dataset, pair.label_set), **parse_options(arguments.option)}
+    options = data_options(arguments, pair.label_set)
     dataset = open_dataset(arguments.dataset, arguments.data_root, arguments.split, options)
     labelled = getattr(dataset, "has_labels", True)
     if labelled:
@@ -384,4 +384,6 @@ def _cases(classes: Sequence[Change], labelled: int, points: float) -> Iterator[
                 low, high = (100 * bound for bound in change.interval)
                 failure += f" (95 % of the draws: {low:+.1f} to {high:+.1f}"
                 failure += ", which may be noise)" if change.verdict == "noise" else ")"
+            else:
+                failure += " (too few frames to tell it from noise)"
         yield Case(name, failure)

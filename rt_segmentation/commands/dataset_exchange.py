@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from rt_segmentation.commands.once_per_size import OncePerSize
 from rt_segmentation.commands.options import (
     OptionError,
     add_data,
@@ -162,9 +163,10 @@ def _masks(
     from rt_segmentation.inference.engines import EngineError
     from rt_segmentation.labels import IGNORE_ID
 
+    segmented = OncePerSize(segmenter)
     for image in source:
         try:
-            result = segmenter(image.rgb, min_confidence > 0)
+            result = segmented(image.rgb, min_confidence > 0)
         except (EngineError, ImageError) as error:
             source.skip(image, str(error))
             continue

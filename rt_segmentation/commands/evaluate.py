@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rt_segmentation.commands.options import add_data, add_engine, add_groups, parse_options, to_json
+from rt_segmentation.commands.options import add_data, add_engine, add_groups, data_options, to_json
 from rt_segmentation.commands.outputs import Outputs, check_outputs
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.files import user_path, write_atomically
@@ -61,7 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
         OutputError: one could not be written, when all else was done.
     """
     from rt_segmentation.data.grouped import Grouped
-    from rt_segmentation.data.registry import open_dataset, options_for
+    from rt_segmentation.data.registry import open_dataset
     from rt_segmentation.evaluation.dataset import EvaluationError, segment_all
     from rt_segmentation.evaluation.report import Report
     from rt_segmentation.groups import grouping
@@ -73,7 +73,7 @@ def main(arguments: argparse.Namespace) -> None:
     manifest = find_model(arguments.model)
     labels = manifest.labels()
     groups = grouping(arguments.groups, labels)
-    options = {**options_for(arguments.dataset, labels), **parse_options(arguments.option)}
+    options = data_options(arguments, labels)
     dataset = open_dataset(arguments.dataset, arguments.data_root, arguments.split, options)
     if not getattr(dataset, "has_labels", True):
         raise EvaluationError(

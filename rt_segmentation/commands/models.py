@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.commands import models_install, models_profile, onnx_models
+from rt_segmentation.commands.options import to_json
 from rt_segmentation.commands.outputs import check_output, check_outputs
 from rt_segmentation.files import check_file, user_path
 from rt_segmentation.networks import network_names
@@ -209,7 +209,7 @@ def _print(content: dict[str, Any] | list[str]) -> None:
         # A manifest may come from a stranger: what it says is no command to a terminal.
         print("\n".join(printable(one_line(line)) for line in content))
     else:
-        print(json.dumps(content, indent=2, ensure_ascii=False))
+        print(to_json(content).decode(), end="")
 
 
 def _table(manifests: list[ModelManifest]) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rt_segmentation.commands.options import add_data, add_engine, parse_options, refuse_data, say
+from rt_segmentation.commands.options import add_data, add_engine, data_options, refuse_data, say
 from rt_segmentation.commands.progress import progress
 from rt_segmentation.files import check_file, user_path
 from rt_segmentation.text import printable
@@ -104,15 +104,13 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _open(arguments: argparse.Namespace, manifest: ModelManifest) -> SegmentationDataset:
-    from rt_segmentation.data.registry import open_dataset, options_for
+    from rt_segmentation.data.registry import open_dataset
     from rt_segmentation.evaluation.dataset import check_labels
 
     labels = manifest.labels()
-    options: dict[str, Any] = {
-        **options_for(arguments.dataset, labels),
-        **parse_options(arguments.option),
-    }
-    dataset = open_dataset(arguments.dataset, arguments.data_root, arguments.split, options)
+    dataset = open_dataset(
+        arguments.dataset, arguments.data_root, arguments.split, data_options(arguments, labels)
+    )
     check_labels(labels, dataset.label_set)
     return dataset
 

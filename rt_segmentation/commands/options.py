@@ -8,10 +8,13 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.files import check_folder, user_path
+
+if TYPE_CHECKING:
+    from rt_segmentation.labels import LabelSet
 
 MODELS = ("enet", "linknet", "lednet")
 """What benchmarks time by default."""
@@ -162,6 +165,24 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
         if not name or not equals:
             raise OptionError(f"option '{text}' should be NAME=VALUE, as label_set=cityscapes34")
     return options
+
+
+def data_options(arguments: argparse.Namespace, labels: LabelSet) -> dict[str, Any]:
+    """The options of the data set that a model is measured on; says whose classes its ids are taken for.
+
+    Args:
+        arguments: of a parser with `add_data`.
+        labels: the model's.
+
+    Raises:
+        OptionError: an option is not of the form NAME=VALUE.
+    """
+    from rt_segmentation.data.registry import assumed, options_for
+
+    given = parse_options(arguments.option)
+    if note := assumed(arguments.dataset, labels, given):
+        say(note)
+    return {**options_for(arguments.dataset, labels), **given}
 
 
 def to_json(content: dict[str, Any]) -> bytes:

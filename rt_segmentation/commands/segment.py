@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rt_segmentation.commands.once_per_size import OncePerSize
 from rt_segmentation.commands.options import add_engine, add_groups, add_image_bits
 from rt_segmentation.commands.outputs import check_output
 from rt_segmentation.commands.progress import progress
@@ -99,6 +100,7 @@ def main(arguments: argparse.Namespace) -> None:
         raise SegmentError(
             f"model '{manifest.name}' has no confidence to save: its ONNX graph gives labels alone"
         )
+    segmented = OncePerSize(segmenter)
     frames = None if arguments.frames is None else min(arguments.frames, sys.maxsize)
     images = itertools.islice(source, frames)
     count, interrupted, problem = 0, False, ""
@@ -108,7 +110,7 @@ def main(arguments: argparse.Namespace) -> None:
         for image in progress(images, len(names[: arguments.frames]) or arguments.frames or 0):
             started = time.perf_counter()
             try:
-                result = segmenter(image.rgb, "confidence" in kinds)
+                result = segmented(image.rgb, "confidence" in kinds)
             except (EngineError, ImageError) as error:
                 # Another image may have another size; all frames of a stream have the same.
                 if not isinstance(source, FolderSource):

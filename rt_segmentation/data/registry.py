@@ -104,6 +104,23 @@ def open_dataset(
         raise DatasetError(f"data set {name}: {error}") from error
 
 
+def assumed(name: str, labels: LabelSet, given: Mapping[str, Any]) -> str:
+    """Whose classes a data set's ids are taken for, in a sentence, where the user alone knows; else empty.
+
+    Args:
+        name: of the data set.
+        labels: the model's.
+        given: the user's options of the data set.
+    """
+    kind = DATASETS.get(name)
+    if kind is None or not kind.any_label_set or "label_set" in given:
+        return ""
+    return (
+        f"the ids of data set '{name}' are taken for classes of label set '{labels.name}', the model's;"
+        " --option label_set=… names another"
+    )
+
+
 def options_for(name: str, labels: LabelSet) -> dict[str, Any]:
     """The options that open a data set with a model's classes, where it can be; {} where it cannot."""
     kind = DATASETS.get(name)

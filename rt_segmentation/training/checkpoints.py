@@ -48,8 +48,11 @@ class Checkpoints(lightning.Callback):
             trainer.save_checkpoint(unfinished)
             if trainer.is_global_zero:
                 os.replace(unfinished, self._path)
-        except OSError:
+        except OSError as error:
             # The disk is full, and what is of no use need not fill it.
             unfinished.unlink(missing_ok=True)
-            raise
+            raise OSError(
+                f"checkpoint {self._path} cannot be written: {error.strerror or error}; the same command goes"
+                " on from the one before, where there is one"
+            ) from error
         self._saved = time.monotonic()

@@ -13,7 +13,7 @@ from rt_segmentation.data.augment import Augmentation
 from rt_segmentation.data.mixing import Mixing
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.files import user_path
-from rt_segmentation.models import normalisation_problem, temperature_problem
+from rt_segmentation.models import normalisation_problem, size_problem, temperature_problem
 from rt_segmentation.resources import share_dir
 from rt_segmentation.settings import SettingsError, read_mapping, read_settings
 
@@ -275,6 +275,9 @@ class Recipe:
         for key in ("width", "height", "epochs", "batch_size"):
             if getattr(self, key) < 1:
                 raise ValueError(f"'{key}' is {getattr(self, key)}, it must be 1 or more")
+        # A model of scenes is of a size that its manifest may have.
+        if self.task == "segmentation" and (problem := size_problem(self.width, self.height)):
+            raise ValueError(problem)
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"'seed' is {self.seed}, it must be from 0 to {2**32 - 1}")
         if not 0 <= self.ema < 1:

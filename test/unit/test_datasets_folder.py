@@ -13,7 +13,7 @@ from support.dataset_layouts import blocks, image, palette_png, write
 from rt_segmentation import cli
 from rt_segmentation.data.dataset import DatasetError
 from rt_segmentation.data.folder import Folder
-from rt_segmentation.data.registry import DATASETS, open_dataset, options_for
+from rt_segmentation.data.registry import DATASETS, assumed, open_dataset, options_for
 from rt_segmentation.data.street_dataset import TRAINING_SEED, Street
 from rt_segmentation.data.sunrgbd import SunRgbd
 from rt_segmentation.labels import load_label_set
@@ -343,3 +343,9 @@ def test_a_model_chooses_the_classes_where_it_can() -> None:
     assert options_for("street", load_label_set("camvid11")) == {}
     labels = load_label_set("sunrgbd37")
     assert options_for("folder", labels) == {"label_set": labels}
+
+
+def test_it_is_said_whose_classes_ids_are_taken_for() -> None:
+    labels = load_label_set("sunrgbd37")
+    assert "data set 'folder' are taken for classes of label set 'sunrgbd37'" in assumed("folder", labels, {})
+    assert assumed("folder", labels, {"label_set": "camvid11"}) == assumed("camvid", labels, {}) == ""

@@ -264,6 +264,36 @@ def test_images_come_along(tmp_path: Path) -> None:
         back("cityscapes", folder, images=images)
 
 
+def test_tasks_that_nobody_annotated_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    region = {
+        "type": "brushlabels",
+        "original_width": 40,
+        "original_height": 34,
+        "value": {"format": "rle", "rle": encode(noise(7) == 1), "brushlabels": ["sky"]},
+    }
+    tasks = [
+        {"data": {"image": "a.png"}, "annotations": [], "predictions": [{"result": [region]}]},
+        {"data": {"image": "b.png"}, "annotations": [{"result": []}]},
+        {"data": {"image": "c.png"}},
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(tasks))
+    np.testing.assert_array_equal(back("label-studio", tmp_path / "a.json") == 3, noise(7) == 1)
+    assert "2 tasks without any region, left out" in caplog.text
+    assert "of 1 task the last prediction is taken, as nobody annotated it" in caplog.text
+
+
+def test_an_unknown_shape_of_cvat_is_refused(tmp_path: Path) -> None:
+    image = '<image name="a.png" width="40" height="40"><tag label="day"/>{}</image>'
+    hexagon = '<hexagon label="road" points="1,1"/>'
+    (tmp_path / "a.xml").write_text(f"<annotations>{image.format(hexagon)}</annotations>")
+    with pytest.raises(ExchangeError, match=r"shape 2 \(hexagon\) is of an unknown kind; polygon, mask, box"):
+        back("cvat", tmp_path / "a.xml")
+    empty = '<polygon label="road" points=""/>'
+    (tmp_path / "a.xml").write_text(f"<annotations>{image.format(empty)}</annotations>")
+    with pytest.raises(ExchangeError, match="its polygon is not a list of 3 points"):
+        back("cvat", tmp_path / "a.xml")
+
+
 def test_a_label_studio_upload_and_a_polygon(tmp_path: Path) -> None:
     task = {
         "data": {"image": "/data/upload/3/0123abcd-a%20b.jpg"},
@@ -310,7 +340,7 @@ def test_damaged_and_wrong_zips_are_named(tmp_path: Path) -> None:
         ("road 1,2,3\n", "line 1: 'road 1,2,3' is not LABEL:R,G,B:PARTS:ACTIONS"),
         ("road:1,2,3::\nsky:1,2,3::\n", r"gives 'road' and 'sky' one colour, \(1, 2, 3\)"),
         ("road:1,2,3::\n", r"has 1024 pixels of no label in labelmap.txt, as \(9, 9, 9\)"),
-        ("elf:1,2,3::\n", r"1 labels that label set site lacks: 'elf'"),
+        ("elf:1,2,3::\n", r"1 label that label set site lacks: 'elf'"),
     ):
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("labelmap.txt", labelmap)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -67,6 +68,14 @@ def test_a_pipe_gets_what_is_written_and_stays(tmp_path: Path) -> None:
         write_atomically(pipe, b"content")
         assert reading.result(20.0) == b"content"
     assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_full_disk_names_the_file_whoever_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No space left on device: '.*/file'"), replacing(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    # Another one may be of another file.
+    with pytest.raises(OSError, match=r"Permission denied$"), replacing(tmp_path / "file"):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def test_a_full_disk_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None:

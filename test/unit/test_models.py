@@ -47,6 +47,9 @@ def make_manifest(folder: Path, name: str = "toy", **changes: Any) -> ModelManif
     return replace(manifest, **changes)
 
 
+SCORE = {"metric": "mean_iou", "dataset": "camvid", "split": "val", "value": 0.5, "width": 480, "height": 360}
+
+
 @pytest.fixture
 def stored(tmp_path: Path) -> ModelManifest:
     return save_model(make_manifest(tmp_path), ARRAYS)
@@ -108,6 +111,11 @@ def test_an_unknown_key_is_named(stored: ModelManifest) -> None:
         ({"mean": [0, -1001, 0]}, "neither may be above 1000"),
         ({"mean": [123.7, 0, 0], "std": [1e-3, 1, 1]}, "nor a pixel above 65504 with them"),
         ({"std": [10**400, 1, 1]}, "'std[0]' is an integer of too many digits"),
+        ({"parameters": -5}, "parameters -5 and gmacs 0.125 must be numbers from 0 on"),
+        ({"gmacs": math.nan}, "gmacs nan must be numbers from 0 on"),
+        ({"scores": [{**SCORE, "value": 7.5}]}, "a score's value is 7.5, it must be a fraction from 0 to 1"),
+        ({"scores": [{**SCORE, "value": math.nan}]}, "a score's value is nan, it must be"),
+        ({"scores": [{**SCORE, "width": -1}]}, "a score's width x height is -1 x 360"),
         ({"temperature": 0}, "temperature is 0.0, it must be from 0.01 to 100"),
         ({"temperature": 1e-300}, "temperature is 1e-300, it must be"),
         ({"temperature": 1e30}, "temperature is 1e+30, it must be"),

@@ -135,6 +135,8 @@ def test_the_papers_numbers(
         ({"std": [0.5, 0.5, 0]}, r"std is \[0.5, 0.5, 0.0\], all must be above 0"),
         ({"std": [0.5, 0.5, 1.0e-300]}, "std .* cannot be meant: they are of images from 0 to 1"),
         ({"mean": [1.0e30, 0, 0]}, "mean .* cannot be meant"),
+        ({"width": 24}, "width x height is 24 x 64, both must be 32 or more"),
+        ({"height": 1000000}, "96 x 1000000, both must be 16384 or less"),
         ({"ema": 1}, "'ema' is 1.0, it must be from 0 to below 1"),
         ({"label_set": ""}, "segmentation needs the key 'label_set'"),
         ({"task": "classification"}, "classification has none"),

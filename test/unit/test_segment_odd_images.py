@@ -54,16 +54,22 @@ def test_an_engine_that_refuses_a_size_costs_no_other_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cv2.imwrite(str(images / "1.png"), np.zeros((240, 160, 3), np.uint8))
+    cv2.imwrite(str(images / "1b.png"), np.zeros((240, 160, 3), np.uint8))
     infer = TorchEngine.infer
+    refused = 0
 
     def refuse_tall(engine: TorchEngine, batch: np.ndarray, confidence: bool) -> object:
+        nonlocal refused
         if batch.shape[1] > batch.shape[2]:
+            refused += 1
             raise EngineError("engine 'torch' gives other labels")
         return infer(engine, batch, confidence)
 
     monkeypatch.setattr(TorchEngine, "infer", refuse_tall)
     assert main(["segment", str(images), *segment]) == 2
-    assert "skipped '1.png' of 160x240: " in caplog.text and "gives other labels" in caplog.text
+    assert "skipped '1.png' of 160x240: " in caplog.text and caplog.text.count("gives other labels") == 2
+    # To build an engine takes seconds: it is not tried for each image.
+    assert "skipped '1b.png' of 160x240: " in caplog.text and refused == 1
     assert {path.name[0] for path in (tmp_path / "out").iterdir()} == {"0", "2"}
 
 

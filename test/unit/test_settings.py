@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import rt_segmentation
 from rt_segmentation.errors import RtSegmentationError
@@ -54,6 +55,16 @@ def test_nested_values_are_converted() -> None:
     by_name = {"x": Inner(2.0, 3.0)}
     assert read == Outer(path, "a", Inner(1.0), (Inner(1.0),), by_name, {"y": 4}, [1, "two"])
     assert type(read.inner.low) is float
+
+
+def test_a_date_is_a_text_and_other_types_are_not_made() -> None:
+    assert load_yaml("{split: 2024-05-01, at: 2024-05-01 12:00:00}") == {
+        "split": "2024-05-01",
+        "at": "2024-05-01 12:00:00",
+    }
+    for text in ("!!timestamp 2024-05-01", "!!binary aGk=", "!!set {a}", "!!python/tuple [1]"):
+        with pytest.raises(yaml.YAMLError, match="could not determine a constructor"):
+            load_yaml(text)
 
 
 # Each line ten times the one before it.
@@ -103,7 +114,7 @@ def test_what_is_merged_may_be_said_otherwise_before_and_after(tmp_path: Path) -
         ("a.yaml", "low: &x {y: *x}", "cannot be read: [*]x at line 1 stands in itself"),
         pytest.param("a.yaml", MULTIPLIED, "stand for more than 100000 values, at line 6", id="multiplied"),
         pytest.param("a.yaml", MULTIPLIED.replace("[0]", "[]"), "stand for more than 100000", id="nothing"),
-        ("a.yaml", "low: 2001-99-99", "cannot be read: month must be in 1..12"),
+        ("a.yaml", "low: 2001-99-99", "'low' is '2001-99-99', it must be a number"),
         ("a.yaml", "low: !!int ''", "cannot be read: a value is not of the type that its tag"),
         ("a.json", '{"lo": 1}', "thing .*a.json: unknown key 'lo'; there are low, high"),
     ],

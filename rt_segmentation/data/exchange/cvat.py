@@ -26,6 +26,8 @@ from rt_segmentation.files import replacing
 from rt_segmentation.labels import IGNORE_ID, LabelSet
 
 DRAWN = ("polygon", "mask", "box")
+BESIDE = ("tag", "attribute")
+"""Of a whole image: they mark none of its pixels."""
 LEFT_OUT = ("polyline", "points", "cuboid", "ellipse", "skeleton")
 
 
@@ -149,11 +151,14 @@ def read(path: Path, names: ClassNames) -> Iterator[LabelledFrame]:
             where = f"{text}: image '{name}', shape {number} ({shape.tag})"
             if shape.tag in LEFT_OUT:
                 raise ExchangeError(f"{where} is no area; delete it, or draw it as a polygon or a mask")
-            if shape.tag in DRAWN:
-                if shape.tag != "box" and _number(shape, "rotation", where) % 360:
-                    raise ExchangeError(f"{where} is rotated; CVAT rotates boxes alone: draw it as it lies")
-                layer = _whole(shape, "z_order", where) if "z_order" in shape.attrib else 0
-                drawn.append((layer, shape, where))
+            if shape.tag in BESIDE:
+                continue
+            if shape.tag not in DRAWN:
+                raise ExchangeError(f"{where} is of an unknown kind; {', '.join(DRAWN)} are read")
+            if shape.tag != "box" and _number(shape, "rotation", where) % 360:
+                raise ExchangeError(f"{where} is rotated; CVAT rotates boxes alone: draw it as it lies")
+            layer = _whole(shape, "z_order", where) if "z_order" in shape.attrib else 0
+            drawn.append((layer, shape, where))
         for _, shape, where in sorted(drawn, key=lambda entry: entry[0]):
             _draw(shape, labels, names.find(shape.get("label", "")), where)
         yield LabelledFrame(name, labels)
@@ -176,9 +181,8 @@ def _draw(shape: ElementTree.Element, labels: np.ndarray, value: int, where: str
         if shape.tag == "box":
             points = _corners(shape, where)
         else:
-            points = [
-                float(part) for point in shape.get("points", "").split(";") for part in point.split(",")
-            ]
+            text = shape.get("points", "")
+            points = [float(part) for point in text.split(";") for part in point.split(",") if text]
         labels[polygon_mask([points], width, height)] = value
     except ValueError as error:
         raise ExchangeError(f"{where}: {error}") from error

@@ -18,7 +18,7 @@ from rt_segmentation.imaging.errors import ImageError
 from rt_segmentation.imaging.headers import read_header
 from rt_segmentation.imaging.label_images import decode_ids, decode_stored
 from rt_segmentation.labels import IGNORE_ID, LabelSet
-from rt_segmentation.text import printable
+from rt_segmentation.text import counted, printable
 
 UNLABELLED_NAMES = ("unlabelled", "unlabeled", "ignore")
 """Labels that mean 255 where no class has that name."""
@@ -118,9 +118,13 @@ class ClassNames:
             ExchangeError: unknown labels were looked up and are not accepted; all are named.
         """
         if self.is_refused:
-            named = [f"'{printable(label)}' ({count} times)" for label, count in self.unknown.most_common()]
+            named = [
+                f"'{printable(label)}' ({counted(count, 'time')})"
+                for label, count in self.unknown.most_common()
+            ]
+            unknown = counted(len(named), "label")
             raise ExchangeError(
-                f"{printable(path)} has {len(named)} labels that label set {self.label_set.name} lacks:"
+                f"{printable(path)} has {unknown} that label set {self.label_set.name} lacks:"
                 f" {name_some(named)}; its classes are {name_some(self.label_set.names)}. Give --map"
                 " LABEL=CLASS for each, or --unknown unlabelled"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -24,7 +25,9 @@ from rt_segmentation.data.exchange.frames import (
 from rt_segmentation.data.exchange.shapes import polygon_mask
 from rt_segmentation.files import write_atomically
 from rt_segmentation.labels import IGNORE_ID, LabelSet
-from rt_segmentation.text import printable
+from rt_segmentation.text import counted, printable
+
+logger = logging.getLogger(__name__)
 
 NO_AREA = ("choices", "datetime", "number", "rating", "relation", "taxonomy", "textarea")
 """Results that say something of an image, or of regions, and mark none."""
@@ -74,7 +77,8 @@ def write(path: Path, frames: Iterable[LabelledFrame], label_set: LabelSet, opti
 def read(path: Path, names: ClassNames) -> Iterator[LabelledFrame]:
     """Read a .json of tasks: of each the newest annotation that was not cancelled, else its last prediction.
 
-    Later regions cover earlier ones. A task without either is left out.
+    Later regions cover earlier ones. A task without either, or whose annotation marks nothing, is left out;
+    the log says how many are, and of how many a prediction was taken.
 
     Raises:
         ExchangeError: it is no such file, or a region is wrong; the message says which.
@@ -86,12 +90,11 @@ def read(path: Path, names: ClassNames) -> Iterator[LabelledFrame]:
     tasks = container.json(file)
     if not isinstance(tasks, list) or not all(isinstance(t, dict) and "data" in t for t in tasks):
         raise ExchangeError(f"{text} is not a list of tasks with 'data'; export as JSON, not JSON-MIN")
+    empty = predicted = 0
     for number, task in enumerate(tasks, 1):
         where = f"{text}: task {task.get('id', number)!r}"
         name = _image_name(task["data"], where)
-        results = _results(task, where)
-        if results is None:
-            continue
+        results, is_prediction = _results(task, where)
         labels: np.ndarray | None = None
         for result in results:
             kind = str(result.get("type")).lower() if isinstance(result, dict) else ""
@@ -115,8 +118,16 @@ def read(path: Path, names: ClassNames) -> Iterator[LabelledFrame]:
             if not isinstance(found, list) or len(found) != 1:
                 raise ExchangeError(f"{where} ({printable(name)}) has a region with the labels {found!r}")
             labels[mask] = names.find(str(found[0]))
+        empty += labels is None
+        predicted += labels is not None and is_prediction
         if labels is not None:
             yield LabelledFrame(name, labels)
+    if empty:
+        logger.warning("%s: %s without any region, left out", text, counted(empty, "task"))
+    if predicted:
+        logger.warning(
+            "%s: of %s the last prediction is taken, as nobody annotated it", text, counted(predicted, "task")
+        )
 
 
 def _mask(kind: str, value: dict[str, Any], width: int, height: int) -> np.ndarray:
@@ -131,7 +142,8 @@ def _mask(kind: str, value: dict[str, Any], width: int, height: int) -> np.ndarr
     raise ValueError(f"it has a region of the type '{kind}'; brush and polygon labels can be read")
 
 
-def _results(task: dict[str, Any], where: str) -> list[Any] | None:
+def _results(task: dict[str, Any], where: str) -> tuple[list[Any], bool]:
+    """The regions, and whether they are a prediction's."""
     annotations = task.get("annotations") or task.get("completions") or []
     predictions = task.get("predictions") or []
     for kind in (annotations, predictions):
@@ -141,11 +153,11 @@ def _results(task: dict[str, Any], where: str) -> list[Any] | None:
     kept.sort(key=lambda entry: str(entry.get("updated_at", "")))
     chosen = (kept or predictions)[-1:]
     if not chosen:
-        return None
+        return [], False
     result = chosen[0].get("result")
     if not isinstance(result, list):
         raise ExchangeError(f"{where} has an annotation without a list 'result'")
-    return result
+    return result, not kept
 
 
 def _image_name(data: Any, where: str) -> str:
