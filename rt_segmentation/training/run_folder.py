@@ -81,7 +81,8 @@ class RunFolder:
         stored = load_recipe(self.recipe)
         if fitted:
             recipe = recipe.fitted(stored.epochs)
-        differing = [f.name for f in fields(Recipe) if getattr(stored, f.name) != getattr(recipe, f.name)]
+        pairs = {f.name: (getattr(stored, f.name), getattr(recipe, f.name)) for f in fields(Recipe)}
+        differing = [_difference(name, *pair) for name, pair in pairs.items() if pair[0] != pair[1]]
         if differing:
             raise TrainingError(
                 f"folder {self.path} has a run with another {', '.join(differing)}; give another --out, or"
@@ -194,6 +195,13 @@ class RunFolder:
         if not isinstance(starts, list):
             raise TrainingError(f"{self.environment} is damaged, no list of starts; delete it, or repair it")
         return starts
+
+
+def _difference(name: str, stored: Any, wanted: Any) -> str:
+    """A recipe's key, with its two values where they are short."""
+    values = (stored, wanted)
+    short = all(isinstance(value, str | int | float) and len(repr(value)) <= 40 for value in values)
+    return f"{name} ({stored!r}, not {wanted!r})" if short else name
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -80,7 +80,7 @@ def test_a_training_without_a_checkpoint_begins_again(
         model = save_untrained(folder.path / "tiny.yaml", SmallNetwork(11), SMALL, (96, 64))
     with pytest.raises(InterruptedError):
         train(recipe, None, tmp_path, here())
-    with pytest.raises(TrainingError, match="has a run with another seed"):
+    with pytest.raises(TrainingError, match=r"has a run with another seed \(1, not 5\)"):
         train(replace(recipe, seed=5), None, tmp_path, here())
     write_manifest(replace(model, scores=(Score("mean_iou", "street", "", 0.5, 96, 64),)))
     with pytest.raises(TrainingError, match=r"has a result, tiny.yaml, and no last.ckpt to resume from"):
