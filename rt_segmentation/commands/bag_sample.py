@@ -260,7 +260,7 @@ def _described(segmenter: Segmenter) -> dict[str, str]:
 def _tell(source: Source) -> None:
     for note in source.notes:
         say(f"{source.path}: {note}")
-    if not source.looked_at:
+    if not source.images and not source.looked_at:
         say(f"{source.path}: topic {source.topic} has no messages")
     if source.left_out:
         parts = ", ".join(f"{count} {why}" for why, count in sorted(source.left_out.items()))
