@@ -62,14 +62,16 @@ def choose_images(
     aside = {topic.name: why for topic in possible if (why := _no_camera(reader, topic, names))}
     left = [topic for topic in possible if topic.name not in aside]
     if not left and len(held) == 1 and _begins_with_ids(reader, held[0]):
-        listed = ", ".join(f"{name} ({why})" for name, why in aside.items())
-        raise BagError(f"none of its topics has a camera's images: {listed}; --image-topic takes any")
+        raise BagError(f"none of its topics has a camera's images: {_listed(aside)}; --image-topic takes any")
     chosen = choose_topic(left or held or possible, None, IMAGE_TYPES, "image")
     aside.pop(chosen.name, None)
-    reasons = ", ".join(f"{name} ({why})" for name, why in aside.items())
     hints = dict.fromkeys(options[why] for why in aside.values() if why in options)
     advice = ", ".join(["--image-topic takes any", *hints])
-    return chosen, f"the images are those of {chosen.name}; left aside: {reasons}; {advice}"
+    return chosen, f"the images are those of {chosen.name}; left aside: {_listed(aside)}; {advice}"
+
+
+def _listed(aside: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({why})" for name, why in aside.items())
 
 
 def _no_camera(reader: BagReader, topic: Topic, names: Collection[str]) -> str:

@@ -55,16 +55,7 @@ def read_frame(path: Path) -> Frame:
     data = read_bytes(path)
     header = read_header(data)
     mode = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-    pixels: npt.NDArray[Any] | None
-    if header is not None:
-        pixels = decode_file(data, header, mode)
-    else:
-        try:
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
-        except cv2.error:
-            pixels = None
-    if pixels is None:
-        raise ImageError("undecodable", "The file is not an image that OpenCV can read.")
+    pixels = _decoded(data, mode) if header is None else decode_file(data, header, mode)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError("undecodable", f"Its samples are {pixels.dtype}; they must have 8 or 16 bits.")
     height, width = pixels.shape[:2]
@@ -93,15 +84,15 @@ def shown_size(data: bytes) -> tuple[int, int]:
     header = read_header(data)
     if header is not None:
         # A JPEG is decoded at an eighth of its size in a fraction of the time.
-        height, width = _gray(data, cv2.IMREAD_REDUCED_GRAYSCALE_8).shape
+        height, width = _decoded(data, cv2.IMREAD_REDUCED_GRAYSCALE_8).shape
         if height != width or header.height == header.width:
             turned = (height > width) != (header.height > header.width)
             return (header.height, header.width) if turned else (header.width, header.height)
-    height, width = _gray(data, cv2.IMREAD_GRAYSCALE).shape
+    height, width = _decoded(data, cv2.IMREAD_GRAYSCALE).shape
     return width, height
 
 
-def _gray(data: bytes, mode: int) -> npt.NDArray[Any]:
+def _decoded(data: bytes, mode: int) -> npt.NDArray[Any]:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     except cv2.error:

@@ -309,7 +309,8 @@ class SegmentationNode(GuardedNode, LifecycleNode):
         """Publish the diagnostics: one status, or with several cameras another one for each."""
         self._reported_at = time.monotonic()
         facts, trouble, hardware_id = self._model.state("active" if self._working else "inactive")
-        trouble += [self._failure] if self._failure else []
+        if self._failure:
+            trouble.append(self._failure)
         limits = Limits(
             *(
                 self._value(f"diagnostics.{name}")
