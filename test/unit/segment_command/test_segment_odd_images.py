@@ -13,21 +13,6 @@ pytest.importorskip("torch", reason="torch is not installed: no network to run")
 from rt_segmentation.cli import main
 from rt_segmentation.inference.engines import EngineError
 from rt_segmentation.inference.engines.torch_engine import TorchEngine
-from rt_segmentation.models import ModelManifest
-
-
-@pytest.fixture()
-def images(tmp_path: Path) -> Path:
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for number in range(3):
-        cv2.imwrite(str(folder / f"{number}.png"), np.full((120, 160, 3), 60 * number, np.uint8))
-    return folder
-
-
-@pytest.fixture()
-def segment(small_model: ModelManifest, tmp_path: Path) -> list[str]:
-    return ["--model", str(small_model.path), "--engine", "torch", "--out", str(tmp_path / "out")]
 
 
 def test_an_image_that_cannot_be_segmented_costs_no_other(
