@@ -25,7 +25,7 @@ from rt_segmentation.training.data import (
     ShareSampler,
     each_once,
     raise_if_any,
-    start_method,
+    reading_processes,
 )
 from rt_segmentation.training.data_record import DataRecord, FramesRecord
 from rt_segmentation.training.encoders import ENCODERS, encoder_of, write_encoder
@@ -244,8 +244,7 @@ def _loaders(
         AugmentedImages(training, recipe.augmentation, recipe.seed),
         batch_size,
         sampler=EpochSampler(len(training), recipe.seed, recipe.batch_size, share),
-        num_workers=machine.workers,
-        multiprocessing_context=start_method(machine.workers),
+        **reading_processes(machine.workers),
         persistent_workers=machine.workers > 0,
         pin_memory=machine.gpu,
     )
@@ -253,8 +252,7 @@ def _loaders(
         CenteredImages(validation, recipe.width, recipe.height),
         batch_size,
         sampler=ShareSampler(len(validation), share),
-        num_workers=machine.workers,
-        multiprocessing_context=start_method(machine.workers),
+        **reading_processes(machine.workers),
         pin_memory=machine.gpu,
     )
     return train, check

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -342,6 +343,24 @@ def start_method(workers: int) -> str | None:
     return "fork" if workers and "fork" in multiprocessing.get_all_start_methods() else None
 
 
+def reading_processes(workers: int) -> dict[str, Any]:
+    """Options of a training's loader for its processes, which leave SIGTERM to the training.
+
+    Who ends a service or a job sends it to all of its processes. The training then stores where it is; one
+    that loses a reading process meanwhile fails instead.
+    """
+    return {
+        "num_workers": workers,
+        "multiprocessing_context": start_method(workers),
+        "worker_init_fn": _ignore_sigterm,
+    }
+
+
+def _ignore_sigterm(_worker: int) -> None:
+    # Those whose training is gone end by themselves.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def training_loader(
     frames: TrainingSet | Indices, recipe: Recipe, workers: int, share: Share
 ) -> ResumableLoader:
@@ -350,8 +369,7 @@ def training_loader(
         frames,
         recipe.batch_size // share.world,
         sampler=EpochSampler(len(frames), recipe.seed, recipe.batch_size, share),
-        num_workers=workers,
-        multiprocessing_context=start_method(workers),
+        **reading_processes(workers),
         persistent_workers=workers > 0,
         # Indices stay on the CPU, where the amounts of their augmentation are drawn.
         pin_memory=torch.cuda.is_available() and isinstance(frames, TrainingSet),
@@ -363,7 +381,6 @@ def validation_loader(frames: ValidationSet, workers: int, share: Share) -> Data
     return DataLoader(
         frames,
         sampler=ShareSampler(len(frames), share),
-        num_workers=workers,
-        multiprocessing_context=start_method(workers),
+        **reading_processes(workers),
         pin_memory=torch.cuda.is_available(),
     )

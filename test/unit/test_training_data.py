@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +284,23 @@ def test_a_loaders_processes_share_their_parents_frames(monkeypatch: pytest.Monk
     )
     assert [loader.multiprocessing_context.get_start_method() for loader in loaders] == ["fork", "fork"]
     assert training_loader(TrainingSet([frames], CROP, seed=1), recipe, 0, Share()).num_workers == 0
+
+
+def test_a_loaders_processes_leave_sigterm_to_the_training() -> None:
+    """As `timeout`, systemd and Slurm send it: to the training and to all that it has started."""
+    recipe = replace(load_recipe("own_data"), batch_size=1)
+    frames = TrainingSet([street(8)], CROP, seed=1)
+    given = iter(training_loader(frames, recipe, 2, Share()))
+    next(given), next(given)  # each has begun
+    readers = multiprocessing.active_children()
+    assert len(readers) == 2
+    for reader in readers:
+        assert reader.pid is not None
+        os.kill(reader.pid, signal.SIGTERM)
+    assert len(list(given)) == 6
+    del given
+    gc.collect()
+    assert not multiprocessing.active_children()
 
 
 def test_a_loaders_process_deletes_nothing_of_its_parents(tmp_path: Path) -> None:
