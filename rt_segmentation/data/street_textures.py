@@ -11,12 +11,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 GROUND_HALF_WIDTH = 14.0  # metres either side of the middle of the road
 GROUND_PERIOD = 12.0  # metres after which the ground repeats
 GROUND_SCALE = 36  # pixels a metre
 
-Image = np.ndarray[Any, Any]
+Image = npt.NDArray[Any]
 Levels = list[Image]
 
 

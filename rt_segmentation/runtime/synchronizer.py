@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Iterable
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -19,7 +20,8 @@ RESTART_NS = 1_000_000_000
 """Stamps that go back by less are of messages out of order."""
 
 
-class Stamped(NamedTuple, Generic[T]):
+@dataclass(frozen=True)
+class Stamped(Generic[T]):
     """A message, its stamp [ns] and its size [bytes]."""
 
     stamp_ns: int
