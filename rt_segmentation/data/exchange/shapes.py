@@ -78,8 +78,9 @@ def regions(labels: np.ndarray) -> list[Region]:
     """
     found = []
     for value in np.unique(labels).tolist():
-        count, numbers, stats, _ = cv2.connectedComponentsWithStats(
-            np.asarray(labels == value, np.uint8), connectivity=4
+        # OpenCV 4.5.5's own choice of the algorithm writes past its memory.
+        count, numbers, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
+            np.asarray(labels == value, np.uint8), 4, cv2.CV_32S, cv2.CCL_WU
         )
         for number in range(1, count):
             left, top, width, height = stats[number, :4].tolist()
