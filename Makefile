@@ -18,6 +18,10 @@ CONSTRAINTS := $(if $(ROS),.venv/constraints-$(ROS).txt,constraints.txt)
 JAZZY := .venv-jazzy
 JAZZY_EXTRAS := torch,openvino,onnxruntime,export,bags,ros
 
+# The oldest Python and libraries, as ROS 2 Humble has them: a python3.10 of the system's, or one of pyenv's.
+OLDEST := .venv-oldest
+OLDEST_PYTHON ?= $(shell python3.10 -c '' 2>/dev/null && echo python3.10 || ls -d $(HOME)/.pyenv/versions/3.10.*/bin/python 2>/dev/null | tail -1)
+
 # Tests run in so many processes, each with one thread; those of a file stay together, as they share nodes and
 # models. Tests of nodes often wait: three processes keep two cores at work. Each may take 2 GB.
 JOBS ?= 3
@@ -67,6 +71,12 @@ coverage: $(INSTALLED) ## which lines the tests run, in a table; the processes o
 test-long: $(INSTALLED) ## the tests that take minutes
 	$(BIN)/python -m pytest -m long
 
+.PHONY: test-oldest
+test-oldest: $(OLDEST)/.installed ## the tests that need no PyTorch on Python 3.10 and the oldest NumPy; TESTS=paths: those alone
+	@if [ -x $(OLDEST)/bin/python ]; then \
+		env -u ROS_DISTRO -u AMENT_PREFIX_PATH -u PYTHONPATH $(OLDEST)/bin/python $(PYTEST) $(or $(TESTS),test/unit); \
+	fi
+
 test-jazzy: $(JAZZY)/.installed ## the nodes' tests on ROS 2 Jazzy, in .venv-jazzy; TESTS=paths: those alone
 	env -u ROS_DISTRO -u AMENT_PREFIX_PATH -u PYTHONPATH $(JAZZY)/bin/python $(PYTEST) $(or $(TESTS),test/ros)
 
@@ -84,11 +94,11 @@ docs: .venv/docs/.installed ## the documentation as a site in build/site; a dead
 	.venv/docs/bin/$(PIP) -e '.[docs]'
 	touch $@
 
-clean: ## remove .venv, .venv-jazzy and all that is built; needed when ROS 2 is sourced for the first time
-	rm -rf .venv $(JAZZY) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+clean: ## remove .venv, .venv-jazzy, .venv-oldest and all that is built; needed when ROS 2 is sourced for the first time
+	rm -rf .venv $(JAZZY) $(OLDEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find rt_segmentation research test tools -name __pycache__ -prune -exec rm -rf {} +
 
-coverage test test-jazzy test-long: export ROS_AUTOMATIC_DISCOVERY_RANGE = LOCALHOST
+coverage test test-jazzy test-long test-oldest: export ROS_AUTOMATIC_DISCOVERY_RANGE = LOCALHOST
 
 $(INSTALLED): setup.py $(if $(ROS),,constraints.txt)
 	$(PYTHON) -m venv $(if $(ROS),--system-site-packages) .venv
@@ -103,3 +113,13 @@ $(JAZZY)/.installed: setup.py constraints.txt constraints-jazzy.txt
 	grep -v '^ros-' constraints.txt | cat - constraints-jazzy.txt > $(JAZZY)/constraints.txt
 	$(JAZZY)/bin/$(PIP) -c $(JAZZY)/constraints.txt -e '.[$(JAZZY_EXTRAS)]' pytest pytest-xdist mcap-ros2-support
 	touch $@
+
+$(OLDEST)/.installed: setup.py constraints.txt constraints-oldest.txt
+ifeq ($(OLDEST_PYTHON),)
+	@echo "no python3.10 here: the tests with the oldest Python and libraries are skipped"
+else
+	$(OLDEST_PYTHON) -m venv $(OLDEST)
+	grep '^ros-' constraints.txt | cat - constraints-oldest.txt > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/$(PIP) -c $(OLDEST)/constraints.txt -e '.[bags,ros]' pytest pytest-xdist
+	touch $@
+endif

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("torch", reason="torch is not installed: no engine that is always there")
@@ -33,6 +35,16 @@ def test_an_engine_that_is_missing_is_said_with_the_reason(capsys: pytest.Captur
         engines_here(["tensorrt"], [])
     assert engines_here(["tensorrt", "torch"], ["fp32"]) == [("torch", "fp32")]
     assert "left out: engine 'tensorrt' needs" in capsys.readouterr().err
+
+
+def test_a_library_of_another_version_is_not_said_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "of_old.py").write_text("from json import what_it_will_have\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(choosing.ENGINES, "openvino", "of_old:Engine")
+    with pytest.raises(EngineUnavailable, match="needs another version of the Python package 'json': cannot"):
+        choosing.offered("openvino")
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,10 @@ def _engine_class(name: str) -> EngineClass:
         # One of ours is no missing library: an installation that is broken or being replaced.
         if (error.name or "").startswith("rt_segmentation"):
             raise
+        if not isinstance(error, ModuleNotFoundError):
+            raise EngineUnavailable(
+                f"engine '{name}' needs another version of the Python package '{error.name}': {error}"
+            ) from error
         install = _INSTALL.get(name, f"pip install {name}")
         raise EngineUnavailable(
             f"engine '{name}' needs the Python package '{error.name}': {install}"
