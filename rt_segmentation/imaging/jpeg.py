@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rt_segmentation.imaging.errors import ImageError
 
 _END = b"\xff\xd9"
 _SOS_MARKER = b"\xff\xda"
-_FOLLOWING = b"\xb6\x5a\x6d\x93" * 64
+_FOLLOWING = b"\xb6\x5a\x6d\x93"
 # In entropy-coded data 0xFF is followed by 0x00 or a restart marker (D0 to D7); all else is a real marker.
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
@@ -23,6 +24,8 @@ _ALONE = (0x01, 0xD8)  # TEM and SOI carry no length
 # DHT, JPG and DAC sit in the same range.
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _COEFFICIENTS = 64
+_MOST_BLOCK_BYTES = _COEFFICIENTS * (16 + 11) // 8
+"""A block's, if each coefficient has the longest code and the most bits after it."""
 
 
 @dataclass
@@ -33,6 +36,7 @@ class Jpeg:
         width: [px]
         height: [px]
         channels: 1 is grey.
+        blocks: 8x8 blocks that are coded, those of the padding too.
         ended: Whether the end marker is there. Without it the last scan has begun at least; `endings` tells
             whether it is all there.
     """
@@ -40,6 +44,7 @@ class Jpeg:
     width: int
     height: int
     channels: int
+    blocks: int
     ended: bool
 
 
@@ -74,8 +79,24 @@ def read_jpeg(data: bytes) -> Jpeg:
         raise ImageError(
             "undecodable", "The JPEG has no frame header (SOF) and so no size; it must have one."
         )
-    height, width, channels = struct.unpack_from(">HHB", data, start + 1)
-    return Jpeg(width, height, channels, ended)
+    height, width, sampling = _frame(data, start)
+    blocks = _units(width, height, sampling) * sum(h * v for h, v in sampling.values())
+    return Jpeg(width, height, len(sampling), blocks, ended)
+
+
+def _frame(data: bytes, begin: int) -> tuple[int, int, dict[int, tuple[int, int]]]:
+    """Height and width [px], and of each component how many blocks of a unit (MCU) it has across and down.
+
+    Args:
+        data: The file.
+        begin: Where the frame header's body begins.
+    """
+    height, width, channels = struct.unpack_from(">HHB", data, begin + 1)
+    sampling = {}
+    for i in range(channels):
+        number, factors = struct.unpack_from(">BB", data, begin + 6 + 3 * i)
+        sampling[number] = factors >> 4, factors & 15
+    return height, width, sampling
 
 
 def _lacks_data(data: bytes, segments: list[tuple[int, int, int]], frame: int) -> bool:
@@ -86,11 +107,7 @@ def _lacks_data(data: bytes, segments: list[tuple[int, int, int]], frame: int) -
         segments: Marker, first byte after the length, and end of each.
         frame: Where the frame header's body begins.
     """
-    height, width, channels = struct.unpack_from(">HHB", data, frame + 1)
-    sampling: dict[int, tuple[int, int]] = {}
-    for i in range(channels):
-        number, factors = struct.unpack_from(">BB", data, frame + 6 + 3 * i)
-        sampling[number] = factors >> 4, factors & 15
+    height, width, sampling = _frame(data, frame)
     # Of each component, the coefficients that no scan has yet given to their last bit.
     left = {number: set(range(_COEFFICIENTS)) for number in sampling}
     interval, scan, components = 0, len(data), list[int]()
@@ -113,28 +130,48 @@ def _lacks_data(data: bytes, segments: list[tuple[int, int, int]], frame: int) -
 
 def _coded_units(width: int, height: int, sampling: dict[int, tuple[int, int]], components: list[int]) -> int:
     """How many minimum coded units (MCU) a scan has."""
-    across = max(h for h, _ in sampling.values()) or 1
-    down = max(v for _, v in sampling.values()) or 1
     if len(components) > 1:
-        return -(-width // (8 * across)) * -(-height // (8 * down))
+        return _units(width, height, sampling)
     # A scan of one component is in its own blocks, whatever its sampling.
+    across, down = _unit(sampling)
     h, v = sampling.get(components[0], (across, down))
     return -(-width * h // (across * 8)) * -(-height * v // (down * 8))
 
 
-def endings(data: bytes) -> tuple[bytes, ...]:
+def _units(width: int, height: int, sampling: dict[int, tuple[int, int]]) -> int:
+    """How many minimum coded units (MCU) of all components an image has."""
+    across, down = _unit(sampling)
+    return -(-width // (8 * across)) * -(-height // (8 * down))
+
+
+def _unit(sampling: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """Blocks of a unit across and down."""
+    across = max((h for h, _ in sampling.values()), default=1)
+    down = max((v for _, v in sampling.values()), default=1)
+    return across or 1, down or 1
+
+
+def endings(data: bytes) -> Iterator[bytes]:
     """A JPEG without its end marker, ended in different ways: all decode alike if no row is missing.
 
     Where bits are missing, the decoder takes those of the bytes that follow; otherwise it does not look at
     them. Of a single scan it needs no end marker, and says nothing of such bytes; several scans it collects
     up to the marker, and libjpeg then writes a line about the bytes before it.
+
+    Raises:
+        ImageError, struct.error: as `read_jpeg`.
     """
     # Half a marker would make another one of the byte that follows.
     cut = data.rstrip(b"\xff")
-    followed = [cut + _FOLLOWING, cut + _FOLLOWING[::-1]]
-    if data.count(_SOS_MARKER) == 1:
-        return tuple(followed)
-    return cut + _END, *(file + _END for file in followed)
+    if data.count(_SOS_MARKER) > 1:
+        yield cut + _END
+        for following in (_FOLLOWING, _FOLLOWING[::-1]):
+            yield cut + following * 64 + _END
+    else:
+        # Enough for all blocks: OpenCV up to 4.10 leaves a row without bits as the memory was.
+        number = -(-read_jpeg(data).blocks * _MOST_BLOCK_BYTES // len(_FOLLOWING))
+        for following in (_FOLLOWING, _FOLLOWING[::-1]):
+            yield cut + following * number
 
 
 def truncated_sentence(data: bytes) -> str:

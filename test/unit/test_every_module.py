@@ -1,4 +1,4 @@
-"""Every module can be imported, on whatever Python and NumPy there are: what runs then is seen by no type checker."""
+"""Every module can be imported, on whatever Python and NumPy: what runs then is seen by no type checker."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pkgutil
 import rt_segmentation
 
 OPTIONAL = {
-    "ament_index_python", "diagnostic_msgs", "geometry_msgs", "jinja2", "lifecycle_msgs", "lightning", "matplotlib",
-    "onnx", "onnxruntime", "openvino", "rcl_interfaces", "rclpy", "rosbags", "sensor_msgs", "std_msgs", "std_srvs",
-    "tensorrt", "torch",
-}  # fmt: skip
+    *("ament_index_python", "diagnostic_msgs", "geometry_msgs", "lifecycle_msgs", "rcl_interfaces", "rclpy"),
+    *("sensor_msgs", "std_msgs", "std_srvs"),
+    *("jinja2", "lightning", "matplotlib", "onnx", "onnxruntime", "openvino", "rosbags", "tensorrt", "torch"),
+}
 """What may be missing."""
 
 
