@@ -46,7 +46,7 @@ setup(
     # OpenCV is a requirement because pip knows no other way to a working installation. Where it comes from
     # apt (python3-opencv, as rosdep installs it) pip's metadata of it is missing, and that is harmless:
     # colcon installs no requirements, and the scripts setuptools writes look up the entry point alone.
-    install_requires=["numpy>=1.21", "opencv-python-headless>=4.5,<5", "PyYAML>=5.4", "safetensors>=0.3"],
+    install_requires=["numpy>=1.21", "opencv-python-headless>=4.5,<5", "PyYAML>=5.4", "safetensors>=0.3.1"],
     extras_require={
         "torch": ["torch>=2.1"],
         "openvino": ["openvino>=2025.0"],

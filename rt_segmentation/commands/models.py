@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rt_segmentation.commands import models_install, models_profile, onnx_models
-from rt_segmentation.commands.options import to_json
+from rt_segmentation.commands.options import at_least, to_json
 from rt_segmentation.commands.outputs import check_output, check_outputs
 from rt_segmentation.files import check_file, user_path
 from rt_segmentation.networks import network_names
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "show", help="one model, or a network without weights, beside the papers' numbers"
     )
     show.add_argument("name", help="a model, the path of a manifest, or a network as 'linknet'")
-    show.add_argument("--classes", type=int, help="of a network without weights (default 19)")
+    show.add_argument("--classes", type=at_least(1, int), help="of a network without weights (default 19)")
     show.add_argument("--width", type=int, help="of its input [px] (default 640)")
     show.add_argument("--height", type=int, help="of its input [px] (default 360)")
     show.add_argument("--json", action="store_true", help="print JSON")

@@ -163,6 +163,7 @@ def test_numbers_out_of_their_range_are_a_sentence(
 @pytest.mark.parametrize(
     ("command", "words"),
     [
+        ("models show enet --classes 0", "'0' is not a whole number of 1 or more"),
         ("export --model enet --calibrate-frames 0", "'0' is not a whole number of 1 or more"),
         ("export --model enet --calibrate-frames 1.5", "'1.5' is not a whole number of 1 or more"),
     ],

@@ -71,7 +71,7 @@ def test_points_are_read_by_their_fields(order: str, places: tuple[int, int, int
 def test_a_camera_s_cloud_is_read_where_it_lies(padding: int) -> None:
     rng = np.random.default_rng(1)
     data = np.zeros((HEIGHT, 32 * WIDTH + padding), np.uint8)
-    points = data[:, : 32 * WIDTH].view(np.float32).reshape(HEIGHT, WIDTH, 8)
+    points: np.ndarray = np.ndarray((HEIGHT, WIDTH, 8), np.float32, data, 0, (data.shape[1], 32, 4))
     points[..., 1:4] = rng.normal(0, 5, (HEIGHT, WIDTH, 3))
     view = view_points(fields(x=4, y=8, z=12), WIDTH, HEIGHT, 32, data.shape[1], False, data.reshape(-1))
     assert np.shares_memory(view, data)

@@ -169,7 +169,6 @@ def test_sizes_ask_for_the_network_where_a_model_has_its_name(
         (["show", "gone.yaml"], "gone.yaml does not exist"),
         (["show", "lednet_toy", "--classes", "3"], "'lednet_toy' is none"),
         (["show", "enet", "--width", "31"], "31 x 360, both must be 32 or more"),
-        (["show", "enet", "--classes", "0"], "at least 1 class"),
         (["import", "gone.pth", "--name", "x", "--out", "."], "gone.pth cannot be read: No such file"),
     ],
 )
@@ -183,6 +182,7 @@ def test_import(tmp_path: Path, shared_data: Path, capsys: pytest.CaptureFixture
     checkpoint = shared_data / "checkpoints" / "elab_enet_cityscapes_enet-model.t7"
     if not checkpoint.is_file():
         pytest.skip(f"no checkpoint {checkpoint}")
+    pytest.importorskip("torch", reason="torch is not installed: its own format is not read")
     name = ("--name", "enet_cityscapes", "--out", str(tmp_path / "out"))
     content = run_json(capsys, "import", str(checkpoint), *name)
     assert set(content) == MODEL_KEYS

