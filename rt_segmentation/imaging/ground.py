@@ -189,28 +189,25 @@ class GroundProjection:
     def _set_beams(self, nearest_m: float) -> None:
         """Samples along each beam, near ones first, so that none of the image's rows is left out.
 
-        They are even in 1 / range, as the rows of a level camera are.
+        They are even in the angle below the horizon: so are the rows of an image, about, where the camera looks
+        far away and where it sees the point under it.
         """
-        ends = 1 / nearest_m, 1 / self._grid.max_range_m
-        steps = _TRIAL
-        if ends[0] > ends[1]:
-            middle = self._angles[len(self._angles) // 2]
-            steps = self._rows_along(middle, np.linspace(*ends, _TRIAL))
-        self._inverse = np.linspace(*ends, steps).astype(np.float32)
-        reach = 1 / self._inverse
-        cos, sin = (f(self._angles).astype(np.float32)[:, None] for f in (np.cos, np.sin))
-        self._beams = self._pixels(cos * reach, sin * reach)
+        far_m = max(self._grid.max_range_m, nearest_m)
+        angles = math.atan2(self._height, nearest_m), math.atan2(self._height, far_m)
+        trial = self._sampled(np.linspace(*angles, _TRIAL))[1]
+        seen = trial < self._camera.width * self._camera.height
+        row, column = np.divmod(trial, self._camera.width)
+        step = np.hypot(np.diff(row), np.diff(column))[seen[:, 1:] & seen[:, :-1]]
+        # By a pixel at most.
+        steps = math.ceil(_TRIAL * float(step.max())) if step.size else _TRIAL
+        self._inverse, self._beams = self._sampled(np.linspace(*angles, min(max(_TRIAL, steps), _MAX_STEPS)))
         self._beam = np.arange(len(self._angles))
 
-    def _rows_along(self, angle: float, inverse: Matrix) -> int:
-        """How many samples it takes to step by a pixel at most where a beam is in the image."""
-        x, y = (np.float32(f(angle)) / inverse.astype(np.float32) for f in (math.cos, math.sin))
-        pixel = self._pixels(x, y)
-        seen = pixel < self._camera.width * self._camera.height
-        row, column = np.divmod(pixel, self._camera.width)
-        step = np.hypot(np.diff(row), np.diff(column))[seen[1:] & seen[:-1]]
-        longest = float(step.max()) if step.size else 1.0
-        return int(min(max(_TRIAL, math.ceil(len(inverse) * longest)), _MAX_STEPS))
+    def _sampled(self, below_horizon: Matrix) -> tuple[Floats, npt.NDArray[np.int32]]:
+        """1 / range of each sample, and its pixel in each beam (beams, samples)."""
+        inverse = np.asarray(np.tan(below_horizon) / self._height, np.float32)
+        cos, sin = (f(self._angles).astype(np.float32)[:, None] for f in (np.cos, np.sin))
+        return inverse, self._pixels(cos / inverse, sin / inverse)
 
     def _ends(self, pixels: Labels) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """The ranges, and whether it is something that ends them: an edge of what is seen may, too."""

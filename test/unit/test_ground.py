@@ -92,6 +92,23 @@ def test_a_wall_is_where_it_stands(camera: Camera, rotation: np.ndarray) -> None
     assert BLOCKED in view.cells[38:40, 32:35] and not (view.cells[38:40, 36:] == BLOCKED).any()
 
 
+@pytest.mark.parametrize("wall_m", [0.8, 2.0, 3.3, 6.0])
+@pytest.mark.parametrize("degrees", [40.0, 45.0, 55.0])
+def test_a_wall_is_where_it_stands_for_a_camera_that_sees_the_point_under_itself(
+    degrees: float, wall_m: float
+) -> None:
+    wide = Camera(WIDTH, HEIGHT, 45.0, 45.0, 79.5, 59.5)
+    labels = wall_ahead(wide, pitched(degrees), place(0.6), wall_m)
+    view = GroundProjection(wide, pitched(degrees), place(0.6), GRID).view(labels, TABLE)
+    angles = view.angle_min + view.angle_increment * np.arange(WIDTH)
+    ahead = np.abs(angles) < 0.1
+    # At its range a row of the image is so much of the ground.
+    row_m = (wall_m**2 + 0.6**2) / 0.6 / 45.0
+    np.testing.assert_allclose(view.ranges[ahead] * np.cos(angles[ahead]), wall_m, atol=row_m)
+    columns = np.flatnonzero((view.cells[38:42] == BLOCKED).any(axis=0)) * GRID.resolution_m
+    assert wall_m - row_m - 0.1 <= columns.min() and columns.max() <= wall_m + row_m + 0.1
+
+
 def test_a_pole_is_blocked_and_its_shadow_is_not_known() -> None:
     labels = np.full((HEIGHT, WIDTH), ROAD, np.uint8)
     labels[:41] = WALL
