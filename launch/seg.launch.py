@@ -17,7 +17,8 @@ from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 from rt_segmentation.inference.engines import ENGINES
 from rt_segmentation.ros.environment import transport_environment
 from rt_segmentation.ros.params_files import advice, overriding, reaches, sections, value_for
-from rt_segmentation.ros.segmentation_parameters import PARAMETERS
+from rt_segmentation.ros.segmentation_parameters import PARAMETERS, check_cameras
+from rt_segmentation.ros.spelling import topic_problem
 
 SHARE = get_package_share_directory("rt_segmentation")
 NOT_GIVEN = ""
@@ -141,7 +142,8 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if given["params_file"] != NOT_GIVEN:
         path = os.path.abspath(os.path.expanduser(given["params_file"]))
         if not os.path.isfile(path):
-            raise RuntimeError(f"params_file {path} does not exist")
+            problem = "is no file" if os.path.exists(path) else "does not exist"
+            raise RuntimeError(f"params_file {path} {problem}")
     names = [f"{above}/segmentation_node"]
     cameras = cameras_of(path, names[0])
     if given["cameras"] != NOT_GIVEN:
@@ -159,6 +161,9 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         refuse_unused(path, names)
         refuse_overriding(path, names[0], overrides)
         files.append(path)
+    for name in ("image", "depth", "points"):
+        if problem := topic_problem(given[name]):
+            raise RuntimeError(f"{name} is '{given[name]}', {problem}")
     refuse_shared(given, "image", above, cameras)
     if given["cloud"] != NONE:
         refuse_shared(given, given["cloud"], above, cameras)
@@ -284,9 +289,11 @@ def mask_topics(above: str, camera: str, outputs: Iterable[str]) -> list[tuple[s
 def camera_names(text: str) -> list[str]:
     """The names in a list such as [front,rear]."""
     inside = text.strip().removeprefix("[").removesuffix("]")
-    names = [name.strip(" '\"") for name in inside.split(",")]
+    names = [name for name in (name.strip(" '\"") for name in inside.split(",")) if name]
+    if problem := check_cameras(names):
+        raise RuntimeError(f"cameras is '{text}': {problem}")
     # ROS has no type for an empty list: this is the list of no names.
-    return [name for name in names if name] or [""]
+    return names or [""]
 
 
 def cameras_of(path: str, node: str) -> list[str]:
@@ -333,7 +340,9 @@ def refuse_overriding(path: str, node: str, overrides: dict[str, object]) -> Non
 def refuse_unused(path: str, nodes: list[str]) -> None:
     """Stop at a params file whose sections are all for other nodes than those that are started."""
     names = sections(Path(path))
-    if names and not any(reaches(name, node) for name in names for node in nodes):
+    if not names:
+        raise RuntimeError(f"params_file {path} would not be used: it has no ros__parameters of any node")
+    if not any(reaches(name, node) for name in names for node in nodes):
         nearest = max(names, key=lambda name: name.endswith("/segmentation_node"))
         raise RuntimeError(f"params_file {path} would not be used: {advice(nearest, nodes[0])}")
 

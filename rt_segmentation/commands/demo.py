@@ -6,7 +6,8 @@ import argparse
 import importlib.util
 from pathlib import Path
 
-from rt_segmentation.commands.options import check_number
+from rt_segmentation.commands.options import OptionError, check_number
+from rt_segmentation.commands.outputs import check_outputs
 from rt_segmentation.errors import RtSegmentationError
 from rt_segmentation.files import user_path
 
@@ -44,6 +45,10 @@ def main(arguments: argparse.Namespace) -> None:
     """
     for name, unit in (("seconds", "seconds"), ("rate", "frames per second")):
         check_number(name, getattr(arguments, name), unit, 10, above_0=True)
+    if not 0.01 <= arguments.rate <= 1000:
+        # As the camera node's rate_hz, which would say so after the engine is built.
+        raise OptionError(f"--rate {arguments.rate:g} is not within 0.01 to 1000 frames per second, as 10")
+    check_outputs(arguments, folders=("out",))
     if importlib.util.find_spec("rclpy") is None:
         raise DemoUnavailableError(
             "the demo needs ROS 2: source an installation, or pip install '.[ros]' in this package's folder"

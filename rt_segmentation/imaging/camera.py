@@ -49,18 +49,18 @@ class Camera:
     ty: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (
-            self.fx > 0 and self.fy > 0 and all(map(math.isfinite, (self.fx, self.fy, self.cx, self.cy)))
-        ):
-            raise ImageError(
-                "bad_calibration",
-                f"The camera_info has fx {self.fx:g}, fy {self.fy:g}, cx {self.cx:g}, cy {self.cy:g}; "
-                "the camera must be calibrated, with focal lengths above 0.",
-            )
         if self.width < 1 or self.height < 1:
             raise ImageError(
                 "bad_calibration",
                 f"The camera_info is of {self.width}x{self.height} px; its width and height must be above 0.",
+            )
+        if not (
+            self.fx >= 1 and self.fy >= 1 and all(map(math.isfinite, (self.fx, self.fy, self.cx, self.cy)))
+        ):
+            raise ImageError(
+                "bad_calibration",
+                f"The camera_info has fx {self.fx:g}, fy {self.fy:g}, cx {self.cx:g}, cy {self.cy:g}; "
+                "the camera must be calibrated, with focal lengths of 1 px or more.",
             )
         if not (math.isfinite(self.tx) and math.isfinite(self.ty)):
             raise ImageError(
@@ -100,8 +100,8 @@ class Camera:
                 column, as in image_geometry (K where P is all zero). Otherwise K and D hold.
 
         Raises:
-            ImageError: ``bad_calibration``: all is zero, as an uncalibrated driver sends it, or the model
-                of distortion is not known.
+            ImageError: ``bad_calibration``: all is zero, as an uncalibrated driver sends it, the model of
+                distortion is not known, or the region of interest is not within the sensor.
         """
         k, p = list(info.k), list(info.p)
         by_p = rectified and any(p)
@@ -109,6 +109,17 @@ class Camera:
         tx, ty = (p[3], p[7]) if by_p else (0.0, 0.0)
         binning_x, binning_y = max(1, info.binning_x), max(1, info.binning_y)
         roi = info.roi
+        for side, begin, length, whole in (
+            ("width", roi.x_offset, roi.width, info.width * binning_x),
+            ("height", roi.y_offset, roi.height, info.height * binning_y),
+        ):
+            # Some drivers give the size after binning.
+            if length and begin + length > whole:
+                raise ImageError(
+                    "bad_calibration",
+                    f"The camera_info's region of interest ends at {begin + length} px of a {side} of "
+                    f"{whole} px; it must be within the sensor.",
+                )
         distortion = () if rectified or not any(info.d) else tuple(map(float, info.d))
         return cls(
             (roi.width or info.width) // binning_x,

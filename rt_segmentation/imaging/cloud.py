@@ -283,7 +283,8 @@ def check_registered(depth_frame: str, mask_frame: str) -> None:
     Raises:
         ImageError: ``unregistered``.
     """
-    if depth_frame and mask_frame and depth_frame != mask_frame:
+    # Old drivers put a slash before a frame's name, and tf takes it off.
+    if depth_frame and mask_frame and depth_frame.lstrip("/") != mask_frame.lstrip("/"):
         raise ImageError(
             "unregistered",
             f"The depth image is in frame '{depth_frame}' and the mask in '{mask_frame}'; depth must be "

@@ -37,6 +37,8 @@ DEPTH_ENCODINGS = ("16UC1", "mono16", "32FC1")
 """Millimetres and metres (REP-118); mono16 is what some drivers call 16UC1."""
 
 _COORDINATES = {FLOAT32: "f4", FLOAT64: "f8"}
+_FINE_M = 131072.0
+"""Beyond it 32 bits hold a coordinate to more than a centimetre."""
 
 
 def view_depth(
@@ -82,7 +84,8 @@ def view_points(
         data: The bytes.
 
     Raises:
-        ImageError: ``missing_field``, ``bad_step`` or ``truncated``.
+        ImageError: ``missing_field``, ``bad_step``, ``truncated`` or, of FLOAT64 in metres from far away,
+            ``too_far``.
     """
     by_name = {field.name: field for field in fields}
     missing = [name for name in "xyz" if name not in by_name]
@@ -92,12 +95,15 @@ def view_points(
             f"The cloud has no field {', '.join(missing)}; it has {', '.join(by_name) or 'none'}, "
             "and must have x, y and z.",
         )
-    row_step = row_step or width * point_step
-    if point_step <= 0 or row_step < width * point_step:
+    if point_step <= 0:
+        raise ImageError("bad_step", f"The cloud's point_step is {point_step} bytes; it must be above 0.")
+    # Of a single row it does not matter.
+    row_step = row_step if row_step and height > 1 else width * point_step
+    if row_step < width * point_step:
         raise ImageError(
             "bad_step",
             f"The cloud's row_step is {row_step} bytes; {width} points of {point_step} bytes need at least "
-            f"{width * max(point_step, 0)}.",
+            f"{width * point_step}.",
         )
     available = data.nbytes if isinstance(data, np.ndarray) else memoryview(data).nbytes
     needed = (height - 1) * row_step + width * point_step if width and height else 0
@@ -132,9 +138,27 @@ def view_points(
         dtype = np.dtype(order + _COORDINATES[coordinates[0].datatype])
         view: npt.NDArray[Any] = np.ndarray(shape, dtype, data, start, (row_step, point_step, size))
         native = view.dtype == np.float32 and view.flags.aligned
-        return view if native else view.astype(np.float32, order="C")
-    points = np.empty(shape, np.float32)
-    for axis, field in enumerate(coordinates):
-        dtype = np.dtype(order + _COORDINATES[field.datatype])
-        points[..., axis] = np.ndarray((height, width), dtype, data, field.offset, (row_step, point_step))
+        points = view if native else view.astype(np.float32, order="C")
+    else:
+        points = np.empty(shape, np.float32)
+        for axis, field in enumerate(coordinates):
+            dtype = np.dtype(order + _COORDINATES[field.datatype])
+            points[..., axis] = np.ndarray((height, width), dtype, data, field.offset, (row_step, point_step))
+    if FLOAT64 in kinds:
+        _check_near(points)
     return points
+
+
+def _check_near(points: Floats) -> None:
+    """Refuses points, float32, that were finer than that: of a map's frame, or of the earth's.
+
+    Raises:
+        ImageError: ``too_far``.
+    """
+    reach = np.abs(points[np.isfinite(points)]).max(initial=0.0)
+    if reach > _FINE_M:
+        raise ImageError(
+            "too_far",
+            f"The cloud has coordinates of {reach:.0f} m, which labelled points hold to "
+            f"{np.spacing(reach):.2g} m; its frame must be within {_FINE_M:.0f} m of it, as its sensor's is.",
+        )

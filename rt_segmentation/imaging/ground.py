@@ -189,8 +189,8 @@ class GroundProjection:
     def _set_beams(self, nearest_m: float) -> None:
         """Samples along each beam, near ones first, so that none of the image's rows is left out.
 
-        They are even in the angle below the horizon: so are the rows of an image, about, where the camera looks
-        far away and where it sees the point under it.
+        They are even in the angle below the horizon: so are the rows of an image, about, of a camera that
+        looks ahead and of one that sees the point under itself.
         """
         far_m = max(self._grid.max_range_m, nearest_m)
         angles = math.atan2(self._height, nearest_m), math.atan2(self._height, far_m)

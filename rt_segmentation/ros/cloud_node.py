@@ -34,7 +34,7 @@ from rt_segmentation.ros.cloud_messages import (
     points_of,
     rgb_of,
 )
-from rt_segmentation.ros.cloud_parameters import DEPTH, PARAMETERS, class_ids
+from rt_segmentation.ros.cloud_parameters import DEPTH, PARAMETERS, class_ids, range_limits
 from rt_segmentation.ros.mask_node import MaskNode, run_mask_node
 from rt_segmentation.ros.messages import stamp_ns
 from rt_segmentation.ros.pairing import no_room, why_apart
@@ -150,7 +150,7 @@ class CloudNode(MaskNode[Messages, PointCloud2]):
         """What stays, by the names of classes; None where those are not known yet."""
         settings, has = self._settings, self._names.has
         keep, drop = (class_ids(settings[n], classes, has, n) for n in ("keep_classes", "drop_classes"))
-        return Selection(settings["min_range_m"], settings["max_range_m"], keep, drop)
+        return Selection(*range_limits(settings), keep, drop)
 
     def _follow_names(self) -> None:
         classes = self._names.known()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rt_segmentation.groups import GroupsError, is_id, load_names
 from rt_segmentation.labels import IGNORE_ID, LabelSet, LabelSetError
@@ -34,6 +35,20 @@ def named_classes(label_set: str) -> LabelSet | None:
         return load_names(label_set)
     except (LabelSetError, GroupsError) as error:
         raise ParameterError(f"parameter 'label_set': {error}") from error
+
+
+def range_limits(settings: Mapping[str, Any]) -> tuple[float, float]:
+    """Between which distances from their sensor points stay [m]; 0 as the farther one is without a limit.
+
+    Raises:
+        ParameterError: no point could.
+    """
+    near, far = settings["min_range_m"], settings["max_range_m"]
+    if 0 < far <= near:
+        raise ParameterError(
+            f"parameter 'max_range_m' is {far:g}, it must be 0 or above min_range_m, which is {near:g}"
+        )
+    return near, far
 
 
 def class_ids(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 _CHARACTERS, _NAMES = 100, 8
+_UNITS = ("deg", "hz", "m", "ms", "s")
 
 
 def is_slip(name: str, known: Iterable[str]) -> bool:
     """Whether a parameter's name is so near a known one that it must be that one, misspelt.
 
-    'overlay_opacty' is nearly 'overlay_opacity'; 'base_frame_id' is not 'frame_id'.
+    'overlay_opacty' is nearly 'overlay_opacity', 'max_rate' is 'max_rate_hz' without its unit;
+    'base_frame_id' is not 'frame_id'.
     """
     for other in known:
+        if name in (other.removesuffix(f"_{unit}") for unit in _UNITS) and name != other:
+            return True
         ratio = difflib.SequenceMatcher(None, name, other).ratio()
         if ratio >= 0.9 or (ratio >= 0.75 and abs(len(name) - len(other)) <= 2):
             return True
@@ -31,6 +36,16 @@ def is_name_slip(name: str, other: str) -> bool:
     if name.translate(digits) == other.translate(digits):
         return False
     return difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio() >= 0.85
+
+
+def topic_problem(name: str) -> str:
+    """Say why no topic has this name, as rcl does in words of its own; empty if one may."""
+    if re.fullmatch(r"(?:~?/)?[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*", name, re.ASCII):
+        return ""
+    return (
+        "which is no topic's name: between single slashes it must have letters, digits and _ alone, and no"
+        " digit first"
+    )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -81,7 +81,8 @@ class TransformBuffer:
         norm = float(np.linalg.norm(pose.quaternion))
         if not np.isfinite(norm + pose.translation.sum()) or norm < 1e-6:
             return (
-                f"the transform of '{child}' in '{parent}' has numbers that are no place: {list(quaternion)}"
+                f"the transform of '{child}' in '{parent}' has numbers that are no place: translation "
+                f"{list(translation)}, quaternion {list(quaternion)}"
             )
         if not child or child == parent:
             return f"the transform of '{child}' in '{parent}' joins no two frames"
@@ -131,7 +132,8 @@ class TransformBuffer:
         known = {*self._links, *(link.parent for link in self._links.values())}
         for frame in (target, source):
             if not frame:
-                raise TransformError("a message has no frame_id, and tf knows frames by their names")
+                which = f"to be seen from '{target}'" if target else f"that '{source}' is to be seen from"
+                raise TransformError(f"a message {which} has no frame_id, and tf knows frames by their names")
             if frame not in known:
                 names = ", ".join(f"'{name}'" for name in sorted(known)[:8]) or "no frame at all"
                 raise TransformError(f"tf has no frame '{frame}'; it has {names}")

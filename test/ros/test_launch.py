@@ -196,6 +196,25 @@ def test_a_misspelt_argument_is_refused_with_the_nearest() -> None:
         assert "process started" not in output
 
 
+def test_names_that_ros_does_not_take_are_said_with_the_argument(tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text("model: enet\n")
+    for given, answer in (
+        (
+            "cameras:=[front rear]",
+            "cameras is '[front rear]': 'front rear' is no name: it must begin",
+        ),
+        ("cameras:=[front,2rear]", "'2rear' is no name"),
+        ("image:=/camera/image_raw/", "image is '/camera/image_raw/', which is no topic's name"),
+        ("depth:=/1cam/depth", "depth is '/1cam/depth', which is no topic's name"),
+        (f"params_file:={params}", f"params_file {params} would not be used: it has no ros__parameters"),
+        (f"params_file:={tmp_path}", f"params_file {tmp_path} is no file"),
+    ):
+        output = run_launch([given])
+        assert answer in output
+        assert "process started" not in output
+
+
 def test_a_launch_file_that_includes_it_keeps_its_own_arguments(tmp_path: Path) -> None:
     above = tmp_path / "robot.launch.py"
     above.write_text(

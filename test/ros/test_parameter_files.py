@@ -82,6 +82,7 @@ def test_each_node_takes_the_values_of_the_other_for_foreign(
         ("diagnostics__max_latency", "diagnostics.max_latency_ms"),
         ("max_latency_ms", "diagnostics.max_latency_ms"),
         ("Model", "model"),
+        ("max_rate", "max_rate_hz"),
     ],
 )
 def test_a_slip_stops_the_start(context: Any, slip: str, meant: str) -> None:

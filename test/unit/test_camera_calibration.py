@@ -45,6 +45,27 @@ def test_binning_and_region_are_taken_off() -> None:
     assert (camera.fx, camera.cx, camera.cy) == (225.0, 105.0, 95.0)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"x_offset": 500, "width": 400}, "ends at 900 px of a width of 640 px"),
+        ({"y_offset": 1, "height": 480}, "ends at 481 px of a height of 480 px"),
+    ],
+)
+def test_a_region_that_is_not_on_the_sensor_is_refused(changes: dict[str, int], words: str) -> None:
+    roi = SimpleNamespace(**{"x_offset": 0, "y_offset": 0, "width": 0, "height": 0, **changes})
+    with pytest.raises(ImageError, match=words):
+        Camera.from_info(info(roi=roi), rectified=True)
+    if "width" in changes:
+        # Of a driver that gives the size after binning.
+        assert Camera.from_info(info(roi=roi, binning_x=2), rectified=True).width == 200
+
+
+def test_focal_lengths_as_shares_of_the_image_are_refused() -> None:
+    with pytest.raises(ImageError, match=r"fx 0\.8.* with focal lengths of 1 px or more"):
+        Camera.from_info(info(p=[0.8, 0, 0.5, 0, 0, 0.9, 0.5, 0, 0, 0, 1, 0]), rectified=True)
+
+
 @pytest.mark.parametrize(("binning", "corner"), [((1, 1), (0, 0)), ((2, 2), (100, 40)), ((4, 2), (8, 20))])
 def test_the_second_camera_of_a_stereo_pair_is_beside_its_frame(
     binning: tuple[int, int], corner: tuple[int, int]

@@ -99,6 +99,17 @@ def test_a_demo_of_no_time_or_rate_is_refused(words: str, capsys: pytest.Capture
     assert f"rt_seg demo: {words} is not a number of " in capsys.readouterr().err
 
 
+def test_what_a_demo_cannot_do_is_said_before_an_engine_is_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = tmp_path / "file"
+    taken.touch()
+    assert main(["demo", "--out", str(taken)]) == 2
+    assert "rt_seg demo: --out" in capsys.readouterr().err
+    assert main(["demo", "--rate", "1e9"]) == 2
+    assert "--rate 1e+09 is not within 0.01 to 1000 frames per second" in capsys.readouterr().err
+
+
 def test_files_are_written_though_nobody_reads_what_is_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,7 +103,7 @@ def test_doubles_are_points_too() -> None:
         ({"fields": fields(x=0, y=4, z=14)}, "z ends at byte 18; a point has 16 bytes"),
         ({"data": bytes(100)}, "of 4x2 points of 16 bytes has 100 bytes of data; it needs at least 128"),
         ({"row_step": 60}, "row_step is 60 bytes; 4 points of 16 bytes need at least 64"),
-        ({"point_step": 0}, "points of 0 bytes"),
+        ({"point_step": 0}, "point_step is 0 bytes; it must be above 0"),
     ],
 )
 def test_a_damaged_cloud_has_its_sentence(change: dict[str, Any], sentence: str) -> None:
@@ -119,3 +119,21 @@ def test_a_damaged_cloud_has_its_sentence(change: dict[str, Any], sentence: str)
     assert view_points(**message).shape == (2, 4, 3)
     with pytest.raises(ImageError, match=sentence):
         view_points(**{**message, **change})
+
+
+def test_a_row_step_of_a_single_row_does_not_matter() -> None:
+    points = np.arange(12, dtype=np.float32).reshape(1, 4, 3)
+    view = view_points(fields(x=0, y=4, z=8), 4, 1, 12, 1, False, points.tobytes())
+    assert np.array_equal(view, points)
+
+
+def test_finer_points_from_far_away_are_refused() -> None:
+    """A map's coordinates lose a quarter of a metre in 32 bits, and their labels with it."""
+    wide = [SimpleNamespace(name=name, offset=8 * place, datatype=8) for place, name in enumerate("xyz")]
+    points = np.array([[[5.0e5, 4.0e6, np.nan], [1.0, np.inf, 3.0]]])
+    with pytest.raises(ImageError, match=r"coordinates of 4000000 m, which .* hold to 0\.25 m"):
+        view_points(wide, 2, 1, 24, 0, False, points.tobytes())
+    near = points / 100
+    assert np.array_equal(
+        view_points(wide, 2, 1, 24, 0, False, near.tobytes()), near.astype(np.float32), equal_nan=True
+    )

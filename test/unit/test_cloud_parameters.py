@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rt_segmentation.labels import load_label_set
-from rt_segmentation.ros.cloud_parameters import PARAMETERS, class_ids, named_classes
+from rt_segmentation.ros.cloud_parameters import PARAMETERS, class_ids, named_classes, range_limits
 from rt_segmentation.ros.ground_parameters import PARAMETERS as GROUND
 from rt_segmentation.ros.parameters import Parameter, ParameterError, accept
 
@@ -46,6 +46,14 @@ def test_classes_that_are_none_are_refused(
 ) -> None:
     with pytest.raises(ParameterError, match=sentence):
         class_ids(entries, classes, "it has x", "keep_classes")
+
+
+def test_ranges_without_a_point_between_them_are_refused() -> None:
+    assert range_limits({"min_range_m": 5.0, "max_range_m": 0.0}) == (5.0, 0.0)
+    with pytest.raises(
+        ParameterError, match="'max_range_m' is 2, it must be 0 or above min_range_m, which is 5"
+    ):
+        range_limits({"min_range_m": 5.0, "max_range_m": 2.0})
 
 
 def test_a_label_set_is_one_of_the_package_s_or_groups_of_one() -> None:

@@ -77,7 +77,7 @@ def test_what_is_missing_is_named() -> None:
     buffer.set("base", "camera", 0, (0, 0, 0), LEVEL, is_static=True)
     with pytest.raises(TransformError, match="no frame 'lidar'; it has 'base', 'camera'"):
         buffer.lookup("camera", "lidar", 0)
-    with pytest.raises(TransformError, match="a message has no frame_id"):
+    with pytest.raises(TransformError, match=r"a message to be seen from 'camera' has no frame_id"):
         buffer.lookup("camera", "", 0)
     buffer.set("other", "lidar", 0, (0, 0, 0), LEVEL, is_static=True)
     with pytest.raises(
