@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,8 @@ def pose_complaint(value: Sequence[float]) -> str | None:
         return None
     if len(value) != 7:
         return "give x, y, z [m] and a quaternion x, y, z, w, or [0.0] to take it from /tf"
-    return None if any(value[3:]) else "its quaternion is all zero"
+    # As of a transform on /tf.
+    return None if math.hypot(*value[3:]) >= 1e-6 else "its quaternion is all zero"
 
 
 def named_classes(label_set: str) -> LabelSet | None:
@@ -118,7 +120,13 @@ PARAMETERS = (
         read_only=True,
     ),
     Parameter(
-        "min_range_m", 0.0, "Points nearer to their sensor are left out.", "m", minimum=0.0, read_only=True
+        "min_range_m",
+        0.0,
+        "Points nearer to their sensor are left out.",
+        "m",
+        minimum=0.0,
+        maximum=100_000.0,
+        read_only=True,
     ),
     Parameter(
         "max_range_m",
@@ -126,6 +134,7 @@ PARAMETERS = (
         "Points farther from their sensor are left out; 0 is without a limit.",
         "m",
         minimum=0.0,
+        maximum=100_000.0,
         read_only=True,
     ),
     Parameter(
