@@ -26,6 +26,8 @@ _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _COEFFICIENTS = 64
 _MOST_BLOCK_BYTES = _COEFFICIENTS * (16 + 11) // 8
 """A block's, if each coefficient has the longest code and the most bits after it."""
+_MOST_BYTES = 300_000_000
+"""Of all blocks: enough for 7680x7680 px in 4:2:0. A header may declare more than there is memory for."""
 
 
 @dataclass
@@ -169,7 +171,8 @@ def endings(data: bytes) -> Iterator[bytes]:
             yield cut + following * 64 + _END
     else:
         # Enough for all blocks: OpenCV up to 4.10 leaves a row without bits as the memory was.
-        number = -(-read_jpeg(data).blocks * _MOST_BLOCK_BYTES // len(_FOLLOWING))
+        needed = min(read_jpeg(data).blocks * _MOST_BLOCK_BYTES, _MOST_BYTES)
+        number = -(-needed // len(_FOLLOWING))
         for following in (_FOLLOWING, _FOLLOWING[::-1]):
             yield cut + following * number
 
