@@ -16,7 +16,7 @@ from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
 from rt_segmentation.inference.engines import ENGINES
 from rt_segmentation.ros.environment import transport_environment
-from rt_segmentation.ros.params_files import advice, overriding, reaches, sections, value_for
+from rt_segmentation.ros.params_files import advice, overriding, reaches, sections, value_for, yaml_problem
 from rt_segmentation.ros.segmentation_parameters import PARAMETERS, check_cameras
 from rt_segmentation.ros.spelling import topic_problem
 
@@ -341,7 +341,9 @@ def refuse_unused(path: str, nodes: list[str]) -> None:
     """Stop at a params file whose sections are all for other nodes than those that are started."""
     names = sections(Path(path))
     if not names:
-        raise RuntimeError(f"params_file {path} would not be used: it has no ros__parameters of any node")
+        problem = yaml_problem(Path(path))
+        problem = f"is not YAML: {problem}" if problem else "has no ros__parameters of any node"
+        raise RuntimeError(f"params_file {path} {problem}")
     if not any(reaches(name, node) for name in names for node in nodes):
         nearest = max(names, key=lambda name: name.endswith("/segmentation_node"))
         raise RuntimeError(f"params_file {path} would not be used: {advice(nearest, nodes[0])}")

@@ -201,7 +201,6 @@ class GroundProjection:
         # By a pixel at most.
         steps = math.ceil(_TRIAL * float(step.max())) if step.size else _TRIAL
         self._inverse, self._beams = self._sampled(np.linspace(*angles, min(max(_TRIAL, steps), _MAX_STEPS)))
-        self._beam = np.arange(len(self._angles))
 
     def _sampled(self, below_horizon: Matrix) -> tuple[Floats, npt.NDArray[np.int32]]:
         """1 / range of each sample, and its pixel in each beam (beams, samples)."""

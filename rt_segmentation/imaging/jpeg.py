@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from rt_segmentation.imaging.errors import ImageError
@@ -81,24 +81,25 @@ def read_jpeg(data: bytes) -> Jpeg:
         raise ImageError(
             "undecodable", "The JPEG has no frame header (SOF) and so no size; it must have one."
         )
-    height, width, sampling = _frame(data, start)
-    blocks = _units(width, height, sampling) * sum(h * v for h, v in sampling.values())
-    return Jpeg(width, height, len(sampling), blocks, ended)
+    height, width, components = _frame(data, start)
+    sampling = [(h, v) for _, h, v in components]
+    blocks = _units(width, height, sampling) * sum(h * v for h, v in sampling)
+    return Jpeg(width, height, len(components), blocks, ended)
 
 
-def _frame(data: bytes, begin: int) -> tuple[int, int, dict[int, tuple[int, int]]]:
-    """Height and width [px], and of each component how many blocks of a unit (MCU) it has across and down.
+def _frame(data: bytes, begin: int) -> tuple[int, int, list[tuple[int, int, int]]]:
+    """Height and width [px], and each component's number and its blocks across and down a unit (MCU).
 
     Args:
         data: The file.
         begin: Where the frame header's body begins.
     """
     height, width, channels = struct.unpack_from(">HHB", data, begin + 1)
-    sampling = {}
+    components = []
     for i in range(channels):
         number, factors = struct.unpack_from(">BB", data, begin + 6 + 3 * i)
-        sampling[number] = factors >> 4, factors & 15
-    return height, width, sampling
+        components.append((number, factors >> 4, factors & 15))
+    return height, width, components
 
 
 def _lacks_data(data: bytes, segments: list[tuple[int, int, int]], frame: int) -> bool:
@@ -109,7 +110,8 @@ def _lacks_data(data: bytes, segments: list[tuple[int, int, int]], frame: int) -
         segments: Marker, first byte after the length, and end of each.
         frame: Where the frame header's body begins.
     """
-    height, width, sampling = _frame(data, frame)
+    height, width, declared = _frame(data, frame)
+    sampling = {number: (h, v) for number, h, v in declared}
     # Of each component, the coefficients that no scan has yet given to their last bit.
     left = {number: set(range(_COEFFICIENTS)) for number in sampling}
     interval, scan, components = 0, len(data), list[int]()
@@ -133,23 +135,23 @@ def _lacks_data(data: bytes, segments: list[tuple[int, int, int]], frame: int) -
 def _coded_units(width: int, height: int, sampling: dict[int, tuple[int, int]], components: list[int]) -> int:
     """How many minimum coded units (MCU) a scan has."""
     if len(components) > 1:
-        return _units(width, height, sampling)
+        return _units(width, height, sampling.values())
     # A scan of one component is in its own blocks, whatever its sampling.
-    across, down = _unit(sampling)
+    across, down = _unit(sampling.values())
     h, v = sampling.get(components[0], (across, down))
     return -(-width * h // (across * 8)) * -(-height * v // (down * 8))
 
 
-def _units(width: int, height: int, sampling: dict[int, tuple[int, int]]) -> int:
+def _units(width: int, height: int, sampling: Collection[tuple[int, int]]) -> int:
     """How many minimum coded units (MCU) of all components an image has."""
     across, down = _unit(sampling)
     return -(-width // (8 * across)) * -(-height // (8 * down))
 
 
-def _unit(sampling: dict[int, tuple[int, int]]) -> tuple[int, int]:
+def _unit(sampling: Collection[tuple[int, int]]) -> tuple[int, int]:
     """Blocks of a unit across and down."""
-    across = max((h for h, _ in sampling.values()), default=1)
-    down = max((v for _, v in sampling.values()), default=1)
+    across = max((h for h, _ in sampling), default=1)
+    down = max((v for _, v in sampling), default=1)
     return across or 1, down or 1
 
 

@@ -63,6 +63,15 @@ def sections(path: Path) -> list[str]:
     return [name for name, _ in _sections(_document(path), "")]
 
 
+def yaml_problem(path: Path) -> str:
+    """Why a file cannot be read as YAML, on one line; empty if it can."""
+    try:
+        load_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        return " ".join(str(error).split())
+    return ""
+
+
 def value_for(path: Path, node_name: str, parameter: str) -> Any:
     """What a params file, after the package's own, sets a node's parameter to, None where it does not."""
     found = None

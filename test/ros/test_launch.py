@@ -199,6 +199,8 @@ def test_a_misspelt_argument_is_refused_with_the_nearest() -> None:
 def test_names_that_ros_does_not_take_are_said_with_the_argument(tmp_path: Path) -> None:
     params = tmp_path / "params.yaml"
     params.write_text("model: enet\n")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("/**:\n\tros__parameters: {model: enet}\n")
     for given, answer in (
         (
             "cameras:=[front rear]",
@@ -207,7 +209,8 @@ def test_names_that_ros_does_not_take_are_said_with_the_argument(tmp_path: Path)
         ("cameras:=[front,2rear]", "'2rear' is no name"),
         ("image:=/camera/image_raw/", "image is '/camera/image_raw/', which is no topic's name"),
         ("depth:=/1cam/depth", "depth is '/1cam/depth', which is no topic's name"),
-        (f"params_file:={params}", f"params_file {params} would not be used: it has no ros__parameters"),
+        (f"params_file:={params}", f"params_file {params} has no ros__parameters of any node"),
+        (f"params_file:={broken}", f"params_file {broken} is not YAML: "),
         (f"params_file:={tmp_path}", f"params_file {tmp_path} is no file"),
     ):
         output = run_launch([given])
