@@ -49,10 +49,10 @@ setup(
     install_requires=["numpy>=1.21", "opencv-python-headless>=4.5,<5", "PyYAML>=5.4", "safetensors>=0.3.1"],
     extras_require={
         "torch": ["torch>=2.1"],
-        "openvino": ["openvino>=2025.0"],
+        "openvino": ["openvino>=2026.0"],
         "onnxruntime": ["onnxruntime>=1.17"],
         "export": ["onnx>=1.15", "torch>=2.1"],
-        "int8": ["nncf>=2.14", "openvino>=2025.0"],
+        "int8": ["nncf>=2.14", "openvino>=2026.0"],
         # What a damaged bag is read by came with rosbags 0.11.6, its zstd with 0.11.7.
         "bags": ["jinja2>=3.0", "rosbags>=0.11.7"],
         "fleet": ["jinja2>=3.0", "ray>=2.9", "rosbags>=0.11.7"],
