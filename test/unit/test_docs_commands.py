@@ -192,6 +192,8 @@ def test_commands_within_sentences_have_the_options_they_name() -> None:
 
 
 def test_commands_of_other_programs_name_what_is_there() -> None:
+    for library in ("openvino", "torch"):
+        pytest.importorskip(library, reason=f"some of these programs need {library}")
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.M))
     launch = (REPOSITORY / "launch" / "seg.launch.py").read_text()
     extras = set(re.findall(r'^        "(\w+)": \[', (REPOSITORY / "setup.py").read_text(), re.M))

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from support import small_network
-from support.tiny_recipe import RECIPE
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning", reason="training needs lightning: pip install 'rt_segmentation[train]'")
 
+from support import small_network  # noqa: E402
+from support.tiny_recipe import RECIPE  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from rt_segmentation.data.appearance import Appearance  # noqa: E402

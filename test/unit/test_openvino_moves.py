@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.importorskip("openvino")
+
 from rt_segmentation.inference.engines.export import LABELS_ONLY, WITH_CONFIDENCE, graph_entry, onnx_model
 from rt_segmentation.inference.engines.interface import EngineError, Shape
 from rt_segmentation.inference.engines.openvino_engine import OpenVINOEngine, compile_graph

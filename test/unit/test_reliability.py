@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from rt_segmentation.evaluation.reliability import Reliability, fit_temperature
+torch = pytest.importorskip("torch")
+
+from rt_segmentation.evaluation.reliability import Reliability, fit_temperature  # noqa: E402
 
 
 def error_written_out(confidence: np.ndarray, right: np.ndarray) -> float:
