@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, Union
@@ -113,7 +113,7 @@ def _check_size(text: str) -> None:
     around: list[tuple[str | None, int]] = []
     # Values so far, with those that aliases stand for; these alone; and how many an anchor's name stands for.
     count, repeated, counts = 0, 0, dict[str | None, int]()
-    for event in yaml.parse(text, _Safe):
+    for event in _events(text):
         if isinstance(event, yaml.CollectionStartEvent):
             around.append((event.anchor, count))
             count += 1
@@ -134,6 +134,16 @@ def _check_size(text: str) -> None:
                 )
         elif isinstance(event, yaml.ScalarEvent):
             count += 1
+
+
+def _events(text: str) -> Iterator[Any]:
+    try:
+        yield from yaml.parse(text, _Safe)
+    except yaml.MarkedYAMLError as error:
+        # Newer ones of libyaml's have a limit of their own.
+        if "nesting depth" in (error.problem or "") and error.problem_mark is not None:
+            raise yaml.YAMLError(f"{_TOO_DEEP}, at line {error.problem_mark.line + 1}") from error
+        raise
 
 
 def _line(event: Any) -> int:

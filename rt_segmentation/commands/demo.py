@@ -43,11 +43,16 @@ def main(arguments: argparse.Namespace) -> None:
         OptionError: a number among the options makes no sense.
         DemoUnavailableError: rclpy is not installed.
     """
+    from rt_segmentation.ros.camera_parameters import PARAMETERS
+
     for name, unit in (("seconds", "seconds"), ("rate", "frames per second")):
         check_number(name, getattr(arguments, name), unit, 10, above_0=True)
-    if not 0.01 <= arguments.rate <= 1000:
-        # As the camera node's rate_hz, which would say so after the engine is built.
-        raise OptionError(f"--rate {arguments.rate:g} is not within 0.01 to 1000 frames per second, as 10")
+    # The camera node would say so after the engine is built.
+    least, most = next((p.minimum, p.maximum) for p in PARAMETERS if p.name == "rate_hz")
+    if not least <= arguments.rate <= most:
+        raise OptionError(
+            f"--rate {arguments.rate:g} is not within {least:g} to {most:g} frames per second, as 10"
+        )
     check_outputs(arguments, folders=("out",))
     if importlib.util.find_spec("rclpy") is None:
         raise DemoUnavailableError(

@@ -251,7 +251,7 @@ def decode_file(data: bytes, header: Header, mode: int) -> npt.NDArray[Any]:
         return _decoded(data, header, mode)
     # Without an end marker, what follows the last row may not matter.
     try:
-        pixels, *others = (_decoded(file, header, mode) for file in endings(data))
+        pixels, *others = (_decoded(file, header, mode) for file in endings(data, header.blocks))
     except ImageError:
         raise ImageError("undecodable", truncated_sentence(data)) from None
     if not all(np.array_equal(pixels, other) for other in others):

@@ -33,6 +33,7 @@ class Header:
         palette: Whether its samples are numbers of colours (PNG).
         lossless: Whether its pixels are those that were stored.
         ended: Whether its end marker is there; False for a JPEG that ends without, whose last rows may lack.
+        blocks: As of `Jpeg`; 0 of other files.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Header:
     palette: bool = False
     lossless: bool = True
     ended: bool = True
+    blocks: int = 0
 
 
 def read_header(data: bytes) -> Header | None:
@@ -71,7 +73,15 @@ def read_header(data: bytes) -> Header | None:
 
 def _read_jpeg(data: bytes) -> Header:
     jpeg = read_jpeg(data)
-    return Header("JPEG", jpeg.width, jpeg.height, grey=jpeg.channels == 1, lossless=False, ended=jpeg.ended)
+    return Header(
+        "JPEG",
+        jpeg.width,
+        jpeg.height,
+        grey=jpeg.channels == 1,
+        lossless=False,
+        ended=jpeg.ended,
+        blocks=jpeg.blocks,
+    )
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

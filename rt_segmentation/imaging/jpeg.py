@@ -155,15 +155,16 @@ def _unit(sampling: Collection[tuple[int, int]]) -> tuple[int, int]:
     return across or 1, down or 1
 
 
-def endings(data: bytes) -> Iterator[bytes]:
+def endings(data: bytes, blocks: int) -> Iterator[bytes]:
     """A JPEG without its end marker, ended in different ways: all decode alike if no row is missing.
 
     Where bits are missing, the decoder takes those of the bytes that follow; otherwise it does not look at
     them. Of a single scan it needs no end marker, and says nothing of such bytes; several scans it collects
     up to the marker, and libjpeg then writes a line about the bytes before it.
 
-    Raises:
-        ImageError, struct.error: as `read_jpeg`.
+    Args:
+        data: The file.
+        blocks: As `read_jpeg` counts them.
     """
     # Half a marker would make another one of the byte that follows.
     cut = data.rstrip(b"\xff")
@@ -173,7 +174,7 @@ def endings(data: bytes) -> Iterator[bytes]:
             yield cut + following * 64 + _END
     else:
         # Enough for all blocks: OpenCV up to 4.10 leaves a row without bits as the memory was.
-        needed = min(read_jpeg(data).blocks * _MOST_BLOCK_BYTES, _MOST_BYTES)
+        needed = min(blocks * _MOST_BLOCK_BYTES, _MOST_BYTES)
         number = -(-needed // len(_FOLLOWING))
         for following in (_FOLLOWING, _FOLLOWING[::-1]):
             yield cut + following * number

@@ -78,4 +78,6 @@ def test_a_sensor_s_place_is_seven_numbers() -> None:
     with pytest.raises(ParameterError, match=r"give x, y, z \[m\] and a quaternion"):
         accept(pose, [1.0, 2.0])
     with pytest.raises(ParameterError, match="its quaternion is all zero"):
+        accept(pose, [1.0, 2.0, 3.0, 0.0, 0.0, 0.0, 0.0])
+    with pytest.raises(ParameterError, match="its quaternion is all zero"):
         accept(pose, [1.0, 2.0, 3.0, 1e-200, 0.0, 0.0, 0.0])

@@ -108,7 +108,7 @@ def test_what_is_merged_may_be_said_otherwise_before_and_after(tmp_path: Path) -
         ("a.yaml", "low: 1\nlow: 2", "thing .*a.yaml cannot be read: key 'low' stands in it twice"),
         ("a.yaml", "low: {x: 1, x: 2}", "cannot be read: key 'x' stands in it twice"),
         ("a.json", '{"low": 1, "low": 2}', "thing .*a.json cannot be read: key 'low' stands in it twice"),
-        ("a.yaml", "low: " + "[" * 50000, "cannot be read: .*(more than 64 deep|nesting depth).*line 1"),
+        ("a.yaml", "low: " + "[" * 50000, "cannot be read: its lists and .* more than 64 deep, at line 1"),
         ("a.yaml", "low:\n  " + "- " * 50000 + "1", "cannot be read: its lists and .* 64 deep, at line 2"),
         ("a.json", '{"low": ' + "[" * 200000, "cannot be read: its lists and .* more than 64 deep"),
         ("a.yaml", "low: &x {y: *x}", "cannot be read: [*]x at line 1 stands in itself"),
